@@ -1,0 +1,63 @@
+"""Every error edge raises on purpose, and the exit code each gives the command line.
+
+    EdgeError
+    ├── ConfigError        78  a recipe, option or config file asks for something that cannot be
+    ├── SourceError        69  frames cannot be had
+    │   ├── SourceNotFound     nothing is there
+    │   ├── NotAVideo          something is there, but it holds no decodable frames
+    │   └── SourceDamaged      frames came, then the data broke off or was corrupt
+    ├── EngineError        70  an engine cannot be trusted or run
+    │   ├── EngineNotFound     no bundle of that name
+    │   └── BundleTampered     the bundle is not what its card says
+    ├── DataError          65  labels or training data are not what they should be
+    └── OutputError        73  a result cannot be written
+
+Messages are one or two sentences for the person at 3 a.m.: what happened, to which thing, what was found, and
+what to do next. Exit codes follow sysexits.h.
+"""
+
+
+class EdgeError(Exception):
+    """The root: catch this to catch all that edge raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(EdgeError, ValueError):
+    exit_code = 78
+
+
+class SourceError(EdgeError, OSError):
+    exit_code = 69
+
+
+class SourceNotFound(SourceError, FileNotFoundError):
+    pass
+
+
+class NotAVideo(SourceError):
+    pass
+
+
+class SourceDamaged(SourceError):
+    pass
+
+
+class EngineError(EdgeError, RuntimeError):
+    exit_code = 70
+
+
+class EngineNotFound(EngineError, LookupError):
+    pass
+
+
+class BundleTampered(EngineError):
+    pass
+
+
+class DataError(EdgeError, ValueError):
+    exit_code = 65
+
+
+class OutputError(EdgeError, OSError):
+    exit_code = 73

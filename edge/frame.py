@@ -1,0 +1,185 @@
+"""The values that travel: a camera frame, the masks found in it, and the geometry that ties the two together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.classes import ClassTable
+from edge.errors import ConfigError
+
+Image = NDArray[np.uint8]
+Matrix = Literal["bt601", "bt709"]
+ResizePolicy = Literal["letterbox", "stretch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Yuv420:
+    """A planar 4:2:0 image as decoders give it and encoders take it.
+
+    `y` is uint8 (H, W); `u` and `v` are uint8 (ceil(H/2), ceil(W/2)). They may be views of a decoder's memory with
+    padded rows; `owner` keeps that memory alive. Read-only by agreement.
+    """
+
+    y: Image
+    u: Image
+    v: Image
+    matrix: Matrix = "bt601"
+    full_range: bool = False
+    owner: object = None
+
+
+class Frame:
+    """One picture from a source, with its identity.
+
+    Attributes:
+        index: counts what the source produced from 0; a gap is a drop.
+        captured_ns: monotonic clock, stamped right after the grab. Ages are counted from here.
+        media_ns: time within the recording, where the source has one (a file's presentation time), else None.
+        source: what the frame came from, as the user named it.
+        yuv: the decoder's planes where the source decodes to planes, else None.
+    """
+
+    __slots__ = ("_bgr", "captured_ns", "index", "media_ns", "size_wh", "source", "yuv")
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        captured_ns: int,
+        source: str,
+        bgr: Image | None = None,
+        yuv: Yuv420 | None = None,
+        media_ns: int | None = None,
+    ) -> None:
+        if (bgr is None) == (yuv is None):
+            raise ConfigError("a frame holds either a BGR image or YUV planes")
+        self.index = index
+        self.captured_ns = captured_ns
+        self.media_ns = media_ns
+        self.source = source
+        self.yuv = yuv
+        self._bgr = bgr
+        plane = bgr if bgr is not None else yuv.y  # type: ignore[union-attr]
+        self.size_wh: tuple[int, int] = (plane.shape[1], plane.shape[0])
+
+    @property
+    def image(self) -> Image:
+        """uint8 (H, W, 3) BGR, read-only by agreement; converted from the planes at the first use and kept."""
+        if self._bgr is None:
+            assert self.yuv is not None
+            self._bgr = bgr_from_yuv(self.yuv)
+        return self._bgr
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """Where the source picture lies inside the network's input.
+
+    The picture, `source_wh`, fills the rectangle `content_xywh` of the input, `input_wh`; the rest is black.
+    """
+
+    source_wh: tuple[int, int]
+    input_wh: tuple[int, int]
+    content_xywh: tuple[int, int, int, int]
+
+    @classmethod
+    def fit(cls, source_wh: tuple[int, int], input_wh: tuple[int, int], policy: ResizePolicy = "letterbox") -> Letterbox:
+        """Place the picture: as large as it fits with its shape kept and centred, or stretched over all."""
+        if min(*source_wh, *input_wh) < 1:
+            raise ConfigError(f"a picture of {source_wh} pixels cannot be fitted into {input_wh}")
+        if policy == "stretch":
+            return cls(source_wh, input_wh, (0, 0, *input_wh))
+        scale = min(input_wh[0] / source_wh[0], input_wh[1] / source_wh[1])
+        width = min(input_wh[0], max(1, round(source_wh[0] * scale)))
+        height = min(input_wh[1], max(1, round(source_wh[1] * scale)))
+        return cls(source_wh, input_wh, ((input_wh[0] - width) // 2, (input_wh[1] - height) // 2, width, height))
+
+    @property
+    def is_identity(self) -> bool:
+        return self.source_wh == self.input_wh
+
+    def content(self, array: NDArray) -> NDArray:
+        """The view of a network-sized array (h, w, ...) that the picture covers."""
+        x, y, width, height = self.content_xywh
+        return array[y : y + height, x : x + width]
+
+    def to_source(self, array: Image) -> Image:
+        """A network-sized uint8 (h, w) map at source resolution, uint8 (H, W): each pixel takes its nearest cell."""
+        inside = self.content(array)
+        if self.is_identity:
+            return np.ascontiguousarray(inside)
+        # NEAREST_EXACT samples at pixel centres; NEAREST rounds down and shifts the mask by up to half a cell.
+        return cv2.resize(inside, self.source_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """What was seen in one frame. Its arrays are its own: keep it as long as you like.
+
+    Attributes:
+        frame: the frame the masks belong to.
+        classes: uint8 (h, w) class ids at network size, black bars included; see `letterbox`.
+        letterbox: network pixels <-> frame pixels.
+        table: what the ids mean.
+        ready_ns: monotonic clock when the classes were complete.
+        confidence: uint8 (h, w) at network size, 255 = certain; None unless the engine gives it.
+    """
+
+    frame: Frame
+    classes: Image
+    letterbox: Letterbox
+    table: ClassTable
+    ready_ns: int
+    confidence: Image | None = None
+
+    @property
+    def age_ms(self) -> float:
+        """Milliseconds from capture to finished mask."""
+        return (self.ready_ns - self.frame.captured_ns) / 1e6
+
+    def class_map(self) -> Image:
+        """uint8 (H, W) class ids at source resolution."""
+        return self.letterbox.to_source(self.classes)
+
+    def mask(self, name: str) -> NDArray[np.bool_]:
+        """bool (H, W) at source resolution: True where a class of the group (or the class) `name` was seen."""
+        return self.table.membership(name).view(np.bool_)[self.class_map()]
+
+    def shares(self) -> dict[str, float]:
+        """The part of the picture each class covers, 0 to 1, by class name."""
+        inside = np.ascontiguousarray(self.letterbox.content(self.classes))
+        counts = np.bincount(inside.reshape(-1), minlength=len(self.table))
+        return {name: float(counts[i]) / inside.size for i, name in enumerate(self.table.names)}
+
+    def overlay(self, alpha: float = 0.5) -> Image:
+        """uint8 (H, W, 3) BGR: the frame with the card's groups tinted."""
+        from edge.overlay import paint_bgr  # overlay stands above frame in the house
+
+        return paint_bgr(self, alpha)
+
+
+# BT.601 and BT.709, limited ("video") and full range: Y'CbCr -> R'G'B' (ITU-R BT.601-7, BT.709-6, section 3).
+_LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+
+
+def yuv_to_bgr_coefficients(matrix: Matrix, full_range: bool) -> NDArray[np.float32]:
+    """float32 (3, 4): BGR = A @ (Y, U, V, 1), all in 0..255."""
+    kr, kb = _LUMA[matrix]
+    kg = 1 - kr - kb
+    y_gain, c_gain, y_zero = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
+    rgb_from_yuv = np.array([[0, 2 * (1 - kb)], [-2 * (1 - kr) * kr / kg, -2 * (1 - kb) * kb / kg], [2 * (1 - kr), 0]])
+    blue, green, red = (rgb_from_yuv * c_gain)[[0, 1, 2]]
+    rows = [[y_gain, cu, cv, -y_gain * y_zero - 128 * (cu + cv)] for cu, cv in (blue, green, red)]
+    return np.array(rows, np.float32)
+
+
+def bgr_from_yuv(yuv: Yuv420) -> Image:
+    """uint8 (H, W, 3) BGR of a planar image."""
+    size_wh = (yuv.y.shape[1], yuv.y.shape[0])
+    chroma = [cv2.resize(plane, size_wh, interpolation=cv2.INTER_LINEAR) for plane in (yuv.u, yuv.v)]
+    return cv2.transform(cv2.merge([yuv.y, *chroma]), yuv_to_bgr_coefficients(yuv.matrix, yuv.full_range))
