@@ -1,0 +1,35 @@
+"""What every source of frames is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Protocol
+
+from edge.frame import Frame
+
+
+class Source(Protocol):
+    """Frames, one after another. A context manager: leaving it releases the camera or file.
+
+    Attributes:
+        name: as the user named it.
+        size_wh: of the frames.
+        rate_hz: frames per second of the recording or camera; None where it is unknown.
+        frame_count: how many frames are expected; None for a camera.
+        live: True when frames arrive whether or not somebody takes them.
+    """
+
+    name: str
+    size_wh: tuple[int, int]
+    rate_hz: float | None
+    frame_count: int | None
+    live: bool
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def __enter__(self) -> Source: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
