@@ -1,0 +1,23 @@
+"""The nets, one file per paper. Torch lives here, in `edge.train` and in `edge.compile`, nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from edge.errors import ConfigError
+from edge.nets.ddrnet import DDRNet23Slim
+
+NETS: dict[str, Callable[[int], nn.Module]] = {"ddrnet23_slim": DDRNet23Slim}
+
+
+def make_net(name: str, classes: int) -> nn.Module:
+    """A freshly initialised net, in training mode.
+
+    Its forward takes float (N, 3, H, W) BGR in 0..1 and gives logits (N, classes, h, w) at the net's own stride; in
+    training mode it may give a tuple, the auxiliary heads' logits behind the main ones.
+    """
+    if name not in NETS:
+        raise ConfigError(f"no net is called {name!r}; there are: {', '.join(NETS)}")
+    return NETS[name](classes)

@@ -1,0 +1,107 @@
+"""YAML files into typed models: strict, every problem at once, each with the key's path."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edge.errors import ConfigError
+
+
+class StrictModel(BaseModel):
+    """A config section: unknown keys are errors, values are not coerced silently, instances are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML without aliases (they can explode) and without duplicate keys (the last would win unseen)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} occurs twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(path: Path, model: type[Model]) -> Model:
+    """The file as an instance of `model`.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or does not fit; all misfits are listed, a line each.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+    return parse_tree(tree, model, str(path))
+
+
+def parse_tree(tree: Any, model: type[Model], origin: str) -> Model:
+    """`tree` (mappings, lists and scalars) as an instance of `model`; `origin` names it in errors."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        problems = [_problem(item, model) for item in error.errors()]
+        raise ConfigError("\n  ".join([f"{origin}: {len(problems)} problem(s)", *problems])) from error
+
+
+def _problem(item: Any, model: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "the whole file"
+    if item["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(item["loc"][-1]), _keys(model), n=1)
+        return f"{where}: no such key" + (f"; did you mean {close[0]!r}?" if close else "")
+    if item["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """Every key that occurs anywhere in the model, for suggestions."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _keys(field.annotation)
+    return keys
+
+
+def parse_size_wh(text: str) -> tuple[int, int]:
+    """(width, height) from "1280x720"."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+    if not match:
+        raise ConfigError(f"a size is WIDTHxHEIGHT in pixels, such as 1280x720; found {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def data_path(text: str) -> Path:
+    """A path in a recipe: a leading `$EDGE_DATA` is the folder of that environment variable.
+
+    Raises:
+        ConfigError: EDGE_DATA is wanted and not set.
+    """
+    if not text.startswith("$EDGE_DATA"):
+        return Path(text).expanduser()
+    root = os.environ.get("EDGE_DATA")
+    if not root:
+        raise ConfigError(f"{text}: set EDGE_DATA to the folder that holds the data sets, for example EDGE_DATA=~/data")
+    return Path(root + text.removeprefix("$EDGE_DATA"))

@@ -1,0 +1,81 @@
+"""The pieces several nets share."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
+    """Convolution without bias, batch norm and, where wanted, ReLU; "same" padding."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
+
+
+def bn_relu_conv(inputs: int, outputs: int, kernel: int, bias: bool = False) -> nn.Sequential:
+    """Pre-activated convolution: batch norm, ReLU, convolution with "same" padding."""
+    return nn.Sequential(
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias),
+    )
+
+
+class BasicBlock(nn.Module):
+    """Residual block of two 3x3 convolutions (He et al. 2015, arXiv 1512.03385, fig. 5 left).
+
+    The final ReLU is left out where the next part starts with its own (`relu=False`).
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, relu: bool = True) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv_bn(inputs, outputs, 3, stride), conv_bn(outputs, outputs, 3, relu=False))
+        plain = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if plain else conv_bn(inputs, outputs, 1, stride, relu=False)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x) + self.shortcut(x)
+        return F.relu(y) if self.relu else y
+
+
+class Bottleneck(nn.Module):
+    """Residual block 1x1, 3x3, 1x1 that doubles the channels (`expansion` 2 as in DDRNet), without final ReLU."""
+
+    def __init__(self, inputs: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        outputs = 2 * width
+        self.body = nn.Sequential(
+            conv_bn(inputs, width, 1), conv_bn(width, width, 3, stride), conv_bn(width, outputs, 1, relu=False)
+        )
+        plain = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if plain else conv_bn(inputs, outputs, 1, stride, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)
+
+
+def resize_to(x: Tensor, like: Tensor) -> Tensor:
+    """Bilinear, to the height and width of `like` (half-pixel centres)."""
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def init_weights(net: nn.Module) -> None:
+    """He initialisation for convolutions, identity for batch norms."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+def parameter_count(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+

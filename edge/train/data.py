@@ -1,0 +1,119 @@
+"""Labelled frames for training and validation, read once and kept in memory as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.classes import ClassTable
+from edge.config import data_path
+from edge.errors import DataError
+from edge.frame import Image, Letterbox
+from edge.train.augment import Pair, augment
+from edge.train.recipe import Folder, Recipe, Rendered
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+def load_folder(folder: Folder, table: ClassTable, input_wh: tuple[int, int]) -> list[Pair]:
+    """Every frame of a folder with its mask, at network size; what lies outside the frame is ignored.
+
+    Raises:
+        DataError: a folder is missing or empty, a frame has no mask, a mask has another size or ids outside the table.
+    """
+    frames, labels = data_path(folder.frames), data_path(folder.labels)
+    for place in (frames, labels):
+        if not place.is_dir():
+            raise DataError(f"{place}: there is no such folder")
+    paths = sorted(p for p in frames.iterdir() if p.suffix.lower() in PICTURES)
+    if not paths:
+        raise DataError(f"{frames}: holds no pictures ({', '.join(PICTURES)})")
+    return [_load_pair(path, labels / f"{path.stem}.png", table, input_wh) for path in paths]
+
+
+def _load_pair(frame: Path, mask: Path, table: ClassTable, input_wh: tuple[int, int]) -> Pair:
+    image = cv2.imread(str(frame), cv2.IMREAD_COLOR)
+    labels = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise DataError(f"{frame}: is not a readable picture")
+    if labels is None:
+        raise DataError(f"{mask}: is missing or unreadable; every frame needs a mask of its name")
+    if labels.ndim != 2 or labels.dtype != np.uint8 or labels.shape != image.shape[:2]:
+        raise DataError(f"{mask}: has shape {labels.shape}, {labels.dtype}; wanted uint8 {image.shape[:2]}")
+    stray = np.setdiff1d(labels, [*range(len(table)), table.ignore_id, 255])
+    if stray.size:
+        raise DataError(f"{mask}: holds id {stray[0]}; known are 0 to {len(table) - 1} and {table.ignore_id} (ignored)")
+    return fit_pair(image, labels, table.ignore_id, input_wh)
+
+
+def fit_pair(image: Image, labels: Image, ignore_id: int, input_wh: tuple[int, int]) -> Pair:
+    """A frame and its mask at network size, letterboxed as at run time."""
+    box = Letterbox.fit((image.shape[1], image.shape[0]), input_wh)
+    if box.is_identity:
+        return image, labels
+    canvas = np.zeros((*input_wh[::-1], 3), np.uint8), np.full(input_wh[::-1], ignore_id, np.uint8)
+    size_wh = box.content_xywh[2:]
+    box.content(canvas[0])[:] = cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR)
+    box.content(canvas[1])[:] = cv2.resize(labels, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+    return canvas
+
+
+def render_pairs(
+    plan: Rendered, input_wh: tuple[int, int], cache: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[Pair]:
+    """Frames of the rendered street with their truth; kept in `cache` (npz), which is made anew for another plan."""
+    key = f"{plan.streets}-{plan.frames}-{plan.first_seed}-{input_wh[0]}x{input_wh[1]}"
+    if cache.is_file():
+        with np.load(cache) as stored:
+            if str(stored["key"]) == key:
+                return list(zip(stored["images"], stored["labels"], strict=True))
+    from edge.sources.scene import StreetScene
+
+    images = np.empty((plan.streets * plan.frames, *input_wh[::-1], 3), np.uint8)
+    labels = np.empty(images.shape[:3], np.uint8)
+    for street in range(plan.streets):
+        scene = StreetScene(seed=plan.first_seed + street, size_wh=input_wh)
+        for frame in range(plan.frames):
+            drawn = scene.render(frame * 45)  # 1.5 s apart: a new view each
+            images[street * plan.frames + frame], labels[street * plan.frames + frame] = drawn.image, drawn.classes
+        progress(street + 1, plan.streets)
+    np.savez(cache, images=images, labels=labels, key=key)
+    return list(zip(images, labels, strict=True))
+
+
+def class_shares(pairs: list[Pair], classes: int) -> NDArray[np.float64]:
+    """The part of all labelled pixels that each class has, (classes,)."""
+    counts = sum(np.bincount(labels.reshape(-1), minlength=256)[:classes] for _, labels in pairs)
+    return counts / np.sum(counts)
+
+
+def batches(
+    real: list[Pair], rendered: list[Pair], recipe: Recipe, table: ClassTable, first_step: int
+) -> Iterator[tuple[Image, Image]]:
+    """Endless training batches: uint8 (N, H, W, 3) BGR and uint8 (N, H, W). Step k's batch depends only on the seed
+    and k, so that a resumed run sees what an unbroken one would."""
+    rare = np.zeros(256, np.bool_)
+    rare[[i for name in recipe.rare_classes for i in table.ids(name)]] = True
+    from_scene = round(recipe.optimisation.batch * recipe.rendered.share) if recipe.rendered and rendered else 0
+    step = first_step
+    while True:
+        rng = np.random.default_rng((recipe.seed, step))
+        picks = [*_real_picks(real, recipe, recipe.optimisation.batch - from_scene, step)]
+        picks += [rendered[i] for i in rng.integers(len(rendered), size=from_scene)] if from_scene else []
+        views = []
+        for pair in picks:
+            donor = real[rng.integers(len(real))]
+            views.append(augment(pair, donor, rare, recipe.augmentation, table.ignore_id, rng))
+        yield np.stack([v[0] for v in views]), np.stack([v[1] for v in views])
+        step += 1
+
+
+def _real_picks(real: list[Pair], recipe: Recipe, count: int, step: int) -> Iterator[Pair]:
+    """Each frame once in every pass over the set, in an order of the pass's own."""
+    for position in range(step * count, (step + 1) * count):
+        epoch, place = divmod(position, len(real))
+        yield real[np.random.default_rng((recipe.seed, epoch, 7)).permutation(len(real))[place]]

@@ -1,0 +1,84 @@
+"""A training recipe: what `edge train engines/road.yaml` reads."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from edge.config import StrictModel, parse_size_wh
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Folder(StrictModel):
+    """Frames and the masks of the same names; `$EDGE_DATA` at the start of a path is the environment variable."""
+
+    frames: str
+    labels: str
+
+
+class Rendered(StrictModel):
+    """Frames drawn by the rendered street, truth included: `streets` seeds, `frames` spread over each one's drive."""
+
+    streets: int = Field(gt=0)
+    frames: int = Field(gt=0)
+    first_seed: int = 1000
+    share: Share = 0.2  # of each batch
+
+
+class Augmentation(StrictModel):
+    scale: tuple[Positive, Positive] = (0.6, 2.0)
+    aspect: Positive = 1.2  # width is scaled by up to this factor, or its inverse, more than height
+    rotation_deg: float = Field(3.0, ge=0, le=45)
+    flip: Share = 0.5
+    colour: float = Field(0.35, ge=0, lt=1)
+    blur: Share = 0.2
+    noise: Share = 0.2
+    mix_rare: Share = 0.5  # chance that the rare classes of another frame are pasted in
+
+
+class Optimisation(StrictModel):
+    steps: int = Field(gt=0)
+    batch: int = Field(8, gt=1)
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 1e-3
+    weight_decay: float = Field(0.02, ge=0)
+    warmup_steps: int = Field(200, ge=0)
+    poly_power: Positive = 0.9
+    clip_norm: Positive = 5.0
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    auxiliary_weight: float = Field(0.4, ge=0)
+    ohem_keep: Share = 0.35  # hardest part of the pixels that the loss averages over
+    class_balance: float = Field(0.3, ge=0, le=1)  # weight of a class ~ (its share of pixels) ** -class_balance
+    jaccard_weight: float = Field(0.5, ge=0)
+
+
+class Recipe(StrictModel):
+    """Everything a training run depends on but the data itself."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    net: str
+    classes: Literal["camvid"] = "camvid"
+    rare_classes: tuple[str, ...] = ()
+    input_size: str = "480x360"
+    resize: Literal["letterbox", "stretch"] = "letterbox"
+    seed: int = 0
+    train: tuple[Folder, ...] = Field(min_length=1)
+    val: Folder
+    rendered: Rendered | None = None
+    augmentation: Augmentation = Augmentation()
+    optimisation: Optimisation
+    licence: str
+    data_note: str
+
+    @field_validator("input_size")
+    @classmethod
+    def _is_a_size(cls, text: str) -> str:
+        parse_size_wh(text)
+        return text
+
+    @property
+    def input_wh(self) -> tuple[int, int]:
+        return parse_size_wh(self.input_size)
