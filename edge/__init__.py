@@ -1,3 +1,42 @@
-"""edge: road and pedestrian masks from a PyTorch-trained net, at camera rate."""
+"""edge: road and pedestrian masks from a PyTorch-trained net, at camera rate.
+
+    import edge
+
+    for result in edge.segment("drive.mp4", "road"):
+        road = result.mask("road")  # bool (H, W) at the video's resolution
+        print(result.frame.index, f"{result.age_ms:.0f} ms old", f"{road.mean():.0%} road")
+
+Names are imported at first use, so that `import edge` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.engine import Engine, open_engine
+    from edge.errors import EdgeError
+    from edge.frame import Frame
+    from edge.pipeline import segment
+    from edge.segmentation import Segmentation
+    from edge.sources.open import open_source
 
 __version__ = "0.1.0"
+__all__ = ["EdgeError", "Engine", "Frame", "Segmentation", "open_engine", "open_source", "segment"]
+
+_HOMES = {
+    "EdgeError": "edge.errors",
+    "Engine": "edge.engine",
+    "Frame": "edge.frame",
+    "Segmentation": "edge.segmentation",
+    "open_engine": "edge.engine",
+    "open_source": "edge.sources.open",
+    "segment": "edge.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edge' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

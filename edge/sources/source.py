@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol
 
 from edge.frame import Frame
+from edge.timing import Durations
 
 
 class Source(Protocol):
@@ -18,6 +19,7 @@ class Source(Protocol):
         rate_hz: frames per second of the recording or camera; None where it is unknown.
         frame_count: how many frames are expected; None for a camera.
         live: True when frames arrive whether or not somebody takes them.
+        decode: how long each frame took to decode, render or convert; waiting for a camera is not counted.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Source(Protocol):
     rate_hz: float | None
     frame_count: int | None
     live: bool
+    decode: Durations
 
     def __iter__(self) -> Iterator[Frame]: ...
 

@@ -1,0 +1,43 @@
+# make demo: a street is rendered, segmented and written to out/demo.mp4.   make test: everything is tested.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/edge run 'scene:street?seed=7&frames=300&size=1280x720&fps=30' --overlay out/demo.mp4
+	@echo 'Look at it: out/demo.mp4'
+
+test: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+bench: $(VENV)/.runtime
+	$(BIN)/edge bench
+
+# A Debian without python3-venv still makes a virtual environment through the virtualenv package, if pip is there.
+$(VENV)/bin/python:
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'make: the venv module is missing. Try: sudo apt install python3-venv'; exit 1; }
+
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+# torch 2.13.0 by number: the CPU build where a package index or a local folder offers one.
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info

@@ -1,0 +1,295 @@
+"""The command line. Each command imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge.errors import ConfigError, EdgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.engine import Engine
+    from edge.segmentation import Segmentation
+    from edge.sinks.sink import Sink
+    from edge.sources.source import Source
+    from edge.timing import Stages
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+app = typer.Typer(
+    help="Road and pedestrian masks from camera or video, at camera rate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+EngineName = Annotated[str, typer.Option("--engine", "-e", help="A bundled engine's name, or a bundle's folder.")]
+Precision = Annotated[str, typer.Option(help="f32, or bf16 where the processor has it.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default: every core.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")]
+
+
+def main() -> None:
+    """The `edge` program: runs a command and turns errors into one line and an exit code."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except EdgeError as error:
+        print(f"edge: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.TyperException as error:  # a usage error: typer's own words and exit code
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="Video file, folder or pattern of pictures, camera (0), or scene:street.")],
+    engine: EngineName = "road",
+    overlay: Annotated[Path | None, typer.Option(help="Write a video with the masks painted in (.mp4, .mkv).")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Write class ids as PNG files into this folder.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Write a JSON line per frame.")] = None,
+    live: Annotated[
+        bool | None, typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every.")
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+    precision: Precision = "f32",
+    threads: Threads = None,
+) -> int:
+    """Segment a video, pictures, a camera or a rendered street."""
+    from edge.pipeline import flowing
+    from edge.pipeline import run as run_pipeline
+    from edge.segmenter import Segmenter
+    from edge.timing import Stages
+
+    _end_on_sigterm()
+    opened, frames = _open_both(source, engine, precision, threads)
+    stages = Stages()
+    try:
+        sinks = _make_sinks(frames, stages, overlay, masks, results)
+        with _Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
+            summary = run_pipeline(
+                flowing(frames, live), Segmenter(opened), sinks, stages, max_frames=max_frames, on_result=advance
+            )
+    finally:
+        opened.close()
+    if not quiet:
+        from edge.report import summary_text
+
+        print(summary_text(summary))
+    if summary.failure:
+        raise summary.failure
+    return INTERRUPTED if summary.interrupted else 0
+
+
+def _make_sinks(
+    source: Source, stages: Stages, overlay: Path | None, masks: Path | None, results: Path | None
+) -> list[Sink]:
+    sinks: list[Sink] = []
+    if overlay:
+        from edge.sinks.video import OverlayVideo
+
+        sinks.append(OverlayVideo(overlay, source.rate_hz, stages))
+    if masks:
+        from edge.sinks.masks import MaskFiles
+
+        sinks.append(MaskFiles(masks, stages))
+    if results:
+        from edge.sinks.jsonl import JsonLines
+
+        sinks.append(JsonLines(results, stages))
+    return sinks
+
+
+def _open_both(source: str, engine: str, precision: str, threads: int | None) -> tuple[Engine, Source]:
+    """Engine and source, opened side by side: each spends its time loading libraries and reading files."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from edge.engine import open_engine
+    from edge.sources.open import open_source
+
+    with ThreadPoolExecutor(1, "open engine") as pool:
+        future = pool.submit(open_engine, engine, precision=precision, threads=threads)
+        frames = open_source(source)
+        try:
+            return future.result(), frames
+        except BaseException:
+            frames.__exit__(None, None, None)
+            raise
+
+
+def _end_on_sigterm() -> None:
+    """SIGTERM ends a run as Ctrl-C does: outputs closed, summary printed."""
+    import signal
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+class _Progress:
+    """A progress bar on a terminal; elsewhere nothing. Made at the first frame, so that it does not delay it."""
+
+    def __init__(self, frame_count: int | None, max_frames: int | None, title: str) -> None:
+        counts = [count for count in (frame_count, max_frames) if count]
+        self._total, self._title = (min(counts) if counts else None), title
+        self._shown = sys.stderr.isatty() and frame_count is not None
+        self._bar: Any = None
+
+    def __enter__(self) -> Callable[[Segmentation], None]:
+        return self._advance if self._shown else lambda result: None
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _advance(self, result: Segmentation) -> None:
+        if self._bar is None:
+            self._bar, self._task = make_progress_bar(self._title, self._total)
+        self._bar.update(self._task, advance=1, note=f"age {result.age_ms:.0f} ms")
+
+
+def make_progress_bar(title: str, total: int | None) -> tuple[Any, Any]:
+    """A started bar on standard error, and its task."""
+    from rich import progress
+    from rich.console import Console
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[note]}"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    bar.start()
+    return bar, bar.add_task(title, total=total, note="")
+
+
+@app.command()
+def evaluate(
+    frames: Annotated[str, typer.Argument(help="Folder of pictures, or a video.")],
+    labels: Annotated[Path, typer.Option(help="Folder of class-id PNG files, one per frame.")],
+    engine: EngineName = "road",
+    json_file: JsonFile = None,
+    precision: Precision = "f32",
+) -> None:
+    """Measure an engine against labelled frames: IoU per class, mIoU, pixel accuracy."""
+    import json
+
+    from edge.engine import open_engine
+    from edge.evaluate import evaluate as evaluate_frames
+    from edge.evaluate import score_text
+    from edge.sinks.files import write_text
+
+    opened = open_engine(engine, precision=precision)
+    try:
+        with _Progress(len(list(labels.glob("*.png"))) or None, None, frames) as advance:
+            score = evaluate_frames(frames, labels, opened, on_result=advance)
+    finally:
+        opened.close()
+    print(score_text(score))
+    if json_file:
+        write_text(json_file, json.dumps(score.as_json(), indent=1) + "\n")
+
+
+@app.command()
+def bench(
+    engine: EngineName = "road",
+    source: Annotated[str | None, typer.Option(help="Video to run; default: a rendered street, 720p H.264.")] = None,
+    frames: Annotated[int, typer.Option(min=20, help="How many frames each part measures.")] = 200,
+    json_file: JsonFile = None,
+    precision: Precision = "f32",
+    threads: Threads = None,
+) -> None:
+    """Measure the bare engine, each stage and the whole pipeline on this machine."""
+    import json
+
+    from edge.bench import bench as run_bench
+    from edge.bench import bench_text
+    from edge.sinks.files import write_text
+
+    figures = run_bench(engine, source, frames, precision, threads)
+    print(bench_text(figures))
+    if json_file:
+        write_text(json_file, json.dumps(figures, indent=1) + "\n")
+
+
+@app.command()
+def inspect(engine: Annotated[str, typer.Argument(help="A bundled engine's name, or a bundle's folder.")] = "road") -> None:
+    """Show an engine's card: what it sees, what it was trained on, how good and fast it was measured to be."""
+    from edge.engine import find_bundle
+    from edge.report import card_text
+
+    bundle = find_bundle(engine)
+    bundle.read_model()  # refuses a graph that is not the card's
+    print(card_text(bundle))
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines/road.yaml.")],
+    run_folder: Annotated[Path | None, typer.Option("--run", help="Checkpoints; default: engines/built/NAME.run")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a net. Ctrl-C saves and stops; the same command goes on where it stood."""
+    _need_torch("edge train")
+    from edge.config import load_yaml
+    from edge.train.loop import Trainer
+    from edge.train.recipe import Recipe
+
+    plan = load_yaml(recipe, Recipe)
+    folder = run_folder or Path("engines/built") / f"{plan.name}.run"
+    _end_on_sigterm()
+    trainer = Trainer(plan, folder, device)
+    bar, task = make_progress_bar(plan.name, plan.optimisation.steps)
+    try:
+        for report in trainer.run():
+            bar.update(task, completed=report.step, note=f"loss {report.loss:.3f}")
+            if report.confusion is not None:
+                scores = zip(trainer.table.names, report.confusion.iou(), strict=True)
+                line = "  ".join(f"{name} {iou:.2f}" for name, iou in scores)
+                bar.console.print(f"step {report.step}: val mIoU {report.confusion.miou():.4f}  {line}")
+    except KeyboardInterrupt:
+        bar.console.print(f"stopped at step {trainer.step}, saved in {trainer.checkpoint}")
+        raise
+    finally:
+        bar.stop()
+    print(f"{trainer.checkpoint}: done. Next: edge export {recipe} --run {folder} --to engines/built/{plan.name}")
+
+
+@app.command()
+def export(
+    recipe: Annotated[Path, typer.Argument(help="The recipe that the net was trained by.")],
+    run_folder: Annotated[Path, typer.Option("--run", help="The training run's folder.")],
+    to: Annotated[Path, typer.Option(help="The bundle's folder; made anew.")],
+) -> None:
+    """Turn a trained net into a bundle that `edge run --engine` takes, and prove that both agree."""
+    _need_torch("edge export")
+    from edge.compile.export import make_bundle
+    from edge.config import load_yaml
+    from edge.report import card_text
+    from edge.train.recipe import Recipe
+
+    bundle = make_bundle(load_yaml(recipe, Recipe), run_folder / "last.pt", to)
+    print(card_text(bundle))
+
+
+def _need_torch(command: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ConfigError(f"{command} needs PyTorch, which is not installed. Try: pip install 'edge-segmentation[train]'")
+
+
+if __name__ == "__main__":
+    main()

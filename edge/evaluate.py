@@ -1,0 +1,140 @@
+"""How right an engine is: its masks against labelled frames, per class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge.classes import ClassTable
+from edge.engine import Engine
+from edge.errors import DataError
+from edge.frame import Frame, Image
+from edge.metrics import Confusion
+from edge.pipeline import segment
+from edge.report import table
+from edge.segmentation import Segmentation
+from edge.sources.open import open_source
+from edge.sources.pictures import Pictures
+
+UNLABELLED = 255  # by convention, besides the card's own ignore id
+
+
+@dataclass
+class Score:
+    """An engine's confusion on a set of frames, and where it came from."""
+
+    engine: str
+    precision: str
+    frames: str
+    frame_count: int
+    table: ClassTable
+    confusion: Confusion
+
+    def as_json(self) -> dict[str, Any]:
+        """Figures as JSON takes them; a class that does not occur is null."""
+        return {
+            "engine": self.engine,
+            "precision": self.precision,
+            "frames": self.frames,
+            "frame_count": self.frame_count,
+            "miou": _plain(self.confusion.miou()),
+            "pixel_accuracy": _plain(self.confusion.pixel_accuracy()),
+            "iou": {n: _plain(v) for n, v in zip(self.table.names, self.confusion.iou(), strict=True)},
+            "group_iou": {g: _plain(self.confusion.group_iou(self.table.ids(g))) for g in self.table.groups},
+        }
+
+
+def evaluate(
+    frames: str, labels: Path, engine: Engine, on_result: Callable[[Segmentation], None] = lambda result: None
+) -> Score:
+    """Segment every frame and compare it with its label, at the label's resolution.
+
+    `frames` is a folder of pictures, matched with labels by name, or a video, whose frame i has the i-th label in name
+    order. Labels are one-channel PNG files of class ids; 255 and the card's ignore id do not count.
+
+    Raises:
+        DataError: a frame has no label, or a label does not fit its frame or the engine's classes.
+        SourceError: the frames cannot be read, or not all of them.
+    """
+    source = open_source(frames)
+    paths = _label_paths(labels)
+    label_of = _by_name(source, paths, labels) if isinstance(source, Pictures) else _by_order(paths, labels)
+    classes = engine.card.classes
+    confusion = Confusion(len(classes), sorted({classes.ignore_id, UNLABELLED}))
+    count = 0
+    for result in segment(source, engine, live=False):
+        path = label_of(result.frame)
+        _add(confusion, _read_label(path), result.class_map(), path)
+        count += 1
+        on_result(result)
+    if count != len(paths):
+        raise DataError(f"{frames} has {count} frames, {labels} {len(paths)} labels; there must be one label per frame")
+    return Score(engine.card.name, engine.precision, frames, count, classes, confusion)
+
+
+def _add(confusion: Confusion, truth: Image, prediction: Image, path: Path) -> None:
+    try:
+        confusion.add(truth, prediction)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _label_paths(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder of labels")
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        raise DataError(f"{folder}: holds no labels; they are one-channel PNG files of class ids")
+    return paths
+
+
+def _by_name(source: Pictures, paths: list[Path], folder: Path) -> Callable[[Frame], Path]:
+    by_stem = {path.stem: path for path in paths}
+    if missing := [path for path in source.paths if path.stem not in by_stem]:
+        raise DataError(f"{missing[0]}: has no label {folder}/{missing[0].stem}.png ({len(missing)} frames have none)")
+    return lambda frame: by_stem[Path(frame.source).stem]
+
+
+def _by_order(paths: list[Path], folder: Path) -> Callable[[Frame], Path]:
+    def label_of(frame: Frame) -> Path:
+        if frame.index >= len(paths):
+            raise DataError(f"{folder}: has {len(paths)} labels, the video more frames; there must be one per frame")
+        return paths[frame.index]
+
+    return label_of
+
+
+def _read_label(path: Path) -> Image:
+    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if label is None or label.ndim != 2 or label.dtype != np.uint8:
+        found = "unreadable" if label is None else f"{label.shape}, {label.dtype}"
+        raise DataError(f"{path}: a label is a one-channel 8-bit PNG of class ids; found {found}")
+    return label
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 5)
+
+
+def score_text(score: Score) -> str:
+    """The score a person reads."""
+    shares = score.confusion.counts.sum(1) / max(1, score.confusion.counts.sum())
+    figures = zip(score.table.names, score.confusion.iou(), shares, strict=True)
+    rows = [(name, _figure(iou), f"{share:.2%}") for name, iou, share in figures]
+    lines = [
+        f"engine {score.engine} ({score.precision}) on {score.frame_count} frames of {score.frames}",
+        "",
+        table(("class", "IoU", "pixels"), rows),
+        "",
+        f"mIoU {_figure(score.confusion.miou())}   pixel accuracy {_figure(score.confusion.pixel_accuracy())}",
+    ]
+    return "\n".join(lines)
+
+
+def _figure(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.4f}"

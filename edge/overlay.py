@@ -1,0 +1,126 @@
+"""Classes painted over the picture: the groups a class table tints, blended in BGR or straight in a video's planes.
+
+A blend is linear and so is the step from Y'CbCr to R'G'B': blending the planes gives the picture that blending BGR
+gives, and spares both conversions. Region borders are smoothed from network to picture size, for the eye only; masks
+that are data (`Segmentation.class_map`) keep the network's cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edge.classes import ClassTable
+from edge.frame import Image, Letterbox, Matrix, Yuv420, yuv_to_bgr_coefficients
+
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class TintMap:
+    """Which tint covers what, over the picture's part of the network's output.
+
+    `rank` is uint8 (h, w): 0 = none, else 1 + the tint's place in the table. Ranks reach one cell beyond their region,
+    so that a smoothed border finds its colour. `cover` is uint8 (h, w): 255 where a tint is, else 0.
+    """
+
+    rank: Image
+    cover: Image
+
+
+def tint_map(classes: Image, letterbox: Letterbox, table: ClassTable) -> TintMap:
+    """From uint8 (h, w) class ids at network size."""
+    rank = cv2.LUT(letterbox.content(classes), _ranks(table))
+    cover = cv2.threshold(rank, 0, 255, cv2.THRESH_BINARY)[1]
+    grown = cv2.dilate(rank, _NEIGHBOURS)
+    cv2.copyTo(rank, cover, grown)
+    return TintMap(grown, cover)
+
+
+def paint_bgr(image: Image, classes: Image, letterbox: Letterbox, table: ClassTable, alpha: float = 0.5) -> Image:
+    """A new uint8 (H, W, 3) BGR picture: `image` with the table's tints laid over it, `alpha` strong."""
+    tints = tint_map(classes, letterbox, table)
+    painted = image.copy()
+    colours = np.array([(0, 0, 0), *(rgb[::-1] for rgb in table.tints.values())], np.uint8)
+    size_wh = (image.shape[1], image.shape[0])
+    small = cv2.LUT(cv2.merge([tints.rank] * 3), _lut(colours))
+    colour = cv2.resize(small, size_wh, interpolation=cv2.INTER_NEAREST)
+    cv2.copyTo(cv2.addWeighted(image, 1 - alpha, colour, alpha, 0), _cover(tints, size_wh), painted)
+    return painted
+
+
+class YuvPainter:
+    """Paints frames of one size into an encoder's planes; owns the buffers it needs for that."""
+
+    def __init__(self, size_wh: tuple[int, int], table: ClassTable, matrix: Matrix, full_range: bool, alpha: float) -> None:
+        self.table, self.alpha = table, alpha
+        self._tables = _plane_tables(table, matrix, full_range)
+        width, height = size_wh
+        half = ((height + 1) // 2, (width + 1) // 2)
+        self._scratch = {shape: tuple(np.empty(shape, np.uint8) for _ in range(3)) for shape in {(height, width), half}}
+
+    def paint(self, source: Yuv420, target: Yuv420, classes: Image, letterbox: Letterbox) -> None:
+        """Write `source`, tinted, into the planes of `target`."""
+        tints = tint_map(classes, letterbox, self.table)
+        rows = _tinted_rows(tints.cover)
+        planes = zip((source.y, source.u, source.v), (target.y, target.u, target.v), self._tables, strict=True)
+        for plane, out, table in planes:
+            np.copyto(out, plane)
+            if rows is not None:
+                self._blend(plane, out, tints, table, rows)
+
+    def _blend(self, plane: Image, out: Image, tints: TintMap, table: Image, rows: tuple[float, float]) -> None:
+        """Blend the rows that hold a tint, given as parts of the height; the others are left as they are."""
+        height, width = plane.shape
+        cells = tints.cover.shape[0]
+        first, last = (int(rows[0] * cells), int(rows[1] * cells))
+        top, bottom = round(first / cells * height), round(last / cells * height)
+        if bottom <= top:
+            return
+        size_wh = (width, bottom - top)
+        colour, cover, blend = (buffer[top:bottom] for buffer in self._scratch[height, width])
+        cv2.resize(cv2.LUT(tints.rank[first:last], table), size_wh, dst=colour, interpolation=cv2.INTER_NEAREST)
+        cv2.resize(tints.cover[first:last], size_wh, dst=cover, interpolation=cv2.INTER_LINEAR)
+        cv2.threshold(cover, 127, 255, cv2.THRESH_BINARY, dst=cover)
+        cv2.addWeighted(plane[top:bottom], 1 - self.alpha, colour, self.alpha, 0, dst=blend)
+        cv2.copyTo(blend, cover, out[top:bottom])
+
+
+def _tinted_rows(cover: Image) -> tuple[float, float] | None:
+    """First and last + 1 tinted row, a cell wider on both sides, as parts of the height; None where nothing is tinted."""
+    _, top, _, height = cv2.boundingRect(cover)
+    if height == 0:
+        return None
+    return max(0, top - 1) / cover.shape[0], min(cover.shape[0], top + height + 1) / cover.shape[0]
+
+
+def _cover(tints: TintMap, size_wh: tuple[int, int]) -> Image:
+    smooth = cv2.resize(tints.cover, size_wh, interpolation=cv2.INTER_LINEAR)
+    return cv2.threshold(smooth, 127, 255, cv2.THRESH_BINARY)[1]
+
+
+def _ranks(table: ClassTable) -> Image:
+    """uint8 (256,): class id to 1 + the place of the tint that covers it; the last tint wins."""
+    ranks = np.zeros(256, np.uint8)
+    for place, group in enumerate(table.tints):
+        ranks[list(table.ids(group))] = 1 + place
+    return ranks
+
+
+def _lut(rows: Image) -> Image:
+    """uint8 (n, c) values by rank as a table cv2.LUT takes, (1, 256, c)."""
+    lut = np.zeros((1, 256, rows.shape[1]), np.uint8)
+    lut[0, : len(rows)] = rows
+    return lut
+
+
+def _plane_tables(table: ClassTable, matrix: Matrix, full_range: bool) -> tuple[Image, Image, Image]:
+    """For Y, U and V: uint8 (256,), rank to the tint's value in that plane."""
+    a = yuv_to_bgr_coefficients(matrix, full_range).astype(np.float64)
+    bgr = np.array([rgb[::-1] for rgb in table.tints.values()], np.float64).reshape(-1, 3)
+    yuv = np.linalg.solve(a[:, :3], (bgr - a[:, 3]).T).T
+    tables = np.zeros((3, 256), np.uint8)
+    tables[:, 1 : 1 + len(yuv)] = np.clip(np.rint(yuv), 0, 255).T
+    return tables[0], tables[1], tables[2]

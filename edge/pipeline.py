@@ -1,0 +1,147 @@
+"""The one loop: source -> segmenter -> sinks. Live or replayed, the code is the same."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+
+from edge.engine import Engine, open_engine
+from edge.errors import EdgeError
+from edge.segmentation import Segmentation
+from edge.segmenter import Segmenter
+from edge.sinks.background import Background
+from edge.sinks.sink import Sink
+from edge.sources.flow import Ahead, Latest, Paced
+from edge.sources.open import open_source
+from edge.sources.source import Source
+from edge.timing import Durations, Stages
+
+
+@dataclass
+class Summary:
+    """What one run came to.
+
+    Attributes:
+        frames_in: frames that the source produced; frames_out: that were segmented; dropped: the difference, and
+            results that a sink lost.
+        elapsed_s: from the first frame wanted to the last output closed.
+        cpu_s: processor time of the whole process over that time, all threads.
+        cores: processors this process may use.
+        age: from capture to mask.
+        stages: time per stage, in the order of the pipeline.
+        failure: what ended the run early, or was found wrong with its input; None for a sound run.
+        interrupted: the user ended it.
+    """
+
+    source: str
+    engine: str
+    age: Durations = field(default_factory=Durations)
+    stages: dict[str, Durations] = field(default_factory=dict)
+    frames_in: int = 0
+    frames_out: int = 0
+    dropped: int = 0
+    elapsed_s: float = 0.0
+    cpu_s: float = 0.0
+    cores: int = 1
+    failure: EdgeError | None = None
+    interrupted: bool = False
+
+    @property
+    def rate_hz(self) -> float:
+        return self.frames_out / self.elapsed_s if self.elapsed_s else 0.0
+
+    @property
+    def bound_hz(self) -> float:
+        """Frames per second if every core were busy all the time with just this work."""
+        return self.cores * self.frames_out / self.cpu_s if self.cpu_s else 0.0
+
+    @property
+    def bottleneck(self) -> str:
+        """The stage that took the most time; "" when nothing ran."""
+        return max(self.stages, key=lambda name: self.stages[name].total_ns, default="")
+
+
+def flowing(source: Source, live: bool | None) -> Ahead | Latest:
+    """How frames are taken: the newest only (live), or every one; None lets the kind of source decide."""
+    if not (source.live if live is None else live):
+        return Ahead(source)
+    return Latest(source if source.live else Paced(source))
+
+
+def segment(source: str | Source, engine: str | Engine = "road", *, live: bool | None = None) -> Iterator[Segmentation]:
+    """Yield the segmentation of each frame of `source`.
+
+    The source is closed at the end; an engine only if it was given by name. See `open_source` for names of
+    sources and `open_engine` for names of engines. With `live` only the newest frame is taken, at the pace of the
+    recording or camera; by default a camera is live and a file is not.
+
+        for result in edge.segment("drive.mp4"):
+            print(result.frame.index, result.age_ms, result.mask("road").mean())
+    """
+    with ExitStack() as stack:
+        if isinstance(source, str):
+            source = open_source(source)
+        frames = stack.enter_context(flowing(source, live))
+        if isinstance(engine, str):
+            engine = stack.enter_context(closing(open_engine(engine)))
+        segmenter = Segmenter(engine)
+        for frame in frames:
+            yield segmenter.segment(frame)
+
+
+def run(
+    source: Ahead | Latest,
+    segmenter: Segmenter,
+    sinks: Sequence[Sink],
+    stages: Stages,
+    *,
+    max_frames: int | None = None,
+    on_result: Callable[[Segmentation], None] = lambda result: None,
+) -> Summary:
+    """Take every frame the source gives through the segmenter into all sinks, each sink in a thread of its own.
+
+    What goes wrong on the way ends the run, but not its outputs: they are closed with what they have, and the error is
+    in the summary. `stages` is what the sinks write their times to. Ctrl-C ends the run likewise.
+    """
+    card = segmenter.engine.card
+    summary = Summary(source.name, f"{card.name} ({segmenter.engine.precision})", cores=len(os.sched_getaffinity(0)))
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
+    backgrounds: list[Background] = []
+    try:
+        with ExitStack() as stack:
+            for sink in sinks:
+                backgrounds.append(stack.enter_context(Background(sink, drop=source.live)))
+            stack.enter_context(source)
+            _loop(source, segmenter, backgrounds, summary, max_frames, on_result)
+    except KeyboardInterrupt:
+        summary.interrupted = True
+    except EdgeError as error:
+        summary.failure = error
+    summary.elapsed_s, summary.cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
+    summary.dropped = source.dropped + sum(background.dropped for background in backgrounds)
+    summary.frames_in = summary.frames_out + source.dropped
+    by_name = {"decode": source.decode, **segmenter.stages.by_name, **stages.by_name}
+    summary.stages = {name: durations for name, durations in by_name.items() if durations.count}
+    return summary
+
+
+def _loop(
+    source: Ahead | Latest,
+    segmenter: Segmenter,
+    sinks: Sequence[Sink],
+    summary: Summary,
+    max_frames: int | None,
+    on_result: Callable[[Segmentation], None],
+) -> None:
+    for frame in source:
+        result = segmenter.segment(frame)
+        summary.frames_out += 1
+        summary.age.add(result.ready_ns - frame.captured_ns)
+        for sink in sinks:
+            sink.write(result, source.dropped)
+        on_result(result)
+        if summary.frames_out == max_frames:
+            return

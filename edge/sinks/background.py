@@ -1,0 +1,73 @@
+"""A slow sink taken off the loop."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from edge.segmentation import Segmentation
+from edge.sinks.sink import Sink
+
+
+class Background:
+    """Runs `sink` in a thread of its own, up to `depth` results behind the loop.
+
+    A full row makes the loop wait, or, with `drop`, loses its oldest result, counted in `dropped`. What the sink raises
+    comes out at the next `write`, or when the sink is left.
+    """
+
+    def __init__(self, sink: Sink, *, drop: bool, depth: int = 4) -> None:
+        self._sink, self._drop, self._depth = sink, drop, depth
+        self.dropped = 0
+        self._row: deque[tuple[Segmentation, int]] = deque()
+        self._error: BaseException | None = None
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name=f"sink {type(sink).__name__}", daemon=True)
+
+    def __enter__(self) -> Background:
+        self._sink.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Let the sink take what is in the row, then leave it."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        failure = self._error or error
+        self._sink.__exit__(type(failure) if failure else None, failure, None)
+        if kind is None:
+            self._raise()
+
+    def write(self, result: Segmentation, dropped: int) -> None:
+        with self._changed:
+            if self._drop and len(self._row) >= self._depth:
+                self._row.popleft()
+                self.dropped += 1
+            self._changed.wait_for(lambda: len(self._row) < self._depth or self._error is not None)
+            self._raise()
+            self._row.append((result, dropped))
+            self._changed.notify_all()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._row or self._closing)
+                if not self._row:
+                    return
+                item = self._row.popleft()
+                self._changed.notify_all()
+            try:
+                self._sink.write(*item)
+            except BaseException as error:  # handed to the loop, which raises it at its next write
+                with self._changed:
+                    self._error = error
+                    self._row.clear()
+                    self._changed.notify_all()
+                return

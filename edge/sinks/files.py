@@ -1,0 +1,66 @@
+"""Files that appear under their final name only when they are complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge.errors import OutputError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while `path` is written into an OutputError that says what to do."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The system's complaint about `path`, with the way out."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"{path}: the disk is full. What was begun is removed. Free space, see: df -h {path.parent}")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(f"{path}: may not be written by this user. Name another place, or see: ls -ld {path.parent}")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return OutputError(f"{path}: a file stands where a folder is wanted. Name another place.")
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+class PendingFile:
+    """A file being written beside its final name: `partial` while it grows, `path` once it is committed."""
+
+    def __init__(self, path: Path) -> None:
+        """Makes the folder and claims the place, so that a bad one is known before any work is done."""
+        self.path = path
+        self.partial = path.with_name(f".{path.name}.part")
+        with writing(path):
+            if path.is_dir():
+                raise OutputError(f"{path}: is a folder; name a file in it")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.partial.touch()
+
+    def commit(self) -> None:
+        with writing(self.path):
+            os.replace(self.partial, self.path)
+
+    def discard(self) -> None:
+        self.partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The text as a whole file, or no file."""
+    pending = PendingFile(path)
+    try:
+        with writing(path):
+            pending.partial.write_text(text, encoding="utf-8")
+        pending.commit()
+    except BaseException:
+        pending.discard()
+        raise

@@ -1,0 +1,66 @@
+"""Results as JSON lines, one object per frame."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edge.segmentation import Segmentation
+from edge.sinks.files import PendingFile, writing
+from edge.timing import Stages
+
+
+class JsonLines:
+    """One line per frame:
+
+    {"frame": 12, "media_s": 0.4, "captured_ns": 81234567890, "age_ms": 21.4, "shares": {"Road": 0.31, ...},
+     "dropped": 0}
+
+    `frame` counts what the source produced; `media_s` is the time in the recording or null; `captured_ns` is on this
+    machine's monotonic clock; `age_ms` runs from capture to mask; `shares` are parts of the picture; `dropped` counts
+    frames dropped since the run began.
+    """
+
+    def __init__(self, path: Path, stages: Stages) -> None:
+        self._pending = PendingFile(path)
+        self._stages = stages
+        with writing(path):
+            self._file = self._pending.partial.open("w", encoding="utf-8")
+        self._failed = False
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Complete the file; one that failed is removed."""
+        try:
+            with writing(self._pending.path):
+                self._file.close()
+        except OSError:
+            self._pending.discard()
+            raise
+        if self._failed:
+            self._pending.discard()
+        else:
+            self._pending.commit()
+
+    def write(self, result: Segmentation, dropped: int) -> None:
+        with self._stages["write"].span(), writing(self._pending.path):
+            try:
+                self._file.write(json.dumps(as_record(result, dropped)) + "\n")
+            except OSError:
+                self._failed = True
+                raise
+
+
+def as_record(result: Segmentation, dropped: int) -> dict[str, object]:
+    """The line for one result, as JSON takes it."""
+    media_ns = result.frame.media_ns
+    return {
+        "frame": result.frame.index,
+        "media_s": None if media_ns is None else round(media_ns / 1e9, 6),
+        "captured_ns": result.frame.captured_ns,
+        "age_ms": round(result.age_ms, 3),
+        "shares": {name: round(share, 5) for name, share in result.shares().items()},
+        "dropped": dropped,
+    }

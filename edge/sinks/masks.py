@@ -1,0 +1,47 @@
+"""Masks as one-channel PNG files of class ids, at source resolution: 000000.png is frame 0."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+
+from edge.segmentation import Segmentation
+from edge.sinks.files import writing
+from edge.timing import Stages
+
+# Class maps are long runs of equal bytes: run-length filtering is 4x quicker than the default search and, at this
+# level, hardly larger (measured at 720p, docs/results.md).
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+
+
+class MaskFiles:
+    """Writes each class map as a whole or not at all."""
+
+    def __init__(self, folder: Path, stages: Stages) -> None:
+        self.folder, self._stages = folder, stages
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".edge-probe"
+            probe.touch()
+            probe.unlink()
+
+    def __enter__(self) -> MaskFiles:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def write(self, result: Segmentation, dropped: int) -> None:
+        path = self.folder / f"{result.frame.index:06d}.png"
+        with self._stages["encode"].span():
+            _, encoded = cv2.imencode(".png", result.class_map(), _PNG)
+        with self._stages["write"].span(), writing(path):
+            partial = path.with_suffix(".part")
+            try:
+                partial.write_bytes(encoded)
+                os.replace(partial, path)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise

@@ -1,0 +1,171 @@
+"""The overlay as an H.264 video: tinted in the planes, which the encoder takes as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from edge.errors import OutputError
+from edge.frame import Frame, Image, Matrix, Yuv420
+from edge.overlay import YuvPainter
+from edge.segmentation import Segmentation
+from edge.sinks.files import PendingFile, output_error
+from edge.timing import Stages
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.packet import Packet
+
+FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
+TINT = 0.45  # strength; the road's texture stays visible
+TICKS_HZ = 90_000  # the clock of video timestamps (ISO/IEC 13818-1)
+_AVCOL_SPC: dict[Matrix, int] = {"bt709": 1, "bt601": 6}  # libavutil/pixfmt.h
+_AVCOL_RANGE = {False: 1, True: 2}
+
+
+class OverlayVideo:
+    """Writes each frame with its tints and a line of figures. Size and colours are those of the first frame."""
+
+    def __init__(self, path: Path, rate_hz: float | None, stages: Stages, encoder_threads: int = 1) -> None:
+        if path.suffix.lower() not in FORMATS:
+            raise OutputError(f"{path}: an overlay is written as {', '.join(FORMATS)}; found {path.suffix or 'no ending'}")
+        self.path, self._stages, self._threads = path, stages, encoder_threads
+        self._rate = Fraction(rate_hz or 10.0).limit_denominator(1001)
+        self._pending = PendingFile(path)
+        self._film: _Film | None = None
+        self._failed = False
+
+    def __enter__(self) -> OverlayVideo:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Complete the file; one without any frame, or that failed, is removed."""
+        if self._film is not None:
+            with self._translated():
+                self._film.close(flush=not self._failed)
+        if self._film is None or self._failed:
+            self._pending.discard()
+        else:
+            self._pending.commit()
+
+    def write(self, result: Segmentation, dropped: int) -> None:
+        with self._translated():
+            if self._film is None:
+                container_format = FORMATS[self.path.suffix.lower()]
+                self._film = _Film(self._pending.partial, container_format, self._rate, result, self._threads)
+            with self._stages["overlay"].span():
+                self._film.draw(result, dropped)
+            with self._stages["encode"].span():
+                packets = self._film.encode(result.frame)
+            with self._stages["write"].span():
+                self._film.mux(packets)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """FFmpeg's and the system's errors as OutputError; the file is then given up."""
+        from av.error import FFmpegError
+
+        try:
+            yield
+        except (OSError, FFmpegError) as error:
+            if self._failed:
+                return  # closing after the first failure fails again, and has nothing to add
+            self._failed = True
+            self._pending.discard()
+            if isinstance(error, OutputError):
+                raise
+            raise output_error(self.path, error) from error
+
+
+class _Film:
+    """An open video file with its encoder, and the one picture that is drawn into again and again."""
+
+    def __init__(self, path: Path, container_format: str, rate: Fraction, first: Segmentation, threads: int) -> None:
+        import av
+
+        width, height = (length // 2 * 2 for length in first.frame.size_wh)  # 4:2:0 halves both
+        self._frame_wh = first.frame.size_wh
+        source = first.frame.yuv
+        self._matrix: Matrix = source.matrix if source else "bt601"
+        self._full_range = bool(source and source.full_range)
+        self._container = av.open(str(path), "w", format=container_format)
+        self._stream = self._container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "23"})
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        context = self._stream.codec_context
+        context.time_base = Fraction(1, TICKS_HZ)
+        context.thread_count = threads
+        context.colorspace, context.color_range = _AVCOL_SPC[self._matrix], _AVCOL_RANGE[self._full_range]
+        # libx264 copies a picture when it takes it (x264_encoder_encode), so that one serves for all frames.
+        self._picture: VideoFrame = av.VideoFrame(width, height, "yuv420p")
+        self._target = _planes_of(self._picture)
+        self._i420: Image = np.empty((height * 3 // 2, width), np.uint8)
+        self._painter = YuvPainter((width, height), first.table, self._matrix, self._full_range, TINT)
+        self._first_ns = _time_ns(first.frame)
+        self._last_tick = -1
+
+    def draw(self, result: Segmentation, dropped: int) -> None:
+        """The frame, its tints and the line of figures into the encoder's picture."""
+        if result.frame.size_wh != self._frame_wh:
+            was, now = ("x".join(map(str, size)) for size in (self._frame_wh, result.frame.size_wh))
+            raise OutputError(f"frame {result.frame.index} is {now}, the video began as {was}; a video has one size")
+        self._painter.paint(self._source_planes(result.frame), self._target, result.classes, result.letterbox)
+        draw_figures(self._target, f"age {result.age_ms:.0f} ms   frame {result.frame.index}   dropped {dropped}")
+
+    def _source_planes(self, frame: Frame) -> Yuv420:
+        height, width = self._target.y.shape
+        if frame.yuv is not None:
+            y, u, v = frame.yuv.y, frame.yuv.u, frame.yuv.v
+            return Yuv420(y[:height, :width], u[: height // 2, : width // 2], v[: height // 2, : width // 2])
+        even = np.ascontiguousarray(frame.image[:height, :width])
+        cv2.cvtColor(even, cv2.COLOR_BGR2YUV_I420, dst=self._i420)
+        chroma = self._i420[height:].reshape(2, height // 2, width // 2)
+        return Yuv420(self._i420[:height], chroma[0], chroma[1])
+
+    def encode(self, frame: Frame) -> list[Packet]:
+        tick = round((_time_ns(frame) - self._first_ns) * TICKS_HZ / 1e9)
+        self._last_tick = max(tick, self._last_tick + 1)
+        self._picture.pts = self._last_tick
+        self._picture.time_base = Fraction(1, TICKS_HZ)
+        return self._stream.encode(self._picture)
+
+    def mux(self, packets: list[Packet]) -> None:
+        self._container.mux(packets)
+
+    def close(self, flush: bool) -> None:
+        try:
+            if flush:
+                self.mux(self._stream.encode(None))
+        finally:
+            self._container.close()
+
+
+def draw_figures(picture: Yuv420, text: str) -> None:
+    """White words on a dim bar in the lower left corner, written into the planes."""
+    height, width = picture.y.shape
+    scale = max(0.35, height / 1080)
+    (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    margin = text_height // 2 + 1
+    top, right = max(0, height - text_height - base - 2 * margin), min(width, text_width + 2 * margin)
+    bar = picture.y[top:, :right]
+    cv2.addWeighted(bar, 0.35, bar, 0, 8, dst=bar)
+    picture.u[top // 2 :, : right // 2] = 128
+    picture.v[top // 2 :, : right // 2] = 128
+    place = (margin, height - base - margin)
+    cv2.putText(picture.y, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (235,), 1, cv2.LINE_AA)
+
+
+def _time_ns(frame: Frame) -> int:
+    return frame.captured_ns if frame.media_ns is None else frame.media_ns
+
+
+def _planes_of(picture: VideoFrame) -> Yuv420:
+    """The planes of a yuv420p picture as writable views."""
+    arrays = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in picture.planes]
+    y, u, v = (a[: p.height, : p.width] for a, p in zip(arrays, picture.planes, strict=True))
+    return Yuv420(y, u, v, owner=picture)

@@ -1,0 +1,129 @@
+"""How frames reach the loop: read ahead, every one; the newest only; or at the pace of the recording.
+
+Each wraps a source and is one. A thread of its own pulls frames; what the source raises comes out where its frames do.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from edge.frame import Frame
+from edge.sources.source import Source
+from edge.timing import Durations
+
+
+class _Pulled:
+    """A source pulled by a thread into a bounded row of frames."""
+
+    def __init__(self, source: Source, depth: int, drop_oldest: bool) -> None:
+        self._source = source
+        self.name, self.size_wh, self.rate_hz = source.name, source.size_wh, source.rate_hz
+        self.frame_count, self.live, self.decode = source.frame_count, source.live, source.decode
+        self.dropped = 0
+        self._depth, self._drop_oldest = depth, drop_oldest
+        self._frames: deque[Frame] = deque()
+        self._error: BaseException | None = None
+        self._ended = self._stopped = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._pull, name=f"frames of {source.name}", daemon=True)
+
+    def __enter__(self) -> _Pulled:
+        self._source.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(5)
+        self._source.__exit__(None, None, None)
+
+    def __iter__(self) -> Iterator[Frame]:
+        self._thread.start()
+        while (frame := self._take()) is not None:
+            yield frame
+
+    def _take(self) -> Frame | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._frames or self._ended)
+            if self._frames:
+                frame = self._frames.popleft()
+                self._changed.notify_all()
+                return frame
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def _pull(self) -> None:
+        try:
+            for frame in self._source:
+                if not self._offer(frame):
+                    break
+        except BaseException as error:  # handed to the loop, which raises it behind the last frame
+            self._error = error
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _offer(self, frame: Frame) -> bool:
+        """Put the frame into the row; False once nobody wants frames any more."""
+        with self._changed:
+            if self._drop_oldest:
+                while len(self._frames) >= self._depth:
+                    self._frames.popleft()
+                    self.dropped += 1
+            else:
+                self._changed.wait_for(lambda: len(self._frames) < self._depth or self._stopped)
+            self._frames.append(frame)
+            self._changed.notify_all()
+            return not self._stopped
+
+
+class Ahead(_Pulled):
+    """Every frame, decoded up to `depth` ahead while the loop works."""
+
+    def __init__(self, source: Source, depth: int = 4) -> None:
+        super().__init__(source, depth, drop_oldest=False)
+
+
+class Latest(_Pulled):
+    """The newest frame only: one slot; a frame that nobody took in time makes room and counts as dropped."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source, 1, drop_oldest=True)
+        self.live = True
+
+
+class Paced:
+    """A recording played at its own rate, as if it were a camera."""
+
+    live = True
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.name, self.size_wh, self.frame_count = source.name, source.size_wh, source.frame_count
+        self.rate_hz: float = source.rate_hz or 10.0
+        self.decode: Durations = source.decode
+
+    def __enter__(self) -> Paced:
+        self._source.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._source.__exit__(None, None, None)
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames = iter(self._source)
+        start_ns, number = time.monotonic_ns(), 0
+        while True:
+            due_ns = start_ns + round(number * 1e9 / self.rate_hz)
+            time.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
+            frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+            number += 1

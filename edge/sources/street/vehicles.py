@@ -1,0 +1,246 @@
+"""Cars, vans and buses as meshes: a row of cross-sections from tail to nose, then wheels, lamps and plates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.sources.street.mesh import GLASS, LAMP, MATTE, PAINT, Mesh, make_mesh
+from edge.sources.street.place import Floats
+
+
+@dataclass(frozen=True)
+class Body:
+    """A kind of vehicle. `profile` is the side view from tail to nose: (z, height of the top, share of the width).
+
+    Between tops above the belt line the sides are glass, but for the pillars; where a top climbs or falls past it, the
+    top itself is a windscreen. Positions are shares: z of half the length, heights of the whole height.
+    """
+
+    length_m: float
+    width_m: float
+    height_m: float
+    belt: float
+    sill_m: float
+    wheel_m: float
+    axles: tuple[float, ...]
+    profile: tuple[tuple[float, float, float], ...]
+    pillars: tuple[float, ...]
+
+
+# Shapes from side views: a small hatchback, a saloon, an estate, a tall off-roader, a panel van, a bus, a lorry.
+BODIES: dict[str, Body] = {
+    "hatch": Body(3.95, 1.72, 1.47, 0.655, 0.20, 0.30, (-0.64, 0.66), (
+        (-1.0, 0.50, 0.86), (-0.985, 0.62, 0.94), (-0.94, 0.70, 0.97), (-0.90, 0.74, 0.98), (-0.72, 0.95, 0.99), (-0.55, 0.985, 1.0),
+        (-0.05, 1.0, 1.0), (0.0, 1.0, 1.0), (0.18, 0.965, 1.0), (0.52, 0.70, 1.0), (0.60, 0.67, 0.99), (0.82, 0.60, 0.97),
+        (0.94, 0.52, 0.93), (0.985, 0.44, 0.88), (1.0, 0.36, 0.82)), (-0.05,)),
+    "saloon": Body(4.55, 1.78, 1.43, 0.655, 0.20, 0.31, (-0.58, 0.62), (
+        (-1.0, 0.50, 0.84), (-0.985, 0.62, 0.92), (-0.94, 0.68, 0.96), (-0.66, 0.705, 0.99), (-0.60, 0.72, 1.0), (-0.34, 0.95, 1.0),
+        (-0.20, 0.99, 1.0), (0.0, 1.0, 1.0), (0.04, 1.0, 1.0), (0.14, 0.97, 1.0), (0.44, 0.71, 1.0), (0.52, 0.675, 0.99),
+        (0.80, 0.61, 0.97), (0.94, 0.53, 0.92), (0.985, 0.45, 0.86), (1.0, 0.36, 0.80)), (0.0,)),
+    "estate": Body(4.6, 1.78, 1.47, 0.64, 0.20, 0.31, (-0.58, 0.62), (
+        (-1.0, 0.48, 0.86), (-0.985, 0.60, 0.94), (-0.95, 0.68, 0.97), (-0.91, 0.72, 0.98), (-0.80, 0.93, 0.99), (-0.66, 0.975, 1.0),
+        (-0.30, 1.0, 1.0), (-0.26, 1.0, 1.0), (0.02, 1.0, 1.0), (0.06, 1.0, 1.0), (0.18, 0.965, 1.0), (0.46, 0.70, 1.0),
+        (0.54, 0.665, 0.99), (0.82, 0.60, 0.97), (0.95, 0.51, 0.92), (1.0, 0.36, 0.82)), (-0.30, 0.02)),
+    "tall": Body(4.5, 1.86, 1.78, 0.64, 0.30, 0.37, (-0.60, 0.62), (
+        (-1.0, 0.48, 0.90), (-0.985, 0.62, 0.96), (-0.96, 0.68, 0.98), (-0.93, 0.72, 0.98), (-0.86, 0.94, 0.99), (-0.72, 0.985, 1.0),
+        (-0.28, 1.0, 1.0), (-0.24, 1.0, 1.0), (0.04, 1.0, 1.0), (0.08, 1.0, 1.0), (0.20, 0.97, 1.0), (0.46, 0.71, 1.0),
+        (0.54, 0.68, 0.99), (0.86, 0.64, 0.97), (0.96, 0.56, 0.93), (1.0, 0.40, 0.86)), (-0.28, 0.04)),
+    "van": Body(4.95, 1.92, 2.05, 0.60, 0.25, 0.33, (-0.58, 0.66), (
+        (-1.0, 0.40, 0.96), (-0.995, 0.62, 0.98), (-0.99, 0.93, 0.97), (-0.96, 0.985, 1.0), (-0.60, 1.0, 1.0), (0.10, 1.0, 1.0),
+        (0.22, 1.0, 1.0), (0.38, 0.97, 1.0), (0.70, 0.62, 0.99), (0.76, 0.585, 0.98), (0.93, 0.50, 0.95), (1.0, 0.36, 0.88)), ()),
+    "bus": Body(10.4, 2.5, 3.05, 0.42, 0.30, 0.48, (-0.42, 0.60), (
+        (-1.0, 0.30, 0.97), (-0.998, 0.46, 0.98), (-0.992, 0.92, 0.98), (-0.97, 0.985, 1.0), (-0.62, 1.0, 1.0), (-0.60, 1.0, 1.0),
+        (-0.30, 1.0, 1.0), (-0.28, 1.0, 1.0), (0.02, 1.0, 1.0), (0.04, 1.0, 1.0), (0.34, 1.0, 1.0), (0.36, 1.0, 1.0), (0.70, 1.0, 1.0),
+        (0.72, 1.0, 1.0), (0.97, 0.985, 1.0), (0.985, 0.93, 0.99), (0.998, 0.40, 0.98), (1.0, 0.22, 0.96)),
+        (-0.62, -0.30, 0.02, 0.34, 0.70)),
+}  # fmt: skip
+_BODY_SHARES = {"hatch": 0.36, "saloon": 0.17, "estate": 0.15, "tall": 0.14, "van": 0.13, "bus": 0.05}
+_PAINTS = (
+    (168, 168, 166), (120, 118, 116), (30, 30, 32), (226, 228, 228), (104, 58, 34), (36, 34, 134), (62, 44, 28), (54, 76, 40),
+    (150, 138, 96), (40, 52, 110), (86, 86, 90), (190, 196, 200), (44, 130, 196), (20, 20, 24), (96, 84, 62),
+)  # fmt: skip
+_PAINT_SHARES = (0.16, 0.11, 0.11, 0.1, 0.1, 0.09, 0.06, 0.04, 0.03, 0.03, 0.05, 0.05, 0.02, 0.03, 0.02)
+_BLACK = (34, 33, 32)
+
+
+def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None) -> tuple[Mesh, Body]:
+    """A vehicle with its own body, paint and small differences."""
+    names = list(_BODY_SHARES) if kinds is None else list(kinds)
+    shares = np.array([_BODY_SHARES[name] for name in names])
+    name = str(rng.choice(names, p=shares / shares.sum()))
+    body = BODIES[name]
+    paint = np.array(_PAINTS[int(rng.choice(len(_PAINTS), p=np.array(_PAINT_SHARES) / sum(_PAINT_SHARES)))], float)
+    if name == "van" and rng.random() < 0.55:
+        paint = np.array((224.0, 226, 226))
+    if name == "bus":
+        paint = np.array([(150.0, 80, 30), (40, 40, 160), (200, 205, 208), (60, 120, 60)][int(rng.integers(4))])
+    parts = [_shell(body, paint, name), *_wheels(body, rng), *_trim(body, paint, name, rng)]
+    return Mesh.joined(parts), body
+
+
+def _section(body: Body, top: float, share: float, z_share: float) -> list[tuple[float, float]]:
+    """Half a cross-section, from the sill to the middle of the roof: (x, y) in metres."""
+    half = body.width_m / 2 * share
+    high = top * body.height_m
+    belt = body.belt * body.height_m
+    # The ends of the floor rise as bumpers do.
+    low = body.sill_m + 0.10 * max(0.0, abs(z_share) - 0.9) * 10
+    side = min(belt, high - 0.02)
+    lean = 0.20 if body.height_m < 1.9 else 0.08
+    rise = max(0.0, high - belt) / (body.height_m - belt)
+    roof_y = max(side + 0.004, high - 0.055)
+    shoulder = half * (0.965 if high > belt else 0.93)
+    roof_x = shoulder * (1 - lean * rise)
+    return [
+        (half * 0.86, low),
+        (half * 0.975, low + 0.10),
+        (half, low + 0.45 * (side - low)),
+        (half * 0.985, side - 0.07),
+        (shoulder, side),
+        (roof_x, roof_y),
+        (roof_x * 0.90, max(roof_y, high - 0.012)),
+        (0.0, high + 0.012 * (1 if high > belt else 0.5)),
+    ]
+
+
+def _shell(body: Body, paint: Floats, name: str) -> Mesh:
+    """Body and windows."""
+    sections = [np.array(_section(body, top, share, z)) for z, top, share in body.profile]
+    half_length = body.length_m / 2
+    rings = []
+    for section, (z, _, _) in zip(sections, body.profile, strict=True):
+        left = np.column_stack([-section[:, 0], section[:, 1], np.full(8, z * half_length)])
+        right = np.column_stack([section[::-1, 0], section[::-1, 1], np.full(8, z * half_length)])[1:]
+        rings.append(np.concatenate([left, right]))
+    points = np.concatenate(rings)
+    n = 15
+    quads, colours, kinds = [], [], []
+    for i in range(len(rings) - 1):
+        for j in range(n - 1):
+            a, b = i * n + j, (i + 1) * n + j
+            quads.append([a, a + 1, b + 1, b])
+            colour, kind = _panel(body, paint, name, i, j if j < 7 else 13 - j)
+            colours.append(colour)
+            kinds.append(kind)
+    for ring, flip in ((0, False), (len(rings) - 1, True)):
+        for j in range(7):
+            quad = [ring * n + k for k in (j, n - 1 - j, n - 2 - j, j + 1)]
+            quads.append(quad[::-1] if flip else quad)
+            colours.append(_BLACK if j < 1 else paint * 0.92)
+            kinds.append(PAINT if j >= 1 else MATTE)
+    mesh = make_mesh(points, np.array(quads), np.array(colours, np.float32))
+    return Mesh(mesh.points, mesh.quads, mesh.colours, np.array(kinds, np.intp), mesh.nearer)
+
+
+def _panel(body: Body, paint: Floats, name: str, i: int, j: int) -> tuple[Floats, int]:
+    """Colour and material of the panel between sections i and i + 1, strip j from the sill up."""
+    (z0, top0, _), (z1, top1, _) = body.profile[i], body.profile[i + 1]
+    glass = np.array((30.0, 28, 26))
+    above = min(top0, top1) > body.belt + 0.2 * (1 - body.belt)
+    slope = abs(top1 - top0) / max(1e-3, z1 - z0)
+    screen = slope > 0.42 and max(top0, top1) > body.belt + 0.15 and min(top0, top1) > body.belt - 0.12
+    if j == 0:
+        return np.array(_BLACK, float), MATTE
+    if j == 4 and (above or (screen and max(top0, top1) > 0.9)):
+        is_pillar = any(abs(z0 - p) < 1e-6 for p in body.pillars)
+        blind = name == "van" and z0 < 0.09
+        return (paint * 0.5, PAINT) if is_pillar and not blind else (paint, PAINT) if blind else (glass, GLASS)
+    if j == 6 and screen:
+        return glass, GLASS
+    if j == 3:
+        return paint * 0.93, PAINT
+    return paint, PAINT
+
+
+def _disc(x: float, y: float, z: float, radii: tuple[float, float], count: int) -> tuple[Floats, Floats]:
+    """A flat ring that faces sideways, outwards from the vehicle."""
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    rings = [np.column_stack([np.full(count, x), y + r * np.sin(angle), z + r * np.cos(angle)]) for r in radii]
+    k = np.arange(count)
+    nxt = (k + 1) % count
+    quads = np.column_stack([k, nxt, nxt + count, k + count])
+    return np.concatenate(rings), quads[:, ::-1] if x > 0 else quads
+
+
+def _wheels(body: Body, rng: np.random.Generator) -> list[Mesh]:
+    parts = []
+    rim = float(rng.uniform(90, 190))
+    for z in body.axles:
+        for sign in (-1, 1):
+            at = (sign * (body.width_m / 2 + 0.005), body.wheel_m, z * body.length_m / 2)
+            arch, quads = _disc(*at, (body.wheel_m * 1.17, 0.0), 12)
+            parts.append(make_mesh(arch, quads, (20, 20, 20), nearer=0.4))
+            tyre, quads = _disc(at[0] * 1.004, at[1], at[2], (body.wheel_m, body.wheel_m * 0.64), 14)
+            parts.append(make_mesh(tyre, quads, (38, 37, 36), nearer=0.45))
+            hub, quads = _disc(at[0] * 1.006, at[1], at[2], (body.wheel_m * 0.66, 0.0), 10)
+            spokes = np.where(np.arange(10) % 2, rim, rim * 0.55)[:, None] * np.ones(3)
+            parts.append(make_mesh(hub, quads, spokes, nearer=0.5))
+            parts.append(_tread(body, sign, at))
+    return parts
+
+
+def _tread(body: Body, sign: int, at: tuple[float, float, float]) -> Mesh:
+    """The running surface, seen from ahead and behind."""
+    angle = np.linspace(0, 2 * np.pi, 10, endpoint=False)
+    rings = []
+    for x in (at[0], at[0] - sign * 0.19):
+        rings.append(np.column_stack([np.full(10, x), at[1] + at[1] * np.sin(angle), at[2] + at[1] * np.cos(angle)]))
+    k = np.arange(10)
+    quads = np.column_stack([k, (k + 1) % 10, (k + 1) % 10 + 10, k + 10])
+    return make_mesh(np.concatenate(rings), quads if sign > 0 else quads[:, ::-1], (32, 31, 30))
+
+
+def _face(body: Body, x0: float, x1: float, y0: float, y1: float, end: int, colour: Floats | tuple[float, ...],
+          kind: int = MATTE, out: float = 0.02) -> Mesh:  # fmt: skip
+    """A rectangle on the tail (end -1) or the nose (end 1)."""
+    z = end * (body.length_m / 2 + out)
+    # The nose and tail lean with the body: higher parts stand further in.
+    lean = -end * 0.10 * max(0.0, (y1 - 0.45))
+    points = np.array([[x0, y0, z], [x0, y1, z + lean], [x1, y1, z + lean], [x1, y0, z]])
+    quad = np.array([[0, 1, 2, 3]] if end < 0 else [[3, 2, 1, 0]])
+    return make_mesh(points, quad, np.asarray(colour, np.float32), kind, nearer=0.45)
+
+
+def _trim(body: Body, paint: Floats, name: str, rng: np.random.Generator) -> list[Mesh]:
+    """Lamps, plates, bumpers, grille, mirrors."""
+    half, high = body.width_m / 2, body.height_m
+    tall = name in ("van", "bus")
+    lamp_y = 0.42 * high if not tall else 0.30 * high
+    braking = rng.random() < 0.25
+    red = (40, 40, 235) if braking else (36, 34, 150)
+    parts = []
+    for sign in (-1, 1):
+        x0, x1 = sorted((sign * half * 0.60, sign * half * 0.92))
+        parts.append(_face(body, x0, x1, lamp_y, lamp_y + 0.16 * min(high, 2.0) * 0.6, 1, (205, 208, 208), PAINT))
+        xr0, xr1 = sorted((sign * half * 0.70, sign * half * 0.93))
+        parts.append(_face(body, xr0, xr1, lamp_y + 0.06, lamp_y + 0.30, -1, red, LAMP if braking else PAINT))
+    bumper = tuple(paint * 0.8) if rng.random() < 0.5 else _BLACK
+    for end in (-1, 1):
+        parts.append(_face(body, -half * 0.9, half * 0.9, 0.24, 0.44, end, bumper, MATTE, 0.05))
+    parts.append(_face(body, -0.26, 0.26, 0.46 + 0.1 * tall, 0.57 + 0.1 * tall, -1, (60, 196, 220), MATTE, 0.07))
+    parts.append(_face(body, -0.26, 0.26, 0.34, 0.45, 1, (222, 224, 224), MATTE, 0.07))
+    parts.append(_face(body, -half * 0.5, half * 0.5, 0.47, lamp_y + 0.08, 1, (40, 40, 40), MATTE))
+    if name == "bus":
+        parts.append(_face(body, -half * 0.92, half * 0.92, 0.36 * high, 0.86 * high, 1, (34, 32, 30), GLASS, 0.0))
+        parts.append(_face(body, -half * 0.8, half * 0.8, 0.88 * high, 0.96 * high, 1, (30, 30, 30), MATTE))
+        parts.append(_face(body, -half * 0.5, half * 0.5, 0.89 * high, 0.95 * high, 1, (60, 170, 235), LAMP, 0.03))
+        parts.append(_face(body, -half * 0.85, half * 0.85, 0.50 * high, 0.82 * high, -1, (34, 32, 30), GLASS, 0.0))
+    if name == "van":
+        parts.append(_face(body, -half * 0.85, -0.04, 0.60 * high, 0.86 * high, -1, (34, 32, 30), GLASS, 0.01))
+        parts.append(_face(body, 0.04, half * 0.85, 0.60 * high, 0.86 * high, -1, (34, 32, 30), GLASS, 0.01))
+    parts.extend(_mirrors(body, paint))
+    return parts
+
+
+def _mirrors(body: Body, paint: Floats) -> list[Mesh]:
+    parts = []
+    z = 0.42 * body.length_m / 2 if body.length_m < 8 else 0.97 * body.length_m / 2
+    y = body.belt * body.height_m + (0.02 if body.length_m < 8 else 0.5)
+    for sign in (-1, 1):
+        x0, x1 = sorted((sign * body.width_m * 0.48, sign * (body.width_m * 0.5 + 0.17)))
+        corners = [[x, yy, zz] for zz in (z - 0.05, z + 0.07) for yy in (y, y + 0.14) for x in (x0, x1)]
+        quads = [[0, 2, 3, 1], [5, 7, 6, 4], [2, 6, 7, 3], [4, 6, 2, 0], [1, 3, 7, 5]]
+        parts.append(make_mesh(np.array(corners), np.array(quads), paint * 0.9, PAINT, nearer=0.2))
+    return parts

@@ -1,0 +1,73 @@
+"""Durations, kept in bounded memory however long a run lasts, and what a run's figures add up to."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+BINS_PER_OCTAVE = 32  # 2.2 % resolution
+OCTAVES = 44  # up to 2**44 ns, almost five hours
+
+
+class Durations:
+    """A histogram of durations in ns, log-spaced: percentiles to 2.2 %, exact count, sum, least and greatest.
+
+    One thread adds; any thread may read.
+    """
+
+    __slots__ = ("_bins", "count", "greatest_ns", "least_ns", "total_ns")
+
+    def __init__(self) -> None:
+        self._bins = [0] * (BINS_PER_OCTAVE * OCTAVES)
+        self.count = 0
+        self.total_ns = 0
+        self.least_ns = 0
+        self.greatest_ns = 0
+
+    def add(self, duration_ns: int) -> None:
+        duration_ns = max(1, duration_ns)
+        place = int(math.log2(duration_ns) * BINS_PER_OCTAVE)
+        self._bins[min(place, len(self._bins) - 1)] += 1
+        self.least_ns = duration_ns if self.count == 0 else min(self.least_ns, duration_ns)
+        self.greatest_ns = max(self.greatest_ns, duration_ns)
+        self.total_ns += duration_ns
+        self.count += 1
+
+    @contextmanager
+    def span(self) -> Iterator[None]:
+        """Add the time the block takes."""
+        start_ns = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            self.add(time.perf_counter_ns() - start_ns)
+
+    def percentile_ms(self, percent: float) -> float:
+        """The duration in ms that `percent` of all do not exceed; NaN when there are none."""
+        if self.count == 0:
+            return math.nan
+        rank = max(1, math.ceil(self.count * percent / 100))
+        seen = 0
+        for place, number in enumerate(self._bins):
+            seen += number
+            if seen >= rank:
+                middle_ns = 2 ** ((place + 0.5) / BINS_PER_OCTAVE)
+                return min(max(middle_ns, self.least_ns), self.greatest_ns) / 1e6
+        return self.greatest_ns / 1e6
+
+    @property
+    def mean_ms(self) -> float:
+        return self.total_ns / self.count / 1e6 if self.count else math.nan
+
+
+class Stages:
+    """Durations by stage name, in the order in which stages were first seen."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Durations] = {}
+
+    def __getitem__(self, name: str) -> Durations:
+        """The stage's durations; a new stage starts empty."""
+        return self.by_name.setdefault(name, Durations())
