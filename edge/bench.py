@@ -16,7 +16,7 @@ from edge.pipeline import Summary, flowing, run
 from edge.report import table
 from edge.segmenter import Segmenter
 from edge.sinks.sink import Sink
-from edge.sinks.video import OverlayVideo, encode_video
+from edge.sinks.video import OverlayVideo
 from edge.sources.open import open_source
 from edge.sources.scene import SceneSource
 from edge.timing import Durations, Stages
@@ -31,7 +31,7 @@ def bench(engine_name: str, source: str | None, frames: int, precision: str, thr
     Without `source` a street is rendered and encoded as 720p H.264 first, outside all measurements.
     """
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
-        drive = source or _make_drive(Path(folder) / "drive.mp4", frames)
+        drive = source or write_drive(Path(folder) / "drive.mp4", frames)
         engine = open_engine(engine_name, precision=precision, threads=threads)
         try:
             return {
@@ -61,9 +61,18 @@ def _cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _make_drive(path: Path, frames: int) -> str:
+def write_drive(path: Path, frames: int) -> str:
+    """Render the drive into an H.264 file such as a dash camera writes."""
+    import av
+
     scene = SceneSource(DRIVE.format(frames=frames))
-    encode_video(path, scene, scene.rate_hz)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "23"})
+        stream.width, stream.height = scene.size_wh
+        stream.pix_fmt = "yuv420p"
+        for frame in scene:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.image, format="bgr24")))
+        container.mux(stream.encode(None))
     return str(path)
 
 

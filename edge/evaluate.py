@@ -64,7 +64,7 @@ def evaluate(
     source = open_source(frames)
     paths = _label_paths(labels)
     label_of = _by_name(source, paths, labels) if isinstance(source, Pictures) else _by_order(paths, labels)
-    classes = engine.card.classes
+    classes = engine.card.table
     confusion = Confusion(len(classes), sorted({classes.ignore_id, UNLABELLED}))
     count = 0
     for result in segment(source, engine, live=False):

@@ -125,9 +125,11 @@ def yuv_to_bgr_coefficients(matrix: Matrix, full_range: bool) -> NDArray[np.floa
     kr, kb = _LUMA[matrix]
     kg = 1 - kr - kb
     y_gain, c_gain, y_zero = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
-    rgb_from_yuv = np.array([[0, 2 * (1 - kb)], [-2 * (1 - kr) * kr / kg, -2 * (1 - kb) * kb / kg], [2 * (1 - kr), 0]])
-    blue, green, red = (rgb_from_yuv * c_gain)[[0, 1, 2]]
-    rows = [[y_gain, cu, cv, -y_gain * y_zero - 128 * (cu + cv)] for cu, cv in (blue, green, red)]
+    blue, red = (2 * (1 - kb), 0.0), (0.0, 2 * (1 - kr))
+    green = (-blue[0] * kb / kg, -red[1] * kr / kg)
+    rows = [
+        [y_gain, c_gain * cu, c_gain * cv, -y_gain * y_zero - 128 * c_gain * (cu + cv)] for cu, cv in (blue, green, red)
+    ]
     return np.array(rows, np.float32)
 
 

@@ -53,3 +53,33 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def card_text(bundle: Bundle) -> str:
+    """An engine's card as a person reads it."""
+    card = bundle.card
+    width, height = card.input_wh
+    groups = "; ".join(f"{group} = {' + '.join(members)}" for group, members in card.table.groups.items())
+    lines = [
+        f"engine     {card.name}: {card.description}",
+        f"folder     {bundle.folder}",
+        f"net        {card.net}, {card.precision}, trained for {card.trained_steps} steps",
+        f"input      {width}x{height}, {card.resize}",
+        f"classes    {', '.join(f'{number} {name}' for number, name in enumerate(card.table.names))}",
+        f"groups     {groups}",
+        f"trained on {card.training_data}",
+        f"licence    {card.licence}",
+        f"made       {card.created}, edge {card.versions.edge}, torch {card.versions.torch}, opset {card.versions.opset}",
+        f"sha256     graph {card.model_sha256[:16]}…, weights {card.weights_sha256[:16]}…",
+    ]
+    for accuracy in card.measured.accuracy:
+        lines += ["", f"accuracy on {accuracy.data}, {accuracy.frames} frames: {accuracy.command}"]
+        rows = [(name, "-" if iou is None else f"{iou:.4f}") for name, iou in accuracy.iou.items()]
+        lines.append(table(("class", "IoU"), [*rows, ("mean", f"{accuracy.miou:.4f}")]))
+    if card.measured.speed:
+        header = ("speed on", "precision", "threads", "p50 ms", "p99 ms")
+        speeds = [
+            (s.machine, s.precision, str(s.threads), f"{s.p50_ms:.2f}", f"{s.p99_ms:.2f}") for s in card.measured.speed
+        ]
+        lines += ["", table(header, speeds)]
+    return "\n".join(lines)

@@ -37,7 +37,7 @@ class Segmenter:
                 shrink(frame.image, content)
         with self.stages["infer"].span():
             classes = self.engine.infer(self._input)
-        return Segmentation(frame, classes, box, self.engine.card.classes, time.monotonic_ns())
+        return Segmentation(frame, classes, box, self.engine.card.table, time.monotonic_ns())
 
     def _fit(self, source_wh: tuple[int, int]) -> Letterbox:
         """The letterbox for frames of this size; a new size blackens the bars anew."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from edge.errors import SourceNotFound
@@ -22,20 +24,29 @@ def open_source(name: str) -> Source:
         from edge.sources.scene import SceneSource
 
         return SceneSource(name)
-    if name.isdecimal() or name.startswith("/dev/"):
+    if name.isdecimal() or _is_device(name):
         from edge.sources.camera import Camera
 
         return Camera(name)
-    if Path(name).is_dir() or any(sign in name for sign in "*?["):
-        from edge.sources.pictures import Pictures
-
-        return Pictures(name)
     if "://" in name:
         raise SourceNotFound(f"{name}: streams are not supported yet; a source is a file, a folder, a camera or scene:street")
     from edge.sources.pictures import SUFFIXES, Pictures
 
-    if Path(name).suffix.lower() in SUFFIXES:
+    if os.path.isdir(name) or Path(name).suffix.lower() in SUFFIXES or _is_pattern(name):
         return Pictures(name)
     from edge.sources.recording import Recording
 
     return Recording(name)
+
+
+def _is_device(name: str) -> bool:
+    """A camera, there or not; a video under /dev/shm is none."""
+    try:
+        return name.startswith("/dev/video") or stat.S_ISCHR(os.stat(name).st_mode)
+    except (OSError, ValueError):  # not there, not to be looked at, or no name at all: told when it is opened
+        return False
+
+
+def _is_pattern(name: str) -> bool:
+    """A pattern, unless a file is really called so: "drive[1].mp4"."""
+    return any(sign in name for sign in "*?[") and not os.path.exists(name)

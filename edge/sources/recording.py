@@ -1,7 +1,9 @@
-"""Video files, decoded to planes; a damaged file is never passed over in silence."""
+"""Video files, decoded to planes; damage that the file or its decoder lets one see is never passed over in silence."""
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,16 +12,22 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image, Matrix, Yuv420
 from edge.timing import Durations
 
 _PLANAR_420 = ("yuv420p", "yuvj420p")
-_AVCOL_SPC = {1: "bt709", 5: "bt601", 6: "bt601"}  # libavutil/pixfmt.h: BT709, BT470BG, SMPTE170M
-_AVCOL_RANGE_FULL = 2
+_AVCOL_SPC: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601"}  # libavutil/pixfmt.h: BT709, BT470BG, SMPTE170M
+_SWS_CS: dict[Matrix, int] = {"bt709": 1, "bt601": 5}  # libswscale/swscale.h
+_LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+_SLACK_S = 0.2  # a last frame's own duration is often unknown, and a header's figure rounded
 
 
 class Recording:
@@ -32,9 +40,13 @@ class Recording:
         self.decode = Durations()
         self._container = _open(Path(path))
         try:
-            self._stream = self._container.streams.video[0]
-            # Slices share a frame's work without holding frames back, as frame threads do: the age stays honest.
-            self._stream.codec_context.thread_type = "SLICE"
+            self._stream = _video_stream(self._container, path)
+            # One thread. Frame threads hold frames back, so that the age would lie; with slice threads FFmpeg's H.264
+            # decoder neither conceals nor reports damage (h264dec.c, enable_er), and encoders that write one slice per
+            # picture, as most do, gain nothing from them.
+            self._stream.codec_context.thread_count = 1
+            self._indexed = len(self._stream.index_entries)
+            self._tally = _Tally()
             self._frames = self._decoded()
             self._first = next(self._frames, None)
         except BaseException:
@@ -46,7 +58,7 @@ class Recording:
         self.size_wh = self._first.size_wh
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.rate_hz = float(rate) if rate else None
-        self.frame_count = self._stream.frames or None
+        self.frame_count = self._frame_count()
 
     def __enter__(self) -> Recording:
         return self
@@ -58,38 +70,55 @@ class Recording:
         """The frames, once.
 
         Raises:
-            SourceDamaged: after the last frame, where some could not be decoded or fewer came than the file promises.
+            SourceDamaged: after the last frame, where some are corrupt or missing.
         """
         if self._first is not None:
             # Decoded when the file was opened; its age counts from when it is asked for, as the others' does.
-            self._first.captured_ns = time.monotonic_ns()
-            yield self._first
-            self._first = None
+            first, self._first = self._first, None
+            first.captured_ns = time.monotonic_ns()
+            yield first
         yield from self._frames
 
+    def _frame_count(self) -> int | None:
+        """How many frames the file says it shows: an edit list may skip some of those that it holds."""
+        stream = self._stream
+        if not stream.frames or not stream.duration or not stream.time_base or not self.rate_hz:
+            return stream.frames or None
+        return min(stream.frames, max(1, round(float(stream.duration * stream.time_base) * self.rate_hz)))
+
     def _decoded(self) -> Iterator[Frame]:
-        index, broken = 0, 0
         packets = self._container.demux(self._stream)
-        while True:
+        flushed = False
+        while not flushed:
             start_ns = time.perf_counter_ns()
-            try:
-                packet = next(packets, None)
-                pictures = self._stream.decode(packet) if packet is not None else []
-            except av.error.FFmpegError:
-                # One unreadable packet does not end a drive: count it, go on, and say so at the end. A demuxer that
-                # fails ends by itself at its next call.
-                broken += 1
-                continue
-            if packet is None:
-                break
-            for picture in pictures:
-                broken += picture.is_corrupt
-                frame = self._frame(picture, index)
+            packet = self._next_packet(packets)
+            flushed = packet is None or packet.size == 0
+            for picture in self._pictures(packet):
+                frame = self._frame(picture, self._tally.frames)
+                self._tally.count(picture)
                 self.decode.add(time.perf_counter_ns() - start_ns)
                 yield frame
                 start_ns = time.perf_counter_ns()
-                index += 1
-        self._complain_if_damaged(index, broken)
+        self._complain_if_damaged()
+
+    def _next_packet(self, packets: Iterator[Packet]) -> Packet | None:
+        """The next packet, an empty one at the end; None where the demuxer gives up, which ends it."""
+        try:
+            packet = next(packets, None)
+        except FFmpegError:
+            self._tally.undecodable += 1
+            return None
+        if packet is not None and packet.size:
+            self._tally.packets += 1
+        return packet
+
+    def _pictures(self, packet: Packet | None) -> list[VideoFrame]:
+        """What a packet decodes to. One that does not decode ends no drive: it is counted, and told at the end."""
+        try:
+            return self._stream.decode(packet)
+        except FFmpegError:
+            self._tally.undecodable += 1
+            return []
 
     def _frame(self, picture: VideoFrame, index: int) -> Frame:
         media = picture.pts * Fraction(picture.time_base or 0) if picture.pts is not None else None
@@ -101,33 +130,87 @@ class Recording:
             yuv=planes(picture),
         )
 
-    def _complain_if_damaged(self, decoded: int, broken: int) -> None:
-        expected = self._stream.frames or decoded
-        if broken or decoded < expected:
+    def _complain_if_damaged(self) -> None:
+        tally = self._tally
+        missing = max(0, self._promised_packets() - tally.packets)
+        short_s = (self._promised_end_s() or 0.0) - (tally.end_s or 0.0)
+        faults = [
+            f"{missing} missing" if missing else "",
+            f"{tally.undecodable} undecodable" if tally.undecodable else "",
+            f"{tally.corrupt} corrupt" if tally.corrupt else "",
+            f"the last {short_s:.1f} s missing" if tally.end_s and short_s > self._slack_s() else "",
+        ]
+        if any(faults) and tally.frames:
             raise SourceDamaged(
-                f"{self.name}: is damaged: {decoded} of {max(expected, decoded)} frames were decoded, {broken} packets or"
-                " frames were corrupt. The results cover the decoded frames only; copy the file again from its origin."
+                f"{self.name}: is damaged: {tally.frames} frames were decoded ({', '.join(filter(None, faults))}). The"
+                " results cover the decoded frames only; copy the file again from its origin."
             )
+
+    def _promised_packets(self) -> int:
+        """How many packets the file says it holds; 0 where it does not say.
+
+        The index counts better than the header, which includes what was edited out or never recorded. An index that
+        grew while the file was read was missing and is made of what came; then the header's number has to do.
+        """
+        if not self._stream.frames:
+            return 0
+        return self._indexed if len(self._stream.index_entries) == self._indexed else self._stream.frames
+
+    def _promised_end_s(self) -> float | None:
+        """When the video ends by its header. Only Matroska says so; others count their packets, or say nothing."""
+        if "matroska" not in self._container.format.name:
+            return None
+        if match := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", self._stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = match.groups()
+            return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        if len(self._container.streams) == 1 and self._container.duration:
+            return self._container.duration / av.time_base
+        return None
+
+    def _slack_s(self) -> float:
+        return max(_SLACK_S, 3 / self.rate_hz if self.rate_hz else 0.0)
+
+
+class _Tally:
+    """What came out of a file so far; `end_s` is when the last frame ends, in the file's time."""
+
+    def __init__(self) -> None:
+        self.packets = self.undecodable = self.frames = self.corrupt = 0
+        self.end_s: float | None = None
+
+    def count(self, picture: VideoFrame) -> None:
+        self.frames += 1
+        self.corrupt += picture.is_corrupt
+        if picture.pts is not None and picture.time_base:
+            end_s = float((picture.pts + (picture.duration or 0)) * picture.time_base)
+            self.end_s = end_s if self.end_s is None else max(self.end_s, end_s)
 
 
 def _open(path: Path) -> av.container.InputContainer:
-    if not path.exists():
-        raise SourceNotFound(f"{path}: there is no such file. Look at what is there: ls {path.parent}")
-    if path.is_file() and path.stat().st_size == 0:
-        raise NotAVideo(f"{path}: is empty (0 bytes). Was the copy or recording interrupted? Copy it again.")
     try:
-        container = av.open(str(path))
+        # "file:", because FFmpeg takes what stands before a colon for a protocol.
+        return av.open(f"file:{path}")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceNotFound(f"{path}: there is no such file. Look at what is there: ls {path.parent}") from error
     except PermissionError as error:
-        raise SourceError(f"{path}: may not be read by this user. Try: sudo chmod a+r {path}") from error
-    except av.error.FFmpegError as error:
+        raise SourceError(f"{path}: may not be read by this user. See who may: namei -l {path}") from error
+    except FFmpegError as error:
+        if os.path.isfile(path) and os.path.getsize(path) == 0:
+            raise NotAVideo(f"{path}: is empty (0 bytes). Was its copy or recording cut short? Copy it again.") from error
         raise NotAVideo(
-            f"{path}: is not a video that can be read ({error.strerror}). A file cut off while it was written looks like"
-            f" this too. Try: ffprobe {path}"
+            f"{path}: is not a video that can be read ({error.strerror}). A file cut off while it was written looks"
+            f" like this too. Try: ffprobe {path}"
         ) from error
-    if not container.streams.video:
-        container.close()
-        raise NotAVideo(f"{path}: holds no video stream")
-    return container
+
+
+def _video_stream(container: av.container.InputContainer, path: str) -> VideoStream:
+    """The stream to decode; a song's cover picture is none."""
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        raise NotAVideo(f"{path}: holds no video stream. Try: ffprobe {path}")
+    if streams[0].codec_context is None:
+        raise NotAVideo(f"{path}: is coded in a way that this FFmpeg cannot decode. Try: ffprobe {path}")
+    return streams[0]
 
 
 def planes(picture: VideoFrame) -> Yuv420:
@@ -136,22 +219,29 @@ def planes(picture: VideoFrame) -> Yuv420:
     An untagged picture is taken as BT.601 up to 576 lines and BT.709 above, as players do.
     """
     matrix = _AVCOL_SPC.get(int(picture.colorspace), "bt709" if picture.height > 576 else "bt601")
-    full_range = picture.format.name.startswith("yuvj") or int(picture.color_range) == _AVCOL_RANGE_FULL
+    full_range = picture.format.name.startswith("yuvj") or int(picture.color_range) == _FULL
     turn = _TURNS.get(int(picture.rotation) % 360)
     if picture.format.name not in _PLANAR_420:
-        picture = picture.reformat(format="yuv420p")
+        picture, full_range = _as_planar_420(picture, matrix, full_range)
     width, height = picture.width, picture.height
     half = (height + 1) // 2, (width + 1) // 2
-    y, u, v = (
-        _plane(plane, size) for plane, size in zip(picture.planes, ((height, width), half, half), strict=True)
-    )
+    sizes_hw = (height, width), half, half
+    y, u, v = (_plane(plane, size_hw) for plane, size_hw in zip(picture.planes, sizes_hw, strict=True))
     if turn is not None:
         y, u, v = (cv2.rotate(plane, turn) for plane in (y, u, v))
-    return Yuv420(y, u, v, _matrix(matrix), full_range, owner=picture)
+    return Yuv420(y, u, v, matrix, full_range, owner=picture)
 
 
-def _matrix(name: str) -> Matrix:
-    return "bt709" if name == "bt709" else "bt601"
+def _as_planar_420(picture: VideoFrame, matrix: Matrix, full_range: bool) -> tuple[VideoFrame, bool]:
+    """The picture as yuv420p, and whether that is of full range."""
+    if picture.format.is_rgb or picture.format.has_palette:
+        return picture.reformat(format="yuv420p", dst_colorspace=_SWS_CS[matrix], dst_color_range=_LIMITED), False
+    if picture.format.name.startswith("gray"):
+        # libswscale takes every grey for full range, whatever its tag; full to full keeps the values as they are.
+        same = picture.reformat(format="yuv420p", src_color_range=_FULL, dst_color_range=_FULL)
+        return same, int(picture.color_range) != _LIMITED
+    level = _FULL if full_range else _LIMITED
+    return picture.reformat(format="yuv420p", src_color_range=level, dst_color_range=level), full_range
 
 
 def _plane(plane: av.video.plane.VideoPlane, size_hw: tuple[int, int]) -> Image:

@@ -81,7 +81,13 @@ class Canvas:
         self.label(points, class_id)
 
     def textured(
-        self, texture: Texture, corners: Floats, tone: Floats, class_id: int, outline: Floats | None = None
+        self,
+        texture: Texture,
+        corners: Floats,
+        tone: Floats,
+        class_id: int,
+        outline: Floats | None = None,
+        part: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         """A texture on a flat quadrilateral.
 
@@ -89,6 +95,7 @@ class Canvas:
             corners: float32 (4, 2) pixels of the texture's top left, top right, bottom right and bottom left.
             tone: (3, 4) applied to the texture's colours.
             outline: the convex polygon (N, 2) to fill where that is not the whole quadrilateral.
+            part: the columns of the texture to use, from and to, as shares of its width.
         """
         polygon = corners if outline is None else outline
         if (box := self.box(polygon)) is None:
@@ -97,10 +104,11 @@ class Canvas:
         wide = max(abs(corners[1, 0] - corners[0, 0]), abs(corners[2, 0] - corners[3, 0]), 1.0)
         tall = max(abs(corners[3, 1] - corners[0, 1]), abs(corners[2, 1] - corners[1, 1]), 1.0)
         height, width = texture.image.shape[:2]
-        texels = texture.level(_halvings(width, float(wide)), _halvings(height, float(tall)))
+        texels = texture.level(_halvings(width * (part[1] - part[0]), float(wide)), _halvings(height, float(tall)))
         h, w = texels.shape[:2]
+        left, right = part[0] * w - 0.5, part[1] * w - 0.5
         # Texel centres lie at half-integers on the surface: corner (0, 0) is half a texel outside the first centre.
-        source = np.array([[-0.5, -0.5], [w - 0.5, -0.5], [w - 0.5, h - 0.5], [-0.5, h - 0.5]], np.float32)
+        source = np.array([[left, -0.5], [right, -0.5], [right, h - 0.5], [left, h - 0.5]], np.float32)
         target = (corners - np.array([x0 + 0.5, y0 + 0.5])).astype(np.float32)
         matrix = cv2.getPerspectiveTransform(target, source)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -109,6 +117,9 @@ class Canvas:
         cover = self.cover[y0:y1, x0:x1]
         cover[:] = 0
         cv2.fillConvexPoly(cover, points - np.array([x0, y0]) * (1 << SHIFT), 255, cv2.LINE_AA, SHIFT)
+        if warped.shape[2] == 4:
+            cover = cv2.multiply(cover, warped[:, :, 3], scale=1 / 255)
+            warped = warped[:, :, :3]
         blend(self.image[y0:y1, x0:x1], cv2.transform(warped, tone), cover)
         self.label(points, class_id)
 

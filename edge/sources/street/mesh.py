@@ -1,4 +1,7 @@
-"""Solid things made of small quadrilaterals: lit, projected and painted far to near."""
+"""Solid things made of small quadrilaterals: lit, projected and painted far to near.
+
+All things of a frame are lit and projected together, as one set of arrays; only the painting goes thing by thing.
+"""
 
 from __future__ import annotations
 
@@ -13,37 +16,34 @@ from edge.sources.street.light import Light
 from edge.sources.street.place import Floats
 from edge.sources.street.view import View
 
+Ints = NDArray[np.integer]
 MATTE, PAINT, GLASS, LAMP = range(4)
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Quadrilaterals in a thing's own metres: x to its right, y up, z ahead.
+    """Quadrilaterals of one or more things, each in its own metres: x to its right, y up, z ahead.
 
-    points float (N, 3); quads int (M, 4), clockwise seen from outside; colours BGR float (M, 3); kinds int (M,);
-    nearer float (M,): metres by which a quad counts as nearer than it is, for what lies on another's surface.
+    points float32 (N, 3); quads int (M, 4), clockwise seen from outside; colours BGR float32 (M, 3); kinds int (M,);
+    nearer float32 (M,): metres by which a quad counts as nearer than it is, for what lies on another's surface;
+    point_owner int (N,) and quad_owner int (M,): which thing each belongs to, ascending.
     """
 
     points: Floats
-    quads: NDArray[np.intp]
+    quads: Ints
     colours: Floats
-    kinds: NDArray[np.intp]
+    kinds: Ints
     nearer: Floats
+    point_owner: Ints
+    quad_owner: Ints
 
-    @classmethod
-    def joined(cls, meshes: list[Mesh]) -> Mesh:
-        starts = np.cumsum([0, *(len(mesh.points) for mesh in meshes[:-1])])
-        return cls(
-            points=np.concatenate([mesh.points for mesh in meshes]),
-            quads=np.concatenate([mesh.quads + start for mesh, start in zip(meshes, starts, strict=True)]),
-            colours=np.concatenate([mesh.colours for mesh in meshes]),
-            kinds=np.concatenate([mesh.kinds for mesh in meshes]),
-            nearer=np.concatenate([mesh.nearer for mesh in meshes]),
-        )
+    def scaled(self, factor: float) -> Mesh:
+        points = self.points * np.float32(factor)
+        return Mesh(points, self.quads, self.colours, self.kinds, self.nearer, self.point_owner, self.quad_owner)
 
 
-def make_mesh(points: Floats, quads: Floats, colours: Floats, kind: int = MATTE, nearer: float = 0.0) -> Mesh:
-    """A mesh of one material; `colours` is one BGR or one per quad."""
+def make_mesh(points: Floats, quads: Floats, colours: Floats | tuple[float, ...], kind: int = MATTE, nearer: float = 0.0) -> Mesh:
+    """One thing of one material; `colours` is one BGR or one per quad."""
     count = len(quads)
     return Mesh(
         points=np.asarray(points, np.float32),
@@ -51,6 +51,23 @@ def make_mesh(points: Floats, quads: Floats, colours: Floats, kind: int = MATTE,
         colours=np.broadcast_to(np.asarray(colours, np.float32), (count, 3)).copy(),
         kinds=np.full(count, kind, np.intp),
         nearer=np.full(count, nearer, np.float32),
+        point_owner=np.zeros(len(points), np.intp),
+        quad_owner=np.zeros(count, np.intp),
+    )
+
+
+def joined(meshes: list[Mesh], owners: list[int] | None = None) -> Mesh:
+    """Several meshes as one: parts of one thing, or, with `owners`, of things counted on from those numbers."""
+    starts = np.cumsum([0, *(len(mesh.points) for mesh in meshes[:-1])])
+    first = owners or [0] * len(meshes)
+    return Mesh(
+        points=np.concatenate([mesh.points for mesh in meshes]),
+        quads=np.concatenate([mesh.quads + start for mesh, start in zip(meshes, starts, strict=True)]),
+        colours=np.concatenate([mesh.colours for mesh in meshes]),
+        kinds=np.concatenate([mesh.kinds for mesh in meshes]),
+        nearer=np.concatenate([mesh.nearer for mesh in meshes]),
+        point_owner=np.concatenate([mesh.point_owner + owner for mesh, owner in zip(meshes, first, strict=True)]),
+        quad_owner=np.concatenate([mesh.quad_owner + owner for mesh, owner in zip(meshes, first, strict=True)]),
     )
 
 
@@ -62,76 +79,107 @@ class Pose:
     s: float
     heading_rad: float
 
-    def to_street(self, points: Floats) -> Floats:
-        c, s = np.cos(self.heading_rad), np.sin(self.heading_rad)
-        turn = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]], np.float32)
-        return points @ turn + np.array([self.x, 0, self.s])
+
+def placed(mesh: Mesh, poses: list[Pose]) -> Floats:
+    """float32 (N, 3): the points of things 0, 1, 2... in street metres."""
+    turns = np.array([(np.cos(p.heading_rad), np.sin(p.heading_rad), p.x, p.s) for p in poses], np.float64)
+    c, s, x, along = turns[mesh.point_owner].T
+    px, py, pz = mesh.points.T
+    return np.stack([px * c + pz * s + x, py, pz * c - px * s + along], axis=1)
 
 
-def _shaded(mesh: Mesh, corners: Floats, middles: Floats, light: Light, in_sun: float, eye: Floats) -> Floats:
-    """BGR (M, 3) of every quad as it leaves the surface; corners (M, 4, 3) and middles (M, 3) in street metres."""
-    normals = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
+@dataclass(frozen=True)
+class Solid:
+    """A thing ready to paint: its box in the picture, and polygons far to near with their colours.
+
+    polygons int32 (n, 4, 2), fixed point, `grain` times finer than the picture and from the box's corner.
+    """
+
+    box: tuple[int, int, int, int]
+    grain: int
+    polygons: NDArray[np.int32]
+    colours: list[list[float]]
+
+    def paint(self, canvas: Canvas, class_id: int, instance: int) -> None:
+        x0, y0, x1, y1 = self.box
+        big = np.zeros(((y1 - y0) * self.grain, (x1 - x0) * self.grain, 4), np.uint8)
+        for polygon, colour in zip(self.polygons, self.colours, strict=True):
+            cv2.fillConvexPoly(big, polygon, colour, cv2.LINE_8, SHIFT)
+        picture = cv2.resize(big, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+        canvas.stamp(picture, (x0, y0), class_id, instance)
+
+
+def solids(view: View, light: Light, mesh: Mesh, points: Floats, in_sun: Floats) -> list[Solid | None]:
+    """Every thing of a mesh ready to paint, None for those out of the picture.
+
+    Args:
+        points: of the mesh, in street metres, from `placed`.
+        in_sun: (things,) the share of the sun that reaches each.
+    """
+    count = len(in_sun)
+    pixels, depth = view.project(points)
+    starts = np.searchsorted(mesh.point_owner, np.arange(count))
+    low, high = np.minimum.reduceat(pixels, starts), np.maximum.reduceat(pixels, starts)
+    size = np.array(view.size_wh)
+    near_enough = np.minimum.reduceat(depth, starts) > 0.9
+    seen = near_enough & (high > 0).all(axis=1) & (low < size).all(axis=1)
+    corner = np.maximum(low.astype(int) - 1, 0)
+    far_corner = np.minimum(high.astype(int) + 2, size)
+    seen &= (far_corner > corner).all(axis=1)
+    grain = np.where((far_corner - corner).max(axis=1) < 120, 3, 2)
+    quads = pixels[mesh.quads]
+    ab, cd = quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1]
+    front = np.flatnonzero((ab[:, 0] * cd[:, 1] - ab[:, 1] * cd[:, 0] > 0) & seen[mesh.quad_owner])
+    middles = 0.25 * points[mesh.quads[front]].sum(axis=1)
+    order = np.lexsort((mesh.nearer[front] - middles[:, 2], mesh.quad_owner[front]))
+    front, middles = front[order], middles[order]
+    owner = mesh.quad_owner[front]
+    colours = _lit(mesh, front, points, middles, (view, light), in_sun[owner])
+    local = (quads[front] - corner[owner][:, None]) * grain[owner][:, None, None] - 0.5
+    polygons = np.round(np.clip(local, -4000, 8000) * (1 << SHIFT)).astype(np.int32)
+    edges = np.searchsorted(owner, np.arange(count + 1)).tolist()
+    painted = colours.tolist()
+    boxes = np.hstack([corner, far_corner]).tolist()
+    return [
+        Solid(tuple(boxes[k]), int(grain[k]), polygons[a:b], painted[a:b]) if seen[k] and b > a else None
+        for k, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+    ]
+
+
+def _lit(mesh: Mesh, front: Ints, points: Floats, middles: Floats, seen_by: tuple[View, Light], in_sun: Floats) -> Floats:
+    """float (n, 4): BGR and 255 of quads as the camera sees them through the air."""
+    view, light = seen_by
+    corners = points[mesh.quads[front]]
+    a, b = corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]
+    normals = np.stack([a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1], a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2],
+                        a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]], axis=1)  # fmt: skip
+    normals /= np.sqrt(np.einsum("ij,ij->i", normals, normals))[:, None] + 1e-9
     gains = light.gain(normals, in_sun)
     # Little light comes down to what is close to the ground.
     gains *= np.clip(0.62 + 0.5 * middles[:, 1:2], 0.5, 1.0)
-    colours = mesh.colours * gains
-    shiny = mesh.kinds > MATTE
-    if shiny.any():
-        colours[shiny] = _reflecting(mesh, shiny, colours[shiny], normals[shiny], middles[shiny] - eye, light)
-    return colours
+    colours = mesh.colours[front] * gains
+    kinds = mesh.kinds[front]
+    shiny = np.flatnonzero(kinds > MATTE)
+    if len(shiny):
+        rays = middles[shiny] - np.array([view.x, view.height_m, view.s])
+        own = mesh.colours[front[shiny]]
+        colours[shiny] = _reflecting(kinds[shiny], own, colours[shiny], normals[shiny], rays, light)
+    clear = light.clear(middles[:, 2:3] - view.s)
+    out = np.full((len(front), 4), 255.0)
+    out[:, :3] = np.clip(colours * clear + light.air * (1 - clear), 0, 255)
+    return out
 
 
-def _reflecting(mesh: Mesh, shiny: Floats, base: Floats, normals: Floats, rays: Floats, light: Light) -> Floats:
+def _reflecting(kinds: Ints, own: Floats, lit: Floats, normals: Floats, rays: Floats, light: Light) -> Floats:
     """Add the mirrored sky, houses and ground to paint and glass; lamps keep their own colour."""
-    rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
-    facing = np.sum(rays * normals, axis=1, keepdims=True)
+    rays = rays / np.sqrt(np.einsum("ij,ij->i", rays, rays))[:, None]
+    facing = np.einsum("ij,ij->i", rays, normals)[:, None]
     up = (rays - 2 * facing * normals)[:, 1:2]
     # What a car mirrors: road below, a band of houses to about 25 degrees, then the sky.
     sky = light.horizon + (light.zenith - light.horizon) * np.clip(up, 0, 1)
     houses = 0.34 * light.horizon
     seen = np.where(up > 0.42, sky, np.where(up > 0.05, houses + (sky - houses) * np.clip((up - 0.25) / 0.17, 0, 1), 62.0))
     grazing = (1 - np.minimum(1, np.abs(facing))) ** 3
-    kinds = mesh.kinds[shiny][:, None]
+    kinds = kinds[:, None]
     mirror = np.where(kinds == GLASS, 0.22 + 0.6 * grazing, 0.10 + 0.35 * grazing)
-    out = base * (1 - mirror) + seen * mirror
-    return np.where(kinds == LAMP, mesh.colours[shiny], out)
-
-
-def draw_mesh(
-    canvas: Canvas,
-    view: View,
-    light: Light,
-    mesh: Mesh,
-    pose: Pose,
-    labels: tuple[int, int],
-    in_sun: float = 1.0,
-) -> bool:
-    """Paint a mesh with its labels, (class id, instance id); False where it is not in the picture."""
-    points = pose.to_street(mesh.points)
-    pixels, depth = view.project(points)
-    if depth.min() < 0.9 or (box := canvas.box(pixels)) is None:
-        return False
-    x0, y0, x1, y1 = box
-    quads = pixels[mesh.quads]
-    ab, cd = quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1]
-    front = np.flatnonzero(ab[:, 0] * cd[:, 1] - ab[:, 1] * cd[:, 0] > 0)
-    if not len(front):
-        return False
-    corners = points[mesh.quads[front]]
-    middles = corners.mean(axis=1)
-    part = Mesh(mesh.points, mesh.quads[front], mesh.colours[front], mesh.kinds[front], mesh.nearer[front])
-    colours = _shaded(part, corners, middles, light, in_sun, np.array([view.x, view.height_m, view.s]))
-    tone = light.tone(pose.s - view.s, np.ones(3))
-    colours = np.clip(colours * tone[0, 0] + tone[:, 3], 0, 255)
-    order = np.argsort(part.nearer - middles[:, 2])
-    grain = 3 if max(x1 - x0, y1 - y0) < 120 else 2
-    big = np.zeros(((y1 - y0) * grain, (x1 - x0) * grain, 4), np.uint8)
-    local = ((quads[front][order] - np.array([x0, y0])) * grain - 0.5) * (1 << SHIFT)
-    local = np.round(np.clip(local, -60000, 120000)).astype(np.int32)
-    opaque = np.full((len(order), 1), 255.0)
-    for polygon, colour in zip(local, np.hstack([colours[order], opaque]).tolist(), strict=True):
-        cv2.fillConvexPoly(big, polygon, colour, cv2.LINE_8, SHIFT)
-    picture = cv2.resize(big, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
-    canvas.stamp(picture, (x0, y0), *labels)
-    return True
+    return np.where(kinds == LAMP, own, lit * (1 - mirror) + seen * mirror)

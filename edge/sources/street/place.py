@@ -152,7 +152,8 @@ def make_path(seed: int, place: Place) -> Path:
         surge_m=0.25 * speed / (2 * np.pi * surge_hz),
         surge_hz=surge_hz,
         start_m=rng.uniform(0, 200),
-        lane_x_m=-place.left.lane_m * 0.5,
+        # A little to the right of the lane's middle, as drivers keep clear of cyclists and parked cars.
+        lane_x_m=-place.left.lane_m * 0.5 + 0.25,
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge.sources.street.mesh import GLASS, LAMP, MATTE, PAINT, Mesh, make_mesh
+from edge.sources.street.mesh import GLASS, LAMP, MATTE, PAINT, Mesh, joined, make_mesh
 from edge.sources.street.place import Floats
 
 
@@ -65,7 +65,15 @@ _PAINT_SHARES = (0.16, 0.11, 0.11, 0.1, 0.1, 0.09, 0.06, 0.04, 0.03, 0.03, 0.05,
 _BLACK = (34, 33, 32)
 
 
-def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None) -> tuple[Mesh, Body]:
+@dataclass(frozen=True)
+class Vehicle:
+    """A vehicle's shape for when it is near and for when it is far."""
+
+    fine: Mesh
+    coarse: Mesh
+
+
+def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None) -> Vehicle:
     """A vehicle with its own body, paint and small differences."""
     names = list(_BODY_SHARES) if kinds is None else list(kinds)
     shares = np.array([_BODY_SHARES[name] for name in names])
@@ -76,8 +84,18 @@ def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None)
         paint = np.array((224.0, 226, 226))
     if name == "bus":
         paint = np.array([(150.0, 80, 30), (40, 40, 160), (200, 205, 208), (60, 120, 60)][int(rng.integers(4))])
-    parts = [_shell(body, paint, name), *_wheels(body, rng), *_trim(body, paint, name, rng)]
-    return Mesh.joined(parts), body
+    trim = _trim(body, paint, name, rng)
+    rim = float(rng.uniform(90, 190))
+    few = replace(body, profile=(*body.profile[:-1:2], body.profile[-1]))
+    return Vehicle(
+        fine=joined([_shell(body, paint, name, _FINE), *_wheels(body, rim), *trim, *_mirrors(body, paint)]),
+        coarse=joined([_shell(few, paint, name, _COARSE), *_far_wheels(body), *trim]),
+    )
+
+
+# Which points of a half cross-section to keep, and what each strip between them is.
+_FINE = ((0, 1, 2, 3, 4, 5, 6, 7), ("sill", "side", "side", "shoulder", "window", "edge", "top"))
+_COARSE = ((0, 2, 4, 5, 7), ("side", "side", "window", "top"))
 
 
 def _section(body: Body, top: float, share: float, z_share: float) -> list[tuple[float, float]]:
@@ -105,53 +123,51 @@ def _section(body: Body, top: float, share: float, z_share: float) -> list[tuple
     ]
 
 
-def _shell(body: Body, paint: Floats, name: str) -> Mesh:
+def _shell(body: Body, paint: Floats, name: str, detail: tuple[tuple[int, ...], tuple[str, ...]]) -> Mesh:
     """Body and windows."""
-    sections = [np.array(_section(body, top, share, z)) for z, top, share in body.profile]
+    keep, roles = detail
     half_length = body.length_m / 2
     rings = []
-    for section, (z, _, _) in zip(sections, body.profile, strict=True):
-        left = np.column_stack([-section[:, 0], section[:, 1], np.full(8, z * half_length)])
-        right = np.column_stack([section[::-1, 0], section[::-1, 1], np.full(8, z * half_length)])[1:]
+    for z, top, share in body.profile:
+        section = np.array(_section(body, top, share, z))[list(keep)]
+        left = np.column_stack([-section[:, 0], section[:, 1], np.full(len(keep), z * half_length)])
+        right = left[-2::-1] * (-1, 1, 1)
         rings.append(np.concatenate([left, right]))
-    points = np.concatenate(rings)
-    n = 15
+    n, strips = 2 * len(keep) - 1, len(roles)
     quads, colours, kinds = [], [], []
     for i in range(len(rings) - 1):
         for j in range(n - 1):
             a, b = i * n + j, (i + 1) * n + j
-            quads.append([a, a + 1, b + 1, b])
-            colour, kind = _panel(body, paint, name, i, j if j < 7 else 13 - j)
+            quads.append([a, b, b + 1, a + 1])
+            colour, kind = _panel(body, paint, name, i, roles[j if j < strips else 2 * strips - 1 - j])
             colours.append(colour)
             kinds.append(kind)
-    for ring, flip in ((0, False), (len(rings) - 1, True)):
-        for j in range(7):
+    for ring, flip in ((0, True), (len(rings) - 1, False)):
+        for j in range(strips):
             quad = [ring * n + k for k in (j, n - 1 - j, n - 2 - j, j + 1)]
             quads.append(quad[::-1] if flip else quad)
-            colours.append(_BLACK if j < 1 else paint * 0.92)
-            kinds.append(PAINT if j >= 1 else MATTE)
-    mesh = make_mesh(points, np.array(quads), np.array(colours, np.float32))
-    return Mesh(mesh.points, mesh.quads, mesh.colours, np.array(kinds, np.intp), mesh.nearer)
+            colours.append(np.array(_BLACK, float) if roles[j] == "sill" else paint * 0.92)
+            kinds.append(MATTE if roles[j] == "sill" else PAINT)
+    mesh = make_mesh(np.concatenate(rings), np.array(quads), np.array(colours, np.float32))
+    return replace(mesh, kinds=np.array(kinds, np.intp))
 
 
-def _panel(body: Body, paint: Floats, name: str, i: int, j: int) -> tuple[Floats, int]:
-    """Colour and material of the panel between sections i and i + 1, strip j from the sill up."""
+def _panel(body: Body, paint: Floats, name: str, i: int, role: str) -> tuple[Floats, int]:
+    """Colour and material of the panel between sections i and i + 1."""
     (z0, top0, _), (z1, top1, _) = body.profile[i], body.profile[i + 1]
     glass = np.array((30.0, 28, 26))
     above = min(top0, top1) > body.belt + 0.2 * (1 - body.belt)
     slope = abs(top1 - top0) / max(1e-3, z1 - z0)
     screen = slope > 0.42 and max(top0, top1) > body.belt + 0.15 and min(top0, top1) > body.belt - 0.12
-    if j == 0:
+    if role == "sill":
         return np.array(_BLACK, float), MATTE
-    if j == 4 and (above or (screen and max(top0, top1) > 0.9)):
-        is_pillar = any(abs(z0 - p) < 1e-6 for p in body.pillars)
-        blind = name == "van" and z0 < 0.09
-        return (paint * 0.5, PAINT) if is_pillar and not blind else (paint, PAINT) if blind else (glass, GLASS)
-    if j == 6 and screen:
+    if role == "window" and (above or (screen and max(top0, top1) > 0.9)):
+        if name == "van" and z0 < 0.09:
+            return paint, PAINT
+        return (paint * 0.5, PAINT) if any(abs(z0 - p) < 1e-6 for p in body.pillars) else (glass, GLASS)
+    if role == "top" and screen:
         return glass, GLASS
-    if j == 3:
-        return paint * 0.93, PAINT
-    return paint, PAINT
+    return (paint * 0.93 if role == "shoulder" else paint), PAINT
 
 
 def _disc(x: float, y: float, z: float, radii: tuple[float, float], count: int) -> tuple[Floats, Floats]:
@@ -164,9 +180,18 @@ def _disc(x: float, y: float, z: float, radii: tuple[float, float], count: int) 
     return np.concatenate(rings), quads[:, ::-1] if x > 0 else quads
 
 
-def _wheels(body: Body, rng: np.random.Generator) -> list[Mesh]:
+def _far_wheels(body: Body) -> list[Mesh]:
     parts = []
-    rim = float(rng.uniform(90, 190))
+    for z in body.axles:
+        for sign in (-1, 1):
+            at = (sign * (body.width_m / 2 + 0.005), body.wheel_m, z * body.length_m / 2)
+            parts.append(make_mesh(*_disc(*at, (body.wheel_m, 0.0), 6), (36.0, 36.0, 36.0), nearer=0.4))
+            parts.append(_tread(body, sign, at))
+    return parts
+
+
+def _wheels(body: Body, rim: float) -> list[Mesh]:
+    parts = []
     for z in body.axles:
         for sign in (-1, 1):
             at = (sign * (body.width_m / 2 + 0.005), body.wheel_m, z * body.length_m / 2)
@@ -230,7 +255,6 @@ def _trim(body: Body, paint: Floats, name: str, rng: np.random.Generator) -> lis
     if name == "van":
         parts.append(_face(body, -half * 0.85, -0.04, 0.60 * high, 0.86 * high, -1, (34, 32, 30), GLASS, 0.01))
         parts.append(_face(body, 0.04, half * 0.85, 0.60 * high, 0.86 * high, -1, (34, 32, 30), GLASS, 0.01))
-    parts.extend(_mirrors(body, paint))
     return parts
 
 

@@ -27,6 +27,7 @@ class Building:
     kind: str
     colour: int
     roof: str
+    chimney: bool
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,7 @@ class BlockMaker:
                 kind=kind,
                 colour=colours[int(rng.integers(2 if kind == "terrace" else len(colours)))],
                 roof="flat" if flat else "gable",
+                chimney=bool(not flat and rng.random() < 0.6),
             )
         )
         if side.setback_m >= 2:
@@ -256,10 +258,6 @@ class BlockMaker:
             if rng.random() < 0.5:
                 for s in np.arange(junction[1] + 4.5, junction[1] + 10, 1.6).tolist():
                     self.standing.append(Standing(self._key(), "bollard", x, s, 0.95))
-        if rng.random() < 0.5:
-            self.standing.append(Standing(self._key(), "bin", side.sign * (side.kerb + 0.6), self.s0 + rng.uniform(16, 46), 1.0))
-        if rng.random() < 0.25:
-            self.standing.append(Standing(self._key(), "cabinet", side.sign * (side.edge - 0.3), self.s0 + 20.5, 1.3))
 
     def _park(self, side: Side, junction: Span | None, zebra: float | None) -> None:
         if not side.bay_m:

@@ -1,0 +1,96 @@
+"""720p video to overlay video: `edge run` beside the plain loop a user would write, same engine and precision.
+
+    python benchmarks/overlay.py [VIDEO] [--precision f32|bf16] [--runs 5]
+
+Both read, segment, paint and write the same file, in turn, in this process; start-up is outside the measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.drive import street_720p
+from edge.engine import Engine, open_engine
+from edge.frame import Letterbox
+from edge.pipeline import flowing, run
+from edge.report import table
+from edge.segmenter import Segmenter
+from edge.sinks.video import OverlayVideo
+from edge.sources.open import open_source
+from edge.timing import Durations, Stages
+
+
+def plain_loop(video: str, engine: Engine, target: Path) -> tuple[int, float, Durations]:
+    """What a user writes with OpenCV: read, resize, infer, colour table, addWeighted, VideoWriter."""
+    palette = np.zeros((256, 3), np.uint8)
+    for group, rgb in engine.card.table.tints.items():
+        palette[list(engine.card.table.ids(group))] = rgb[::-1]
+    capture = cv2.VideoCapture(video)
+    size_wh = (int(capture.get(3)), int(capture.get(4)))
+    box = Letterbox.fit(size_wh, engine.card.input_wh)
+    writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"mp4v"), capture.get(cv2.CAP_PROP_FPS), size_wh)
+    batch = np.zeros((*engine.card.input_wh[::-1], 3), np.uint8)
+    age, frames, start_s = Durations(), 0, time.perf_counter()
+    while True:
+        good, frame = capture.read()
+        if not good:
+            break
+        captured_ns = time.perf_counter_ns()
+        box.content(batch)[:] = cv2.resize(frame, box.content_xywh[2:])
+        classes = engine.infer(batch)
+        age.add(time.perf_counter_ns() - captured_ns)
+        mask = cv2.resize(box.content(classes), size_wh, interpolation=cv2.INTER_NEAREST)
+        writer.write(cv2.addWeighted(frame, 0.55, palette[mask], 0.45, 0))
+        frames += 1
+    capture.release()
+    writer.release()
+    return frames, time.perf_counter() - start_s, age
+
+
+def ours(video: str, engine: Engine, target: Path) -> tuple[int, float, Durations]:
+    """The pipeline behind `edge run VIDEO --overlay TARGET`."""
+    stages = Stages()
+    start_s = time.perf_counter()
+    source = open_source(video)
+    summary = run(flowing(source, None), Segmenter(engine), [OverlayVideo(target, source.rate_hz, stages)], stages)
+    return summary.frames_out, time.perf_counter() - start_s, summary.age
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", nargs="?")
+    parser.add_argument("--engine", default="road")
+    parser.add_argument("--precision", default="f32")
+    parser.add_argument("--runs", type=int, default=5)
+    wish = parser.parse_args()
+    video = wish.video or str(street_720p())
+    engine = open_engine(wish.engine, precision=wish.precision)
+    rates: dict[str, list[float]] = {"plain loop": [], "edge": []}
+    ages: dict[str, Durations] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(wish.runs + 1):
+            for name, loop in (("plain loop", plain_loop), ("edge", ours)):
+                frames, seconds, ages[name] = loop(video, engine, Path(folder) / "overlay.mp4")
+                if number:  # the first round warms up
+                    rates[name].append(frames / seconds)
+    engine.close()
+    rows = [
+        (name, *(f"{f(rate):.1f}" for f in (min, statistics.median, max)), *(f"{ages[name].percentile_ms(p):.1f}" for p in (50, 99)))
+        for name, rate in rates.items()
+    ]
+    ratios = [a / b for a, b in zip(rates["edge"], rates["plain loop"], strict=True)]
+    print(f"{video}, engine {wish.engine} ({wish.precision}), {wish.runs} runs each, in turn\n")
+    print(table(("", "frames/s min", "median", "max", "age p50 ms", "p99"), rows))
+    print(f"\nedge / plain loop: median {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})")
+
+
+if __name__ == "__main__":
+    main()

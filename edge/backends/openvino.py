@@ -1,0 +1,259 @@
+"""OpenVINO on a CPU: one request, all threads on one frame, so that a mask is young.
+
+Compiling takes 0.2 to 0.8 s, so what was compiled is kept in the user's cache directory, by content: the file's name is
+a hash of all it depends on, and the file ends in a hash of itself. Losing the cache costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.engine import Bundle, Card
+from edge.errors import EngineError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from edge.frame import Image
+
+PRECISIONS = ("f32", "bf16")
+CACHED_MODELS = 8  # a DDRNet-23-slim is 23 MB
+
+log = logging.getLogger(__name__)
+
+
+class OpenVinoEngine:
+    """A bundle's graph, compiled for this CPU. See `edge.engine.Engine`."""
+
+    def __init__(self, bundle: Bundle, *, precision: str = "f32", threads: int | None = None) -> None:
+        self.card: Card = bundle.card
+        self.threads = _checked_threads(threads)
+        self.precision = precision
+        if precision not in PRECISIONS:
+            raise EngineError(f"precision {precision!r} is not known to OpenVINO's CPU; there are: {', '.join(PRECISIONS)}")
+        model = bundle.read_model()
+        openvino = import_openvino()
+        try:
+            core = openvino.Core()
+            _check_cpu(core, precision)
+            compiled = self._compile(openvino, core, model)
+            self._request: Any = compiled.create_infer_request()
+            _check_ports(compiled, self.card, str(bundle.model_path))
+            self._input: Image = self._request.get_input_tensor().data
+            self._output: Image = self._request.get_output_tensor().data
+        except EngineError:
+            raise
+        except RuntimeError as error:  # all that OpenVINO raises
+            raise EngineError(f"{bundle.model_path}: OpenVINO cannot compile it: {_gist(error)}") from error
+        self._turn = threading.Lock()
+
+    def _compile(self, openvino: Any, core: Any, model: bytes) -> Any:
+        """The compiled model, from the cache where it is there."""
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "INFERENCE_PRECISION_HINT": self.precision,  # left alone, OpenVINO takes bf16 wherever it can
+            "ENABLE_CPU_PINNING": False,  # decoding and encoding want the same cores
+        }
+        cached = _cached_path([self.card.model_sha256, self.precision, self.threads, openvino.__version__])
+        blob = _read_blob(cached)
+        if blob is not None:
+            self._blob = blob  # the compiled model may point into it
+            try:
+                return core.import_model(openvino.Tensor(blob, shared_memory=True), "CPU", config)
+            except RuntimeError as error:
+                log.info("%s: OpenVINO refuses it, compiling anew: %s", cached, _gist(error))
+        compiled = core.compile_model(core.read_model(model, b""), "CPU", config)
+        _write_blob(cached, compiled)
+        return compiled
+
+    def infer(self, image: Image) -> Image:
+        """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image; see `edge.engine.Engine.infer`."""
+        with self._turn:
+            if self._request is None:
+                raise EngineError(f"engine {self.card.name}: is closed")
+            if image.shape != self._input.shape[1:] or image.dtype != np.uint8 or not image.flags.c_contiguous:
+                raise EngineError(f"engine {self.card.name}: {_mismatch(image, self._input.shape[1:])}")
+            self._input[0] = image
+            try:
+                self._request.infer(share_outputs=True)
+            except RuntimeError as error:
+                raise EngineError(f"engine {self.card.name}: inference failed: {_gist(error)}") from error
+            return self._output[0].copy()
+
+    def close(self) -> None:
+        with self._turn:
+            self._request = None
+            self._input = self._output = np.empty((0,), np.uint8)  # they were views of the request's memory
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def import_openvino() -> Any:
+    """The openvino module, imported so that it keeps to itself.
+
+    `import openvino` imports its model converter, which at once sends an event to Google Analytics and leaves an id in
+    ~/intel (seen with strace, 2026.4.1). The converter steps back to a stub where `openvino_telemetry` cannot be
+    imported, so that is what it finds, in this process for good. The converter itself is not needed, and takes a third
+    of the import's time: it is kept out during the import.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes imports of it fail
+        hidden = "openvino.tools.ovc"
+        sys.modules[hidden] = None  # type: ignore[assignment]
+        try:
+            import openvino  # noqa: F401
+        except ImportError as error:
+            raise EngineError(f"OpenVINO cannot be imported ({error}). Install it: pip install openvino") from error
+        finally:
+            del sys.modules[hidden]
+    return sys.modules["openvino"]
+
+
+def _checked_threads(threads: int | None) -> int:
+    available = len(os.sched_getaffinity(0))
+    if threads is None:
+        return available
+    if not 1 <= threads <= available:
+        raise EngineError(f"{threads} threads are wanted, this process may use 1 to {available}")
+    return threads
+
+
+def _check_cpu(core: Any, precision: str) -> None:
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        name = core.get_property("CPU", "FULL_DEVICE_NAME")
+        raise EngineError(f"precision bf16 is wanted, but this CPU ({name}) has no bf16 arithmetic; use f32")
+
+
+def _check_ports(compiled: Any, card: Card, origin: str) -> None:
+    """The graph must take what a camera gives and give class ids, at the card's size."""
+    width, height = card.input_wh
+    wanted = [f"uint8 [1,{height},{width},3]"], [f"uint8 [1,{height},{width}]"]
+    found = [_port(port) for port in compiled.inputs], [_port(port) for port in compiled.outputs]
+    if found != wanted:
+        raise EngineError(
+            f"{origin}: the graph is {' and '.join(found[0])} -> {' and '.join(found[1])},"
+            f" wanted is {wanted[0][0]} -> {wanted[1][0]}, as its card says"
+        )
+
+
+def _port(port: Any) -> str:
+    return f"{port.element_type.to_dtype()} {port.partial_shape}"
+
+
+def _mismatch(image: NDArray[Any], wanted_shape: tuple[int, ...]) -> str:
+    layout = "" if image.flags.c_contiguous else ", not C-contiguous"
+    return f"the image is {image.dtype} {image.shape}{layout}, wanted is uint8 {wanted_shape}, C-contiguous"
+
+
+def _gist(error: RuntimeError) -> str:
+    """The line of an OpenVINO message that says what is wrong: its last; source positions come before."""
+    return next((line for line in reversed(str(error).splitlines()) if line.strip()), "no reason given").strip()
+
+
+# ----------------------------------------------------------------------------------------------------------- the cache
+
+
+def _cached_path(parts: list[Any]) -> Path:
+    """Where the model that depends on `parts`, and on this CPU, is kept."""
+    key = hashlib.sha256(json.dumps([*parts, _cpu_identity()]).encode()).hexdigest()
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    home = Path(root) if Path(root).is_absolute() else Path("~/.cache").expanduser()
+    return home / "edge" / "openvino" / f"{key}.blob"
+
+
+def _cpu_identity() -> str:
+    """Name and instruction sets of the first CPU: compiled models hold code choices made for them."""
+    kept = ("model name", "flags", "CPU implementer", "CPU part", "Features")
+    identity = [platform.machine()]
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if not line.strip():  # the next CPU
+                    break
+                if line.startswith(kept):
+                    identity.append(line.strip())
+    except OSError:
+        pass  # no /proc: the machine's architecture and OpenVINO's own check must do
+    return "\n".join(identity)
+
+
+def _read_blob(path: Path) -> NDArray[np.uint8] | None:
+    """The compiled model in a cache file, uint8 (n,); None where there is none that can be trusted."""
+    try:
+        with path.open("rb") as file:
+            if not _is_private(os.fstat(file.fileno())) or not _is_private(path.parent.stat()):
+                log.warning("%s: others may write to it, so it is not used", path.parent)
+                return None
+            content = np.fromfile(file, np.uint8)
+        os.utime(path)  # most recently used
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log.info("%s: cannot be read, compiling anew: %s", path, error)
+        return None
+    blob, digest = content[: -_DIGEST_BYTES], content[-_DIGEST_BYTES :].tobytes()
+    if digest != _digest(path, memoryview(blob)):
+        log.info("%s: is damaged, compiling anew", path)
+        return None
+    return blob
+
+
+def _write_blob(path: Path, compiled: Any) -> None:
+    """Keep a compiled model, as a whole or not at all; where that cannot be, the next start is as slow as this one."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        blob = compiled.export_model()
+        blob = blob if isinstance(blob, bytes) else blob.getvalue()
+        part, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with os.fdopen(part, "wb") as file:
+                file.write(blob)
+                file.write(_digest(path, blob))
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+        _forget_oldest(path.parent)
+    except (OSError, RuntimeError) as error:
+        log.info("%s: cannot be written, the next start compiles again: %s", path, error)
+
+
+def _forget_oldest(folder: Path) -> None:
+    by_age = sorted(folder.glob("*.blob"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in by_age[CACHED_MODELS:]:
+        path.unlink(missing_ok=True)
+
+
+def _is_private(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+def _digest(path: Path, blob: bytes | memoryview) -> bytes:
+    """Over the key too, so that a file under a wrong name is not taken for another."""
+    digest = hashlib.sha256(path.name.encode())
+    digest.update(blob)
+    return digest.digest()
+
+
+_DIGEST_BYTES = hashlib.sha256().digest_size

@@ -1,0 +1,102 @@
+"""The street seen from the car: one frame after another, each from its number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.sources.street.canvas import Canvas
+from edge.sources.street.cast import Cast
+from edge.sources.street.film import Film
+from edge.sources.street.ground import Ground
+from edge.sources.street.light import Light, make_sky
+from edge.sources.street.place import make_optics, make_path, make_place
+from edge.sources.street.scenery import Scenery
+from edge.sources.street.shadows import ShadowMap
+from edge.sources.street.sky import Backdrop
+from edge.sources.street.traffic import Traffic
+from edge.sources.street.view import View, make_view
+from edge.sources.street.world import Block, World
+
+_POSTS = ("lamp", "beacon", "bollard", "signal")
+Paint = tuple[float, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One frame: image uint8 (H, W, 3) BGR; classes uint8 (H, W), CamVid ids; instances uint16 (H, W), 0 for none.
+
+    Every car, cyclist and walker keeps its instance id for as long as it is in view. The arrays are the caller's.
+    """
+
+    image: NDArray[np.uint8]
+    classes: NDArray[np.uint8]
+    instances: NDArray[np.uint16]
+
+
+class StreetScene:
+    """A drive through the street of a seed.
+
+    >>> scene = StreetScene(7, (320, 180))
+    >>> scene.render(0).image.shape
+    (180, 320, 3)
+    """
+
+    def __init__(self, seed: int, size_wh: tuple[int, int] = (1280, 720), rate_hz: float = 30.0) -> None:
+        self.seed, self.size_wh, self.rate_hz = seed, size_wh, rate_hz
+        self._place = make_place(seed)
+        self._path = make_path(seed, self._place)
+        self._optics = make_optics(seed)
+        self._sky = make_sky(seed)
+        self._world = World(seed, self._place)
+        self._ground = Ground(seed, self._place, self._world)
+        self._scenery = Scenery(seed, self._place, self._sky.weather.lamps)
+        self._cast = Cast(seed, Traffic(seed, self._place, self._path))
+        self._backdrop = Backdrop(seed, self._sky, size_wh, self._optics.horizon)
+        self._film = Film(seed, self._optics, size_wh)
+
+    def render(self, index: int) -> Rendered:
+        """Frame `index`; it depends on seed, size, rate and index, and on nothing drawn before."""
+        time_s = index / self.rate_hz
+        light = self._sky.at(time_s)
+        view = make_view(self.size_wh, self._optics, self._path, time_s)
+        width, height = self.size_wh
+        image = np.empty((height, width, 3), np.uint8)
+        canvas = Canvas(image, np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint16))
+        self._backdrop.draw(canvas, view, light, time_s)
+        self._ground.draw(canvas, view, light)
+        blocks = self._world.blocks_near(view.s)
+        shadows = ShadowMap(canvas, view, light)
+        self._shade_scenery(shadows, view, light, blocks)
+        cast = self._cast.at(time_s, view, light, shadows, blocks)
+        shadows.apply()
+        paints = self._paints(canvas, view, light, blocks)
+        paints.extend((s, partial(solid.paint, canvas, *labels)) for s, solid, labels in cast)
+        for _, paint in sorted(paints, key=lambda pair: -pair[0]):
+            paint()
+        return Rendered(self._film.developed(image, light, index), canvas.classes, canvas.instances)
+
+    def _shade_scenery(self, shadows: ShadowMap, view: View, light: Light, blocks: list[Block]) -> None:
+        for block in blocks:
+            if block.s0 - view.s > 140:
+                continue
+            for thing in (*block.buildings, *block.barriers, *block.standing):
+                self._scenery.shade(shadows, view, light, thing)
+
+    def _paints(self, canvas: Canvas, view: View, light: Light, blocks: list[Block]) -> list[Paint]:
+        """Everything that stands still: its distance along the road, and how to paint it."""
+        scenery = self._scenery
+        paints: list[Paint] = []
+        for block in blocks:
+            for house in block.buildings:
+                paints.append((house.s1, partial(scenery.building, canvas, view, light, house)))
+            for barrier in block.barriers:
+                paints.append((barrier.s1 - 0.5, partial(scenery.barrier, canvas, view, light, barrier)))
+            for thing in block.standing:
+                is_post = thing.kind in _POSTS or thing.kind.startswith("sign")
+                paints.append((thing.s, partial(scenery.post if is_post else scenery.plant, canvas, view, light, thing)))
+        return paints
