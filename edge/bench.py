@@ -40,7 +40,7 @@ def bench(engine_name: str, source: str | None, frames: int, precision: str, thr
                 "threads": engine.threads,
                 "machine": machine(),
                 "source": source or DRIVE.format(frames=frames),
-                "bare engine": _bare(engine, frames),
+                "bare engine": bare_engine(engine, frames),
                 "masks": _pipeline(engine, drive, frames, None),
                 "overlay": _pipeline(engine, drive, frames, Path(folder) / "overlay.mp4"),
             }
@@ -76,7 +76,7 @@ def write_drive(path: Path, frames: int) -> str:
     return str(path)
 
 
-def _bare(engine: Engine, frames: int) -> dict[str, float]:
+def bare_engine(engine: Engine, frames: int) -> dict[str, float]:
     """The engine alone, on one image at network size, one call after another."""
     width, height = engine.card.input_wh
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)

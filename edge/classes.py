@@ -52,7 +52,8 @@ class ClassTable:
             return tuple(self.names.index(member) for member in self.groups[name])
         if name in self.names:
             return (self.names.index(name),)
-        raise ConfigError(f"no group or class {name!r}; groups: {', '.join(self.groups)}; classes: {', '.join(self.names)}")
+        there_are = f"groups: {', '.join(self.groups)}; classes: {', '.join(self.names)}"
+        raise ConfigError(f"no group or class {name!r}; {there_are}")
 
     def membership(self, name: str) -> NDArray[np.uint8]:
         """uint8 (256,) table: 1 where the id belongs to the group or class `name`, else 0."""

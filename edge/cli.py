@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from edge.timing import Stages
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+IO_FAILED = 74  # EX_IOERR of sysexits.h
 
 app = typer.Typer(
     help="Road and pedestrian masks from camera or video, at camera rate.",
@@ -37,7 +39,9 @@ JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures
 def main() -> None:
     """The `edge` program: runs a command and turns errors into one line and an exit code."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
     except EdgeError as error:
         print(f"edge: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -46,6 +50,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
+    except OSError as error:  # what no part foresaw, such as a terminal or pipe that is gone
+        print(f"edge: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        os._exit(IO_FAILED)  # an ordinary exit would flush, fail once more, and show a traceback
 
 
 @app.command()
@@ -273,15 +280,17 @@ def export(
     run_folder: Annotated[Path, typer.Option("--run", help="The training run's folder.")],
     to: Annotated[Path, typer.Option(help="The bundle's folder; made anew.")],
 ) -> None:
-    """Turn a trained net into a bundle that `edge run --engine` takes, and prove that both agree."""
+    """Turn a trained net into a bundle that `edge run --engine` takes; prove that both agree, and measure it."""
     _need_torch("edge export")
     from edge.compile.export import make_bundle
+    from edge.compile.measure import measure_bundle
     from edge.config import load_yaml
     from edge.report import card_text
     from edge.train.recipe import Recipe
 
-    bundle = make_bundle(load_yaml(recipe, Recipe), run_folder / "last.pt", to)
-    print(card_text(bundle))
+    plan = load_yaml(recipe, Recipe)
+    bundle = make_bundle(plan, run_folder / "last.pt", to)
+    print(card_text(measure_bundle(bundle, plan.val)))
 
 
 def _need_torch(command: str) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
+from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from edge.errors import ConfigError
 
@@ -17,7 +21,7 @@ from edge.errors import ConfigError
 class StrictModel(BaseModel):
     """A config section: unknown keys are errors, values are not coerced silently, instances are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -28,17 +32,25 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
+            raise ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} occurs twice", key_node.start_mark)
+                raise ConstructorError(None, None, f"key {key!r} occurs twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 takes 1e-3 for text, since it has no dot; YAML 1.2, and everybody who writes it, for a number.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def load_yaml(path: Path, model: type[Model]) -> Model:
@@ -51,7 +63,7 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a 31st of February
         raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
     return parse_tree(tree, model, str(path))
 
@@ -59,7 +71,9 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
 def parse_tree(tree: Any, model: type[Model], origin: str) -> Model:
     """`tree` (mappings, lists and scalars) as an instance of `model`; `origin` names it in errors."""
     try:
-        return model.model_validate(tree)
+        # By way of JSON: only there does pydantic's strict mode take a list for a tuple. `str` is for dates, which YAML
+        # makes of 2025-12-31, and which no field is.
+        return model.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
         problems = [_problem(item, model) for item in error.errors()]
         raise ConfigError("\n  ".join([f"{origin}: {len(problems)} problem(s)", *problems])) from error
@@ -72,17 +86,23 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
         return f"{where}: no such key" + (f"; did you mean {close[0]!r}?" if close else "")
     if item["type"] == "missing":
         return f"{where}: is missing"
-    return f"{where}: {item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
+    found = repr(item["input"])
+    found = found if len(found) <= 80 else found[:77] + "..."
+    return f"{where}: {item['msg'].removeprefix('Value error, ')}, found {found}"
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
     """Every key that occurs anywhere in the model, for suggestions."""
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        keys.append(name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _keys(field.annotation)
-    return keys
+    fields = model.model_fields
+    return [*fields, *(key for field in fields.values() for part in _models(field.annotation) for key in _keys(part))]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models in a type such as `Rendered | None` or `tuple[Folder, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def parse_size_wh(text: str) -> tuple[int, int]:
@@ -94,14 +114,15 @@ def parse_size_wh(text: str) -> tuple[int, int]:
 
 
 def data_path(text: str) -> Path:
-    """A path in a recipe: a leading `$EDGE_DATA` is the folder of that environment variable.
+    """A path in a recipe: `$EDGE_DATA` at its start is the folder of that environment variable.
 
     Raises:
         ConfigError: EDGE_DATA is wanted and not set.
     """
-    if not text.startswith("$EDGE_DATA"):
+    first, *rest = text.split("/")
+    if first != "$EDGE_DATA":
         return Path(text).expanduser()
     root = os.environ.get("EDGE_DATA")
     if not root:
         raise ConfigError(f"{text}: set EDGE_DATA to the folder that holds the data sets, for example EDGE_DATA=~/data")
-    return Path(root + text.removeprefix("$EDGE_DATA"))
+    return Path(root, *rest).expanduser()

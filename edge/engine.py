@@ -144,7 +144,9 @@ class Card:
             "tints": self.table.tints,
             "ignore_id": self.table.ignore_id,
         }
-        text = json.dumps({"format": tree.pop("format"), **tree, **table}, indent=1, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(
+            {"format": tree.pop("format"), **tree, **table}, indent=1, allow_nan=False, ensure_ascii=False
+        )
         # Colours, sizes and the like on one line each: a list of numbers needs no line per number.
         return re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
 
@@ -183,7 +185,8 @@ class _Reader:
 
     def take(self, key: str, wanted: str, convert: Callable[[Any], Value | None]) -> Value:
         """The value of `key`; `convert` gives None for what is not `wanted`. After a misfit the result is nonsense,
-        and only the problem list counts."""
+        and only the problem list counts.
+        """
         self._asked.append(key)
         if key not in self._tree:
             self.problems.append(f"{self._where}{key}: is missing")
@@ -231,7 +234,9 @@ def _read_card(reader: _Reader) -> Card | None:
     made = reader.part("versions")
     measured = reader.part("measured")
     card = Card(
-        format=reader.take("format", f"{FORMAT}, the only format this edge reads,", lambda v: _whole(v, FORMAT, FORMAT)),
+        format=reader.take(
+            "format", f"{FORMAT}, the only format this edge reads,", lambda v: _whole(v, FORMAT, FORMAT)
+        ),
         name=reader.matching("name", "a name of a-z, 0-9, - and _", _NAME),
         description=reader.text("description"),
         table=cast("ClassTable", _read_table(reader)),
@@ -306,7 +311,9 @@ def _whole(value: Any, low: int, high: int) -> int | None:
 
 
 def _number(value: Any, high: float) -> float | None:
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= high
+    fits = (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= high
+    )
     return float(value) if fits else None
 
 
@@ -375,7 +382,7 @@ class Bundle:
             raise BundleTampered(
                 f"{self.model_path}: the graph is not the one its card was made for"
                 f" (sha256 {found[:8]}… found, {expected[:8]}… expected)."
-                f" Restore the bundle, or make it again: edge export {self.card.name}"
+                f" Restore the bundle, or make it again: edge export engines/{self.card.name}.yaml"
             )
         return model
 

@@ -87,7 +87,9 @@ class Letterbox:
     content_xywh: tuple[int, int, int, int]
 
     @classmethod
-    def fit(cls, source_wh: tuple[int, int], input_wh: tuple[int, int], policy: ResizePolicy = "letterbox") -> Letterbox:
+    def fit(
+        cls, source_wh: tuple[int, int], input_wh: tuple[int, int], policy: ResizePolicy = "letterbox"
+    ) -> Letterbox:
         """Place the picture: as large as it fits with its shape kept and centred, or stretched over all."""
         if min(*source_wh, *input_wh) < 1:
             raise ConfigError(f"a picture of {source_wh} pixels cannot be fitted into {input_wh}")

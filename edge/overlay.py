@@ -7,6 +7,7 @@ that are data (`Segmentation.class_map`) keep the network's cells.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -54,7 +55,9 @@ def paint_bgr(image: Image, classes: Image, letterbox: Letterbox, table: ClassTa
 class YuvPainter:
     """Paints frames of one size into an encoder's planes; owns the buffers it needs for that."""
 
-    def __init__(self, size_wh: tuple[int, int], table: ClassTable, matrix: Matrix, full_range: bool, alpha: float) -> None:
+    def __init__(
+        self, size_wh: tuple[int, int], table: ClassTable, matrix: Matrix, full_range: bool, alpha: float
+    ) -> None:
         self.table, self.alpha = table, alpha
         self._tables = _plane_tables(table, matrix, full_range)
         width, height = size_wh
@@ -71,14 +74,14 @@ class YuvPainter:
             if rows is not None:
                 self._blend(plane, out, tints, table, rows)
 
-    def _blend(self, plane: Image, out: Image, tints: TintMap, table: Image, rows: tuple[float, float]) -> None:
-        """Blend the rows that hold a tint, given as parts of the height; the others are left as they are."""
+    def _blend(self, plane: Image, out: Image, tints: TintMap, table: Image, rows: tuple[int, int]) -> None:
+        """Blend where the rows of cells lie that hold a tint; the rest is left as it is."""
         height, width = plane.shape
         cells = tints.cover.shape[0]
-        first, last = (int(rows[0] * cells), int(rows[1] * cells))
-        top, bottom = round(first / cells * height), round(last / cells * height)
-        if bottom <= top:
-            return
+        # Cut where a row of cells begins exactly on a row of the plane: the part is then scaled as the whole would be.
+        step = cells // math.gcd(cells, height)
+        first, last = rows[0] // step * step, -(-rows[1] // step) * step
+        top, bottom = first * height // cells, last * height // cells
         size_wh = (width, bottom - top)
         colour, cover, blend = (buffer[top:bottom] for buffer in self._scratch[height, width])
         cv2.resize(cv2.LUT(tints.rank[first:last], table), size_wh, dst=colour, interpolation=cv2.INTER_NEAREST)
@@ -88,12 +91,12 @@ class YuvPainter:
         cv2.copyTo(blend, cover, out[top:bottom])
 
 
-def _tinted_rows(cover: Image) -> tuple[float, float] | None:
-    """First and last + 1 tinted row, a cell wider on both sides, as parts of the height; None where nothing is tinted."""
+def _tinted_rows(cover: Image) -> tuple[int, int] | None:
+    """First and last + 1 row of cells that a tint reaches when smoothed; None where nothing is tinted."""
     _, top, _, height = cv2.boundingRect(cover)
     if height == 0:
         return None
-    return max(0, top - 1) / cover.shape[0], min(cover.shape[0], top + height + 1) / cover.shape[0]
+    return max(0, top - 1), min(cover.shape[0], top + height + 1)
 
 
 def _cover(tints: TintMap, size_wh: tuple[int, int]) -> Image:

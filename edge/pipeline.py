@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from edge.engine import Engine, open_engine
 from edge.errors import EdgeError
@@ -18,6 +19,8 @@ from edge.sources.flow import Ahead, Latest, Paced
 from edge.sources.open import open_source
 from edge.sources.source import Source
 from edge.timing import Durations, Stages
+
+STAGES = ("decode", "resize", "infer", "overlay", "encode", "write")  # in the order in which a frame passes them
 
 
 @dataclass
@@ -71,7 +74,9 @@ def flowing(source: Source, live: bool | None) -> Ahead | Latest:
     return Latest(source if source.live else Paced(source))
 
 
-def segment(source: str | Source, engine: str | Engine = "road", *, live: bool | None = None) -> Iterator[Segmentation]:
+def segment(
+    source: str | Path | Source, engine: str | Path | Engine = "road", *, live: bool | None = None
+) -> Iterator[Segmentation]:
     """Yield the segmentation of each frame of `source`.
 
     The source is closed at the end; an engine only if it was given by name. See `open_source` for names of
@@ -82,10 +87,10 @@ def segment(source: str | Source, engine: str | Engine = "road", *, live: bool |
             print(result.frame.index, result.age_ms, result.mask("road").mean())
     """
     with ExitStack() as stack:
-        if isinstance(source, str):
-            source = open_source(source)
+        if isinstance(source, (str, Path)):
+            source = open_source(str(source))
         frames = stack.enter_context(flowing(source, live))
-        if isinstance(engine, str):
+        if isinstance(engine, (str, Path)):
             engine = stack.enter_context(closing(open_engine(engine)))
         segmenter = Segmenter(engine)
         for frame in frames:
@@ -111,10 +116,8 @@ def run(
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     backgrounds: list[Background] = []
     try:
-        with ExitStack() as stack:
-            for sink in sinks:
-                backgrounds.append(stack.enter_context(Background(sink, drop=source.live)))
-            stack.enter_context(source)
+        with ExitStack() as outputs, source:  # the source is left first: nobody wants what comes after the last result
+            backgrounds.extend(outputs.enter_context(Background(sink, drop=source.live)) for sink in sinks)
             _loop(source, segmenter, backgrounds, summary, max_frames, on_result)
     except KeyboardInterrupt:
         summary.interrupted = True
@@ -123,9 +126,14 @@ def run(
     summary.elapsed_s, summary.cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
     summary.dropped = source.dropped + sum(background.dropped for background in backgrounds)
     summary.frames_in = summary.frames_out + source.dropped
-    by_name = {"decode": source.decode, **segmenter.stages.by_name, **stages.by_name}
-    summary.stages = {name: durations for name, durations in by_name.items() if durations.count}
+    summary.stages = _in_order({"decode": source.decode, **segmenter.stages.by_name, **stages.by_name})
     return summary
+
+
+def _in_order(by_name: dict[str, Durations]) -> dict[str, Durations]:
+    """The stages that ran, as a frame passes them; whose thread came to a stage first says nothing."""
+    names = [*(name for name in STAGES if name in by_name), *(name for name in by_name if name not in STAGES)]
+    return {name: by_name[name] for name in names if by_name[name].count}
 
 
 def _loop(

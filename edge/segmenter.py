@@ -50,15 +50,16 @@ class Segmenter:
 def shrink(image: Image, target: Image) -> None:
     """Resize uint8 (H, W[, C]) into `target` (h, w[, C]), in place, without aliasing.
 
-    Halving by averaging 2x2 is exact and quick; one bilinear step does the rest, which is under 2:1 by then. OpenCV's
+    Halving by averaging is exact and quick; one bilinear step does the rest, which is under 2:1 by then. OpenCV's
     INTER_AREA is twelve times slower where the ratio is not whole, INTER_LINEAR alone skips pixels from 2:1 on.
     """
     height, width = target.shape[:2]
-    while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height and max(image.shape[:2]) > 2:
-        even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-        exact = even.shape[:2] == (2 * height, 2 * width)
-        half_wh = (even.shape[1] // 2, even.shape[0] // 2)
-        image = cv2.resize(even, half_wh, dst=target if exact else None, interpolation=cv2.INTER_AREA)
+    while image.shape[0] >= 2 * height or image.shape[1] >= 2 * width:
+        down, across = (2 if image.shape[0] >= 2 * height else 1), (2 if image.shape[1] >= 2 * width else 1)
+        rows, columns = image.shape[0] // down, image.shape[1] // across
+        whole = image[: rows * down, : columns * across]
+        exact = (rows, columns) == (height, width)
+        image = cv2.resize(whole, (columns, rows), dst=target if exact else None, interpolation=cv2.INTER_AREA)
         if exact:
             return
     cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
@@ -66,7 +67,7 @@ def shrink(image: Image, target: Image) -> None:
 
 def small_bgr_from_yuv(yuv: Yuv420, target: Image) -> None:
     """The planes, shrunk one by one and then converted: uint8 BGR into `target` (h, w, 3), in place."""
-    small = np.empty((3, *target.shape[:2]), np.uint8)
-    for plane, out in zip((yuv.y, yuv.u, yuv.v), small, strict=True):
+    planes = [np.empty(target.shape[:2], np.uint8) for _ in range(3)]
+    for plane, out in zip((yuv.y, yuv.u, yuv.v), planes, strict=True):
         shrink(plane, out)
-    cv2.transform(cv2.merge(list(small)), yuv_to_bgr_coefficients(yuv.matrix, yuv.full_range), dst=target)
+    cv2.transform(cv2.merge(planes), yuv_to_bgr_coefficients(yuv.matrix, yuv.full_range), dst=target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ OCTAVES = 44  # up to 2**44 ns, almost five hours
 class Durations:
     """A histogram of durations in ns, log-spaced: percentiles to 2.2 %, exact count, sum, least and greatest.
 
-    One thread adds; any thread may read.
+    Any thread may add and read: sinks in threads of their own share the stages that they have in common.
     """
 
-    __slots__ = ("_bins", "count", "greatest_ns", "least_ns", "total_ns")
+    __slots__ = ("_bins", "_lock", "count", "greatest_ns", "least_ns", "total_ns")
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._bins = [0] * (BINS_PER_OCTAVE * OCTAVES)
         self.count = 0
         self.total_ns = 0
@@ -29,11 +31,12 @@ class Durations:
     def add(self, duration_ns: int) -> None:
         duration_ns = max(1, duration_ns)
         place = int(math.log2(duration_ns) * BINS_PER_OCTAVE)
-        self._bins[min(place, len(self._bins) - 1)] += 1
-        self.least_ns = duration_ns if self.count == 0 else min(self.least_ns, duration_ns)
-        self.greatest_ns = max(self.greatest_ns, duration_ns)
-        self.total_ns += duration_ns
-        self.count += 1
+        with self._lock:
+            self._bins[min(place, len(self._bins) - 1)] += 1
+            self.least_ns = duration_ns if self.count == 0 else min(self.least_ns, duration_ns)
+            self.greatest_ns = max(self.greatest_ns, duration_ns)
+            self.total_ns += duration_ns
+            self.count += 1
 
     @contextmanager
     def span(self) -> Iterator[None]:

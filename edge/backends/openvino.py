@@ -44,8 +44,11 @@ class OpenVinoEngine:
         self.threads = _checked_threads(threads)
         self.precision = precision
         if precision not in PRECISIONS:
-            raise EngineError(f"precision {precision!r} is not known to OpenVINO's CPU; there are: {', '.join(PRECISIONS)}")
+            raise EngineError(
+                f"precision {precision!r} is not known to OpenVINO's CPU; there are: {', '.join(PRECISIONS)}"
+            )
         model = bundle.read_model()
+        self._blob: NDArray[np.uint8] | None = None
         openvino = import_openvino()
         try:
             core = openvino.Core()
@@ -71,13 +74,13 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,  # decoding and encoding want the same cores
         }
         cached = _cached_path([self.card.model_sha256, self.precision, self.threads, openvino.__version__])
-        blob = _read_blob(cached)
+        blob = self._blob = _read_blob(cached)  # kept: the compiled model may point into it
         if blob is not None:
-            self._blob = blob  # the compiled model may point into it
             try:
                 return core.import_model(openvino.Tensor(blob, shared_memory=True), "CPU", config)
             except RuntimeError as error:
                 log.info("%s: OpenVINO refuses it, compiling anew: %s", cached, _gist(error))
+                self._blob = None
         compiled = core.compile_model(core.read_model(model, b""), "CPU", config)
         _write_blob(cached, compiled)
         return compiled
@@ -98,7 +101,7 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         with self._turn:
-            self._request = None
+            self._request = self._blob = None
             self._input = self._output = np.empty((0,), np.uint8)  # they were views of the request's memory
 
     def __enter__(self) -> Self:
@@ -188,7 +191,7 @@ def _cpu_identity() -> str:
     kept = ("model name", "flags", "CPU implementer", "CPU part", "Features")
     identity = [platform.machine()]
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
             for line in lines:
                 if not line.strip():  # the next CPU
                     break
@@ -213,8 +216,8 @@ def _read_blob(path: Path) -> NDArray[np.uint8] | None:
     except OSError as error:
         log.info("%s: cannot be read, compiling anew: %s", path, error)
         return None
-    blob, digest = content[: -_DIGEST_BYTES], content[-_DIGEST_BYTES :].tobytes()
-    if digest != _digest(path, memoryview(blob)):
+    blob, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:].tobytes()
+    if digest != _digest(path, blob.data):
         log.info("%s: is damaged, compiling anew", path)
         return None
     return blob

@@ -35,11 +35,19 @@ class Background:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
+        try:
+            self._thread.join()
+        except KeyboardInterrupt:
+            self._thread.join()  # a few results are left, and the file wants its end; a second Ctrl-C gives it up
+            self._leave(error)
+            raise
+        self._leave(error)
+        if self._error is not error:
+            self._raise()
+
+    def _leave(self, error: BaseException | None) -> None:
         failure = self._error or error
         self._sink.__exit__(type(failure) if failure else None, failure, None)
-        if kind is None:
-            self._raise()
 
     def write(self, result: Segmentation, dropped: int) -> None:
         with self._changed:
@@ -65,7 +73,7 @@ class Background:
                 self._changed.notify_all()
             try:
                 self._sink.write(*item)
-            except BaseException as error:  # handed to the loop, which raises it at its next write
+            except BaseException as error:  # noqa: BLE001 handed to the loop, which raises it at its next write
                 with self._changed:
                     self._error = error
                     self._row.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +36,7 @@ class PendingFile:
     """A file being written beside its final name: `partial` while it grows, `path` once it is committed."""
 
     def __init__(self, path: Path) -> None:
-        """Makes the folder and claims the place, so that a bad one is known before any work is done."""
+        """Makes the folder and tries the place, so that a bad one is known before any work is done."""
         self.path = path
         self.partial = path.with_name(f".{path.name}.part")
         with writing(path):
@@ -45,10 +44,15 @@ class PendingFile:
                 raise OutputError(f"{path}: is a folder; name a file in it")
             path.parent.mkdir(parents=True, exist_ok=True)
             self.partial.touch()
+            self.partial.unlink()  # nothing is left behind by a run that fails before it begins
 
     def commit(self) -> None:
-        with writing(self.path):
-            os.replace(self.partial, self.path)
+        try:
+            with writing(self.path):
+                self.partial.replace(self.path)
+        except OutputError:
+            self.discard()
+            raise
 
     def discard(self) -> None:
         self.partial.unlink(missing_ok=True)

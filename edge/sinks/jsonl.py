@@ -24,11 +24,11 @@ class JsonLines:
     def __init__(self, path: Path, stages: Stages) -> None:
         self._pending = PendingFile(path)
         self._stages = stages
-        with writing(path):
-            self._file = self._pending.partial.open("w", encoding="utf-8")
         self._failed = False
 
     def __enter__(self) -> JsonLines:
+        with writing(self._pending.path):
+            self._file = self._pending.partial.open("w", encoding="utf-8")
         return self
 
     def __exit__(self, *exception: object) -> None:

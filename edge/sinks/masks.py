@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -41,7 +40,7 @@ class MaskFiles:
             partial = path.with_suffix(".part")
             try:
                 partial.write_bytes(encoded)
-                os.replace(partial, path)
+                partial.replace(path)
             except OSError:
                 partial.unlink(missing_ok=True)
                 raise

@@ -34,9 +34,10 @@ class OverlayVideo:
 
     def __init__(self, path: Path, rate_hz: float | None, stages: Stages, encoder_threads: int = 1) -> None:
         if path.suffix.lower() not in FORMATS:
-            raise OutputError(f"{path}: an overlay is written as {', '.join(FORMATS)}; found {path.suffix or 'no ending'}")
+            found = path.suffix or "no ending"
+            raise OutputError(f"{path}: an overlay is written as {', '.join(FORMATS)}; found {found}")
         self.path, self._stages, self._threads = path, stages, encoder_threads
-        self._rate = Fraction(rate_hz or 10.0).limit_denominator(1001)
+        self._rate = max(Fraction(rate_hz or 10.0).limit_denominator(1001), Fraction(1, 1001))
         self._pending = PendingFile(path)
         self._film: _Film | None = None
         self._failed = False
@@ -90,11 +91,14 @@ class _Film:
         import av
 
         width, height = (length // 2 * 2 for length in first.frame.size_wh)  # 4:2:0 halves both
+        if min(width, height) == 0:
+            raise OutputError(f"frame {first.frame.index} is {_text(first.frame.size_wh)}, a video needs 2x2 pixels")
         self._frame_wh = first.frame.size_wh
         source = first.frame.yuv
         self._matrix: Matrix = source.matrix if source else "bt601"
         self._full_range = bool(source and source.full_range)
-        self._container = av.open(str(path), "w", format=container_format)
+        # "file:", because FFmpeg takes what stands before a colon for a protocol.
+        self._container = av.open(f"file:{path}", "w", format=container_format)
         self._stream = self._container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "23"})
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         context = self._stream.codec_context
@@ -106,13 +110,14 @@ class _Film:
         self._target = _planes_of(self._picture)
         self._i420: Image = np.empty((height * 3 // 2, width), np.uint8)
         self._painter = YuvPainter((width, height), first.table, self._matrix, self._full_range, TINT)
-        self._first_ns = _time_ns(first.frame)
-        self._last_tick = -1
+        self._by_media = first.frame.media_ns is not None
+        self._usual_step = max(1, round(TICKS_HZ / rate))
+        self._source_tick, self._tick = self._ticks(first.frame) - self._usual_step, -self._usual_step
 
     def draw(self, result: Segmentation, dropped: int) -> None:
         """The frame, its tints and the line of figures into the encoder's picture."""
         if result.frame.size_wh != self._frame_wh:
-            was, now = ("x".join(map(str, size)) for size in (self._frame_wh, result.frame.size_wh))
+            was, now = _text(self._frame_wh), _text(result.frame.size_wh)
             raise OutputError(f"frame {result.frame.index} is {now}, the video began as {was}; a video has one size")
         self._painter.paint(self._source_planes(result.frame), self._target, result.classes, result.letterbox)
         draw_figures(self._target, f"age {result.age_ms:.0f} ms   frame {result.frame.index}   dropped {dropped}")
@@ -128,11 +133,25 @@ class _Film:
         return Yuv420(self._i420[:height], chroma[0], chroma[1])
 
     def encode(self, frame: Frame) -> list[Packet]:
-        tick = round((_time_ns(frame) - self._first_ns) * TICKS_HZ / 1e9)
-        self._last_tick = max(tick, self._last_tick + 1)
-        self._picture.pts = self._last_tick
+        self._picture.pts = self._next_tick(frame)
         self._picture.time_base = Fraction(1, TICKS_HZ)
         return self._stream.encode(self._picture)
+
+    def _next_tick(self, frame: Frame) -> int:
+        """When the frame is shown: as long after the last one as it was taken, by the clock that the first frame had.
+
+        A time that is missing or jumps back, as where recordings were joined, counts as one usual step.
+        """
+        last, self._source_tick = self._source_tick, self._ticks(frame)
+        step = self._source_tick - last
+        self._tick += step if step > 0 else self._usual_step
+        return self._tick
+
+    def _ticks(self, frame: Frame) -> int:
+        time_ns = frame.media_ns if self._by_media else frame.captured_ns
+        if time_ns is None:
+            return self._source_tick + self._usual_step
+        return round(time_ns * TICKS_HZ / 1_000_000_000)
 
     def mux(self, packets: list[Packet]) -> None:
         self._container.mux(packets)
@@ -160,8 +179,8 @@ def draw_figures(picture: Yuv420, text: str) -> None:
     cv2.putText(picture.y, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (235,), 1, cv2.LINE_AA)
 
 
-def _time_ns(frame: Frame) -> int:
-    return frame.captured_ns if frame.media_ns is None else frame.media_ns
+def _text(size_wh: tuple[int, int]) -> str:
+    return f"{size_wh[0]}x{size_wh[1]}"
 
 
 def _planes_of(picture: VideoFrame) -> Yuv420:

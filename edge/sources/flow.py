@@ -14,6 +14,9 @@ from edge.frame import Frame
 from edge.sources.source import Source
 from edge.timing import Durations
 
+RATE_HZ = 10.0  # of a recording that does not say
+_LEAVE_S = 12.0  # OpenCV waits up to 10 s for a camera that gives no frames
+
 
 class _Pulled:
     """A source pulled by a thread into a bounded row of frames."""
@@ -38,9 +41,10 @@ class _Pulled:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(5)
-        self._source.__exit__(None, None, None)
+        if self._thread.ident is not None:
+            self._thread.join(_LEAVE_S)
+        if not self._thread.is_alive():  # a source closed while a thread reads from it would take the process with it
+            self._source.__exit__(None, None, None)
 
     def __iter__(self) -> Iterator[Frame]:
         self._thread.start()
@@ -63,7 +67,7 @@ class _Pulled:
             for frame in self._source:
                 if not self._offer(frame):
                     break
-        except BaseException as error:  # handed to the loop, which raises it behind the last frame
+        except BaseException as error:  # noqa: BLE001 handed to the loop, which raises it behind the last frame
             self._error = error
         with self._changed:
             self._ended = True
@@ -106,7 +110,7 @@ class Paced:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.name, self.size_wh, self.frame_count = source.name, source.size_wh, source.frame_count
-        self.rate_hz: float = source.rate_hz or 10.0
+        self.rate_hz: float | None = source.rate_hz or RATE_HZ
         self.decode: Durations = source.decode
 
     def __enter__(self) -> Paced:
@@ -117,10 +121,10 @@ class Paced:
         self._source.__exit__(None, None, None)
 
     def __iter__(self) -> Iterator[Frame]:
-        frames = iter(self._source)
+        frames, interval_ns = iter(self._source), 1e9 / (self.rate_hz or RATE_HZ)
         start_ns, number = time.monotonic_ns(), 0
         while True:
-            due_ns = start_ns + round(number * 1e9 / self.rate_hz)
+            due_ns = start_ns + round(number * interval_ns)
             time.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
             frame = next(frames, None)
             if frame is None:

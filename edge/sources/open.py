@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
 from edge.errors import SourceNotFound
 from edge.sources.source import Source
+
+A_SOURCE_IS = "A source is a file, a folder, a pattern of pictures, a camera or scene:street."
 
 
 def open_source(name: str) -> Source:
@@ -24,29 +25,28 @@ def open_source(name: str) -> Source:
         from edge.sources.scene import SceneSource
 
         return SceneSource(name)
-    if name.isdecimal() or _is_device(name):
+    if not name:
+        raise SourceNotFound(f"the source's name is empty. Is a variable not set? {A_SOURCE_IS}")
+    mode = _mode(name)
+    if name.isdecimal() or name.startswith("/dev/video") or stat.S_ISCHR(mode):
         from edge.sources.camera import Camera
 
         return Camera(name)
     if "://" in name:
-        raise SourceNotFound(f"{name}: streams are not supported yet; a source is a file, a folder, a camera or scene:street")
+        raise SourceNotFound(f"{name}: streams are not supported yet. {A_SOURCE_IS}")
     from edge.sources.pictures import SUFFIXES, Pictures
 
-    if os.path.isdir(name) or Path(name).suffix.lower() in SUFFIXES or _is_pattern(name):
+    is_pattern = not mode and any(sign in name for sign in "*?[")  # a file may be called "drive[1].mp4"
+    if stat.S_ISDIR(mode) or is_pattern or Path(name).suffix.lower() in SUFFIXES:
         return Pictures(name)
     from edge.sources.recording import Recording
 
     return Recording(name)
 
 
-def _is_device(name: str) -> bool:
-    """A camera, there or not; a video under /dev/shm is none."""
+def _mode(name: str) -> int:
+    """The kind of file that a name stands for, as stat has it; 0 for what is not there or may not be seen."""
     try:
-        return name.startswith("/dev/video") or stat.S_ISCHR(os.stat(name).st_mode)
-    except (OSError, ValueError):  # not there, not to be looked at, or no name at all: told when it is opened
-        return False
-
-
-def _is_pattern(name: str) -> bool:
-    """A pattern, unless a file is really called so: "drive[1].mp4"."""
-    return any(sign in name for sign in "*?[") and not os.path.exists(name)
+        return Path(name).stat().st_mode
+    except (OSError, ValueError):
+        return 0

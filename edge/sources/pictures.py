@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 
-from edge.errors import NotAVideo, SourceDamaged, SourceNotFound
+from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
 from edge.timing import Durations
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+RATE_HZ = 10.0
 
 
 class Pictures:
     """Pictures as frames, ten a second as far as time matters; each frame's source is its file."""
 
     live = False
-    rate_hz = 10.0
 
     def __init__(self, place: str) -> None:
         self.name = place
@@ -28,9 +29,10 @@ class Pictures:
         self.paths = list_pictures(place)
         first = _read(self.paths[0])
         if first is None:
-            raise NotAVideo(f"{self.paths[0]}: is not a picture that can be read. Take it out of {place}, or replace it.")
+            raise NotAVideo(f"{self.paths[0]}: is not a picture that can be read. Replace or remove it.")
         self.size_wh = (first.shape[1], first.shape[0])
-        self.frame_count = len(self.paths)
+        self.rate_hz: float | None = RATE_HZ
+        self.frame_count: int | None = len(self.paths)
 
     def __enter__(self) -> Pictures:
         return self
@@ -51,7 +53,8 @@ class Pictures:
             if image is None:
                 unreadable.append(path)
                 continue
-            yield Frame(index=index, captured_ns=time.monotonic_ns(), media_ns=index * 100_000_000, source=str(path), bgr=image)
+            now_ns, media_ns = time.monotonic_ns(), round(index * 1e9 / RATE_HZ)
+            yield Frame(index=index, captured_ns=now_ns, media_ns=media_ns, source=str(path), bgr=image)
         if unreadable:
             raise SourceDamaged(
                 f"{self.name}: {len(unreadable)} of {len(self.paths)} pictures could not be read, first"
@@ -65,18 +68,32 @@ def list_pictures(place: str) -> list[Path]:
     Raises:
         SourceNotFound: there are none.
     """
-    if Path(place).is_dir():
-        found = [path for path in Path(place).iterdir() if path.suffix.lower() in SUFFIXES]
-    else:
-        found = [Path(name) for name in glob.glob(place, recursive=True)]
-        found = [path for path in found if path.is_file() and path.suffix.lower() in SUFFIXES]
+    try:
+        found = [path for path in _candidates(place) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    except OSError as error:
+        raise SourceError(f"{place}: cannot be listed: {error.strerror}. See who may: namei -l {place}") from error
     if not found:
         raise SourceNotFound(f"{place}: no pictures there ({', '.join(SUFFIXES)}). Look at what is there: ls {place}")
     return sorted(found)
 
 
+def _candidates(place: str) -> list[Path]:
+    if Path(place).is_dir():
+        return list(Path(place).iterdir())
+    if Path(place).exists():  # a name is a name, even with a pattern's signs in it
+        return [Path(place)]
+    return [Path(name) for name in glob.glob(place, recursive=True)]  # noqa: PTH207 Path.glob takes no absolute pattern
+
+
 def _read(path: Path) -> Image | None:
+    """uint8 (H, W, 3) BGR; None for what is no picture or only the upper part of one."""
     try:
-        return cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error:  # raised for some malformed headers, where None is usual
+        data = path.read_bytes()
+        return None if _is_cut_off_jpeg(data) else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):  # cv2.error: an empty file and some malformed headers, where None is usual
         return None
+
+
+def _is_cut_off_jpeg(data: bytes) -> bool:
+    """A JPEG whose last scan has no end: libjpeg fills what is missing with grey and OpenCV does not tell."""
+    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")

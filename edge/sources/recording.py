@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -12,9 +11,10 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.packet import Packet
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -41,10 +41,7 @@ class Recording:
         self._container = _open(Path(path))
         try:
             self._stream = _video_stream(self._container, path)
-            # One thread. Frame threads hold frames back, so that the age would lie; with slice threads FFmpeg's H.264
-            # decoder neither conceals nor reports damage (h264dec.c, enable_er), and encoders that write one slice per
-            # picture, as most do, gain nothing from them.
-            self._stream.codec_context.thread_count = 1
+            _set_threads(self._stream.codec_context)
             self._indexed = len(self._stream.index_entries)
             self._tally = _Tally()
             self._frames = self._decoded()
@@ -54,7 +51,7 @@ class Recording:
             raise
         if self._first is None:
             self._container.close()
-            raise NotAVideo(f"{path}: no frame in it can be decoded. Is it truncated or encrypted? Try: ffprobe {path}")
+            raise NotAVideo(f"{path}: no frame in it can be decoded. {_cut_off_hint(path)}")
         self.size_wh = self._first.size_wh
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.rate_hz = float(rate) if rate else None
@@ -139,6 +136,7 @@ class Recording:
             f"{tally.undecodable} undecodable" if tally.undecodable else "",
             f"{tally.corrupt} corrupt" if tally.corrupt else "",
             f"the last {short_s:.1f} s missing" if tally.end_s and short_s > self._slack_s() else "",
+            "broken off within the last one" if self._breaks_off() else "",
         ]
         if any(faults) and tally.frames:
             raise SourceDamaged(
@@ -167,6 +165,11 @@ class Recording:
             return self._container.duration / av.time_base
         return None
 
+    def _breaks_off(self) -> bool:
+        """A transport stream is made of whole packets (ISO/IEC 13818-1, 2.4.3.2); 192 in Blu-ray, 204 in DVB."""
+        size = self._container.size
+        return self._container.format.name == "mpegts" and all(size % length for length in (188, 192, 204))
+
     def _slack_s(self) -> float:
         return max(_SLACK_S, 3 / self.rate_hz if self.rate_hz else 0.0)
 
@@ -189,28 +192,40 @@ class _Tally:
 def _open(path: Path) -> av.container.InputContainer:
     try:
         # "file:", because FFmpeg takes what stands before a colon for a protocol.
-        return av.open(f"file:{path}")
+        return av.open(f"file:{path}", metadata_errors="replace")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceNotFound(f"{path}: there is no such file. Look at what is there: ls {path.parent}") from error
     except PermissionError as error:
         raise SourceError(f"{path}: may not be read by this user. See who may: namei -l {path}") from error
     except FFmpegError as error:
-        if os.path.isfile(path) and os.path.getsize(path) == 0:
-            raise NotAVideo(f"{path}: is empty (0 bytes). Was its copy or recording cut short? Copy it again.") from error
-        raise NotAVideo(
-            f"{path}: is not a video that can be read ({error.strerror}). A file cut off while it was written looks"
-            f" like this too. Try: ffprobe {path}"
-        ) from error
+        if isinstance(error, InvalidDataError) and path.stat().st_size == 0:
+            raise NotAVideo(f"{path}: is empty (0 bytes). Was the recording cut short? Copy it again.") from error
+        raise NotAVideo(f"{path}: is not a video ({error.strerror}). {_cut_off_hint(path)}") from error
+
+
+def _cut_off_hint(path: object) -> str:
+    return f"A file cut off while it was written looks like this too. Try: ffprobe {path}"
 
 
 def _video_stream(container: av.container.InputContainer, path: str) -> VideoStream:
     """The stream to decode; a song's cover picture is none."""
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
-        raise NotAVideo(f"{path}: holds no video stream. Try: ffprobe {path}")
+        raise NotAVideo(f"{path}: holds no video stream. {_cut_off_hint(path)}")
     if streams[0].codec_context is None:
-        raise NotAVideo(f"{path}: is coded in a way that this FFmpeg cannot decode. Try: ffprobe {path}")
+        raise NotAVideo(f"{path}: is coded in a way that FFmpeg does not know. {_cut_off_hint(path)}")
     return streams[0]
+
+
+def _set_threads(codec: VideoCodecContext) -> None:
+    """Slices share a frame's work without holding frames back, as frame threads do: the age stays honest.
+
+    With slice threads, though, FFmpeg's H.264 decoder neither conceals nor reports damage (h264dec.c, enable_er). Most
+    encoders write one slice per picture and gain nothing from them (measured: 1.0 ms per 720p frame with and without).
+    """
+    codec.thread_type = "SLICE"
+    if codec.name == "h264":
+        codec.thread_count = 1
 
 
 def planes(picture: VideoFrame) -> Yuv420:

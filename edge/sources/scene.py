@@ -17,6 +17,7 @@ from edge.errors import ConfigError
 from edge.frame import Frame
 from edge.sources.street.barcode import barcode_rect_xywh, draw_barcode
 from edge.sources.street.render import Rendered, StreetScene
+from edge.timing import Durations
 
 EXAMPLE = "scene:street?seed=7&frames=300&size=1280x720&fps=30"
 _MIN_WH, _MAX_WH = (160, 120), (3840, 2160)
@@ -103,6 +104,7 @@ class SceneSource:
     def __init__(self, uri: str) -> None:
         self.options = parse_scene_uri(uri)
         self.name = uri
+        self.decode = Durations()
         self.size_wh = self.options.size
         self.rate_hz: float | None = self.options.fps
         self.frame_count: int | None = self.options.frames or None
@@ -115,7 +117,8 @@ class SceneSource:
             index += 1
 
     def _frame(self, index: int) -> Frame:
-        image = self.scene.render(index).image
+        with self.decode.span():
+            image = self.scene.render(index).image
         captured_ns = time.monotonic_ns()
         draw_barcode(image, index, captured_ns)
         media_ns = round(index * 1e9 / self.options.fps)

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.errors import ConfigError
+
 Image = NDArray[np.uint8]
 
 _PAYLOAD = struct.Struct(">IQ")
@@ -51,11 +53,16 @@ def _rings() -> NDArray[np.bool_]:
 def draw_barcode(image: Image, index: int, captured_ns: int) -> None:
     """Write the index (0 to 2**32 - 1) and the time (0 to 2**64 - 1) into the picture, uint8 (H, W, 3), in place.
 
+    Raises:
+        ConfigError: a number does not fit.
+
     >>> picture = np.zeros((720, 1280, 3), np.uint8)
     >>> draw_barcode(picture, 41, 123_456_789)
     >>> read_barcode(picture)
     (41, 123456789)
     """
+    if not (0 <= index < 2**32 and 0 <= captured_ns < 2**64):
+        raise ConfigError(f"barcode: index {index} and time {captured_ns} ns must fit 32 and 64 bits without a sign")
     payload = _PAYLOAD.pack(index, captured_ns)
     payload += zlib.crc32(payload).to_bytes(4, "big")
     grid = _rings()

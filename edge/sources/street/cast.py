@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from edge.sources.street.canvas import Canvas, Paint
 from edge.sources.street.light import Light
-from edge.sources.street.mesh import Mesh, Solid, joined, placed, solids
-from edge.sources.street.people import Looks, crowd, cyclists_mesh, make_looks, walkers_mesh
-from edge.sources.street.place import BICYCLIST, CAR, PEDESTRIAN, Floats, rng_of
+from edge.sources.street.mesh import Mesh, joined, placed, solids
+from edge.sources.street.people import Looks, crowd, cyclists, make_looks, walkers
+from edge.sources.street.place import BICYCLIST, CAR, FAR_M, PEDESTRIAN, Floats, rng_of
 from edge.sources.street.shadows import ShadowMap, hull
-from edge.sources.street.traffic import Actor, Traffic
+from edge.sources.street.traffic import PARKED_REACH_M, Actor, Traffic
 from edge.sources.street.vehicles import Vehicle, make_vehicle
 from edge.sources.street.view import View
 from edge.sources.street.world import Block
@@ -21,10 +23,11 @@ from edge.sources.street.world import Block
 _CLASS = {"car": CAR, "parked": CAR, "cyclist": BICYCLIST, "walker": PEDESTRIAN}
 _PARKABLE = ("hatch", "saloon", "estate", "tall", "van")
 # Heights in pixels from which people are drawn with more detail, and a car in full.
-_PEOPLE_PX, _CAR_PX = (26.0, 120.0), 34.0
+_PEOPLE_PX, _CAR_PX = (40.0, 110.0, 210.0), 62.0
 # Smaller people than this are left out, and all people further away than this.
-_LEAST_PX, _PEOPLE_REACH_M = 6.5, 165.0
-_SHADOW_REACH_M = 60.0
+_LEAST_PX, _PEOPLE_REACH_M = 6.5, 135.0
+_SHADOW_REACH_M = 42.0
+_FADE_M = 10.0
 
 
 class Cast:
@@ -36,9 +39,9 @@ class Cast:
         self._looks: OrderedDict[tuple[int, ...], Looks] = OrderedDict()
 
     def at(
-        self, time_s: float, view: View, light: Light, shadows: ShadowMap, blocks: list[Block]
-    ) -> list[tuple[float, Solid, tuple[int, int]]]:
-        """(S, thing to paint, (class id, instance id)) of everybody in the picture; their shadows are cast."""
+        self, time_s: float, canvas: Canvas, view: View, light: Light, shadows: ShadowMap, blocks: list[Block]
+    ) -> list[Paint]:
+        """How to paint everybody in the picture; their shadows are cast."""
         reach = min(_PEOPLE_REACH_M, view.focal_px * 1.75 / _LEAST_PX)
         actors: list[Actor] = []
         meshes: list[Mesh] = []
@@ -50,36 +53,37 @@ class Cast:
         if not actors:
             return []
         mesh = joined(meshes, owners)
-        points = placed(mesh, [actor.pose for actor in actors])
-        in_sun = np.array([shadows.shade_at(actor.pose.x, actor.pose.s) for actor in actors])
+        points = placed(mesh, [actor.pose for actor in actors], view.s)
+        in_sun = np.array([shadows.shade_at(actor.pose.x, actor.pose.s) for actor in actors], np.float32)
         starts = np.searchsorted(mesh.point_owner, np.arange(len(actors) + 1)).tolist()
         for actor, first, last in zip(actors, starts[:-1], starts[1:], strict=True):
             _shade(shadows, view, actor, points[first:last])
-        ready = solids(view, light, mesh, points, in_sun)
-        return [
-            (actor.pose.s, solid, (_CLASS[actor.kind], actor.instance))
-            for actor, solid in zip(actors, ready, strict=True)
-            if solid is not None
-        ]
+        fades = np.array([_fade(actor, view, reach) for actor in actors])
+        paints: list[Paint] = []
+        for actor, solid in zip(actors, solids(view, light, mesh, points, in_sun, fades), strict=True):
+            if solid is not None:
+                labels = _CLASS[actor.kind], actor.instance
+                paints.append((actor.pose.s, partial(solid.paint, canvas, *labels)))
+            if light.lamps and actor.kind == "car":
+                paints.append((actor.pose.s - 2.5, partial(_shine, canvas, view, light, actor)))
+        return paints
 
     def _groups(self, actors: list[Actor], view: View) -> Iterator[tuple[list[Actor], Mesh]]:
         """Actors whose shapes are made together, with those shapes."""
-        people: dict[tuple[str, int], list[Actor]] = {}
+        people: dict[str, list[Actor]] = {}
         for actor in actors:
-            high_px = view.focal_px * 1.6 / max(1.0, actor.pose.s - view.s)
             if actor.kind in ("car", "parked"):
                 vehicle = self._vehicle(actor)
-                yield [actor], vehicle.fine if high_px > _CAR_PX else vehicle.coarse
+                yield [actor], vehicle.fine if _tall_px(actor, view) > _CAR_PX else vehicle.coarse
             else:
-                detail = sum(high_px > limit for limit in _PEOPLE_PX)
-                people.setdefault((actor.kind, detail), []).append(actor)
-        for (kind, detail), group in people.items():
+                people.setdefault(actor.kind, []).append(actor)
+        for kind, group in people.items():
             looks = crowd([self._person(actor) for actor in group])
-            phase = np.array([actor.phase for actor in group])
-            if kind == "cyclist":
-                yield group, cyclists_mesh(looks, phase, detail)
-            else:
-                yield group, walkers_mesh(looks, phase, np.array([actor.pace for actor in group]), detail)
+            phase, pace = np.array([(actor.phase, actor.pace) for actor in group]).T
+            detail = np.searchsorted(_PEOPLE_PX, [_tall_px(actor, view) for actor in group])
+            made = cyclists(looks, phase, detail) if kind == "cyclist" else walkers(looks, phase, pace, detail)
+            for _, members, mesh in made:
+                yield [group[k] for k in members], mesh
 
     def _vehicle(self, actor: Actor) -> Vehicle:
         if actor.identity not in self._vehicles:
@@ -93,6 +97,29 @@ class Cast:
         return self._looks[actor.identity]
 
 
+def _fade(actor: Actor, view: View, people_reach_m: float) -> float:
+    """How far somebody is in sight: who comes from afar appears over some metres, not at once."""
+    reach = {"car": FAR_M, "parked": PARKED_REACH_M}.get(actor.kind, people_reach_m)
+    return float(np.clip((reach - (actor.pose.s - view.s)) / _FADE_M, 0.0, 1.0))
+
+
+def _shine(canvas: Canvas, view: View, light: Light, actor: Actor) -> None:
+    """The glare of headlamps, or the red of tail lamps, when it is dark."""
+    depth = actor.pose.s - 2.2 - view.s
+    if depth < 3:
+        return
+    comes = abs(actor.pose.heading_rad) > 1.5
+    radius = view.focal_px * (0.75 if comes else 0.28) / depth + (3.0 if comes else 0.0) * view.size_wh[1] / 720
+    colour = np.array((210.0, 235.0, 245.0) if comes else (30.0, 20.0, 190.0)) * light.lamps
+    for side in (-0.6, 0.6):
+        at = view.pixel(actor.pose.x + side, 0.68 if comes else 0.8, actor.pose.s - 2.2)
+        canvas.glow(at, radius, tuple(colour.tolist()))
+
+
+def _tall_px(actor: Actor, view: View) -> float:
+    return view.focal_px * 1.6 / max(1.0, actor.pose.s - view.s)
+
+
 def _keep(store: OrderedDict[tuple[int, ...], Any], key: tuple[int, ...], value: object) -> None:
     """Add to a store that forgets its oldest."""
     store[key] = value
@@ -104,9 +131,9 @@ def _shade(shadows: ShadowMap, view: View, actor: Actor, points: Floats) -> None
     """The shadow an actor casts, and the dark right under it."""
     if actor.pose.s - view.s > _SHADOW_REACH_M:
         return
-    shadows.cast(points)
-    ground = hull(points[points[:, 1] < 0.45][:, [0, 2]])
-    if len(ground) >= 3:
-        shadows.close(ground, 0.62 if actor.kind in ("car", "parked") else 0.3)
-
-
+    street = points + np.array([0.0, 0.0, view.s])
+    shadows.cast(street)
+    if actor.pose.s - view.s < (_SHADOW_REACH_M if actor.kind in ("car", "parked") else 0.5 * _SHADOW_REACH_M):
+        ground = hull(points[points[:, 1] < 0.45][:, [0, 2]]) + np.array([0.0, view.s])
+        if len(ground) >= 3:
+            shadows.close(ground, 0.62 if actor.kind in ("car", "parked") else 0.3)

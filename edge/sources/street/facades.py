@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,8 @@ _WALLS: tuple[Bgr, ...] = (
 )  # fmt: skip
 _DOORS: tuple[Bgr, ...] = ((40, 40, 120), (90, 50, 30), (50, 70, 40), (40, 40, 44), (140, 110, 60), (200, 200, 200))
 _FASCIAS: tuple[Bgr, ...] = (
-    (40, 30, 150), (120, 60, 25), (50, 90, 40), (30, 30, 34), (190, 190, 196), (30, 140, 200), (110, 30, 90), (150, 120, 30),
+    (40, 30, 150), (120, 60, 25), (50, 90, 40), (30, 30, 34), (190, 190, 196), (30, 140, 200), (110, 30, 90),
+    (150, 120, 30),
 )  # fmt: skip
 
 
@@ -56,10 +59,24 @@ class Front:
             self._floors(3.5)
             self._shop()
         else:
-            self._floors(0.0)
-            self._doors()
+            self._houses()
         self._dirt()
         return self.image
+
+    def _houses(self) -> None:
+        """One house, or several alike side by side, each with its own door."""
+        whole, count = self.image, self.building.units
+        width_px, style = whole.shape[1], int(self.rng.integers(2**31))
+        self.width_m /= count
+        for unit in range(count):
+            left, right = width_px * unit // count, width_px * (unit + 1) // count
+            self.image = whole[:, left:right]
+            own, self.rng = self.rng, rng_of(style)
+            self._floors(0.0, own)
+            self.rng = own
+            self._doors()
+        self.image = whole
+        self.width_m *= count
 
     def rect(self, x0: float, y0: float, x1: float, y1: float, colour: Bgr) -> None:
         """Fill a rectangle given in metres."""
@@ -67,9 +84,10 @@ class Front:
         top, bottom = self.size_wh[1] - round(y1 * PPM), self.size_wh[1] - round(y0 * PPM)
         cv2.rectangle(self.image, (left, top), (max(left, right - 1), max(top, bottom - 1)), colour, -1)
 
-    def _floors(self, first_m: float) -> None:
-        """Rows of windows above `first_m`."""
+    def _floors(self, first_m: float, own: np.random.Generator | None = None) -> None:
+        """Rows of windows above `first_m`; what is behind the panes comes from `own`."""
         rng = self.rng
+        self.rng = own or rng
         storey = 2.75 if self.building.kind != "shop" else 2.9
         count = max(1, int((self.height_m - first_m - 0.3) / storey))
         wide = rng.uniform(0.9, 1.5)
@@ -85,7 +103,13 @@ class Front:
                 if high > 0.6:
                     self._window(middle - wide / 2, base, wide, high, frame, panes)
                     if lintel:
-                        self.rect(middle - wide / 2 - 0.1, base + high + 0.02, middle + wide / 2 + 0.1, base + high + 0.2, lintel)
+                        self.rect(
+                            middle - wide / 2 - 0.1,
+                            base + high + 0.02,
+                            middle + wide / 2 + 0.1,
+                            base + high + 0.2,
+                            lintel,
+                        )
         if self.building.kind != "shop" and rng.random() < 0.3:
             self.rect(0, storey - 0.05, self.width_m, storey + 0.12, (176, 188, 196))
 
@@ -149,7 +173,7 @@ class Front:
         self.rect(0.08, 0, self.width_m - 0.08, 3.45, dark)
         door = rng.uniform(0.25, max(0.3, self.width_m - 1.5))
         edges = [0.25, *([door, door + 1.05] if door > 0.6 else [door + 1.05]), self.width_m - 0.25]
-        for x0, x1 in zip(edges[:-1], edges[1:], strict=True):
+        for x0, x1 in pairwise(edges):
             is_door = abs(x1 - x0 - 1.05) < 0.01
             if x1 - x0 > 0.4:
                 self._display(x0 + 0.05, 0.1 if is_door else 0.55, x1 - 0.05, 2.55)
@@ -207,7 +231,12 @@ class Front:
                 x = column * self.width_m / columns
                 lit = self.lamps > 0 and rng.random() < 0.4
                 tone = rng.uniform(0.8, 1.3)
-                box = (x + 0.08, y + (0.75 if floor else 0.25), x + self.width_m / columns - 0.08, y + storey * strip + 0.5)
+                box = (
+                    x + 0.08,
+                    y + (0.75 if floor else 0.25),
+                    x + self.width_m / columns - 0.08,
+                    y + storey * strip + 0.5,
+                )
                 self.rect(*(box[0] - 0.04, box[1] - 0.04, box[2] + 0.04, box[3] + 0.04), (70, 72, 74))
                 self._glass(box, tone, lit, 0.1, 1.0)
         self.rect(0, self.height_m - 0.5, self.width_m, self.height_m, panel)
@@ -230,3 +259,21 @@ class Front:
 def front_texture(seed: int, building: Building, tile: Image, lamps: float) -> Texture:
     """The front of a building as it looks from the street, left edge first."""
     return Texture(Front(seed, building, tile, lamps).painted())
+
+
+def gable_picture(rng: np.random.Generator, tile: Image, windows: bool) -> Image:
+    """Nine metres by nine of a side wall: hardly any windows, stains from the weather."""
+    size = 9 * PPM
+    picture = materials.tiled(tile, (size, size), (int(rng.integers(_TILE_PX)), 0)).copy()
+    for _ in range(int(rng.integers(1, 4)) if windows else 0):
+        x, y = int(rng.uniform(1.2, 6.5) * PPM), int((3.6 if rng.random() < 0.5 else 6.4) * PPM)
+        wide, high = int(rng.uniform(0.5, 1.0) * PPM), int(rng.uniform(0.9, 1.3) * PPM)
+        cv2.rectangle(picture, (x - 4, y - 4), (x + wide + 4, y + high + 4), (214, 220, 222), -1)
+        cv2.rectangle(picture, (x, y), (x + wide, y + high), (66, 60, 54), -1)
+        cv2.rectangle(picture, (x, y), (x + wide, y + high // 2), (98, 90, 82), -1)
+        cv2.line(picture, (x, y + high // 2), (x + wide, y + high // 2), (214, 220, 222), 4)
+        cv2.rectangle(picture, (x - 7, y + high + 4), (x + wide + 7, y + high + 9), (150, 160, 166), -1)
+    stains = 1 + 0.05 * materials.smooth_noise(rng, (size, size), 90)
+    rows = (size - np.arange(size, dtype=np.float32)) / PPM
+    stains *= (1 - 0.25 * np.exp(-rows / 0.4))[:, None]
+    return cv2.multiply(picture, cv2.merge([stains] * 3), dtype=cv2.CV_8U)

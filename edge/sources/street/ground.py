@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -25,6 +26,9 @@ _FAR_PIECE_M = 26.0
 _BANDS = ((0.0, 0, 0), (8.0, 0, 1), (14.0, 0, 2), (_FAR_PIECE_M, 1, 1), (48.0, 1, 2), (75.0, 1, 4), (140.0, 1, 5))
 _TILE_PX = 768
 _KERB_M = 0.16
+# Single stones: a tile of this many pixels, pixels per metre, and the depths (from, to) of its fine and its flat copy.
+_STONES_PX, _STONES_PPM = 512, 110.0
+_STONES_M = ((0.0, 5.0), (5.0, 9.0))
 WHITE = (214, 218, 218)
 YELLOW = (70, 176, 208)
 
@@ -37,6 +41,7 @@ class Ground:
         self._tiles: dict[tuple[str, int], Image] = {}
         self._pieces: dict[tuple[int, int], Image] = {}
         self._coarse: dict[tuple[int, int, int], Image] = {}
+        self._stones: tuple[Image, Image] | None = None
 
     def _tile(self, kind: str, lod: int) -> Image:
         if (kind, lod) not in self._tiles:
@@ -83,9 +88,37 @@ class Ground:
         for v0, v1, number, lod, halvings in _strips(view, rows[0]):
             piece = self._piece(number, lod, halvings)
             _lay(canvas, view, piece, number, lod, (v0, v1, top), rows)
+        self._roughen(canvas, view, rows, top)
         _air(canvas, light, rows[0], top)
         self._label(canvas, view, rows, top)
         self.forget_before(view.s)
+
+    def _roughen(self, canvas: Canvas, view: View, rows: tuple[Floats, Floats, Floats], top: int) -> None:
+        """Add single stones to the nearest rows, where the pieces of ground are too coarse to have them."""
+        if self._stones is None:
+            tile = materials.stones(rng_of(self._seed, 22), (_STONES_PX, _STONES_PX))
+            once = np.concatenate([np.concatenate([tile] * 4, axis=1)] * 3, axis=0)
+            self._stones = (once, cv2.resize(once, None, fx=1.0, fy=0.25, interpolation=cv2.INTER_AREA))
+        depth = rows[0]
+        for (near, far), stones, share in zip(_STONES_M, self._stones, (1.0, 0.25), strict=True):
+            v0, v1 = (int(np.searchsorted(-depth, -edge)) for edge in (far, near))
+            if v1 - v0 < 2:
+                continue
+            z, centre, scale = (row[v0:v1].astype(np.float32) for row in rows)
+            shape = (v1 - v0, canvas.size_wh[0])
+            map_x, map_y = (
+                canvas.scratch.take(slot, (*shape, 4)).view(np.float32)[:, :, 0] for slot in ("map_x", "map_y")
+            )
+            across = np.arange(shape[1], dtype=np.float32) - canvas.size_wh[0] / 2
+            np.multiply((_STONES_PPM / scale)[:, None], across, out=map_x)
+            map_x += ((canvas.size_wh[0] / 2 - centre) / scale * _STONES_PPM + 2 * _STONES_PX)[:, None]
+            along = (z + np.float32(view.s % (_STONES_PX / _STONES_PPM))) * (_STONES_PPM * share)
+            map_y[:] = along[:, None]
+            grey = canvas.scratch.take("cover", shape)
+            cv2.remap(stones, map_x, map_y, cv2.INTER_LINEAR, grey, cv2.BORDER_REFLECT)
+            grey3 = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR, canvas.scratch.take("cover3", (*shape, 3)))
+            region = canvas.image[top + v0 : top + v1]
+            cv2.multiply(region, grey3, region, scale=1 / 128)
 
     def _label(self, canvas: Canvas, view: View, rows: tuple[Floats, Floats, Floats], top: int) -> None:
         canvas.classes[top:] = PAVEMENT
@@ -127,7 +160,7 @@ def _strips(view: View, depth: Floats) -> Iterator[tuple[int, int, int, int, int
     band = np.searchsorted([b[0] * min(1.6, view.focal_px / 900) for b in _BANDS], depth, side="right") - 1
     change = np.flatnonzero((np.diff(number) != 0) | (np.diff(band) != 0)) + 1
     edges = [0, *change.tolist(), len(depth)]
-    for v0, v1 in zip(edges[:-1], edges[1:], strict=True):
+    for v0, v1 in pairwise(edges):
         _, lod, halvings = _BANDS[band[v0]]
         yield v0, v1, int(number[v0]), lod, halvings
 
@@ -148,10 +181,13 @@ def _lay(
     ppm_x = _PPM[lod][0]
     step = (ppm_x / scale).astype(np.float32)
     start = ((HALF_M - (centre / scale)) * ppm_x - 0.5 + 0.5 * step).astype(np.float32)
-    map_x = np.multiply.outer(step, np.arange(width, dtype=np.float32))
+    map_x, map_y = (
+        canvas.scratch.take(slot, (v1 - v0, width, 4)).view(np.float32)[:, :, 0] for slot in ("map_x", "map_y")
+    )
+    np.multiply(step[:, None], np.arange(width, dtype=np.float32), out=map_x)
     map_x += start[:, None]
     along = ((view.s + depth - number * PIECE_M) * (piece.shape[0] / PIECE_M) - 0.5).astype(np.float32)
-    map_y = np.repeat(along[:, None], width, axis=1)
+    map_y[:] = along[:, None]
     target = canvas.image[top + v0 : top + v1]
     cv2.remap(piece, map_x, map_y, cv2.INTER_LINEAR, dst=target, borderMode=cv2.BORDER_REPLICATE)
 
@@ -255,7 +291,9 @@ class Painter:
         cv2.fillPoly(mask, [outline], 255, cv2.LINE_8, SHIFT)
         road = materials.tiled(self.tile("road", self.lod), self.size_wh, (0, round(self.s0 * self.ppm[1])))
         cv2.copyTo(road, mask, self.image)
-        cv2.polylines(self.image, [outline], False, (150, 152, 152), max(1, int(0.13 * self.ppm[0])), cv2.LINE_AA, SHIFT)
+        cv2.polylines(
+            self.image, [outline], False, (150, 152, 152), max(1, int(0.13 * self.ppm[0])), cv2.LINE_AA, SHIFT
+        )
         s0, s1 = block.junction(side.sign) or (0.0, 0.0)
         x0, x1 = sorted((side.sign * (side.kerb + 0.25), side.sign * (side.kerb + 0.5)))
         for start in np.arange(s0 + 0.3, s1 - 0.4, 0.9).tolist():

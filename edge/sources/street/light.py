@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,23 +27,22 @@ class Light:
     horizon: Floats
     clouds: float
     cloud_shade: float
-    wet: float
-    rain: float
     exposure: float
     lamps: float
-    sky_phase: float
+    remembered: dict[tuple[float, float, float], Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def gain(self, normal: Floats, in_sun: float | Floats = 1.0) -> Floats:
         """BGR gains, (..., 3), of surfaces with unit normals (..., 3) as (X, Y, S)."""
         normal = np.asarray(normal)
-        facing = np.maximum(normal @ self.to_sun, 0.0) * in_sun
+        sun, ambient, direct = (colour.astype(normal.dtype) for colour in (self.to_sun, self.ambient, self.direct))
+        facing = np.maximum(normal @ sun, 0) * in_sun
         # Open sky above, ground light below: surfaces that look up get the full ambient light.
-        openness = 0.86 + 0.14 * normal[..., 1]
-        return openness[..., None] * self.ambient + facing[..., None] * self.direct
+        openness = normal[..., 1] * 0.14 + 0.86
+        return openness[..., None] * ambient + facing[..., None] * direct
 
     @property
     def ground_gain(self) -> Floats:
-        return self.gain(np.array([0.0, 1.0, 0.0]))
+        return self.facing(0.0, 1.0, 0.0)
 
     @property
     def shadow_ratio(self) -> Floats:
@@ -55,11 +55,20 @@ class Light:
 
     def tone(self, depth_m: float, gain: Floats) -> NDArray[np.float64]:
         """float64 (3, 4) for cv2.transform: an albedo picture lit by `gain`, seen through the air."""
-        clear = float(np.exp(-max(depth_m, 0.0) / self.visibility_m))
-        tone = np.zeros((3, 4))
-        tone[[0, 1, 2], [0, 1, 2]] = gain * clear
-        tone[:, 3] = self.air * (1 - clear)
-        return tone
+        clear = math.exp(-max(depth_m, 0.0) / self.visibility_m)
+        (b, g, r), (air_b, air_g, air_r), dim = gain.tolist(), self.air.tolist(), 1 - clear
+        rows = (
+            (b * clear, 0.0, 0.0, air_b * dim),
+            (0.0, g * clear, 0.0, air_g * dim),
+            (0.0, 0.0, r * clear, air_r * dim),
+        )
+        return np.array(rows)
+
+    def facing(self, x: float, y: float, s: float) -> Floats:
+        """BGR gain, (3,), of a surface with that normal; remembered, as most walls face one of a few ways."""
+        if (x, y, s) not in self.remembered:
+            self.remembered[x, y, s] = self.gain(np.array([x, y, s]))
+        return self.remembered[x, y, s]
 
 
 @dataclass(frozen=True)
@@ -76,19 +85,28 @@ class Weather:
     clouds: tuple[float, float]
     cloud_shade: float
     exposure: tuple[float, float]
-    wet: float = 0.0
     rain: float = 0.0
     lamps: float = 0.0
 
 
 WEATHERS = (
-    Weather("sunny", 0.85, 0.50, (24, 55), (420, 900), (205, 150, 96), (238, 222, 200), (0.1, 0.5), 0.25, (0.92, 1.08)),
-    Weather("low sun", 0.80, 0.46, (11, 22), (260, 600), (208, 160, 112), (228, 228, 226), (0.1, 0.5), 0.3, (0.85, 1.1)),
-    Weather("white", 0.16, 0.86, (35, 60), (240, 500), (244, 240, 236), (250, 248, 246), (0.5, 0.9), 0.05, (0.85, 1.05)),
-    Weather("overcast", 0.06, 0.82, (35, 60), (200, 420), (196, 188, 180), (226, 222, 218), (0.8, 1.0), 0.4, (0.75, 0.95)),
-    Weather("dusk", 0.05, 0.66, (6, 10), (200, 400), (150, 134, 122), (198, 190, 186), (0.7, 1.0), 0.55, (0.42, 0.66), lamps=1.0),
+    Weather("sunny", 0.85, 0.50, (24, 55), (420, 900), (208, 164, 118), (236, 226, 212), (0.1, 0.5),
+        0.25, (0.92, 1.08)),
+    Weather("low sun", 0.80, 0.46, (11, 22), (260, 600), (206, 168, 128), (228, 226, 222), (0.1, 0.5),
+        0.3, (0.85, 1.1)),
+    Weather("white", 0.16, 0.86, (35, 60), (240, 500), (244, 240, 236), (250, 248, 246), (0.5, 0.9),
+        0.05, (0.85, 1.05)),
+    Weather("overcast", 0.06, 0.82, (35, 60), (200, 420), (196, 188, 180), (226, 222, 218), (0.8, 1.0),
+        0.4, (0.75, 0.95)),
+    Weather(
+        "dusk", 0.05, 0.66, (6, 10), (200, 400), (150, 134, 122), (198, 190, 186), (0.7, 1.0), 0.55, (0.42, 0.66),
+        lamps=1.0
+    ),
     Weather("haze", 0.30, 0.74, (20, 40), (110, 190), (226, 218, 206), (236, 232, 226), (0.1, 0.4), 0.1, (0.9, 1.0)),
-    Weather("rain", 0.03, 0.76, (30, 50), (150, 260), (178, 172, 168), (208, 205, 202), (0.9, 1.0), 0.4, (0.62, 0.85), wet=1.0, rain=1.0, lamps=0.4),
+    Weather(
+        "rain", 0.03, 0.76, (30, 50), (150, 260), (178, 172, 168), (208, 205, 202), (0.9, 1.0), 0.4, (0.62, 0.85),
+        rain=1.0, lamps=0.4,
+    ),
 )  # fmt: skip
 _SHARES = (0.24, 0.15, 0.17, 0.14, 0.12, 0.09, 0.09)
 
@@ -113,9 +131,7 @@ class Sky:
         veil = 1.0 - 0.55 * self.clouds * max(0.0, mid) ** 2
         sun = w.sun * veil
         azimuth, elevation = self.azimuth_rad + 0.12 * slow, self.elevation_rad + 0.02 * slow
-        to_sun = np.array(
-            [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
-        )
+        to_sun = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
         low = np.clip(1.0 - np.degrees(self.elevation_rad) / 40, 0, 1)
         blue = 0.10 * min(1.0, w.sun)
         return Light(
@@ -128,11 +144,8 @@ class Sky:
             horizon=np.asarray(w.horizon),
             clouds=self.clouds,
             cloud_shade=w.cloud_shade,
-            wet=w.wet,
-            rain=w.rain,
             exposure=self.exposure * (1 + 0.03 * float(slow) + 0.012 * float(fast) + 0.05 * (1 - veil)),
             lamps=w.lamps,
-            sky_phase=time_s,
         )
 
 

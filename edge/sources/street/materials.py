@@ -35,8 +35,8 @@ def tinted(grey: NDArray[np.float32], colour: tuple[float, float, float]) -> Ima
 def asphalt(rng: np.random.Generator, size_px: int, level: float) -> Image:
     """uint8 (size, size, 3): fine grain, lighter stones, soft blotches."""
     size = (size_px, size_px)
-    grey = 0.065 * grain(rng, size) + 0.05 * smooth_noise(rng, size, 3) + 0.035 * smooth_noise(rng, size, 40)
-    grey += 0.03 * smooth_noise(rng, size, 170) + 0.22 * (rng.random((size_px, size_px), np.float32) > 0.985)
+    grey = 0.05 * grain(rng, size) + 0.022 * smooth_noise(rng, size, 3) + 0.026 * smooth_noise(rng, size, 40)
+    grey += 0.026 * smooth_noise(rng, size, 170) + 0.14 * (rng.random((size_px, size_px), np.float32) > 0.985)
     return tinted(grey, (level * 1.01, level * 1.0, level * 0.985))
 
 
@@ -92,7 +92,7 @@ def plaster(rng: np.random.Generator, size_px: int, colour: tuple[float, float, 
     """uint8 (size, size, 3): painted render with rain streaks."""
     size = (size_px, size_px)
     streaks = cv2.resize(smooth_noise(rng, (size_px, 8), 6), size, interpolation=cv2.INTER_CUBIC)
-    grey = 0.018 * grain(rng, size) + 0.025 * smooth_noise(rng, size, 70) + 0.025 * streaks
+    grey = 0.018 * grain(rng, size) + 0.03 * smooth_noise(rng, size, 70) + 0.012 * streaks
     return tinted(grey, colour)
 
 
@@ -116,3 +116,17 @@ def tiled(tile: Image, size_wh: tuple[int, int], offset_xy: tuple[int, int] = (0
     wide = np.concatenate([tile] * times[1], axis=1) if times[1] > 1 else tile
     whole = np.concatenate([wide] * times[0], axis=0) if times[0] > 1 else wide
     return whole[y : y + size_wh[1], x : x + size_wh[0]]
+
+
+def weave(rng: np.random.Generator, size_wh: tuple[int, int]) -> Image:
+    """uint8 (h, w, 4) about 128, the last channel 128 throughout: folds and threads, scratches and dust."""
+    half = (size_wh[0] // 2 + 1, size_wh[1] // 2 + 1)
+    folds = cv2.resize(smooth_noise(rng, half, 5) + 0.7 * smooth_noise(rng, half, 2), size_wh)
+    grey = np.clip(128 + 5.0 * folds + 3.0 * grain(rng, size_wh), 90, 166).astype(np.uint8)
+    return cv2.merge([grey, grey, grey, np.full_like(grey, 128)])
+
+
+def stones(rng: np.random.Generator, size_wh: tuple[int, int]) -> Image:
+    """uint8 (h, w) about 128: the roughness of a road seen from close by; it repeats without a seam."""
+    grey = 0.6 * smooth_noise(rng, size_wh, 2.2) + 0.5 * grain(rng, size_wh) + 0.3 * smooth_noise(rng, size_wh, 5)
+    return np.clip(128 + 11 * grey, 60, 200).astype(np.uint8)

@@ -5,7 +5,9 @@ All things of a frame are lit and projected together, as one set of arrays; only
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -18,6 +20,9 @@ from edge.sources.street.view import View
 
 Ints = NDArray[np.integer]
 MATTE, PAINT, GLASS, LAMP = range(4)
+# Clothes on people taller than this show their folds.
+_WOVEN_PX = 80
+_NEAR_M = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ class Mesh:
         return Mesh(points, self.quads, self.colours, self.kinds, self.nearer, self.point_owner, self.quad_owner)
 
 
-def make_mesh(points: Floats, quads: Floats, colours: Floats | tuple[float, ...], kind: int = MATTE, nearer: float = 0.0) -> Mesh:
+def make_mesh(
+    points: Floats, quads: Floats, colours: Floats | tuple[float, ...], kind: int = MATTE, nearer: float = 0.0
+) -> Mesh:
     """One thing of one material; `colours` is one BGR or one per quad."""
     count = len(quads)
     return Mesh(
@@ -80,79 +87,105 @@ class Pose:
     heading_rad: float
 
 
-def placed(mesh: Mesh, poses: list[Pose]) -> Floats:
-    """float32 (N, 3): the points of things 0, 1, 2... in street metres."""
-    turns = np.array([(np.cos(p.heading_rad), np.sin(p.heading_rad), p.x, p.s) for p in poses], np.float64)
+def placed(mesh: Mesh, poses: list[Pose], origin_s: float) -> NDArray[np.float32]:
+    """float32 (N, 3): the points of things 0, 1, 2... in street metres, S counted from origin_s.
+
+    From the camera's S, so that 32 bits suffice however far the drive goes.
+    """
+    turns = np.array(
+        [(math.cos(p.heading_rad), math.sin(p.heading_rad), p.x, p.s - origin_s) for p in poses], np.float32
+    )
     c, s, x, along = turns[mesh.point_owner].T
     px, py, pz = mesh.points.T
-    return np.stack([px * c + pz * s + x, py, pz * c - px * s + along], axis=1)
+    out = np.empty_like(mesh.points)
+    out[:, 0], out[:, 1], out[:, 2] = px * c + pz * s + x, py, pz * c - px * s + along
+    return out
 
 
 @dataclass(frozen=True)
 class Solid:
     """A thing ready to paint: its box in the picture, and polygons far to near with their colours.
 
-    polygons int32 (n, 4, 2), fixed point, `grain` times finer than the picture and from the box's corner.
+    polygons int32 (n, 4, 2), fixed point, `grain` times finer than the picture and from the box's corner; fade is 1
+    for what is fully there, less for what is just coming into sight; `woven` for what wears cloth.
     """
 
     box: tuple[int, int, int, int]
     grain: int
     polygons: NDArray[np.int32]
     colours: list[list[float]]
+    fade: float
+    woven: bool
 
     def paint(self, canvas: Canvas, class_id: int, instance: int) -> None:
         x0, y0, x1, y1 = self.box
-        big = np.zeros(((y1 - y0) * self.grain, (x1 - x0) * self.grain, 4), np.uint8)
+        take = canvas.scratch.take
+        big = take("big", ((y1 - y0) * self.grain, (x1 - x0) * self.grain, 4))
+        big[:] = 0
         for polygon, colour in zip(self.polygons, self.colours, strict=True):
             cv2.fillConvexPoly(big, polygon, colour, cv2.LINE_8, SHIFT)
-        picture = cv2.resize(big, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+        picture = take("small", (y1 - y0, x1 - x0, 4))
+        cv2.resize(big, (x1 - x0, y1 - y0), picture, interpolation=cv2.INTER_AREA)
+        if self.woven and y1 - y0 > _WOVEN_PX:
+            cv2.multiply(picture, canvas.weave[: y1 - y0, : x1 - x0], picture, scale=1 / 128)
+        if self.fade < 1:
+            cv2.convertScaleAbs(picture, picture, alpha=self.fade)
         canvas.stamp(picture, (x0, y0), class_id, instance)
 
 
-def solids(view: View, light: Light, mesh: Mesh, points: Floats, in_sun: Floats) -> list[Solid | None]:
+def solids(view: View, light: Light, mesh: Mesh, points: Floats, in_sun: Floats, fades: Floats) -> list[Solid | None]:
     """Every thing of a mesh ready to paint, None for those out of the picture.
 
     Args:
-        points: of the mesh, in street metres, from `placed`.
+        points: of the mesh, from `placed`, S counted from the camera's.
         in_sun: (things,) the share of the sun that reaches each.
+        fades: (things,) how far each is in sight, 0 to 1.
     """
     count = len(in_sun)
-    pixels, depth = view.project(points)
+    pixels, depth = view.project_ahead(points), points[:, 2]
     starts = np.searchsorted(mesh.point_owner, np.arange(count))
-    low, high = np.minimum.reduceat(pixels, starts), np.maximum.reduceat(pixels, starts)
+    # Of what passes close by, only the part well before the camera's plane can be projected.
+    ahead = (depth > _NEAR_M)[:, None]
     size = np.array(view.size_wh)
-    near_enough = np.minimum.reduceat(depth, starts) > 0.9
-    seen = near_enough & (high > 0).all(axis=1) & (low < size).all(axis=1)
+    low = np.minimum.reduceat(np.where(ahead, pixels, np.float32(1e5)), starts).clip(-1e5, 1e5)
+    high = np.maximum.reduceat(np.where(ahead, pixels, np.float32(-1e5)), starts).clip(-1e5, 1e5)
     corner = np.maximum(low.astype(int) - 1, 0)
     far_corner = np.minimum(high.astype(int) + 2, size)
-    seen &= (far_corner > corner).all(axis=1)
+    seen = (far_corner > corner).all(axis=1)
     grain = np.where((far_corner - corner).max(axis=1) < 120, 3, 2)
     quads = pixels[mesh.quads]
     ab, cd = quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1]
-    front = np.flatnonzero((ab[:, 0] * cd[:, 1] - ab[:, 1] * cd[:, 0] > 0) & seen[mesh.quad_owner])
-    middles = 0.25 * points[mesh.quads[front]].sum(axis=1)
-    order = np.lexsort((mesh.nearer[front] - middles[:, 2], mesh.quad_owner[front]))
-    front, middles = front[order], middles[order]
+    facing = ab[:, 0] * cd[:, 1] - ab[:, 1] * cd[:, 0] > 0
+    front = np.flatnonzero(facing & seen[mesh.quad_owner] & ahead[mesh.quads, 0].all(axis=1))
+    corners = points[mesh.quads[front]]
+    middles = 0.25 * corners.sum(axis=1)
+    # Thing by thing, and within each from far to near; no thing is a thousand metres deep.
+    order = np.argsort(mesh.nearer[front] - middles[:, 2] + 1000.0 * mesh.quad_owner[front], kind="stable")
+    front, middles, corners = front[order], middles[order], corners[order]
     owner = mesh.quad_owner[front]
-    colours = _lit(mesh, front, points, middles, (view, light), in_sun[owner])
-    local = (quads[front] - corner[owner][:, None]) * grain[owner][:, None, None] - 0.5
-    polygons = np.round(np.clip(local, -4000, 8000) * (1 << SHIFT)).astype(np.int32)
+    colours = _lit(mesh, front, corners, middles, (view, light), in_sun[owner])
+    local = (quads[front] - corner.astype(np.float32)[owner][:, None]) * grain.astype(np.float32)[owner][:, None, None]
+    polygons = ((local - 0.5).clip(-4000, 8000) * (1 << SHIFT)).round().astype(np.int32)
     edges = np.searchsorted(owner, np.arange(count + 1)).tolist()
     painted = colours.tolist()
+    matte = np.maximum.reduceat(mesh.kinds, np.searchsorted(mesh.quad_owner, np.arange(count))) == MATTE
     boxes = np.hstack([corner, far_corner]).tolist()
-    return [
-        Solid(tuple(boxes[k]), int(grain[k]), polygons[a:b], painted[a:b]) if seen[k] and b > a else None
-        for k, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True))
-    ]
+    made: list[Solid | None] = [None] * count
+    for k, (a, b) in enumerate(pairwise(edges)):
+        if seen[k] and b > a:
+            made[k] = Solid(
+                tuple(boxes[k]), int(grain[k]), polygons[a:b], painted[a:b], float(fades[k]), bool(matte[k])
+            )
+    return made
 
 
-def _lit(mesh: Mesh, front: Ints, points: Floats, middles: Floats, seen_by: tuple[View, Light], in_sun: Floats) -> Floats:
+def _lit(
+    mesh: Mesh, front: Ints, corners: Floats, middles: Floats, seen_by: tuple[View, Light], in_sun: Floats
+) -> Floats:
     """float (n, 4): BGR and 255 of quads as the camera sees them through the air."""
     view, light = seen_by
-    corners = points[mesh.quads[front]]
     a, b = corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]
-    normals = np.stack([a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1], a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2],
-                        a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]], axis=1)  # fmt: skip
+    normals = crossed(a, b)
     normals /= np.sqrt(np.einsum("ij,ij->i", normals, normals))[:, None] + 1e-9
     gains = light.gain(normals, in_sun)
     # Little light comes down to what is close to the ground.
@@ -161,25 +194,40 @@ def _lit(mesh: Mesh, front: Ints, points: Floats, middles: Floats, seen_by: tupl
     kinds = mesh.kinds[front]
     shiny = np.flatnonzero(kinds > MATTE)
     if len(shiny):
-        rays = middles[shiny] - np.array([view.x, view.height_m, view.s])
+        rays = middles[shiny] - np.array([view.x, view.height_m, 0.0], np.float32)
         own = mesh.colours[front[shiny]]
-        colours[shiny] = _reflecting(kinds[shiny], own, colours[shiny], normals[shiny], rays, light)
-    clear = light.clear(middles[:, 2:3] - view.s)
+        colours[shiny] = _reflecting(kinds[shiny], own, colours[shiny], normals[shiny], rays, light, in_sun[shiny])
+    clear = light.clear(middles[:, 2:3])
     out = np.full((len(front), 4), 255.0)
     out[:, :3] = np.clip(colours * clear + light.air * (1 - clear), 0, 255)
     return out
 
 
-def _reflecting(kinds: Ints, own: Floats, lit: Floats, normals: Floats, rays: Floats, light: Light) -> Floats:
+def crossed(a: Floats, b: Floats) -> Floats:
+    """(n, 3) cross products; NumPy's own takes five times as long on small arrays."""
+    out = np.empty_like(a)
+    out[:, 0] = a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1]
+    out[:, 1] = a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2]
+    out[:, 2] = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    return out
+
+
+def _reflecting(
+    kinds: Ints, own: Floats, lit: Floats, normals: Floats, rays: Floats, light: Light, in_sun: Floats
+) -> Floats:
     """Add the mirrored sky, houses and ground to paint and glass; lamps keep their own colour."""
     rays = rays / np.sqrt(np.einsum("ij,ij->i", rays, rays))[:, None]
     facing = np.einsum("ij,ij->i", rays, normals)[:, None]
-    up = (rays - 2 * facing * normals)[:, 1:2]
+    mirrored = rays - 2 * facing * normals
+    up = mirrored[:, 1:2]
     # What a car mirrors: road below, a band of houses to about 25 degrees, then the sky.
     sky = light.horizon + (light.zenith - light.horizon) * np.clip(up, 0, 1)
     houses = 0.34 * light.horizon
-    seen = np.where(up > 0.42, sky, np.where(up > 0.05, houses + (sky - houses) * np.clip((up - 0.25) / 0.17, 0, 1), 62.0))
+    seen = np.where(
+        up > 0.42, sky, np.where(up > 0.05, houses + (sky - houses) * np.clip((up - 0.25) / 0.17, 0, 1), 62.0)
+    )
     grazing = (1 - np.minimum(1, np.abs(facing))) ** 3
     kinds = kinds[:, None]
     mirror = np.where(kinds == GLASS, 0.22 + 0.6 * grazing, 0.10 + 0.35 * grazing)
-    return np.where(kinds == LAMP, own, lit * (1 - mirror) + seen * mirror)
+    glint = np.maximum(mirrored @ light.to_sun.astype(mirrored.dtype), 0)[:, None] ** 24 * light.direct
+    return np.where(kinds == LAMP, own, lit * (1 - mirror) + seen * mirror + 190 * glint * in_sun[:, None])

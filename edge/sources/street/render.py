@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.sources.street.canvas import Canvas
+from edge.sources.street import materials
+from edge.sources.street.canvas import Canvas, Paint, Scratch
 from edge.sources.street.cast import Cast
 from edge.sources.street.film import Film
 from edge.sources.street.ground import Ground
 from edge.sources.street.light import Light, make_sky
-from edge.sources.street.place import make_optics, make_path, make_place
+from edge.sources.street.place import BICYCLIST, CAR, PEDESTRIAN, make_optics, make_path, make_place, rng_of
 from edge.sources.street.scenery import Scenery
 from edge.sources.street.shadows import ShadowMap
 from edge.sources.street.sky import Backdrop
 from edge.sources.street.traffic import Traffic
 from edge.sources.street.view import View, make_view
+from edge.sources.street.wet import Wet
 from edge.sources.street.world import Block, World
 
-_POSTS = ("lamp", "beacon", "bollard", "signal")
-Paint = tuple[float, Callable[[], object]]
+_SMALL_PX = 400
+_INSTANCED = np.isin(np.arange(256), (CAR, PEDESTRIAN, BICYCLIST)).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -56,29 +58,50 @@ class StreetScene:
         self._ground = Ground(seed, self._place, self._world)
         self._scenery = Scenery(seed, self._place, self._sky.weather.lamps)
         self._cast = Cast(seed, Traffic(seed, self._place, self._path))
-        self._backdrop = Backdrop(seed, self._sky, size_wh, self._optics.horizon)
-        self._film = Film(seed, self._optics, size_wh)
+        # Small pictures are drawn twice as large and reduced, as cameras and data sets do.
+        self._times = 2 if size_wh[1] <= _SMALL_PX else 1
+        drawn_wh = (size_wh[0] * self._times, size_wh[1] * self._times)
+        self._drawn_wh = drawn_wh
+        self._backdrop = Backdrop(seed, self._sky, drawn_wh, self._optics.horizon)
+        self._scratch = Scratch(drawn_wh)
+        self._weave = materials.weave(rng_of(seed, 51), drawn_wh)
+        self._wet = Wet(seed, drawn_wh) if self._sky.weather.rain else None
+        self._film = Film(seed, self._optics, size_wh, soften=self._times == 1)
 
     def render(self, index: int) -> Rendered:
         """Frame `index`; it depends on seed, size, rate and index, and on nothing drawn before."""
         time_s = index / self.rate_hz
         light = self._sky.at(time_s)
-        view = make_view(self.size_wh, self._optics, self._path, time_s)
-        width, height = self.size_wh
+        view = make_view(self._drawn_wh, self._optics, self._path, time_s)
+        width, height = self._drawn_wh
         image = np.empty((height, width, 3), np.uint8)
-        canvas = Canvas(image, np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint16))
+        canvas = Canvas(
+            image, np.empty((height, width), np.uint8), np.zeros((height, width), np.uint16), self._scratch, self._weave
+        )
         self._backdrop.draw(canvas, view, light, time_s)
         self._ground.draw(canvas, view, light)
         blocks = self._world.blocks_near(view.s)
         shadows = ShadowMap(canvas, view, light)
         self._shade_scenery(shadows, view, light, blocks)
-        cast = self._cast.at(time_s, view, light, shadows, blocks)
+        paints = self._cast.at(time_s, canvas, view, light, shadows, blocks)
+        paints += self._paints(canvas, view, light, blocks)
         shadows.apply()
-        paints = self._paints(canvas, view, light, blocks)
-        paints.extend((s, partial(solid.paint, canvas, *labels)) for s, solid, labels in cast)
         for _, paint in sorted(paints, key=lambda pair: -pair[0]):
             paint()
-        return Rendered(self._film.developed(image, light, index), canvas.classes, canvas.instances)
+        canvas.settle(_INSTANCED)
+        if self._wet:
+            self._wet.mirror(canvas, view)
+            self._wet.fall(image, index)
+        return self._reduced(canvas, light, index)
+
+    def _reduced(self, canvas: Canvas, light: Light, index: int) -> Rendered:
+        """The canvas at the size that was asked for, as the camera takes it."""
+        image, classes, instances = canvas.image, canvas.classes, canvas.instances
+        if self._times > 1:
+            image = cv2.resize(image, self.size_wh, interpolation=cv2.INTER_AREA)
+            labels = (slice(1, None, self._times), slice(1, None, self._times))
+            classes, instances = np.ascontiguousarray(classes[labels]), np.ascontiguousarray(instances[labels])
+        return Rendered(self._film.developed(image, light, index), classes, instances)
 
     def _shade_scenery(self, shadows: ShadowMap, view: View, light: Light, blocks: list[Block]) -> None:
         for block in blocks:
@@ -92,11 +115,7 @@ class StreetScene:
         scenery = self._scenery
         paints: list[Paint] = []
         for block in blocks:
-            for house in block.buildings:
-                paints.append((house.s1, partial(scenery.building, canvas, view, light, house)))
-            for barrier in block.barriers:
-                paints.append((barrier.s1 - 0.5, partial(scenery.barrier, canvas, view, light, barrier)))
-            for thing in block.standing:
-                is_post = thing.kind in _POSTS or thing.kind.startswith("sign")
-                paints.append((thing.s, partial(scenery.post if is_post else scenery.plant, canvas, view, light, thing)))
+            paints += [(one.s1, partial(scenery.building, canvas, view, light, one)) for one in block.buildings]
+            paints += [(one.s1 - 0.5, partial(scenery.barrier, canvas, view, light, one)) for one in block.barriers]
+            paints += [(one.s, partial(scenery.upright, canvas, view, light, one)) for one in block.standing]
         return paints

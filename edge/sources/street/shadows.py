@@ -36,7 +36,7 @@ class ShadowMap:
         before = clipped(outline, self._view.s + _NEAR_M)
         if len(before) < 3:
             return None
-        points, _ = self._view.project(np.column_stack([before[:, 0], np.zeros(len(before)), before[:, 1]]))
+        points = self._view.on_ground(before)
         return fixed((points - np.array([0, self._top])) * _SCALE)
 
     def cast(self, points: Floats) -> None:
@@ -81,7 +81,13 @@ class ShadowMap:
         view = self._view
         bend = float(view.bend(s))
         slope = float(view.bend(s + 1.0)) - bend
-        pixel = np.array([[1 / _SCALE, 0, (corner[0] + 0.5) / _SCALE], [0, 1 / _SCALE, (corner[1] + 0.5) / _SCALE + self._top], [0, 0, 1]])
+        pixel = np.array(
+            [
+                [1 / _SCALE, 0, (corner[0] + 0.5) / _SCALE],
+                [0, 1 / _SCALE, (corner[1] + 0.5) / _SCALE + self._top],
+                [0, 0, 1],
+            ]
+        )
         h, f, cu, hv = view.height_m, view.focal_px, view.centre_u, view.horizon_v
         constant = view.x - bend + slope * (s - view.s)
         across = [h, constant, -cu * h - constant * hv - slope * f * h]
@@ -95,9 +101,9 @@ class ShadowMap:
 
     def shade_at(self, x: float, s: float) -> float:
         """The share of the sun, 0 to 1, that reaches a foot on the ground; 1 where that is not in the picture."""
-        point, depth = self._view.project(np.array([[x, 0.0, s]]))
-        column, row = int(point[0, 0] * _SCALE), int((point[0, 1] - self._top) * _SCALE)
-        if depth[0] < 1 or not (0 <= row < self._sun.shape[0] and 0 <= column < self._sun.shape[1]):
+        u, v = self._view.pixel(x, 0.0, s)
+        column, row = int(u * _SCALE), int((v - self._top) * _SCALE)
+        if s - self._view.s < 1 or not (0 <= row < self._sun.shape[0] and 0 <= column < self._sun.shape[1]):
             return 1.0
         return 1.0 - float(self._sun[row, column]) / 255
 
@@ -106,7 +112,9 @@ class ShadowMap:
         sun = cv2.GaussianBlur(self._sun, (3, 3), 0) if self.has_sun else None
         close = cv2.GaussianBlur(self._close, (5, 5), 0)
         lost = 1 - self._light.shadow_ratio if sun is not None else np.zeros(3)
-        kept = cv2.merge([cv2.convertScaleAbs(sun, alpha=-float(c), beta=255) if sun is not None else 255 - close for c in lost])
+        kept = cv2.merge(
+            [cv2.convertScaleAbs(sun, alpha=-float(c), beta=255) if sun is not None else 255 - close for c in lost]
+        )
         if sun is not None:
             kept = cv2.multiply(kept, cv2.cvtColor(255 - close, cv2.COLOR_GRAY2BGR), scale=1 / 255)
         region = self._canvas.image[self._top :]

@@ -44,7 +44,9 @@ def _round(rng: np.random.Generator) -> Image:
 def _triangle(rng: np.random.Generator) -> Image:
     picture = _blank()
     for inset, colour in ((0, _RED), (13, _WHITE)):
-        points = np.array([[48, 3 + inset * 1.9], [94 - inset * 1.7, 88 - inset * 0.8], [2 + inset * 1.7, 88 - inset * 0.8]])
+        points = np.array(
+            [[48, 3 + inset * 1.9], [94 - inset * 1.7, 88 - inset * 0.8], [2 + inset * 1.7, 88 - inset * 0.8]]
+        )
         cv2.fillConvexPoly(picture, points.round().astype(np.int32), (*colour, 255), cv2.LINE_AA)
     cv2.line(picture, (48, 40), (48, 62), (*_BLACK, 255), 7, cv2.LINE_AA)
     cv2.circle(picture, (48, 72), 4, (*_BLACK, 255), -1, cv2.LINE_AA)
@@ -56,7 +58,16 @@ def _square(rng: np.random.Generator) -> Image:
     colour = (_BLUE, (60, 110, 30), (40, 150, 220))[int(rng.integers(3))]
     cv2.rectangle(picture, (2, 2), (93, 93), (*_WHITE, 255), -1)
     cv2.rectangle(picture, (6, 6), (89, 89), (*colour, 255), -1)
-    cv2.putText(picture, str(rng.choice(["P", "i", "H"])), (28, 72), cv2.FONT_HERSHEY_DUPLEX, 2.2, (*_WHITE, 255), 7, cv2.LINE_AA)
+    cv2.putText(
+        picture,
+        str(rng.choice(["P", "i", "H"])),
+        (28, 72),
+        cv2.FONT_HERSHEY_DUPLEX,
+        2.2,
+        (*_WHITE, 255),
+        7,
+        cv2.LINE_AA,
+    )
     return picture
 
 
@@ -83,7 +94,9 @@ def _signal(rng: np.random.Generator) -> Image:
     picture = _blank(44, 116)
     cv2.rectangle(picture, (1, 1), (42, 114), (*_BLACK, 255), -1)
     lit = int(rng.integers(3))
-    for k, (off, on) in enumerate((((30, 26, 70), (60, 50, 250)), ((24, 60, 80), (60, 190, 255)), ((40, 66, 30), (190, 240, 90)))):
+    for k, (off, on) in enumerate(
+        (((30, 26, 70), (60, 50, 250)), ((24, 60, 80), (60, 190, 255)), ((40, 66, 30), (190, 240, 90)))
+    ):
         cv2.circle(picture, (22, 22 + 36 * k), 14, (*(on if k == (0, 2, 2)[lit] else off), 255), -1, cv2.LINE_AA)
     return picture
 

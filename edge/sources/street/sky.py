@@ -49,8 +49,8 @@ class Backdrop:
         y = self._rows - rows
         cut = (slice(y, y + rows), slice(x, x + self._size_wh[0]))
         cv2.addWeighted(first[cut], 1 - share, second[cut], share, 0, dst=canvas.image[:rows])
-        canvas.image[rows:] = light.air
-        canvas.classes[:] = SKY
+        canvas.image[rows : rows + 24] = light.air
+        canvas.classes[: rows + 24] = SKY
         self._draw_skyline(canvas, view, light, turn)
 
     def _draw_skyline(self, canvas: Canvas, view: View, light: Light, turn: float) -> None:

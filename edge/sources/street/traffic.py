@@ -20,7 +20,7 @@ from edge.sources.street.world import Block
 # Instance ids are unlike within what is in view: every stream has its own range and counts through it.
 _RANGE = 3000
 _PARKED_BASE, _STREAM_BASE, _LEAD_BASE, _CROSSING_BASE = 1, 9001, 60001, 63001
-_PARKED_REACH_M = 170.0
+PARKED_REACH_M = 150.0
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,15 @@ def make_streams(seed: int, place: Place) -> tuple[Stream, ...]:
         streams.append(Stream(len(streams), "cyclist", x, speed, 34.0, place.cyclist_density * 0.75))
     for side in (place.left, place.right):
         room = max(0.0, side.edge - side.walk - 1.0)
-        walks = ((0.1, rng.uniform(1.1, 1.5)), (0.5, -rng.uniform(1.0, 1.45)), (0.95, 0.0), (0.75, rng.uniform(0.8, 1.7)))
+        walks = (
+            (0.1, rng.uniform(1.1, 1.5)),
+            (0.5, -rng.uniform(1.0, 1.45)),
+            (0.95, 0.0),
+            (0.75, rng.uniform(0.8, 1.7)),
+        )
         for share, speed in walks:
             x = side.sign * (side.walk + 0.65 + room * share)
-            density = place.people_density * (0.55 if speed else 0.3)
+            density = place.people_density * (0.24 if speed else 0.14)
             streams.append(Stream(len(streams), "walker", x, speed, 11.0, density))
     return tuple(streams)
 
@@ -98,8 +103,8 @@ class Traffic:
         s = self._path.car_s(time_s)
         actors = []
         for stream in self._streams:
-            reach = FAR_M if stream.kind == "car" else people_reach_m
-            actors.extend(self._in_stream(stream, time_s, (s + 1.0, s + reach)))
+            span = (s - 5.0, s + FAR_M) if stream.kind == "car" else (s - 1.0, s + people_reach_m)
+            actors.extend(self._in_stream(stream, time_s, span))
         actors.extend(self._leading(time_s, s))
         for block in blocks:
             actors.extend(_parked(block, s))
@@ -180,11 +185,13 @@ class Traffic:
             pace = speed / 1.35 if 0 < since < walk_s else 0.0
             phase = 2 * np.pi * since * speed / _STRIDE_M
             pose = Pose(x, place, direction * np.pi / 2)
-            yield Actor("walker", (78, block.number, n), _CROSSING_BASE + (block.number * 4 + n) % 2400, pose, phase, pace)
+            yield Actor(
+                "walker", (78, block.number, n), _CROSSING_BASE + (block.number * 4 + n) % 2400, pose, phase, pace
+            )
 
 
 def _parked(block: Block, s: float) -> Iterator[Actor]:
     for car in block.parked:
-        if s - 3 < car.s < s + _PARKED_REACH_M:
+        if s - 3 < car.s < s + PARKED_REACH_M:
             heading = 0.0 if car.facing > 0 else np.pi
             yield Actor("parked", (76, car.key), _PARKED_BASE + car.key % 9000, Pose(car.x, car.s, heading))

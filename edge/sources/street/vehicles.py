@@ -32,33 +32,44 @@ class Body:
 # Shapes from side views: a small hatchback, a saloon, an estate, a tall off-roader, a panel van, a bus, a lorry.
 BODIES: dict[str, Body] = {
     "hatch": Body(3.95, 1.72, 1.47, 0.655, 0.20, 0.30, (-0.64, 0.66), (
-        (-1.0, 0.50, 0.86), (-0.985, 0.62, 0.94), (-0.94, 0.70, 0.97), (-0.90, 0.74, 0.98), (-0.72, 0.95, 0.99), (-0.55, 0.985, 1.0),
-        (-0.05, 1.0, 1.0), (0.0, 1.0, 1.0), (0.18, 0.965, 1.0), (0.52, 0.70, 1.0), (0.60, 0.67, 0.99), (0.82, 0.60, 0.97),
+        (-1.0, 0.50, 0.86), (-0.985, 0.62, 0.94), (-0.94, 0.70, 0.97), (-0.90, 0.74, 0.98), (-0.72, 0.95, 0.99),
+        (-0.55, 0.985, 1.0),
+        (-0.05, 1.0, 1.0), (0.0, 1.0, 1.0), (0.18, 0.965, 1.0), (0.52, 0.70, 1.0), (0.60, 0.67, 0.99),
+        (0.82, 0.60, 0.97),
         (0.94, 0.52, 0.93), (0.985, 0.44, 0.88), (1.0, 0.36, 0.82)), (-0.05,)),
     "saloon": Body(4.55, 1.78, 1.43, 0.655, 0.20, 0.31, (-0.58, 0.62), (
-        (-1.0, 0.50, 0.84), (-0.985, 0.62, 0.92), (-0.94, 0.68, 0.96), (-0.66, 0.705, 0.99), (-0.60, 0.72, 1.0), (-0.34, 0.95, 1.0),
-        (-0.20, 0.99, 1.0), (0.0, 1.0, 1.0), (0.04, 1.0, 1.0), (0.14, 0.97, 1.0), (0.44, 0.71, 1.0), (0.52, 0.675, 0.99),
+        (-1.0, 0.50, 0.84), (-0.985, 0.62, 0.92), (-0.94, 0.68, 0.96), (-0.66, 0.705, 0.99), (-0.60, 0.72, 1.0),
+        (-0.34, 0.95, 1.0),
+        (-0.20, 0.99, 1.0), (0.0, 1.0, 1.0), (0.04, 1.0, 1.0), (0.14, 0.97, 1.0), (0.44, 0.71, 1.0),
+        (0.52, 0.675, 0.99),
         (0.80, 0.61, 0.97), (0.94, 0.53, 0.92), (0.985, 0.45, 0.86), (1.0, 0.36, 0.80)), (0.0,)),
     "estate": Body(4.6, 1.78, 1.47, 0.64, 0.20, 0.31, (-0.58, 0.62), (
-        (-1.0, 0.48, 0.86), (-0.985, 0.60, 0.94), (-0.95, 0.68, 0.97), (-0.91, 0.72, 0.98), (-0.80, 0.93, 0.99), (-0.66, 0.975, 1.0),
+        (-1.0, 0.48, 0.86), (-0.985, 0.60, 0.94), (-0.95, 0.68, 0.97), (-0.91, 0.72, 0.98), (-0.80, 0.93, 0.99),
+        (-0.66, 0.975, 1.0),
         (-0.30, 1.0, 1.0), (-0.26, 1.0, 1.0), (0.02, 1.0, 1.0), (0.06, 1.0, 1.0), (0.18, 0.965, 1.0), (0.46, 0.70, 1.0),
         (0.54, 0.665, 0.99), (0.82, 0.60, 0.97), (0.95, 0.51, 0.92), (1.0, 0.36, 0.82)), (-0.30, 0.02)),
     "tall": Body(4.5, 1.86, 1.78, 0.64, 0.30, 0.37, (-0.60, 0.62), (
-        (-1.0, 0.48, 0.90), (-0.985, 0.62, 0.96), (-0.96, 0.68, 0.98), (-0.93, 0.72, 0.98), (-0.86, 0.94, 0.99), (-0.72, 0.985, 1.0),
+        (-1.0, 0.48, 0.90), (-0.985, 0.62, 0.96), (-0.96, 0.68, 0.98), (-0.93, 0.72, 0.98), (-0.86, 0.94, 0.99),
+        (-0.72, 0.985, 1.0),
         (-0.28, 1.0, 1.0), (-0.24, 1.0, 1.0), (0.04, 1.0, 1.0), (0.08, 1.0, 1.0), (0.20, 0.97, 1.0), (0.46, 0.71, 1.0),
         (0.54, 0.68, 0.99), (0.86, 0.64, 0.97), (0.96, 0.56, 0.93), (1.0, 0.40, 0.86)), (-0.28, 0.04)),
     "van": Body(4.95, 1.92, 2.05, 0.60, 0.25, 0.33, (-0.58, 0.66), (
-        (-1.0, 0.40, 0.96), (-0.995, 0.62, 0.98), (-0.99, 0.93, 0.97), (-0.96, 0.985, 1.0), (-0.60, 1.0, 1.0), (0.10, 1.0, 1.0),
-        (0.22, 1.0, 1.0), (0.38, 0.97, 1.0), (0.70, 0.62, 0.99), (0.76, 0.585, 0.98), (0.93, 0.50, 0.95), (1.0, 0.36, 0.88)), ()),
+        (-1.0, 0.40, 0.96), (-0.995, 0.62, 0.98), (-0.99, 0.93, 0.97), (-0.96, 0.985, 1.0), (-0.60, 1.0, 1.0),
+        (0.10, 1.0, 1.0),
+        (0.22, 1.0, 1.0), (0.38, 0.97, 1.0), (0.70, 0.62, 0.99), (0.76, 0.585, 0.98), (0.93, 0.50, 0.95),
+        (1.0, 0.36, 0.88)), ()),
     "bus": Body(10.4, 2.5, 3.05, 0.42, 0.30, 0.48, (-0.42, 0.60), (
-        (-1.0, 0.30, 0.97), (-0.998, 0.46, 0.98), (-0.992, 0.92, 0.98), (-0.97, 0.985, 1.0), (-0.62, 1.0, 1.0), (-0.60, 1.0, 1.0),
-        (-0.30, 1.0, 1.0), (-0.28, 1.0, 1.0), (0.02, 1.0, 1.0), (0.04, 1.0, 1.0), (0.34, 1.0, 1.0), (0.36, 1.0, 1.0), (0.70, 1.0, 1.0),
+        (-1.0, 0.30, 0.97), (-0.998, 0.46, 0.98), (-0.992, 0.92, 0.98), (-0.97, 0.985, 1.0), (-0.62, 1.0, 1.0),
+        (-0.60, 1.0, 1.0),
+        (-0.30, 1.0, 1.0), (-0.28, 1.0, 1.0), (0.02, 1.0, 1.0), (0.04, 1.0, 1.0), (0.34, 1.0, 1.0),
+        (0.36, 1.0, 1.0), (0.70, 1.0, 1.0),
         (0.72, 1.0, 1.0), (0.97, 0.985, 1.0), (0.985, 0.93, 0.99), (0.998, 0.40, 0.98), (1.0, 0.22, 0.96)),
         (-0.62, -0.30, 0.02, 0.34, 0.70)),
 }  # fmt: skip
 _BODY_SHARES = {"hatch": 0.36, "saloon": 0.17, "estate": 0.15, "tall": 0.14, "van": 0.13, "bus": 0.05}
 _PAINTS = (
-    (168, 168, 166), (120, 118, 116), (30, 30, 32), (226, 228, 228), (104, 58, 34), (36, 34, 134), (62, 44, 28), (54, 76, 40),
+    (168, 168, 166), (120, 118, 116), (30, 30, 32), (226, 228, 228), (104, 58, 34), (36, 34, 134), (62, 44, 28),
+    (54, 76, 40),
     (150, 138, 96), (40, 52, 110), (86, 86, 90), (190, 196, 200), (44, 130, 196), (20, 20, 24), (96, 84, 62),
 )  # fmt: skip
 _PAINT_SHARES = (0.16, 0.11, 0.11, 0.1, 0.1, 0.09, 0.06, 0.04, 0.03, 0.03, 0.05, 0.05, 0.02, 0.03, 0.02)
@@ -88,14 +99,22 @@ def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None)
     rim = float(rng.uniform(90, 190))
     few = replace(body, profile=(*body.profile[:-1:2], body.profile[-1]))
     return Vehicle(
-        fine=joined([_shell(body, paint, name, _FINE), *_wheels(body, rim), *trim, *_mirrors(body, paint)]),
+        fine=joined(
+            [
+                _shell(body, paint, name, _FINE),
+                *_wheels(body, rim),
+                *trim,
+                *_mirrors(body, paint),
+                *_details(body, paint, name),
+            ]
+        ),
         coarse=joined([_shell(few, paint, name, _COARSE), *_far_wheels(body), *trim]),
     )
 
 
 # Which points of a half cross-section to keep, and what each strip between them is.
-_FINE = ((0, 1, 2, 3, 4, 5, 6, 7), ("sill", "side", "side", "shoulder", "window", "edge", "top"))
-_COARSE = ((0, 2, 4, 5, 7), ("side", "side", "window", "top"))
+_FINE = (tuple(range(10)), ("sill", "side", "side", "side", "side", "side", "window", "edge", "top"))
+_COARSE = ((0, 2, 4, 6, 7, 9), ("side", "side", "side", "window", "top"))
 
 
 def _section(body: Body, top: float, share: float, z_share: float) -> list[tuple[float, float]]:
@@ -109,14 +128,17 @@ def _section(body: Body, top: float, share: float, z_share: float) -> list[tuple
     lean = 0.20 if body.height_m < 1.9 else 0.08
     rise = max(0.0, high - belt) / (body.height_m - belt)
     roof_y = max(side + 0.004, high - 0.055)
-    shoulder = half * (0.965 if high > belt else 0.93)
-    roof_x = shoulder * (1 - lean * rise)
+    glass = half * (0.945 if high > belt else 0.90)
+    roof_x = glass * (1 - lean * rise)
+    # From the widest line the door leans in and turns up into the shoulder, which catches the sky.
     return [
         (half * 0.86, low),
-        (half * 0.975, low + 0.10),
-        (half, low + 0.45 * (side - low)),
-        (half * 0.985, side - 0.07),
-        (shoulder, side),
+        (half * 0.965, low + 0.09),
+        (half * 0.990, low + 0.32 * (side - low)),
+        (half, low + 0.62 * (side - low)),
+        (half * 0.992, low + 0.84 * (side - low)),
+        (half * 0.968, side - 0.02),
+        (glass, side),
         (roof_x, roof_y),
         (roof_x * 0.90, max(roof_y, high - 0.012)),
         (0.0, high + 0.012 * (1 if high > belt else 0.5)),
@@ -167,7 +189,7 @@ def _panel(body: Body, paint: Floats, name: str, i: int, role: str) -> tuple[Flo
         return (paint * 0.5, PAINT) if any(abs(z0 - p) < 1e-6 for p in body.pillars) else (glass, GLASS)
     if role == "top" and screen:
         return glass, GLASS
-    return (paint * 0.93 if role == "shoulder" else paint), PAINT
+    return paint, PAINT
 
 
 def _disc(x: float, y: float, z: float, radii: tuple[float, float], count: int) -> tuple[Floats, Floats]:
@@ -209,9 +231,8 @@ def _wheels(body: Body, rim: float) -> list[Mesh]:
 def _tread(body: Body, sign: int, at: tuple[float, float, float]) -> Mesh:
     """The running surface, seen from ahead and behind."""
     angle = np.linspace(0, 2 * np.pi, 10, endpoint=False)
-    rings = []
-    for x in (at[0], at[0] - sign * 0.19):
-        rings.append(np.column_stack([np.full(10, x), at[1] + at[1] * np.sin(angle), at[2] + at[1] * np.cos(angle)]))
+    circle = np.column_stack([at[1] + at[1] * np.sin(angle), at[2] + at[1] * np.cos(angle)])
+    rings = [np.column_stack([np.full(10, x), circle]) for x in (at[0], at[0] - sign * 0.19)]
     k = np.arange(10)
     quads = np.column_stack([k, (k + 1) % 10, (k + 1) % 10 + 10, k + 10])
     return make_mesh(np.concatenate(rings), quads if sign > 0 else quads[:, ::-1], (32, 31, 30))
@@ -229,24 +250,26 @@ def _face(body: Body, x0: float, x1: float, y0: float, y1: float, end: int, colo
 
 
 def _trim(body: Body, paint: Floats, name: str, rng: np.random.Generator) -> list[Mesh]:
-    """Lamps, plates, bumpers, grille, mirrors."""
+    """Lamps, plates, bumpers, grille."""
     half, high = body.width_m / 2, body.height_m
     tall = name in ("van", "bus")
-    lamp_y = 0.42 * high if not tall else 0.30 * high
-    braking = rng.random() < 0.25
-    red = (40, 40, 235) if braking else (36, 34, 150)
-    parts = []
-    for sign in (-1, 1):
-        x0, x1 = sorted((sign * half * 0.60, sign * half * 0.92))
-        parts.append(_face(body, x0, x1, lamp_y, lamp_y + 0.16 * min(high, 2.0) * 0.6, 1, (205, 208, 208), PAINT))
-        xr0, xr1 = sorted((sign * half * 0.70, sign * half * 0.93))
-        parts.append(_face(body, xr0, xr1, lamp_y + 0.06, lamp_y + 0.30, -1, red, LAMP if braking else PAINT))
-    bumper = tuple(paint * 0.8) if rng.random() < 0.5 else _BLACK
-    for end in (-1, 1):
-        parts.append(_face(body, -half * 0.9, half * 0.9, 0.24, 0.44, end, bumper, MATTE, 0.05))
-    parts.append(_face(body, -0.26, 0.26, 0.46 + 0.1 * tall, 0.57 + 0.1 * tall, -1, (60, 196, 220), MATTE, 0.07))
-    parts.append(_face(body, -0.26, 0.26, 0.34, 0.45, 1, (222, 224, 224), MATTE, 0.07))
-    parts.append(_face(body, -half * 0.5, half * 0.5, 0.47, lamp_y + 0.08, 1, (40, 40, 40), MATTE))
+    dark_bumper = rng.random() < 0.4
+    bumper = _BLACK if dark_bumper else tuple(paint * 0.86)
+    parts = [
+        _face(body, -half * 0.9, half * 0.9, 0.25, 0.47, end, bumper, MATTE if dark_bumper else PAINT, 0.05)
+        for end in (-1, 1)
+    ]
+    parts += [_face(body, -half * 0.84, half * 0.84, 0.21, 0.29, end, _BLACK, MATTE, 0.055) for end in (-1, 1)]
+    parts += _lamps(body, tall, rng)
+    plate_y = 0.56 if tall or rng.random() < 0.5 else 0.40
+    for end, y, colour in ((-1, plate_y, (58.0, 190, 216)), (1, 0.33, (222.0, 224, 224))):
+        parts.append(_face(body, -0.26, 0.26, y, y + 0.11, end, colour, MATTE, 0.075))
+        for x in (-0.2, -0.12, -0.04, 0.07, 0.14):
+            parts.append(_face(body, x, x + 0.05, y + 0.03, y + 0.085, end, (40.0, 42, 44), MATTE, 0.085))
+    grille = 0.50 if high < 1.6 else 0.56
+    parts.append(_face(body, -half * 0.45, half * 0.45, grille, grille + 0.11, 1, (34, 34, 34), MATTE))
+    parts.append(_face(body, -half * 0.45, half * 0.45, grille + 0.05, grille + 0.06, 1, (120, 122, 122), MATTE, 0.03))
+    parts.append(_face(body, -0.05, 0.05, grille + 0.02, grille + 0.10, 1, (170, 172, 174), PAINT, 0.04))
     if name == "bus":
         parts.append(_face(body, -half * 0.92, half * 0.92, 0.36 * high, 0.86 * high, 1, (34, 32, 30), GLASS, 0.0))
         parts.append(_face(body, -half * 0.8, half * 0.8, 0.88 * high, 0.96 * high, 1, (30, 30, 30), MATTE))
@@ -256,6 +279,85 @@ def _trim(body: Body, paint: Floats, name: str, rng: np.random.Generator) -> lis
         parts.append(_face(body, -half * 0.85, -0.04, 0.60 * high, 0.86 * high, -1, (34, 32, 30), GLASS, 0.01))
         parts.append(_face(body, 0.04, half * 0.85, 0.60 * high, 0.86 * high, -1, (34, 32, 30), GLASS, 0.01))
     return parts
+
+
+def _lamps(body: Body, tall: bool, rng: np.random.Generator) -> list[Mesh]:
+    half, high = body.width_m / 2, body.height_m
+    braking, shining = rng.random() < 0.25, rng.random() < 0.3
+    upright = tall or (high > 1.45 and rng.random() < 0.6)
+    y = (0.40 if not tall else 0.28) * high
+    wide, deep = rng.uniform(0.24, 0.34), rng.uniform(0.11, 0.16)
+    rear = (0.16, rng.uniform(0.3, 0.45)) if upright else (rng.uniform(0.26, 0.36), rng.uniform(0.12, 0.16))
+    rear_y = (0.44 if not tall else 0.30) * high
+    red = (46, 44, 240) if braking else (40, 36, 150)
+    parts = []
+    for sign in (-1, 1):
+
+        def span(inner: float, outer: float, side: int = sign) -> tuple[float, float]:
+            low, high = sorted((side * half * inner, side * half * outer))
+            return low, high
+
+        parts.append(_face(body, *span(0.93 - wide, 0.93), y, y + deep, 1, (168, 170, 170), GLASS))
+        lens = (250, 252, 252) if shining else (216, 218, 218)
+        parts.append(
+            _face(
+                body,
+                *span(0.90 - wide * 0.7, 0.88),
+                y + 0.02,
+                y + deep - 0.02,
+                1,
+                lens,
+                LAMP if shining else PAINT,
+                0.03,
+            )
+        )
+        parts.append(
+            _face(body, *span(0.935 - rear[0], 0.935), rear_y, rear_y + rear[1], -1, red, LAMP if braking else PAINT)
+        )
+        indicator = rear_y + rear[1] * 0.4
+        parts.append(
+            _face(
+                body,
+                *span(0.92 - rear[0], 0.92),
+                indicator,
+                indicator + rear[1] * 0.18,
+                -1,
+                (150, 170, 205),
+                PAINT,
+                0.03,
+            )
+        )
+    return parts
+
+
+def _details(body: Body, paint: Floats, name: str) -> list[Mesh]:
+    """What shows from close by: door gaps and handles."""
+    parts = []
+    half_length = body.length_m / 2
+    if name == "bus":
+        return parts
+    gaps = (*body.pillars, 0.46) if name != "van" else (0.12, 0.5)
+    for z in gaps:
+        parts += [_gap(body, z * half_length, sign, paint * 0.3) for sign in (-1, 1)]
+        handle = np.array(
+            [[1.004, y, z * half_length - 0.30 + dz] for y, dz in ((-0.02, 0), (0.02, 0), (0.02, 0.18), (-0.02, 0.18))]
+        )
+        for sign in (-1, 1):
+            points = handle * (sign * body.width_m / 2, 1, 1) + (0, body.belt * body.height_m - 0.14, 0)
+            quads = np.array([[0, 1, 2, 3]] if sign > 0 else [[3, 2, 1, 0]])
+            parts.append(make_mesh(points, quads, tuple(paint * 0.6 + 20), PAINT, nearer=0.3))
+    return parts
+
+
+def _gap(body: Body, z: float, sign: int, colour: Floats) -> Mesh:
+    """A dark line up the side of the body, from the sill to the windows."""
+    section = np.array(_section(body, 1.0, 1.0, 0.0))[1:7]
+    rings = [
+        np.column_stack([sign * (section[:, 0] + 0.003), section[:, 1], np.full(6, z + d)]) for d in (-0.007, 0.007)
+    ]
+    k = np.arange(5)
+    quads = np.column_stack([k, k + 1, k + 7, k + 6])
+    return make_mesh(np.concatenate(rings), quads if sign > 0 else quads[:, ::-1], tuple(colour), MATTE, nearer=0.25)
 
 
 def _mirrors(body: Body, paint: Floats) -> list[Mesh]:

@@ -24,7 +24,7 @@ class View:
 
     The bend of the road and the camera's pitch shift the picture instead of turning it, as a view camera's lens does:
     so depth is constant along every row of the ground, and fronts along the road stay flat quadrilaterals.
-    `bends_m` holds the bend at every metre from _BEHIND_M behind the camera on.
+    `bends_m` holds the bend at every metre from _BEHIND_M behind the camera on, `bend_list` too, quicker to index.
     """
 
     size_wh: tuple[int, int]
@@ -35,7 +35,8 @@ class View:
     s: float
     x: float
     turn: float
-    bends_m: list[float]
+    bends_m: Floats
+    bend_list: list[float]
 
     def bend(self, s: Floats | float) -> Floats:
         """Sideways shift in metres of what lies at S, beyond the tangent at the camera."""
@@ -50,16 +51,36 @@ class View:
         pixels[:, 1] = self.horizon_v + scale * (self.height_m - points[:, 1])
         return pixels, depth
 
+    def project_ahead(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 (N, 2): pixels of points (N, 3) whose S counts from the camera's."""
+        scale = np.float32(self.focal_px) / np.maximum(points[:, 2], np.float32(NEAR_M))
+        bend = np.interp(points[:, 2] + np.float32(_BEHIND_M), _GRID_M, self.bends_m).astype(np.float32)
+        pixels = np.empty((len(points), 2), np.float32)
+        pixels[:, 0] = scale * (points[:, 0] + bend - np.float32(self.x)) + np.float32(self.centre_u)
+        pixels[:, 1] = scale * (np.float32(self.height_m) - points[:, 1]) + np.float32(self.horizon_v)
+        return pixels
+
     def polygon(self, points: Sequence[tuple[float, float, float]]) -> NDArray[np.float32]:
         """float32 (n, 2): pixels of a few street points; quicker for them than `project`."""
         return np.array([self.pixel(*point) for point in points], np.float32)
+
+    def on_ground(self, points: Floats) -> Floats:
+        """float (N, 2): pixels of ground points (N, 2), as (X, S), before the camera."""
+        ahead = points[:, 1] - self.s
+        scale = self.focal_px / np.maximum(ahead, NEAR_M)
+        out = np.empty((len(points), 2))
+        out[:, 0] = self.centre_u + scale * (
+            points[:, 0] + np.interp(ahead + _BEHIND_M, _GRID_M, self.bends_m) - self.x
+        )
+        out[:, 1] = self.horizon_v + scale * self.height_m
+        return out
 
     def pixel(self, x: float, y: float, s: float) -> tuple[float, float]:
         """(u, v) of the street point (X, Y, S)."""
         depth = max(s - self.s, NEAR_M)
         place = min(max(s - self.s + _BEHIND_M, 0.0), _LENGTH_M - 2.0)
         k = int(place)
-        bend = self.bends_m[k] + (self.bends_m[k + 1] - self.bends_m[k]) * (place - k)
+        bend = self.bend_list[k] + (self.bend_list[k + 1] - self.bend_list[k]) * (place - k)
         scale = self.focal_px / depth
         return self.centre_u + scale * (x + bend - self.x), self.horizon_v + scale * (self.height_m - y)
 
@@ -81,6 +102,7 @@ def make_view(size_wh: tuple[int, int], optics: Optics, path: Path, time_s: floa
     at = path.car_s(time_s)
     turn = float(path.offset(at, 1))
     ahead = _GRID_M - _BEHIND_M
+    bends_m = path.offset(at + ahead) - path.offset(at) - turn * ahead
     return View(
         size_wh=size_wh,
         focal_px=optics.focal * height * min(1.0, (width / height) / (4 / 3)),
@@ -90,5 +112,6 @@ def make_view(size_wh: tuple[int, int], optics: Optics, path: Path, time_s: floa
         s=at,
         x=path.lane_x_m + 0.18 * float(np.sin(0.31 * t)) + 0.05 * float(np.sin(0.83 * t)),
         turn=turn,
-        bends_m=(path.offset(at + ahead) - path.offset(at) - turn * ahead).tolist(),
+        bends_m=bends_m,
+        bend_list=bends_m.tolist(),
     )

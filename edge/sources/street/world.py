@@ -11,11 +11,16 @@ from edge.sources.street.place import FAR_M, Place, Side, rng_of
 
 BLOCK_M = 48.0
 Span = tuple[float, float]
+# Higher than any house.
+_ALL_M = 99.0
 
 
 @dataclass(frozen=True)
 class Building:
-    """A house: its front stands `face` metres from the middle of the road, from s0 to s1."""
+    """A house: its front stands `face` metres from the middle of the road, from s0 to s1.
+
+    Its neighbour hides the wall that faces the camera up to `hidden_m`.
+    """
 
     key: int
     sign: int
@@ -25,9 +30,11 @@ class Building:
     height_m: float
     depth_m: float
     kind: str
+    units: int
     colour: int
-    roof: str
+    rise_m: float
     chimney: bool
+    hidden_m: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Block:
         return self.junctions[0 if sign < 0 else 1]
 
 
-_WIDTHS_M = {"terrace": (4.8, 6.4), "shop": (5.0, 8.5), "villa": (7.5, 11.0), "office": (13.0, 22.0), "plain": (6, 10)}
+_WIDTHS_M = {"terrace": (4.8, 6.2), "shop": (5.5, 9.5), "villa": (7.5, 11.0), "office": (13.0, 22.0), "plain": (6, 10)}
 _MIX = {
     "terrace": (("terrace", 0.8), ("plain", 0.1), ("shop", 0.1)),
     "shops": (("shop", 0.75), ("plain", 0.1), ("office", 0.15)),
@@ -123,6 +130,7 @@ class BlockMaker:
         self.barriers: list[Barrier] = []
         self.standing: list[Standing] = []
         self.parked: list[Parked] = []
+        self._latest: dict[int, Building] = {}
         self._keys = 0
 
     def _key(self) -> int:
@@ -168,46 +176,59 @@ class BlockMaker:
                 self._green(side, s, s + wide)
                 s += wide
                 continue
-            wide = self.rng.uniform(*_WIDTHS_M[kind])
+            unit = self.rng.uniform(*_WIDTHS_M[kind])
+            units = int(self.rng.integers(2, 5)) if kind == "terrace" else 1
+            units = max(1, min(units, int((end - s) / unit)))
+            wide = unit * units
             if end - s - wide < 4.0:
                 wide = end - s
             gap = self.rng.uniform(1.2, 3.2) if kind == "villa" else 0.0
-            self._house(side, kind, (s, s + wide - gap), run_height)
+            self._house(side, kind, units, (s, s + wide - gap), run_height)
             s += wide
 
-    def _house(self, side: Side, kind: str, span: Span, run_height: float) -> None:
+    def _house(self, side: Side, kind: str, units: int, span: Span, run_height: float) -> None:
         rng = self.rng
         heights = {"terrace": run_height, "shop": rng.choice([6.6, 9.2, 10.5]), "villa": rng.uniform(5.2, 6.6)}
         high = float(heights.get(kind, rng.uniform(9, 20) if kind == "office" else rng.uniform(5.5, 11)))
         flat = kind == "office" or (kind in ("shop", "plain") and rng.random() < 0.4)
         colours = self.place.wall_colours
         setback = side.face + (rng.uniform(0, 1.2) if kind == "villa" else 0.0)
-        self.buildings.append(
-            Building(
-                key=self._key(),
-                sign=side.sign,
-                s0=span[0],
-                s1=span[1],
-                face=setback,
-                height_m=high,
-                depth_m=rng.uniform(8, 11),
-                kind=kind,
-                colour=colours[int(rng.integers(2 if kind == "terrace" else len(colours)))],
-                roof="flat" if flat else "gable",
-                chimney=bool(not flat and rng.random() < 0.6),
-            )
+        depth = rng.uniform(8, 11)
+        rise = 0.0 if flat else 0.36 * depth
+        before = self._latest.get(side.sign)
+        hidden = 0.0
+        if before and abs(before.s1 - span[0]) < 0.2 and before.face < setback + 0.3:
+            hidden = before.height_m
+            if before.height_m + 0.5 * before.rise_m >= high + rise:
+                hidden = _ALL_M
+        self._latest[side.sign] = house = Building(
+            key=self._key(),
+            sign=side.sign,
+            s0=span[0],
+            s1=span[1],
+            face=setback,
+            height_m=high,
+            depth_m=depth,
+            kind=kind,
+            units=units,
+            colour=colours[int(rng.integers(2 if kind == "terrace" else len(colours)))],
+            rise_m=rise,
+            chimney=bool(not flat and rng.random() < 0.6),
+            hidden_m=hidden,
         )
+        self.buildings.append(house)
         if side.setback_m >= 2:
-            self._front_fence(side, span)
+            each = (span[1] - span[0]) / units
+            for unit in range(units):
+                self._front_fence(side, (span[0] + unit * each, span[0] + (unit + 1) * each))
 
     def _front_fence(self, side: Side, span: Span) -> None:
+        """Something before a front garden, with a gap for the gate at its far end."""
         kind = str(self.rng.choice(["railing", "wall", "hedge", "planks"], p=[0.25, 0.4, 0.25, 0.1]))
         high = {"railing": 1.1, "wall": 0.8, "hedge": self.rng.uniform(0.9, 1.7), "planks": 1.2}[kind]
         x = side.sign * (side.edge + 0.15)
-        gate = span[0] + (span[1] - span[0]) * self.rng.uniform(0.2, 0.6)
-        for s0, s1 in ((span[0], gate), (gate + 1.1, span[1])):
-            if s1 - s0 > 0.5:
-                self.barriers.append(Barrier(self._key(), x, s0, s1, high, kind))
+        if self.rng.random() < 0.85:
+            self.barriers.append(Barrier(self._key(), x, span[0], span[1] - 1.1, high, kind))
 
     def _green(self, side: Side, s0: float, s1: float) -> None:
         """A gap between houses: a fence or hedge with trees behind."""
@@ -233,7 +254,9 @@ class BlockMaker:
             if self.rng.random() > self.place.tree_density or _within(s, junction, 4):
                 continue
             if wide_enough:
-                self.standing.append(Standing(self._key(), self._tree_kind(), side.sign * x, s, self.rng.uniform(5, 9.5)))
+                self.standing.append(
+                    Standing(self._key(), self._tree_kind(), side.sign * x, s, self.rng.uniform(5, 9.5))
+                )
             if side.setback_m >= 4 and self.rng.random() < 0.6:
                 out = side.sign * (side.edge + self.rng.uniform(1.2, 2.6))
                 kind = self._tree_kind() if self.rng.random() < 0.6 else "bush"
@@ -254,7 +277,9 @@ class BlockMaker:
                 kind = "beacon" if self.number % 3 else "signal"
                 self.standing.append(Standing(self._key(), kind, x, zebra + end, 3.0 if kind == "beacon" else 3.3))
         if junction:
-            self.standing.append(Standing(self._key(), "sign_name", side.sign * (side.edge - 0.1), junction[1] + 2.2, 1.0))
+            self.standing.append(
+                Standing(self._key(), "sign_name", side.sign * (side.edge - 0.1), junction[1] + 2.2, 1.0)
+            )
             if rng.random() < 0.5:
                 for s in np.arange(junction[1] + 4.5, junction[1] + 10, 1.6).tolist():
                     self.standing.append(Standing(self._key(), "bollard", x, s, 0.95))

@@ -1,0 +1,157 @@
+"""What several tests need: a private cache, and small engines whose answers can be worked out by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from edge.classes import CAMVID, ClassTable, make_table
+from edge.engine import Bundle, Card, Versions, write_bundle
+from edge.frame import Image
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads it when it is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads cost nets of this size more than they save
+
+# How long an example takes says more of the machine's other work than of ours.
+settings.register_profile("edge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("edge")
+
+COLOUR_WH = (64, 48)
+STREET_WH = (150, 91)
+COLOURS = make_table(
+    rows=[("Blue", (0, 0, 255)), ("Green", (0, 255, 0)), ("Red", (255, 0, 0))],
+    groups={"warm": ["Red", "Green"], "cold": ["Blue"]},
+    tints={"warm": (255, 60, 60)},
+    ignore_id=255,
+)
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache directory of this test alone, for its subprocesses too."""
+    home = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    return home
+
+
+MakeCard = Callable[..., Card]
+
+
+@pytest.fixture(scope="session")
+def make_card() -> MakeCard:
+    """A card for a graph; `make_card(model, table=..., input_wh=..., name=...)`."""
+
+    def make(
+        model: bytes, table: ClassTable = COLOURS, input_wh: tuple[int, int] = COLOUR_WH, name: str = "colours"
+    ) -> Card:
+        return Card(
+            name=name,
+            description="which colour a pixel has",
+            table=table,
+            input_wh=input_wh,
+            resize="letterbox",
+            net="none",
+            precision="fp32",
+            training_data="none",
+            licence="Apache-2.0",
+            trained_steps=7,
+            recipe_sha256="1" * 64,
+            created="2025-12-31",
+            versions=Versions(edge="0.1.0", torch="2.13.0", opset=17),
+            model_sha256=hashlib.sha256(model).hexdigest(),
+            weights_sha256="2" * 64,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def colour_model() -> bytes:
+    """The graph of a net without weights whose logits are the mean blue, green and red of 8x8 cells."""
+    torch = pytest.importorskip("torch")
+    from edge.compile.export import export_onnx
+
+    return export_onnx(torch.nn.AvgPool2d(8), COLOUR_WH)
+
+
+@pytest.fixture
+def colour_bundle(colour_model: bytes, make_card: MakeCard, tmp_path: Path) -> Bundle:
+    """A bundle of that graph, which a test may damage."""
+    return write_bundle(tmp_path / "colours", colour_model, make_card(colour_model))
+
+
+@pytest.fixture(scope="session")
+def street_net() -> Any:
+    """A narrow DDRNet with random weights, such that half floats hold them exactly, batch norms folded in: what its
+    graph gives differs from what it gives by float32 rounding alone."""
+    torch = pytest.importorskip("torch")
+    from edge.nets.ddrnet import DDRNet23Slim
+
+    torch.manual_seed(1)
+    net = DDRNet23Slim(classes=11, width=8, context_width=16, head_width=16).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.weight.data = module.weight.data.half().float()
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 0.0
+            module.weight.data = 2.0 ** torch.randint(-1, 2, module.weight.shape)
+            module.running_var = 4.0 ** torch.randint(0, 2, module.weight.shape)
+            module.running_mean = torch.randn(module.weight.shape) / 8
+            module.bias.data = torch.randn(module.weight.shape) / 8
+    return net
+
+
+@pytest.fixture(scope="session")
+def street_bundle(street_net: Any, tmp_path_factory: pytest.TempPathFactory, make_card: MakeCard) -> Bundle:
+    """That net's bundle, at a size that is no multiple of its stride."""
+    from edge.compile.export import export_onnx
+
+    model = export_onnx(street_net, STREET_WH)
+    card = make_card(model, table=CAMVID, input_wh=STREET_WH, name="street")
+    return write_bundle(tmp_path_factory.mktemp("engines") / "street", model, card)
+
+
+STRIPES = (slice(0, 8), slice(8, 40), slice(40, None))  # uneven, so that a mirrored answer is a wrong one
+
+
+@pytest.fixture
+def flag() -> Image:
+    """uint8 (48, 64, 3) BGR: upright stripes of blue, green and red."""
+    image = np.zeros((48, 64, 3), np.uint8)
+    for channel, columns in enumerate(STRIPES):
+        image[:, columns, channel] = 200
+    return image
+
+
+@pytest.fixture
+def flag_classes() -> Image:
+    """uint8 (48, 64): what the colour engine sees in the flag."""
+    classes = np.zeros((48, 64), np.uint8)
+    for index, columns in enumerate(STRIPES):
+        classes[:, columns] = index
+    return classes
+
+
+@pytest.fixture
+def lying_flag() -> Image:
+    """uint8 (48, 64, 3) BGR: level stripes of blue, green and red."""
+    image = np.zeros((48, 64, 3), np.uint8)
+    for channel, rows in enumerate(STRIPES):
+        image[rows, :, channel] = 200
+    return image
+
+
+@pytest.fixture
+def lying_flag_classes() -> Image:
+    """uint8 (48, 64): what the colour engine sees in the lying flag."""
+    classes = np.zeros((48, 64), np.uint8)
+    for index, rows in enumerate(STRIPES):
+        classes[rows] = index
+    return classes

@@ -1,0 +1,272 @@
+"""The program as a person runs it: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from edge.engine import Bundle
+from edge.frame import Image
+
+SCENE = "scene:street?seed=3&frames=6&size=320x180&fps=10"
+
+
+def edge(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+
+
+def refused(result: subprocess.CompletedProcess[str], code: int) -> str:
+    """The one line of a refusal."""
+    assert result.returncode == code, result
+    assert "Traceback" not in result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("edge: ")
+    return lines[0]
+
+
+@pytest.fixture
+def video(tmp_path: Path, flag: Image) -> Path:
+    """Twelve frames of the flag at 64x48."""
+    path = tmp_path / "flag.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(12):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(flag, format="bgr24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_run_writes_overlay_masks_and_results_of_every_frame(
+    video: Path, colour_bundle: Bundle, tmp_path: Path, flag_classes: Image
+) -> None:
+    out = tmp_path / "out"
+    result = edge(
+        *("run", video, "--engine", colour_bundle.folder, "--overlay", out / "o.mp4"),
+        *("--masks", out / "masks", "--results", out / "r.jsonl"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "12 in, 12 out, 0 dropped" in result.stdout
+    assert "bottleneck" in result.stdout
+    for stage in ("decode", "resize", "infer", "overlay", "encode", "write"):
+        assert stage in result.stdout
+    with av.open(str(out / "o.mp4")) as overlay:
+        assert len(list(overlay.decode(video=0))) == 12
+    assert sorted(path.name for path in (out / "masks").iterdir()) == [f"{i:06d}.png" for i in range(12)]
+    mask = cv2.imread(str(out / "masks" / "000000.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (48, 64)
+    assert (mask == flag_classes).mean() > 0.97  # chroma is half as fine as the stripes
+    records = [json.loads(line) for line in (out / "r.jsonl").read_text().splitlines()]
+    assert [record["frame"] for record in records] == list(range(12))
+    assert records[3]["media_s"] == pytest.approx(0.3)
+    assert sum(records[3]["shares"].values()) == pytest.approx(1, abs=1e-4)
+    assert all(record["age_ms"] > 0 for record in records)
+
+
+def test_run_takes_pictures_and_a_pattern_of_pictures(tmp_path: Path, flag: Image, colour_bundle: Bundle) -> None:
+    for name in ("1.png", "2.png", "3.jpg"):
+        cv2.imwrite(str(tmp_path / name), flag)
+    assert "3 in, 3 out" in edge("run", tmp_path, "-e", colour_bundle.folder).stdout
+    assert "2 in, 2 out" in edge("run", f"{tmp_path}/*.png", "-e", colour_bundle.folder).stdout
+
+
+def test_run_takes_a_rendered_street_and_stops_at_max_frames(colour_bundle: Bundle, tmp_path: Path) -> None:
+    results = tmp_path / "r.jsonl"
+    result = edge("run", SCENE, "-e", colour_bundle.folder, "--max-frames", "4", "--results", results)
+    assert result.returncode == 0, result.stderr
+    assert "4 in, 4 out" in result.stdout
+    assert len(results.read_text().splitlines()) == 4
+
+
+def test_a_live_run_takes_the_time_of_the_recording_and_counts_what_it_drops(
+    video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    results = tmp_path / "r.jsonl"
+    start_s = time.monotonic()
+    result = edge("run", video, "--live", "-e", colour_bundle.folder, "--results", results)
+    assert result.returncode == 0, result.stderr
+    assert time.monotonic() - start_s > 1.1  # twelve frames at 10 Hz
+    records = [json.loads(line) for line in results.read_text().splitlines()]
+    dropped = int(result.stdout.split(" dropped")[0].split()[-1])
+    assert len(records) + dropped >= 12
+
+
+def test_quiet_says_nothing(video: Path, colour_bundle: Bundle) -> None:
+    result = edge("run", video, "-e", colour_bundle.folder, "--quiet")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_closes_its_files_and_says_what_it_did(
+    how: signal.Signals, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    overlay, results = tmp_path / "o.mp4", tmp_path / "r.jsonl"
+    endless = "scene:street?seed=3&frames=0&size=320x180"
+    words = ["run", endless, "-e", str(colour_bundle.folder), "--overlay", str(overlay), "--results", str(results)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    partial = results.with_name(".r.jsonl.part")
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s and not (overlay.with_name(".o.mp4.part").exists() and partial.exists()):
+        time.sleep(0.05)
+    time.sleep(1.5)
+    process.send_signal(how)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "0 dropped" in stdout
+    with av.open(str(overlay)) as container:
+        frames = len(list(container.decode(video=0)))
+    assert frames == len(results.read_text().splitlines()) > 0
+    assert not partial.exists()
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path: Path, colour_bundle: Bundle) -> None:
+    line = refused(edge("run", tmp_path / "no.mp4", "-e", colour_bundle.folder), 69)
+    assert "no.mp4: there is no such file" in line
+
+
+def test_an_empty_file_and_one_that_is_no_video_are_one_clear_line(tmp_path: Path, colour_bundle: Bundle) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert "0 bytes" in refused(edge("run", tmp_path / "empty.mp4", "-e", colour_bundle.folder), 69)
+    (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    assert "not a video" in refused(edge("run", tmp_path / "text.mp4", "-e", colour_bundle.folder), 69)
+
+
+def test_a_missing_camera_is_one_clear_line(colour_bundle: Bundle) -> None:
+    assert "/dev/video97" in refused(edge("run", "97", "-e", colour_bundle.folder), 69)
+
+
+def test_a_truncated_video_gives_what_it_has_and_says_that_it_is_damaged(
+    tmp_path: Path, flag: Image, colour_bundle: Bundle
+) -> None:
+    whole = tmp_path / "whole.mkv"
+    noise = np.random.default_rng(1)
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(60):
+            picture = np.clip(flag.astype(int) + noise.integers(-40, 40, flag.shape), 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode(None))
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    result = edge("run", cut, "-e", colour_bundle.folder, "--results", tmp_path / "r.jsonl")
+    assert result.returncode == 69, result
+    assert "damaged" in refused(result, 69)
+    assert 0 < len((tmp_path / "r.jsonl").read_text().splitlines()) < 60
+
+
+def test_an_unknown_engine_is_answered_with_the_nearest_name(video: Path) -> None:
+    line = refused(edge("run", video, "--engine", "raod"), 70)
+    assert "'raod'" in line
+    assert "road" in line
+
+
+def test_a_tampered_bundle_is_refused(video: Path, colour_bundle: Bundle) -> None:
+    model = colour_bundle.model_path
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    assert "not the one its card was made for" in refused(edge("run", video, "-e", colour_bundle.folder), 70)
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for option, place in (("--overlay", "o.mp4"), ("--masks", "m"), ("--results", "r.jsonl")):
+        line = refused(edge("run", video, "-e", colour_bundle.folder, option, tmp_path / "file" / place), 73)
+        assert "file stands where a folder is wanted" in line
+
+
+def test_an_overlay_of_an_unknown_kind_is_refused(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
+    assert ".mp4" in refused(edge("run", video, "-e", colour_bundle.folder, "--overlay", tmp_path / "o.gif"), 73)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_stream_that_takes_nothing_is_one_clear_line(colour_bundle: Bundle) -> None:
+    command = [sys.executable, "-m", "edge.cli", "inspect", str(colour_bundle.folder)]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert "standard output: No space left on device" in refused(result, 74)
+
+
+def test_a_wrong_scene_is_a_config_error(colour_bundle: Bundle) -> None:
+    assert "sizes" in refused(edge("run", "scene:street?sizes=3", "-e", colour_bundle.folder), 78)
+
+
+def test_a_wrong_option_is_a_usage_error() -> None:
+    result = edge("run", "x.mp4", "--overlya", "o.mp4")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "--overlay" in result.stderr
+
+
+def test_evaluate_prints_a_table_and_writes_json(
+    tmp_path: Path, flag: Image, flag_classes: Image, colour_bundle: Bundle
+) -> None:
+    for folder, picture in (("frames", flag), ("labels", flag_classes)):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.png"), picture)
+    target = tmp_path / "score.json"
+    words = ("--labels", tmp_path / "labels", "-e", colour_bundle.folder, "--json", target)
+    result = edge("evaluate", tmp_path / "frames", *words)
+    assert result.returncode == 0, result.stderr
+    assert "mIoU 1.0000" in result.stdout
+    assert json.loads(target.read_text())["miou"] == 1.0
+
+
+def test_inspect_shows_the_card(colour_bundle: Bundle) -> None:
+    result = edge("inspect", colour_bundle.folder)
+    assert result.returncode == 0, result.stderr
+    for fact in ("64x48, letterbox", "0 Blue, 1 Green, 2 Red", "7 steps", "2025-12-31"):
+        assert fact in result.stdout
+
+
+def test_bench_measures_engine_masks_and_overlay(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "bench.json"
+    result = edge("bench", "-e", colour_bundle.folder, "--source", video, "--frames", "20", "--json", target)
+    assert result.returncode == 0, result.stderr
+    assert "bare engine" in result.stdout
+    figures = json.loads(target.read_text())
+    assert set(figures["overlay"]["stages"]) == {"decode", "resize", "infer", "overlay", "encode", "write"}
+    assert figures["masks"]["frames"] == 12
+    for part in ("masks", "overlay"):
+        assert 0 < figures[part]["of_bound"] <= 1.05
+        assert figures[part]["age"]["p50_ms"] <= figures[part]["age"]["p99_ms"]
+
+
+def test_the_progress_bar_shows_on_a_terminal(video: Path, colour_bundle: Bundle) -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "edge.cli", "run", str(video), "-e", str(colour_bundle.folder)]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower, env=environment)
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(leader, 4096)
+        except OSError:  # the terminal is gone with the process
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(leader)
+    assert process.wait(60) == 0
+    assert b"12/12" in shown

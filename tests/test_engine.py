@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import edge.engine
+from edge.classes import CAMVID, make_table
+from edge.engine import (
+    Accuracy,
+    Bundle,
+    Card,
+    Measured,
+    Speed,
+    Versions,
+    find_bundle,
+    list_bundles,
+    load_bundle,
+    open_engine,
+    write_bundle,
+)
+from edge.errors import BundleTampered, EngineError, EngineNotFound
+
+MODEL = b"a graph"
+
+ACCURACY = Accuracy(
+    data="CamVid val",
+    frames=101,
+    miou=0.75,
+    pixel_accuracy=0.93,
+    iou={"Road": 0.96, "Pole": None},
+    command="edge evaluate road",
+)
+SPEED = Speed(machine="2 x Zen 5", threads=2, precision="f32", frames=500, p50_ms=15.8, p99_ms=18.25)
+
+
+@pytest.fixture
+def card(make_card: Any) -> Card:
+    return make_card(MODEL)
+
+
+def tree_of(card: Card) -> dict[str, Any]:
+    return json.loads(card.to_json())
+
+
+# ------------------------------------------------------------------------------------------------------------ the card
+
+
+def test_a_card_survives_the_way_through_json(card: Card) -> None:
+    full = dataclasses.replace(
+        card,
+        table=CAMVID,
+        resize="stretch",
+        description='grün, "quoted"',
+        measured=Measured((ACCURACY,), (SPEED, SPEED)),
+    )
+    assert Card.from_json(full.to_json(), "card.json") == full
+
+
+@given(
+    names=st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=4, unique=True),
+    colour=st.tuples(*[st.integers(0, 255)] * 3),
+    ignore_id=st.integers(0, 255),
+    width=st.integers(8, 8192),
+    share=st.floats(0, 1),
+    text=st.text(max_size=40),
+)
+def test_any_card_survives_the_way_through_json(
+    names: list[str], colour: tuple[int, int, int], ignore_id: int, width: int, share: float, text: str
+) -> None:
+    table = make_table([(name, colour) for name in names], {text: names}, {text: colour}, ignore_id)
+    accuracy = dataclasses.replace(ACCURACY, miou=share, iou=dict.fromkeys(names, share), command=text)
+    card = Card(
+        name="a",
+        description=text,
+        table=table,
+        input_wh=(width, 8),
+        resize="letterbox",
+        net=text,
+        precision="fp32",
+        training_data=text,
+        licence=text,
+        trained_steps=ignore_id,
+        recipe_sha256="0" * 64,
+        created="2025-12-31",
+        versions=Versions(text, text, 17),
+        model_sha256="a" * 64,
+        weights_sha256="b" * 64,
+        measured=Measured((accuracy,)),
+    )
+    assert Card.from_json(card.to_json(), "card.json") == card
+
+
+def test_a_card_reads_well_with_one_colour_a_line(card: Card) -> None:
+    assert '"colour_rgb": [0, 0, 255]' in card.to_json()
+    assert '"input_wh": [64, 48]' in card.to_json()
+
+
+def test_every_misfit_of_a_card_is_named_at_once(card: Card) -> None:
+    tree = tree_of(card)
+    tree["resize"] = "crop"
+    tree["input_wh"] = [64, 4.5]
+    tree["recipie_sha256"] = tree.pop("recipe_sha256")
+    tree["versions"]["opset"] = "17"
+    tree["classes"][2]["colour_rgb"] = [255, 0, 256]
+    tree["measured"]["speed"] = [{"machine": "m"}]
+    with pytest.raises(EngineError) as caught:
+        Card.from_json(json.dumps(tree), "a/card.json")
+    message = str(caught.value)
+    assert message.startswith("a/card.json: 11 problem(s)\n")
+    for line in (
+        'resize: letterbox or stretch is wanted, found "crop"',
+        "input_wh: [width, height] in pixels, 8 to 8192 each, is wanted, found [64, 4.5]",
+        "recipe_sha256: is missing",
+        "recipie_sha256: no such key; did you mean 'recipe_sha256'?",
+        'versions.opset: a whole number from 1 to 1000 is wanted, found "17"',
+        "classes.2.colour_rgb: [red, green, blue], 0 to 255 each, is wanted, found [255, 0, 256]",
+        "measured.speed.0.p99_ms: is missing",
+    ):
+        assert line in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", 2),
+        ("format", True),
+        ("name", "../etc"),
+        ("name", ""),
+        ("trained_steps", -1),
+        ("trained_steps", 1.0),
+        ("created", "yesterday"),
+        ("model_sha256", "A" * 64),
+        ("model_sha256", "a" * 63),
+        ("precision", "fp4"),
+        ("ignore_id", 256),
+        ("groups", {"road": "Road"}),
+        ("groups", {"road": ["NoSuchClass"]}),
+        ("tints", {"nowhere": [1, 2, 3]}),
+        ("classes", []),
+        ("classes", "Road"),
+        ("measured", None),
+        ("measured", {"accuracy": [], "speed": [], "smell": []}),
+        ("versions", []),
+        ("versions", {"edge": "0.1", "torch": "2.13", "opset": 17, "numpy": "2.0"}),
+        ("description", 5),
+    ],
+)
+def test_a_card_with_a_wrong_value_is_refused_by_name(card: Card, key: str, value: Any) -> None:
+    with pytest.raises(EngineError, match="problem"):
+        Card.from_json(json.dumps({**tree_of(card), key: value}), "card.json")
+
+
+@pytest.mark.parametrize("share", [-0.01, 1.01, True, "0.5"])
+def test_a_card_with_an_impossible_accuracy_is_refused(card: Card, share: Any) -> None:
+    tree = tree_of(dataclasses.replace(card, measured=Measured((ACCURACY,))))
+    tree["measured"]["accuracy"][0]["iou"]["Road"] = share
+    with pytest.raises(EngineError, match=r"measured\.accuracy\.0\.iou"):
+        Card.from_json(json.dumps(tree), "card.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ('{"format": 1, "format": 1}', "'format' occurs twice"),
+        ('{"format": NaN}', "NaN is not a number"),
+        ("[" * 100_000, "not valid JSON"),
+        ("[]", "the whole file: an object is wanted, found []"),
+        ("null", "the whole file"),
+        (" " * (1 << 20) + "{}", "larger than"),
+        ('"\u00fc"' * 400_000, "larger than"),
+    ],
+)
+def test_what_is_no_card_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        Card.from_json(text, "card.json")
+    assert reason in str(caught.value)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda x: st.lists(x, max_size=3)))
+def test_no_value_under_any_key_breaks_the_card_reader(value: Any) -> None:
+    keys = [field.name for field in dataclasses.fields(Card)] + ["classes", "groups", "tints", "ignore_id"]
+    with pytest.raises(EngineError):
+        Card.from_json(json.dumps(dict.fromkeys(keys, value)), "card.json")
+
+
+# ---------------------------------------------------------------------------------------------------------- the bundle
+
+
+def test_a_written_bundle_is_read_back(card: Card, tmp_path: Path) -> None:
+    written = write_bundle(tmp_path / "deep" / "colours", MODEL, card)
+    assert load_bundle(tmp_path / "deep" / "colours") == written
+    assert written.read_model() == MODEL
+    assert sorted(p.name for p in (tmp_path / "deep").rglob("*")) == ["card.json", "colours", "model.onnx"]
+
+
+def test_a_bundle_replaces_the_one_that_is_there(card: Card, make_card: Any, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "colours", MODEL, card)
+    (tmp_path / "colours" / "left-over").touch()
+    write_bundle(tmp_path / "colours", b"another", make_card(b"another"))
+    assert find_bundle(tmp_path / "colours").read_model() == b"another"
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["card.json", "colours", "model.onnx"]
+
+
+def test_a_folder_that_is_no_bundle_is_not_overwritten(card: Card, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(EngineError, match="holds something that is not an engine bundle"):
+        write_bundle(tmp_path, MODEL, card)
+    assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_a_bundle_that_cannot_be_written_leaves_the_old_one(
+    card: Card, make_card: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bundle(tmp_path / "colours", MODEL, card)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EngineError, match="No space left on device"):
+        write_bundle(tmp_path / "colours", b"another", make_card(b"another"))
+    assert load_bundle(tmp_path / "colours").read_model() == MODEL
+    assert [p.name for p in tmp_path.iterdir()] == ["colours"]
+
+
+def test_a_swap_that_fails_half_way_is_taken_back(
+    card: Card, make_card: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bundle(tmp_path / "colours", MODEL, card)
+    rename = Path.rename
+
+    def refuse_the_new(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_the_new)
+    with pytest.raises(EngineError, match="Input/output error"):
+        write_bundle(tmp_path / "colours", b"another", make_card(b"another"))
+    assert load_bundle(tmp_path / "colours").read_model() == MODEL
+
+
+def test_a_bundle_is_not_written_with_a_card_of_another_graph(card: Card, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="made for another graph"):
+        write_bundle(tmp_path / "colours", b"not the graph", card)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tampered_graph_is_refused_with_both_hashes(card: Card, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "colours", MODEL, card)
+    bundle.model_path.write_bytes(b"a grapH")
+    found, expected = (hashlib.sha256(content).hexdigest()[:8] for content in (b"a grapH", MODEL))
+    with pytest.raises(BundleTampered) as caught:
+        bundle.read_model()
+    assert str(bundle.model_path) in str(caught.value)
+    assert f"(sha256 {found}… found, {expected}… expected)" in str(caught.value)
+
+
+def test_an_unreadable_graph_is_an_engine_error(card: Card, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "colours", MODEL, card)
+    bundle.model_path.unlink()
+    with pytest.raises(EngineError, match="cannot be read: No such file"):
+        bundle.read_model()
+
+
+@pytest.mark.parametrize(("name", "missing"), [("card.json", "model.onnx"), ("model.onnx", "card.json")])
+def test_half_a_bundle_is_not_found(tmp_path: Path, name: str, missing: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(EngineNotFound, match=f"is not an engine bundle, {missing} missing"):
+        load_bundle(tmp_path)
+
+
+def test_a_card_too_large_to_be_one_is_not_read(card: Card, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "colours", MODEL, card)
+    (bundle.folder / "card.json").write_bytes(b" " * (2 << 20))
+    with pytest.raises(EngineError, match="larger than 1048576 bytes"):
+        load_bundle(bundle.folder)
+
+
+def test_a_card_that_is_not_text_is_an_engine_error(card: Card, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "colours", MODEL, card)
+    (bundle.folder / "card.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(EngineError, match="is not UTF-8"):
+        load_bundle(bundle.folder)
+
+
+@pytest.fixture
+def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: Card) -> Path:
+    """A working directory with the bundles `road` and `night` built in it, and a bundled `road`, made 7 and 9 steps."""
+    monkeypatch.setattr(edge.engine, "BUNDLED", tmp_path / "package")
+    monkeypatch.chdir(tmp_path)
+    write_bundle(tmp_path / "package" / "road", MODEL, dataclasses.replace(card, trained_steps=9))
+    write_bundle(Path("engines/built/road"), MODEL, card)
+    write_bundle(Path("engines/built/night"), MODEL, card)
+    return tmp_path
+
+
+def test_a_name_is_looked_up_among_the_bundled_engines_first(homes: Path) -> None:
+    assert find_bundle("road").card.trained_steps == 9
+    assert find_bundle().folder == homes / "package" / "road"
+    assert find_bundle("night").folder == Path("engines/built/night")
+
+
+@pytest.mark.parametrize("path", ["engines/built/road", "engines/built/road/", "./engines/built/road/model.onnx"])
+def test_a_path_leads_to_its_own_bundle(homes: Path, path: str) -> None:
+    assert find_bundle(path).card.trained_steps == 7
+    assert find_bundle(Path(path)).card.trained_steps == 7
+
+
+def test_an_unknown_name_is_answered_with_a_suggestion_and_the_list(homes: Path) -> None:
+    with pytest.raises(EngineNotFound) as caught:
+        find_bundle("nihgt")
+    assert str(caught.value) == (
+        "no engine is called 'nihgt', and no folder either; did you mean 'night'? There are: night, road"
+    )
+    assert list_bundles() == ["night", "road"]
+
+
+@pytest.mark.parametrize("name", ["../package/none", "", "a\nb", "no/such/model.onnx", "Road"])
+def test_what_is_neither_name_nor_path_is_not_found(homes: Path, name: str) -> None:
+    if name == "":  # the empty path is the working directory, which is no bundle
+        with pytest.raises(EngineNotFound, match="is not an engine bundle"):
+            find_bundle(name)
+        return
+    with pytest.raises(EngineNotFound, match="no engine is called"):
+        find_bundle(name)
+
+
+# ---------------------------------------------------------------------------------------------------------- the engine
+
+
+def test_an_opened_engine_sees_what_its_card_says(colour_bundle: Bundle, flag: Any, flag_classes: Any) -> None:
+    with open_engine(colour_bundle.folder, threads=1) as engine:
+        assert (engine.card, engine.precision, engine.threads) == (colour_bundle.card, "f32", 1)
+        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+
+
+def test_an_unknown_engine_is_not_opened() -> None:
+    with pytest.raises(EngineNotFound):
+        open_engine("no-such-engine")
+
+
+def test_importing_the_engine_module_brings_in_nothing_heavy() -> None:
+    heavy = ["openvino", "torch", "onnx", "cv2", "pydantic", "yaml", "av", "rich", "typer"]
+    code = f"import sys, edge.engine; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
