@@ -1,6 +1,6 @@
 """Resident memory while a 720p drive runs, sampled ten times a second, and its peak.
 
-    python benchmarks/memory.py [--overlay] [--frames 300]
+python -m benchmarks.memory [--overlay] [--frames 300]
 """
 
 from __future__ import annotations

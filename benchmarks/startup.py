@@ -1,6 +1,6 @@
 """Process start to first mask, warm caches: `edge run FILE --max-frames 1` beside a bare script with the same engine.
 
-    python benchmarks/startup.py [--runs 15]
+    python -m benchmarks.startup [--runs 15]
 
 The bare script imports cv2 and openvino, loads the same compiled engine from the same cache file, reads one frame with
 OpenCV and infers it. Both are timed as whole processes, in turn; peak memory is the kernel's own figure.
@@ -54,7 +54,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15)
     wish = parser.parse_args()
     video = str(street_720p())
-    ours = [str(Path(sys.executable).with_name("edge")), "run", video, "--engine", wish.engine, "--max-frames", "1", "--quiet"]
+    edge = str(Path(sys.executable).with_name("edge"))
+    ours = [edge, "run", video, "--engine", wish.engine, "--max-frames", "1", "--quiet"]
     with tempfile.TemporaryDirectory() as folder:
         bare = [sys.executable, "-c", BARE, video, str(_plain_blob(wish.engine, Path(folder)))]
         times: dict[str, list[tuple[float, float]]] = {"bare script": [], "edge run": []}
@@ -76,11 +77,14 @@ def main() -> None:
 def _plain_blob(engine: str, folder: Path) -> Path:
     """The engine compiled as edge compiles it, exported as OpenVINO's own blob."""
     code = (
-        "import sys, openvino as ov\n"
+        "import sys\n"
+        "from edge.backends.openvino import import_openvino\n"
         "from edge.engine import find_bundle\n"
+        "ov = import_openvino()\n"
         "model = ov.Core().read_model(find_bundle(sys.argv[1]).read_model(), b'')\n"
         "options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}\n"
-        "open(sys.argv[2], 'wb').write(ov.Core().compile_model(model, 'CPU', options).export_model())\n"
+        "blob = ov.Core().compile_model(model, 'CPU', options).export_model()\n"
+        "open(sys.argv[2], 'wb').write(blob if isinstance(blob, bytes) else blob.getvalue())\n"
     )
     blob = folder / "engine.blob"
     subprocess.run([sys.executable, "-c", code, engine, str(blob)], check=True)

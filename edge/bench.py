@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from edge.engine import Engine, open_engine
@@ -32,20 +33,20 @@ def bench(engine_name: str, source: str | None, frames: int, precision: str, thr
     """
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
         drive = source or write_drive(Path(folder) / "drive.mp4", frames)
-        engine = open_engine(engine_name, precision=precision, threads=threads)
-        try:
-            return {
+        cv2.setNumThreads(1)  # as `edge run` does
+        with open_engine(engine_name, precision=precision, threads=threads) as engine:
+            figures = {
                 "engine": engine.card.name,
                 "precision": engine.precision,
                 "threads": engine.threads,
                 "machine": machine(),
                 "source": source or DRIVE.format(frames=frames),
                 "bare engine": bare_engine(engine, frames),
-                "masks": _pipeline(engine, drive, frames, None),
-                "overlay": _pipeline(engine, drive, frames, Path(folder) / "overlay.mp4"),
             }
-        finally:
-            engine.close()
+        with open_engine(engine_name, precision=precision, threads=threads, side_by_side=True) as engine:
+            figures["masks"] = _pipeline(engine, drive, frames, None)
+            figures["overlay"] = _pipeline(engine, drive, frames, Path(folder) / "overlay.mp4")
+        return figures
 
 
 def machine() -> dict[str, Any]:

@@ -57,13 +57,14 @@ def main() -> None:
 
 @app.command()
 def run(
-    source: Annotated[str, typer.Argument(help="Video file, folder or pattern of pictures, camera (0), or scene:street.")],
+    source: Annotated[str, typer.Argument(help="Video file, folder or pattern of pictures, camera, or scene:street.")],
     engine: EngineName = "road",
     overlay: Annotated[Path | None, typer.Option(help="Write a video with the masks painted in (.mp4, .mkv).")] = None,
     masks: Annotated[Path | None, typer.Option(help="Write class ids as PNG files into this folder.")] = None,
     results: Annotated[Path | None, typer.Option(help="Write a JSON line per frame.")] = None,
     live: Annotated[
-        bool | None, typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every.")
+        bool | None,
+        typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every."),
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
@@ -77,7 +78,7 @@ def run(
     from edge.timing import Stages
 
     _end_on_sigterm()
-    opened, frames = _open_both(source, engine, precision, threads)
+    opened, frames = _open_both(source, engine, precision, threads, live)
     stages = Stages()
     try:
         sinks = _make_sinks(frames, stages, overlay, masks, results)
@@ -115,15 +116,22 @@ def _make_sinks(
     return sinks
 
 
-def _open_both(source: str, engine: str, precision: str, threads: int | None) -> tuple[Engine, Source]:
+def _open_both(
+    source: str, engine: str, precision: str, threads: int | None, live: bool | None
+) -> tuple[Engine, Source]:
     """Engine and source, opened side by side: each spends its time loading libraries and reading files."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from edge.engine import open_engine
-    from edge.sources.open import open_source
+    import cv2
 
+    from edge.engine import open_engine
+    from edge.sources.open import is_camera, open_source
+
+    # Every stage has a thread of its own; OpenCV's helpers would only wait for cores that other stages are using.
+    cv2.setNumThreads(1)
+    every_frame = not (is_camera(source) if live is None else live)
     with ThreadPoolExecutor(1, "open engine") as pool:
-        future = pool.submit(open_engine, engine, precision=precision, threads=threads)
+        future = pool.submit(open_engine, engine, precision=precision, threads=threads, side_by_side=every_frame)
         frames = open_source(source)
         try:
             return future.result(), frames
@@ -198,7 +206,7 @@ def evaluate(
     from edge.evaluate import score_text
     from edge.sinks.files import write_text
 
-    opened = open_engine(engine, precision=precision)
+    opened = open_engine(engine, precision=precision, side_by_side=True)
     try:
         with _Progress(len(list(labels.glob("*.png"))) or None, None, frames) as advance:
             score = evaluate_frames(frames, labels, opened, on_result=advance)
@@ -232,7 +240,7 @@ def bench(
 
 
 @app.command()
-def inspect(engine: Annotated[str, typer.Argument(help="A bundled engine's name, or a bundle's folder.")] = "road") -> None:
+def inspect(engine: Annotated[str, typer.Argument(help="An engine's name, or a bundle's folder.")] = "road") -> None:
     """Show an engine's card: what it sees, what it was trained on, how good and fast it was measured to be."""
     from edge.engine import find_bundle
     from edge.report import card_text
@@ -245,7 +253,9 @@ def inspect(engine: Annotated[str, typer.Argument(help="A bundled engine's name,
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines/road.yaml.")],
-    run_folder: Annotated[Path | None, typer.Option("--run", help="Checkpoints; default: engines/built/NAME.run")] = None,
+    run_folder: Annotated[
+        Path | None, typer.Option("--run", help="Its folder; default: engines/built/NAME.run")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train a net. Ctrl-C saves and stops; the same command goes on where it stood."""
@@ -297,7 +307,7 @@ def _need_torch(command: str) -> None:
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
-        raise ConfigError(f"{command} needs PyTorch, which is not installed. Try: pip install 'edge-segmentation[train]'")
+        raise ConfigError(f"{command} needs PyTorch. Try: pip install 'edge-segmentation[train]'")
 
 
 if __name__ == "__main__":

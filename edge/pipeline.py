@@ -28,8 +28,8 @@ class Summary:
     """What one run came to.
 
     Attributes:
-        frames_in: frames that the source produced; frames_out: that were segmented; dropped: the difference, and
-            results that a sink lost.
+        frames_in: frames that the source produced; frames_out: that were segmented; dropped: the difference.
+        unwritten: results that a sink too slow for a live source lost.
         elapsed_s: from the first frame wanted to the last output closed.
         cpu_s: processor time of the whole process over that time, all threads.
         cores: processors this process may use.
@@ -46,6 +46,7 @@ class Summary:
     frames_in: int = 0
     frames_out: int = 0
     dropped: int = 0
+    unwritten: int = 0
     elapsed_s: float = 0.0
     cpu_s: float = 0.0
     cores: int = 1
@@ -91,10 +92,8 @@ def segment(
             source = open_source(str(source))
         frames = stack.enter_context(flowing(source, live))
         if isinstance(engine, (str, Path)):
-            engine = stack.enter_context(closing(open_engine(engine)))
-        segmenter = Segmenter(engine)
-        for frame in frames:
-            yield segmenter.segment(frame)
+            engine = stack.enter_context(closing(open_engine(engine, side_by_side=not frames.live)))
+        yield from Segmenter(engine).segment_all(frames)
 
 
 def run(
@@ -124,7 +123,8 @@ def run(
     except EdgeError as error:
         summary.failure = error
     summary.elapsed_s, summary.cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
-    summary.dropped = source.dropped + sum(background.dropped for background in backgrounds)
+    summary.dropped = source.dropped
+    summary.unwritten = sum(background.dropped for background in backgrounds)
     summary.frames_in = summary.frames_out + source.dropped
     summary.stages = _in_order({"decode": source.decode, **segmenter.stages.by_name, **stages.by_name})
     return summary
@@ -144,12 +144,12 @@ def _loop(
     max_frames: int | None,
     on_result: Callable[[Segmentation], None],
 ) -> None:
-    for frame in source:
-        result = segmenter.segment(frame)
-        summary.frames_out += 1
-        summary.age.add(result.ready_ns - frame.captured_ns)
-        for sink in sinks:
-            sink.write(result, source.dropped)
-        on_result(result)
-        if summary.frames_out == max_frames:
-            return
+    with closing(segmenter.segment_all(source)) as results:
+        for result in results:
+            summary.frames_out += 1
+            summary.age.add(result.ready_ns - result.frame.captured_ns)
+            for sink in sinks:
+                sink.write(result, source.dropped)
+            on_result(result)
+            if summary.frames_out == max_frames:
+                return

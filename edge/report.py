@@ -18,6 +18,8 @@ def summary_text(summary: Summary) -> str:
         f"engine   {summary.engine}",
         f"frames   {summary.frames_in} in, {summary.frames_out} out, {summary.dropped} dropped",
     ]
+    if summary.unwritten:
+        lines.append(f"outputs  lost {summary.unwritten} results: they are slower than the camera")
     if not summary.frames_out:
         return "\n".join([*lines, "no frame was segmented"])
     per_frame_ms = summary.cpu_s * 1e3 / summary.frames_out
@@ -59,6 +61,7 @@ def card_text(bundle: Bundle) -> str:
     """An engine's card as a person reads it."""
     card = bundle.card
     width, height = card.input_wh
+    made = card.versions
     groups = "; ".join(f"{group} = {' + '.join(members)}" for group, members in card.table.groups.items())
     lines = [
         f"engine     {card.name}: {card.description}",
@@ -69,7 +72,7 @@ def card_text(bundle: Bundle) -> str:
         f"groups     {groups}",
         f"trained on {card.training_data}",
         f"licence    {card.licence}",
-        f"made       {card.created}, edge {card.versions.edge}, torch {card.versions.torch}, opset {card.versions.opset}",
+        f"made       {card.created}, edge {made.edge}, torch {made.torch}, opset {made.opset}",
         f"sha256     graph {card.model_sha256[:16]}…, weights {card.weights_sha256[:16]}…",
     ]
     for accuracy in card.measured.accuracy:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from edge.engine import Engine
+from edge.errors import EdgeError
 from edge.frame import Frame, Image, Letterbox, Yuv420, yuv_to_bgr_coefficients
 from edge.segmentation import Segmentation
 from edge.timing import Stages
 
 
 class Segmenter:
-    """Owns the network's input buffer; use it from one thread.
+    """Asks one engine. It may be used from several threads; each has an input buffer of its own.
 
     Its `stages` hold the times of "resize" and "infer".
     """
@@ -22,29 +28,64 @@ class Segmenter:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.stages = Stages()
-        width, height = engine.card.input_wh
-        self._input: Image = np.zeros((height, width, 3), np.uint8)
-        self._box: Letterbox | None = None
+        self._local = threading.local()
 
     def segment(self, frame: Frame) -> Segmentation:
         """The classes of every pixel of the frame, at network size."""
         with self.stages["resize"].span():
-            box = self._fit(frame.size_wh)
-            content = box.content(self._input)
+            canvas = self._canvas(frame.size_wh)
+            content = canvas.box.content(canvas.image)
             if frame.yuv is not None:
                 small_bgr_from_yuv(frame.yuv, content)
             else:
                 shrink(frame.image, content)
         with self.stages["infer"].span():
-            classes = self.engine.infer(self._input)
-        return Segmentation(frame, classes, box, self.engine.card.table, time.monotonic_ns())
+            classes = self.engine.infer(canvas.image)
+        return Segmentation(frame, classes, canvas.box, self.engine.card.table, time.monotonic_ns())
 
-    def _fit(self, source_wh: tuple[int, int]) -> Letterbox:
-        """The letterbox for frames of this size; a new size blackens the bars anew."""
-        if self._box is None or self._box.source_wh != source_wh:
-            self._box = Letterbox.fit(source_wh, self.engine.card.input_wh, self.engine.card.resize)
-            self._input[:] = 0
-        return self._box
+    def segment_all(self, frames: Iterable[Frame]) -> Generator[Segmentation, None, None]:
+        """The segmentations of the frames, in order; as many are worked on side by side as the engine has streams.
+
+        What `frames` raises comes out behind the last segmentation.
+        """
+        if self.engine.streams == 1:
+            yield from map(self.segment, frames)
+            return
+        waiting: deque[Future[Segmentation]] = deque()
+        pool = ThreadPoolExecutor(self.engine.streams, "segment")
+        try:
+            feed = iter(frames)
+            while True:
+                try:
+                    frame = next(feed, None)
+                except EdgeError:
+                    yield from (waiting.popleft().result() for _ in range(len(waiting)))
+                    raise
+                if frame is None:
+                    break
+                waiting.append(pool.submit(self.segment, frame))
+                if len(waiting) > self.engine.streams:  # one more than are worked on, so that none waits for us
+                    yield waiting.popleft().result()
+            yield from (waiting.popleft().result() for _ in range(len(waiting)))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _canvas(self, source_wh: tuple[int, int]) -> _Canvas:
+        """This thread's input buffer, laid out for frames of this size; a new size gets a new one, with black bars."""
+        canvas: _Canvas | None = getattr(self._local, "canvas", None)
+        if canvas is None or canvas.box.source_wh != source_wh:
+            width, height = self.engine.card.input_wh
+            box = Letterbox.fit(source_wh, (width, height), self.engine.card.resize)
+            canvas = self._local.canvas = _Canvas(np.zeros((height, width, 3), np.uint8), box)
+        return canvas
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """uint8 (h, w, 3) BGR, the network's input, and where in it the picture lies."""
+
+    image: Image
+    box: Letterbox
 
 
 def shrink(image: Image, target: Image) -> None:

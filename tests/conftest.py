@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from edge.card import Card, Versions
 from edge.classes import CAMVID, ClassTable, make_table
-from edge.engine import Bundle, Card, Versions, write_bundle
+from edge.engine import Bundle, write_bundle
 from edge.frame import Image
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads it when it is imported

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from edge.card import Card
 from edge.classes import CAMVID
-from edge.engine import Card
 from edge.frame import Frame, Image, Letterbox, ResizePolicy, Yuv420
 from edge.segmentation import Segmentation
 
@@ -21,6 +21,7 @@ class BrightnessEngine:
 
     precision = "f32"
     threads = 1
+    streams = 1
 
     def __init__(
         self, make_card: Any, input_wh: tuple[int, int] = (32, 24), resize: ResizePolicy = "letterbox"

@@ -200,7 +200,7 @@ def test_an_overlay_of_an_unknown_kind_is_refused(video: Path, colour_bundle: Bu
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_an_output_stream_that_takes_nothing_is_one_clear_line(colour_bundle: Bundle) -> None:
     command = [sys.executable, "-m", "edge.cli", "inspect", str(colour_bundle.folder)]
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert "standard output: No space left on device" in refused(result, 74)
 

@@ -15,14 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edge.engine
+from edge.card import Accuracy, Card, Measured, Speed, Versions
 from edge.classes import CAMVID, make_table
 from edge.engine import (
-    Accuracy,
     Bundle,
-    Card,
-    Measured,
-    Speed,
-    Versions,
     find_bundle,
     list_bundles,
     load_bundle,

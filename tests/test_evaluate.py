@@ -100,7 +100,7 @@ def test_a_frame_without_label_is_an_error_that_names_it(frames: Path, labels: P
 
 def test_a_label_without_frame_is_an_error(frames: Path, labels: Path, engine: Engine) -> None:
     (frames / "b.png").unlink()
-    with pytest.raises(DataError, match="1 frames.*2 labels"):
+    with pytest.raises(DataError, match=r"1 frames.*2 labels"):
         evaluate(str(frames), labels, engine)
 
 

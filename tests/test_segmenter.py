@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from stand_in import ROAD, SKY, BrightnessEngine
 from videos import noise, picture
 
 from edge.classes import CAMVID
+from edge.errors import EngineError, SourceDamaged
 from edge.frame import Frame, Image, Matrix, Yuv420, bgr_from_yuv
 from edge.segmenter import Segmenter, shrink, small_bgr_from_yuv
 
@@ -53,7 +56,6 @@ def test_stripes_too_fine_to_keep_become_grey_and_no_moire(size_wh: tuple[int, i
             assert np.abs(shrunk(stripes, size_wh).astype(int) - 127).max() <= 1
 
 
-@settings(deadline=None)
 @given(from_wh=st.tuples(LENGTHS, LENGTHS), to_wh=st.tuples(LENGTHS, LENGTHS), grey=st.booleans())
 @example(from_wh=(1, 1), to_wh=(1, 1), grey=True)
 @example(from_wh=(2, 2), to_wh=(1, 1), grey=False)
@@ -70,7 +72,6 @@ def test_any_size_becomes_any_other_in_place_and_nothing_beside_it_changes(
     assert np.all(canvas == 33)
 
 
-@settings(deadline=None)
 @given(from_wh=st.tuples(st.integers(8, 150), st.integers(8, 150)), to_wh=st.tuples(LENGTHS, LENGTHS))
 def test_things_stay_where_they_are(from_wh: tuple[int, int], to_wh: tuple[int, int]) -> None:
     """A slope keeps its height everywhere: what halving an odd length leaves out is less than a pixel of the result."""
@@ -83,7 +84,6 @@ def test_things_stay_where_they_are(from_wh: tuple[int, int], to_wh: tuple[int, 
 
 
 @given(seed=st.integers(0, 50), to_wh=st.tuples(st.integers(4, 64), st.integers(4, 48)))
-@settings(deadline=None)
 def test_the_mean_brightness_stays(seed: int, to_wh: tuple[int, int]) -> None:
     image = picture(seed)
     assert shrunk(image, to_wh).mean() == pytest.approx(image.mean(), abs=3)
@@ -186,3 +186,63 @@ def test_resize_and_infer_are_timed_for_each_frame(make_card: Any) -> None:
     for _ in range(3):
         segmenter.segment(frame_of(picture(0)))
     assert {name: times.count for name, times in segmenter.stages.by_name.items()} == {"resize": 3, "infer": 3}
+
+
+class SlowOnDark(BrightnessEngine):
+    """Two inferences side by side; dark pictures take longer, so that later ones overtake them."""
+
+    streams = 2
+
+    def infer(self, image: Image) -> Image:
+        time.sleep(0.03 if image.mean() < 100 else 0.001)
+        return super().infer(image)
+
+
+def test_results_keep_the_order_of_the_frames_whichever_is_done_first(make_card: Any) -> None:
+    levels = [20, 200, 20, 200, 200, 20, 200]
+    frames = [numbered(i, level) for i, level in enumerate(levels)]
+    results = list(Segmenter(SlowOnDark(make_card)).segment_all(frames))
+    assert [result.frame.index for result in results] == list(range(7))
+    assert [int(result.classes[0, 0]) for result in results] == [ROAD if level == 20 else SKY for level in levels]
+
+
+def test_what_the_frames_raise_comes_out_behind_the_last_result(make_card: Any) -> None:
+    def frames() -> Iterator[Frame]:
+        for index in range(3):
+            yield numbered(index, 200)
+        raise SourceDamaged("broken off")
+
+    seen = []
+    with pytest.raises(SourceDamaged, match="broken off"):
+        for result in Segmenter(SlowOnDark(make_card)).segment_all(frames()):
+            seen.append(result.frame.index)
+    assert seen == [0, 1, 2]
+
+
+def test_frames_are_taken_no_further_ahead_than_the_engine_has_streams(make_card: Any) -> None:
+    taken = []
+
+    def frames() -> Iterator[Frame]:
+        for index in range(20):
+            taken.append(index)
+            yield numbered(index, 200)
+
+    results = Segmenter(SlowOnDark(make_card)).segment_all(frames())
+    next(results)
+    assert len(taken) == 3
+    results.close()
+    assert len(taken) == 3
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("segment")]
+
+
+def test_an_error_of_the_engine_comes_out_and_ends_the_work(make_card: Any) -> None:
+    class Failing(SlowOnDark):
+        def infer(self, image: Image) -> Image:
+            raise EngineError("inference failed")
+
+    with pytest.raises(EngineError, match="inference failed"):
+        list(Segmenter(Failing(make_card)).segment_all([numbered(0, 9), numbered(1, 9)]))
+
+
+def numbered(index: int, level: int) -> Frame:
+    return Frame(index=index, captured_ns=1, source="test", bgr=np.full((24, 32, 3), level, np.uint8))

@@ -1,4 +1,4 @@
-"""OpenVINO on a CPU: one request, all threads on one frame, so that a mask is young.
+"""OpenVINO on a CPU: all threads on one frame, so that a mask is young, or a frame for each, so that many are done.
 
 Compiling takes 0.2 to 0.8 s, so what was compiled is kept in the user's cache directory, by content: the file's name is
 a hash of all it depends on, and the file ends in a hash of itself. Losing the cache costs time, nothing else.
@@ -11,16 +11,17 @@ import json
 import logging
 import os
 import platform
+import queue
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.engine import Bundle, Card
+from edge.card import Card
+from edge.engine import Bundle
 from edge.errors import EngineError
 
 if TYPE_CHECKING:
@@ -39,9 +40,12 @@ log = logging.getLogger(__name__)
 class OpenVinoEngine:
     """A bundle's graph, compiled for this CPU. See `edge.engine.Engine`."""
 
-    def __init__(self, bundle: Bundle, *, precision: str = "f32", threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, precision: str = "f32", threads: int | None = None, side_by_side: bool = False
+    ) -> None:
         self.card: Card = bundle.card
         self.threads = _checked_threads(threads)
+        self.streams = self.threads if side_by_side else 1
         self.precision = precision
         if precision not in PRECISIONS:
             raise EngineError(
@@ -54,26 +58,27 @@ class OpenVinoEngine:
             core = openvino.Core()
             _check_cpu(core, precision)
             compiled = self._compile(openvino, core, model)
-            self._request: Any = compiled.create_infer_request()
             _check_ports(compiled, self.card, str(bundle.model_path))
-            self._input: Image = self._request.get_input_tensor().data
-            self._output: Image = self._request.get_output_tensor().data
+            requests = [compiled.create_infer_request() for _ in range(self.streams)]
         except EngineError:
             raise
         except RuntimeError as error:  # all that OpenVINO raises
             raise EngineError(f"{bundle.model_path}: OpenVINO cannot compile it: {_gist(error)}") from error
-        self._turn = threading.Lock()
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        for request in requests:
+            self._idle.put(request)
 
     def _compile(self, openvino: Any, core: Any, model: bytes) -> Any:
         """The compiled model, from the cache where it is there."""
         config = {
             "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
+            "NUM_STREAMS": str(self.streams),
             "INFERENCE_NUM_THREADS": self.threads,
             "INFERENCE_PRECISION_HINT": self.precision,  # left alone, OpenVINO takes bf16 wherever it can
             "ENABLE_CPU_PINNING": False,  # decoding and encoding want the same cores
         }
-        cached = _cached_path([self.card.model_sha256, self.precision, self.threads, openvino.__version__])
+        parts = [self.card.model_sha256, self.precision, self.threads, self.streams, openvino.__version__]
+        cached = _cached_path(parts)
         blob = self._blob = _read_blob(cached)  # kept: the compiled model may point into it
         if blob is not None:
             try:
@@ -87,22 +92,30 @@ class OpenVinoEngine:
 
     def infer(self, image: Image) -> Image:
         """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image; see `edge.engine.Engine.infer`."""
-        with self._turn:
-            if self._request is None:
+        width, height = self.card.input_wh
+        if image.shape != (height, width, 3) or image.dtype != np.uint8 or not image.flags.c_contiguous:
+            raise EngineError(f"engine {self.card.name}: {_mismatch(image, (height, width, 3))}")
+        request = self._idle.get()
+        try:
+            if request is None:
                 raise EngineError(f"engine {self.card.name}: is closed")
-            if image.shape != self._input.shape[1:] or image.dtype != np.uint8 or not image.flags.c_contiguous:
-                raise EngineError(f"engine {self.card.name}: {_mismatch(image, self._input.shape[1:])}")
-            self._input[0] = image
-            try:
-                self._request.infer(share_outputs=True)
-            except RuntimeError as error:
-                raise EngineError(f"engine {self.card.name}: inference failed: {_gist(error)}") from error
-            return self._output[0].copy()
+            request.get_input_tensor().data[0] = image
+            request.infer(share_outputs=True)
+            return request.get_output_tensor().data[0].copy()
+        except RuntimeError as error:
+            if isinstance(error, EngineError):
+                raise
+            raise EngineError(f"engine {self.card.name}: inference failed: {_gist(error)}") from error
+        finally:
+            self._idle.put(request)
 
     def close(self) -> None:
-        with self._turn:
-            self._request = self._blob = None
-            self._input = self._output = np.empty((0,), np.uint8)  # they were views of the request's memory
+        """Wait for what runs and free it; whoever calls `infer` later is told."""
+        for _ in range(self.streams):
+            self._idle.get()
+        for _ in range(self.streams):
+            self._idle.put(None)
+        self._blob = None
 
     def __enter__(self) -> Self:
         return self

@@ -29,8 +29,9 @@ from torch import Tensor, nn
 
 import edge
 from edge.backends.openvino import import_openvino
+from edge.card import Card, Measured, Versions
 from edge.classes import CAMVID
-from edge.engine import Bundle, Card, Measured, Versions, write_bundle
+from edge.engine import Bundle, write_bundle
 from edge.errors import EngineError
 from edge.frame import Image
 from edge.nets import make_net

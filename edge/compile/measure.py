@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from edge.bench import bare_engine, machine
+from edge.card import Accuracy, Measured, Speed
 from edge.config import data_path
-from edge.engine import Accuracy, Bundle, Engine, Measured, Speed, open_engine, write_bundle
+from edge.engine import Bundle, Engine, open_engine, write_bundle
 from edge.errors import EngineError
 from edge.evaluate import evaluate
 from edge.train.recipe import Folder

@@ -77,5 +77,3 @@ def init_weights(net: nn.Module) -> None:
 
 def parameter_count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
-
-

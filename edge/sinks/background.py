@@ -21,12 +21,13 @@ class Background:
         self.dropped = 0
         self._row: deque[tuple[Segmentation, int]] = deque()
         self._error: BaseException | None = None
-        self._closing = False
+        self._runs = self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name=f"sink {type(sink).__name__}", daemon=True)
 
     def __enter__(self) -> Background:
         self._sink.__enter__()
+        self._runs = True
         self._thread.start()
         return self
 
@@ -36,16 +37,25 @@ class Background:
             self._closing = True
             self._changed.notify_all()
         try:
-            self._thread.join()
+            self._await_end()
         except KeyboardInterrupt:
-            self._thread.join()  # a few results are left, and the file wants its end; a second Ctrl-C gives it up
+            self._await_end()  # a few results are left, and the file wants its end; a second Ctrl-C gives it up
             self._leave(error)
             raise
         self._leave(error)
         if self._error is not error:
             self._raise()
 
+    def _await_end(self) -> None:
+        """Wait until the thread is through with the sink.
+
+        Not by a long `Thread.join`: interrupted, it takes a running thread for ended (python/cpython#90882, to 3.12).
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._runs)
+
     def _leave(self, error: BaseException | None) -> None:
+        self._thread.join()
         failure = self._error or error
         self._sink.__exit__(type(failure) if failure else None, failure, None)
 
@@ -64,18 +74,22 @@ class Background:
             raise self._error
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._row or self._closing)
-                if not self._row:
-                    return
-                item = self._row.popleft()
-                self._changed.notify_all()
-            try:
+        try:
+            while (item := self._next()) is not None:
                 self._sink.write(*item)
-            except BaseException as error:  # noqa: BLE001 handed to the loop, which raises it at its next write
-                with self._changed:
-                    self._error = error
-                    self._row.clear()
-                    self._changed.notify_all()
-                return
+        except BaseException as error:  # noqa: BLE001 handed to the loop, which raises it at its next write
+            self._error = error
+        with self._changed:
+            self._row.clear()
+            self._runs = False
+            self._changed.notify_all()
+
+    def _next(self) -> tuple[Segmentation, int] | None:
+        """The oldest result; None once there are none and no more to come."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._row or self._closing)
+            if not self._row:
+                return None
+            item = self._row.popleft()
+            self._changed.notify_all()
+            return item

@@ -29,7 +29,7 @@ class _Pulled:
         self._depth, self._drop_oldest = depth, drop_oldest
         self._frames: deque[Frame] = deque()
         self._error: BaseException | None = None
-        self._ended = self._stopped = False
+        self._runs = self._stopped = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._pull, name=f"frames of {source.name}", daemon=True)
 
@@ -41,19 +41,35 @@ class _Pulled:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join(_LEAVE_S)
-        if not self._thread.is_alive():  # a source closed while a thread reads from it would take the process with it
-            self._source.__exit__(None, None, None)
+        try:
+            self._await_end()
+        finally:
+            if not self._runs:  # a source closed while a thread reads from it takes the process with it
+                if self._thread.ident is not None:
+                    self._thread.join()
+                self._source.__exit__(None, None, None)
+
+    def _await_end(self) -> None:
+        """Wait until the thread is through with the source, even if Ctrl-C comes meanwhile.
+
+        Not by a long `Thread.join`: interrupted, it takes a running thread for ended (python/cpython#90882, to 3.12).
+        """
+        with self._changed:
+            try:
+                self._changed.wait_for(lambda: not self._runs, _LEAVE_S)
+            except KeyboardInterrupt:
+                self._changed.wait_for(lambda: not self._runs, _LEAVE_S)
+                raise
 
     def __iter__(self) -> Iterator[Frame]:
+        self._runs = True
         self._thread.start()
         while (frame := self._take()) is not None:
             yield frame
 
     def _take(self) -> Frame | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._ended)
+            self._changed.wait_for(lambda: self._frames or not self._runs)
             if self._frames:
                 frame = self._frames.popleft()
                 self._changed.notify_all()
@@ -70,7 +86,7 @@ class _Pulled:
         except BaseException as error:  # noqa: BLE001 handed to the loop, which raises it behind the last frame
             self._error = error
         with self._changed:
-            self._ended = True
+            self._runs = False
             self._changed.notify_all()
 
     def _offer(self, frame: Frame) -> bool:
@@ -88,10 +104,11 @@ class _Pulled:
 
 
 class Ahead(_Pulled):
-    """Every frame, decoded up to `depth` ahead while the loop works."""
+    """Every frame, decoded up to `depth` ahead while the loop works; the source waits for the loop."""
 
     def __init__(self, source: Source, depth: int = 4) -> None:
         super().__init__(source, depth, drop_oldest=False)
+        self.live = False
 
 
 class Latest(_Pulled):

@@ -11,6 +11,11 @@ from edge.sources.source import Source
 A_SOURCE_IS = "A source is a file, a folder, a pattern of pictures, a camera or scene:street."
 
 
+def is_camera(name: str) -> bool:
+    """Whether a name stands for a camera, whose frames come whether or not somebody takes them."""
+    return name.isdecimal() or name.startswith("/dev/video") or stat.S_ISCHR(_mode(name))
+
+
 def open_source(name: str) -> Source:
     """The source a name stands for; close it, or use it as a context manager.
 
@@ -27,8 +32,7 @@ def open_source(name: str) -> Source:
         return SceneSource(name)
     if not name:
         raise SourceNotFound(f"the source's name is empty. Is a variable not set? {A_SOURCE_IS}")
-    mode = _mode(name)
-    if name.isdecimal() or name.startswith("/dev/video") or stat.S_ISCHR(mode):
+    if is_camera(name):
         from edge.sources.camera import Camera
 
         return Camera(name)
@@ -36,6 +40,7 @@ def open_source(name: str) -> Source:
         raise SourceNotFound(f"{name}: streams are not supported yet. {A_SOURCE_IS}")
     from edge.sources.pictures import SUFFIXES, Pictures
 
+    mode = _mode(name)
     is_pattern = not mode and any(sign in name for sign in "*?[")  # a file may be called "drive[1].mp4"
     if stat.S_ISDIR(mode) or is_pattern or Path(name).suffix.lower() in SUFFIXES:
         return Pictures(name)

@@ -13,7 +13,9 @@ from edge.train.recipe import Augmentation
 Pair = tuple[Image, Image]  # uint8 (H, W, 3) BGR and uint8 (H, W) class ids
 
 
-def augment(pair: Pair, donor: Pair, rare: NDArray[np.bool_], plan: Augmentation, ignore_id: int, rng: Generator) -> Pair:
+def augment(
+    pair: Pair, donor: Pair, rare: NDArray[np.bool_], plan: Augmentation, ignore_id: int, rng: Generator
+) -> Pair:
     """One random training view of `pair`, same size as it.
 
     `donor` is another frame; its pixels of the classes marked in `rare`, bool (256,), may be pasted in. What the view

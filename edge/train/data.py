@@ -13,6 +13,7 @@ from edge.classes import ClassTable
 from edge.config import data_path
 from edge.errors import DataError
 from edge.frame import Image, Letterbox
+from edge.sources.scene import StreetScene
 from edge.train.augment import Pair, augment
 from edge.train.recipe import Folder, Recipe, Rendered
 
@@ -63,7 +64,10 @@ def fit_pair(image: Image, labels: Image, ignore_id: int, input_wh: tuple[int, i
 
 
 def render_pairs(
-    plan: Rendered, input_wh: tuple[int, int], cache: Path, progress: Callable[[int, int], None] = lambda done, total: None
+    plan: Rendered,
+    input_wh: tuple[int, int],
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Pair]:
     """Frames of the rendered street with their truth; kept in `cache` (npz), which is made anew for another plan."""
     key = f"{plan.streets}-{plan.frames}-{plan.first_seed}-{input_wh[0]}x{input_wh[1]}"
@@ -71,8 +75,6 @@ def render_pairs(
         with np.load(cache) as stored:
             if str(stored["key"]) == key:
                 return list(zip(stored["images"], stored["labels"], strict=True))
-    from edge.sources.scene import StreetScene
-
     images = np.empty((plan.streets * plan.frames, *input_wh[::-1], 3), np.uint8)
     labels = np.empty(images.shape[:3], np.uint8)
     for street in range(plan.streets):
@@ -95,7 +97,8 @@ def batches(
     real: list[Pair], rendered: list[Pair], recipe: Recipe, table: ClassTable, first_step: int
 ) -> Iterator[tuple[Image, Image]]:
     """Endless training batches: uint8 (N, H, W, 3) BGR and uint8 (N, H, W). Step k's batch depends only on the seed
-    and k, so that a resumed run sees what an unbroken one would."""
+    and k, so that a resumed run sees what an unbroken one would.
+    """
     rare = np.zeros(256, np.bool_)
     rare[[i for name in recipe.rare_classes for i in table.ids(name)]] = True
     from_scene = round(recipe.optimisation.batch * recipe.rendered.share) if recipe.rendered and rendered else 0

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Trainer:
     def checkpoint(self) -> Path:
         return self.folder / "last.pt"
 
-    def run(self) -> Iterator[Report]:
+    def run(self) -> Generator[Report, None, None]:
         """Train to the recipe's last step, yielding a report after every one. Closing the iterator saves and stops."""
         cv2.setNumThreads(1)
         real = [pair for folder in self.recipe.train for pair in load_folder(folder, self.table, self.recipe.input_wh)]
@@ -108,7 +108,8 @@ class Trainer:
 
     def _loss(self, outputs: tuple[Tensor, ...], labels: np.ndarray, weights: Tensor) -> Tensor:
         """The loss at half resolution, a quarter of the cost; which of each 2x2 labels counts changes by step, so that
-        no side is favoured."""
+        no side is favoured.
+        """
         plan, ignore = self.recipe.optimisation, self.table.ignore_id
         dy, dx = divmod(self.step % 4, 2)
         target = torch.from_numpy(np.ascontiguousarray(labels[:, dy::2, dx::2])).to(self.device).long()
@@ -144,7 +145,12 @@ class Trainer:
     def _log(self, report: Report) -> None:
         assert report.confusion is not None
         iou = {name: round(float(v), 4) for name, v in zip(self.table.names, report.confusion.iou(), strict=True)}
-        entry = {"step": report.step, "loss": round(report.loss, 4), "miou": round(report.confusion.miou(), 4), "iou": iou}
+        entry = {
+            "step": report.step,
+            "loss": round(report.loss, 4),
+            "miou": round(report.confusion.miou(), 4),
+            "iou": iou,
+        }
         self.history.append(entry)
         (self.folder / "history.json").write_text(json.dumps(self.history, indent=1) + "\n")
 
@@ -196,7 +202,7 @@ def _make_optimiser(net: nn.Module, plan: Optimisation) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, lr=plan.learning_rate)
 
 
-def _ahead(source: Iterator[Any], depth: int = 3) -> Iterator[Any]:
+def _ahead(source: Iterator[Any], depth: int = 3) -> Generator[Any, None, None]:
     """`source`, computed by a thread of its own up to `depth` items ahead; its error comes out here."""
     slots: queue.Queue[Any] = queue.Queue(depth)
     stop = threading.Event()
@@ -212,7 +218,7 @@ def _ahead(source: Iterator[Any], depth: int = 3) -> Iterator[Any]:
                         continue
                 if stop.is_set():
                     return
-        except Exception as error:  # handed to the consumer, whose iteration it ends
+        except Exception as error:  # noqa: BLE001 handed to the consumer, whose iteration it ends
             slots.put(error)
 
     worker = threading.Thread(target=fill, name="batches", daemon=True)

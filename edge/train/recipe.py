@@ -31,9 +31,9 @@ class Rendered(StrictModel):
 class Augmentation(StrictModel):
     scale: tuple[Positive, Positive] = (0.6, 2.0)
     aspect: Positive = 1.2  # width is scaled by up to this factor, or its inverse, more than height
-    rotation_deg: float = Field(3.0, ge=0, le=45)
+    rotation_deg: float = Field(default=3.0, ge=0, le=45)
     flip: Share = 0.5
-    colour: float = Field(0.35, ge=0, lt=1)
+    colour: float = Field(default=0.35, ge=0, lt=1)
     blur: Share = 0.2
     noise: Share = 0.2
     mix_rare: Share = 0.5  # chance that the rare classes of another frame are pasted in
@@ -41,18 +41,18 @@ class Augmentation(StrictModel):
 
 class Optimisation(StrictModel):
     steps: int = Field(gt=0)
-    batch: int = Field(8, gt=1)
+    batch: int = Field(default=8, gt=1)
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
-    weight_decay: float = Field(0.02, ge=0)
-    warmup_steps: int = Field(200, ge=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    warmup_steps: int = Field(default=200, ge=0)
     poly_power: Positive = 0.9
     clip_norm: Positive = 5.0
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    auxiliary_weight: float = Field(0.4, ge=0)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    auxiliary_weight: float = Field(default=0.4, ge=0)
     ohem_keep: Share = 0.35  # hardest part of the pixels that the loss averages over
-    class_balance: float = Field(0.3, ge=0, le=1)  # weight of a class ~ (its share of pixels) ** -class_balance
-    jaccard_weight: float = Field(0.5, ge=0)
+    class_balance: float = Field(default=0.3, ge=0, le=1)  # weight of a class ~ (its share of pixels) ** -class_balance
+    jaccard_weight: float = Field(default=0.5, ge=0)
 
 
 class Recipe(StrictModel):

@@ -95,6 +95,18 @@ def test_threads_may_share_an_engine(engine: OpenVinoEngine) -> None:
         assert list(pool.map(see, range(3))) == [{0}, {1}, {2}]
 
 
+def test_frames_side_by_side_get_the_classes_that_they_get_one_by_one(street_bundle: Bundle) -> None:
+    width, height = street_bundle.card.input_wh
+    frames = [np.random.default_rng(i).integers(0, 256, (height, width, 3), np.uint8) for i in range(6)]
+    with OpenVinoEngine(street_bundle) as engine:
+        assert engine.streams == 1
+        expected = [engine.infer(frame) for frame in frames]
+    with OpenVinoEngine(street_bundle, side_by_side=True) as engine, ThreadPoolExecutor(4) as pool:
+        assert engine.streams == engine.threads
+        for classes, wanted in zip(pool.map(engine.infer, frames), expected, strict=True):
+            np.testing.assert_array_equal(classes, wanted)
+
+
 def test_a_closed_engine_says_so(colour_bundle: Bundle, flag: Image) -> None:
     with OpenVinoEngine(colour_bundle, threads=1) as engine:
         pass

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -159,6 +160,27 @@ def test_an_error_in_the_loop_ends_the_thread_and_closes_the_source_once(flow: t
     source = Counter(10**6, before=lambda index: time.sleep(0.0005))
     with pytest.raises(ZeroDivisionError), flow(source) as frames:
         sum(1 / frame.index for frame in frames)
+    assert source.closed == 1
+
+
+def test_a_second_ctrl_c_while_the_thread_is_waited_for_leaves_neither_thread_nor_open_source() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def before(index: int) -> None:
+        if index == 1:
+            time.sleep(0.1)  # by now the loop is left and has nothing to do but to wait for this thread
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(0.1)
+
+    source = Counter(10, before=before)
+
+    def loop() -> None:
+        with Ahead(source) as frames:
+            next(iter(frames))
+
+    with pytest.raises(KeyboardInterrupt):
+        loop()
     assert source.closed == 1
 
 

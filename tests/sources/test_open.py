@@ -85,7 +85,7 @@ def test_a_place_that_may_not_be_looked_at_says_so(public_folder: Path, as_nobod
     closed.chmod(0o755)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(name=st.text(max_size=20).filter(lambda name: not name.startswith("scene:")))
 def test_no_name_whatsoever_is_a_crash(name: str) -> None:
     with contextlib.suppress(EdgeError):

@@ -85,7 +85,9 @@ def test_a_checkpoint_of_another_net_is_refused_and_kept(recipe: Recipe, tmp_pat
 
 
 def test_training_lowers_the_loss(recipe: Recipe, tmp_path: Path) -> None:
-    plan = recipe.model_copy(update={"optimisation": Optimisation(steps=24, batch=4, warmup_steps=0, learning_rate=2e-3)})
+    plan = recipe.model_copy(
+        update={"optimisation": Optimisation(steps=24, batch=4, warmup_steps=0, learning_rate=2e-3)}
+    )
     losses = [report.loss for report in Trainer(plan, tmp_path / "run", "cpu").run()]
     assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
 
@@ -101,7 +103,11 @@ def test_the_batch_of_a_step_depends_on_nothing_but_seed_and_step(recipe: Recipe
 
 def test_every_frame_is_seen_once_in_a_pass(recipe: Recipe) -> None:
     still = recipe.model_copy(
-        update={"augmentation": Augmentation(scale=(1, 1), aspect=1, rotation_deg=0, flip=0, colour=0, blur=0, noise=0, mix_rare=0)}
+        update={
+            "augmentation": Augmentation(
+                scale=(1, 1), aspect=1, rotation_deg=0, flip=0, colour=0, blur=0, noise=0, mix_rare=0
+            )
+        }
     )
     pairs = load_folder(recipe.train[0], CAMVID, WH)
     stream = batches(pairs, [], still, CAMVID, 0)

@@ -14,7 +14,7 @@ from edge.sources.street.light import Light
 from edge.sources.street.mesh import Mesh, joined, placed, solids
 from edge.sources.street.people import Looks, crowd, cyclists, make_looks, walkers
 from edge.sources.street.place import BICYCLIST, CAR, FAR_M, PEDESTRIAN, Floats, rng_of
-from edge.sources.street.shadows import ShadowMap, hull
+from edge.sources.street.shadows import ShadowMap
 from edge.sources.street.traffic import PARKED_REACH_M, Actor, Traffic
 from edge.sources.street.vehicles import Vehicle, make_vehicle
 from edge.sources.street.view import View
@@ -23,7 +23,7 @@ from edge.sources.street.world import Block
 _CLASS = {"car": CAR, "parked": CAR, "cyclist": BICYCLIST, "walker": PEDESTRIAN}
 _PARKABLE = ("hatch", "saloon", "estate", "tall", "van")
 # Heights in pixels from which people are drawn with more detail, and a car in full.
-_PEOPLE_PX, _CAR_PX = (40.0, 110.0, 210.0), 62.0
+_PEOPLE_PX, _CAR_PX = (48.0, 120.0, 220.0), 80.0
 # Smaller people than this are left out, and all people further away than this.
 _LEAST_PX, _PEOPLE_REACH_M = 6.5, 135.0
 _SHADOW_REACH_M = 42.0
@@ -46,7 +46,8 @@ class Cast:
         actors: list[Actor] = []
         meshes: list[Mesh] = []
         owners: list[int] = []
-        for group, mesh in self._groups(self._traffic.at(time_s, blocks, reach), view):
+        seen = [actor for actor in self._traffic.at(time_s, blocks, reach) if _in_view(actor, view)]
+        for group, mesh in self._groups(seen, view):
             owners.append(len(actors))
             actors.extend(group)
             meshes.append(mesh)
@@ -81,6 +82,9 @@ class Cast:
             looks = crowd([self._person(actor) for actor in group])
             phase, pace = np.array([(actor.phase, actor.pace) for actor in group]).T
             detail = np.searchsorted(_PEOPLE_PX, [_tall_px(actor, view) for actor in group])
+            if kind == "cyclist":
+                # There are few: sets of their own for middling ones would cost more than they save.
+                detail[detail == 1] = 2
             made = cyclists(looks, phase, detail) if kind == "cyclist" else walkers(looks, phase, pace, detail)
             for _, members, mesh in made:
                 yield [group[k] for k in members], mesh
@@ -127,13 +131,29 @@ def _keep(store: OrderedDict[tuple[int, ...], Any], key: tuple[int, ...], value:
         store.popitem(last=False)
 
 
+def _in_view(actor: Actor, view: View) -> bool:
+    """False for those who are beside the picture, and whose shadow hardly reaches into it."""
+    u, _ = view.pixel(actor.pose.x, 0.0, max(actor.pose.s, view.s + 1.0))
+    # Half a bus beside somebody's own place, and some metres of shadow.
+    margin = view.focal_px * 4.0 / max(1.0, actor.pose.s - view.s)
+    return -margin < u < view.size_wh[0] + margin
+
+
 def _shade(shadows: ShadowMap, view: View, actor: Actor, points: Floats) -> None:
-    """The shadow an actor casts, and the dark right under it."""
-    if actor.pose.s - view.s > _SHADOW_REACH_M:
+    """The shadow an actor casts, and the dark right under it; `points` as `placed` from the camera's S."""
+    depth = actor.pose.s - view.s
+    if depth > _SHADOW_REACH_M:
         return
-    street = points + np.array([0.0, 0.0, view.s])
-    shadows.cast(street)
-    if actor.pose.s - view.s < (_SHADOW_REACH_M if actor.kind in ("car", "parked") else 0.5 * _SHADOW_REACH_M):
-        ground = hull(points[points[:, 1] < 0.45][:, [0, 2]]) + np.array([0.0, view.s])
-        if len(ground) >= 3:
-            shadows.close(ground, 0.62 if actor.kind in ("car", "parked") else 0.3)
+    shadows.cast(points[:: 1 + len(points) // 200])
+    if actor.kind in ("car", "parked"):
+        (x0, _, z0), (x1, _, z1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        under = ((x0 + 0.1, z0), (x1 - 0.1, z0), (x1 - 0.1, z1), (x0 + 0.1, z1))
+        shadows.close(np.array(under), 0.62)
+    elif depth < 0.6 * _SHADOW_REACH_M:
+        x, half = actor.pose.x, 0.24 if actor.kind == "walker" else 0.5
+        shadows.close(
+            np.array(
+                ((x - 0.2, depth - half), (x + 0.2, depth - half), (x + 0.2, depth + half), (x - 0.2, depth + half))
+            ),
+            0.3,
+        )

@@ -6,15 +6,13 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.sources.street import materials
 from edge.sources.street.canvas import Texture
-from edge.sources.street.place import rng_of
+from edge.sources.street.place import Image, rng_of
 from edge.sources.street.world import Building
 
-Image = NDArray[np.uint8]
-Bgr = tuple[float, float, float]
+Bgr = tuple[float, ...]
 
 # Pixels per metre of a front.
 PPM = 44

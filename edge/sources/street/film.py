@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.sources.street.light import Light
-from edge.sources.street.place import Floats, Optics, rng_of
+from edge.sources.street.memory import roomy, stored
+from edge.sources.street.place import Floats, Image, Optics, rng_of
 
-Image = NDArray[np.uint8]
 _SPARE_PX = 64
 _MIDDLE_GREY = 104.0
+# Rows worked on at a time: few enough to stay in the processor's cache between steps.
+_STRIP_PX = 48
 
 
 class Film:
@@ -23,18 +24,16 @@ class Film:
         x = (np.arange(width) + 0.5) / width - 0.5
         y = (np.arange(height) + 0.5) / height - 0.5
         fall = 1 - optics.vignette * 2 * (np.square(x)[None] + np.square(y)[:, None])
-        self._vignette = cv2.merge([np.round(fall * 255).astype(np.uint8)] * 3)
-        self._spare = np.empty_like(self._vignette)
+        self._vignette = stored(cv2.merge([np.round(fall * 255).astype(np.uint8)] * 3))
+        self._spare = roomy(self._vignette.shape)
         rng = rng_of(seed, 80)
-        shape = (height + _SPARE_PX, width + _SPARE_PX)
-        fine = rng.standard_normal(shape, np.float32)
-        # Sensor noise after demosaicing is a little wider than a pixel, and mostly in brightness.
+        shape = (_STRIP_PX + _SPARE_PX, width + _SPARE_PX)
         # A small picture is a large one reduced, which evens out some of its noise.
         sigma = optics.noise * min(1.0, height / 720) ** 0.5
-        grey = cv2.GaussianBlur(fine, (3, 3), 0.6) * 1.7 * sigma
+        # Sensor noise after demosaicing is a little wider than a pixel, and mostly in brightness.
+        grey = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (3, 3), 0.6) * 1.7 * sigma
         coarse = rng.standard_normal((shape[0] // 2 + 1, shape[1] // 2 + 1, 3), np.float32)
-        tint = cv2.resize(coarse, shape[::-1]) * sigma
-        noise = np.round(grey[:, :, None] + 0.5 * tint)
+        noise = np.round(grey[:, :, None] + 0.5 * sigma * cv2.resize(coarse, shape[::-1]))
         # Brighter and darker grains apart: two saturating byte operations take half the time of a weighted sum.
         self._brighter = np.maximum(noise, 0).astype(np.uint8)
         self._darker = np.maximum(-noise, 0).astype(np.uint8)
@@ -42,13 +41,20 @@ class Film:
     def developed(self, image: Image, light: Light, index: int) -> Image:
         """The camera's picture; `image` may be changed."""
         exposure = light.exposure * _metered(image)
-        soft = cv2.GaussianBlur(image, (3, 3), 0.55, dst=self._spare) if self._soften else image
-        graded = cv2.transform(soft, self._grade(exposure), image)
-        dimmed = cv2.multiply(graded, self._vignette, self._spare, scale=1 / 255)
-        x, y = rng_of(self._seed, 81, index).integers(0, _SPARE_PX, 2).tolist()
+        soft = cv2.GaussianBlur(image, (3, 3), 0, dst=self._spare) if self._soften else image
+        matrix = self._grade(exposure)
+        rng = rng_of(self._seed, 81, index)
         height, width = image.shape[:2]
-        grains = (slice(y, y + height), slice(x, x + width))
-        return cv2.subtract(cv2.add(dimmed, self._brighter[grains], dimmed), self._darker[grains], image)
+        for top in range(0, height, _STRIP_PX):
+            rows = slice(top, min(top + _STRIP_PX, height))
+            # Every strip takes its noise from elsewhere on the same small tile, which stays in the cache too.
+            x, y = rng.integers(0, _SPARE_PX, 2).tolist()
+            grains = slice(y, y + rows.stop - top), slice(x, x + width)
+            strip = cv2.transform(soft[rows], matrix, image[rows])
+            cv2.multiply(strip, self._vignette[rows], strip, scale=1 / 255)
+            cv2.add(strip, self._brighter[grains], strip)
+            cv2.subtract(strip, self._darker[grains], strip)
+        return image
 
     def _grade(self, exposure: float) -> Floats:
         """float64 (3, 4): saturation, colour balance, contrast about middle grey and exposure, as one matrix."""

@@ -25,6 +25,7 @@ _FAR_PIECE_M = 26.0
 # Depths at which the picture changes to a coarser copy, and how often that copy is halved along the street.
 _BANDS = ((0.0, 0, 0), (8.0, 0, 1), (14.0, 0, 2), (_FAR_PIECE_M, 1, 1), (48.0, 1, 2), (75.0, 1, 4), (140.0, 1, 5))
 _TILE_PX = 768
+_THIN_AIR_M = 12.0
 _KERB_M = 0.16
 # Single stones: a tile of this many pixels, pixels per metre, and the depths (from, to) of its fine and its flat copy.
 _STONES_PX, _STONES_PPM = 512, 110.0
@@ -75,9 +76,8 @@ class Ground:
     def forget_before(self, s: float) -> None:
         """Drop the pieces that lie behind S or so far ahead that they belong to another frame."""
         first, last = int(s // PIECE_M) - 1, int((s + FAR_M) // PIECE_M) + 2
-        for store in (self._pieces, self._coarse):
-            for key in [key for key in store if not first <= key[0] <= last]:
-                del store[key]
+        self._pieces = {key: piece for key, piece in self._pieces.items() if first <= key[0] <= last}
+        self._coarse = {key: piece for key, piece in self._coarse.items() if first <= key[0] <= last}
         for key in [key for key in self._pieces if key[1] == 0 and key[0] > first + 4]:
             del self._pieces[key]
 
@@ -193,8 +193,8 @@ def _lay(
 
 
 def _air(canvas: Canvas, light: Light, depth: Floats, top: int) -> None:
-    """Light the ground and let the air dim its far rows; the nearest rows have hardly any air before them."""
-    far = int(np.searchsorted(-depth, -25.0))
+    """Light the ground and let the air dim it, row by row; the nearest rows, with little air before them, all alike."""
+    far = int(np.searchsorted(-depth, -_THIN_AIR_M))
     gain = light.ground_gain
     if far:
         clear = light.clear(depth[:far])[:, None]
@@ -203,7 +203,7 @@ def _air(canvas: Canvas, light: Light, depth: Floats, top: int) -> None:
         plus = np.repeat((light.air * (1 - clear))[:, None], rows.shape[1], axis=1).round().astype(np.uint8)
         cv2.add(cv2.multiply(rows, times, scale=1 / 128), plus, dst=rows)
     near = canvas.image[top + far :]
-    cv2.transform(near, light.tone(12.0, gain), dst=near)
+    cv2.transform(near, light.tone(_THIN_AIR_M, gain), dst=near)
 
 
 def mouth_outline(side: Side, block: Block) -> Floats:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.sources.street.place import rng_of
+from edge.sources.street.place import Floats, rng_of
 
-Floats = NDArray[np.floating]
 Bgr = tuple[float, float, float]
 
 
@@ -49,7 +48,7 @@ class Light:
         """BGR (3,): how much darker the ground is where the sun does not reach it."""
         return self.ambient / self.ground_gain
 
-    def clear(self, depth_m: float | Floats) -> float | Floats:
+    def clear(self, depth_m: Floats) -> Floats:
         """The share of a thing's own light that comes through the air."""
         return np.exp(-np.maximum(depth_m, 0.0) / self.visibility_m)
 

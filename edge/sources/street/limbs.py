@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge.sources.street.mesh import MATTE, Ints, Mesh, crossed
-from edge.sources.street.place import Floats
+from edge.sources.street.mesh import MATTE, Mesh, crossed, in_owner_order, joined
+from edge.sources.street.place import Floats, Ints
 
 # Rings of a limb for each detail: where (0 start, 1 end),
 # how far beyond in radii, and how wide as a share of the radius.
 _RINGS = (
     ((0.0, -0.35, 0.85), (1.0, 0.35, 0.85)),
     ((0.0, -0.6, 0.6), (0.5, 0.0, 1.02), (1.0, 0.6, 0.6)),
-    ((0.0, -0.9, 0.12), (0.0, -0.6, 0.72), (0.0, 0.0, 1.0), (0.33, 0.0, 1.0), (0.67, 0.0, 1.0), (1.0, 0.0, 1.0),
-     (1.0, 0.6, 0.72), (1.0, 0.9, 0.12)),
+    ((0.0, -0.85, 0.25), (0.0, -0.2, 0.95), (0.33, 0.0, 1.0), (0.67, 0.0, 1.0), (1.0, 0.2, 0.95), (1.0, 0.85, 0.25)),
     ((0.0, -0.95, 0.1), (0.0, -0.8, 0.5), (0.0, -0.45, 0.84), (0.0, 0.0, 1.0), (0.25, 0.0, 1.0), (0.5, 0.0, 1.0),
     (0.75, 0.0, 1.0),
      (1.0, 0.0, 1.0), (1.0, 0.45, 0.84), (1.0, 0.8, 0.5), (1.0, 0.95, 0.1)),
 )  # fmt: skip
-_AROUND = (4, 5, 9, 14)
+_AROUND = (4, 5, 8, 14)
+_THIN_M = 0.045
 
 
 class Limbs:
@@ -78,16 +78,25 @@ class Limbs:
         for k, where in enumerate(self._where):
             has[:, k] = where
         flat, nearer, least = np.array(self._traits).T
+        thin = sizes.max(axis=(0, 2)) < _THIN_M
         made = []
         for level in np.unique(detail).tolist():
             bodies = np.flatnonzero(detail == level)
-            owner, number = np.nonzero(has[bodies] & (least <= level))
-            picked = bodies[owner], number
-            points = _tubes(ends[picked], sizes[picked], flat[number], np.array(_RINGS[level]), _AROUND[level])
-            mesh = _meshed(points, owner, colours[picked], nearer[number].astype(np.float32))
-            for limb, colour in self._crowns.items():
-                _crown(mesh, points, np.flatnonzero(number == limb), colour[bodies][owner[number == limb]])
-            made.append((level, bodies, mesh))
+            shown = has[bodies] & (least <= level)
+            meshes = []
+            # Thin limbs, small as they are, need no more rings than far ones.
+            batches = ((shown & ~thin, level), (shown & thin, 1)) if level > 1 else ((shown, level),)
+            for which, rings in batches:
+                owner, number = np.nonzero(which)
+                if not len(owner):
+                    continue
+                picked = bodies[owner], number
+                points = _tubes(ends[picked], sizes[picked], flat[number], np.array(_RINGS[rings]), _AROUND[rings])
+                mesh = _meshed(points, owner, colours[picked], nearer[number].astype(np.float32))
+                for limb, colour in self._crowns.items():
+                    _crown(mesh, points, np.flatnonzero(number == limb), colour[bodies][owner[number == limb]])
+                meshes.append(mesh)
+            made.append((level, bodies, in_owner_order(joined(meshes)) if len(meshes) > 1 else meshes[0]))
         return made
 
 

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.floating]
+from edge.sources.street.place import Floats, Image
 
 
 def smooth_noise(rng: np.random.Generator, size_wh: tuple[int, int], cell_px: float) -> NDArray[np.float32]:
@@ -27,7 +26,7 @@ def grain(rng: np.random.Generator, size_wh: tuple[int, int]) -> NDArray[np.floa
     return rng.standard_normal((size_wh[1], size_wh[0]), np.float32)
 
 
-def tinted(grey: NDArray[np.float32], colour: tuple[float, float, float]) -> Image:
+def tinted(grey: Floats, colour: tuple[float, float, float]) -> Image:
     """uint8 (h, w, 3): the BGR colour times 1 + grey."""
     return cv2.merge([np.clip((1 + grey) * c, 0, 255).astype(np.uint8) for c in colour])
 

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from edge.sources.street.canvas import SHIFT, Canvas
 from edge.sources.street.light import Light
-from edge.sources.street.place import Floats
+from edge.sources.street.place import Floats, Ints
 from edge.sources.street.view import View
 
-Ints = NDArray[np.integer]
 MATTE, PAINT, GLASS, LAMP = range(4)
 # Clothes on people taller than this show their folds.
 _WOVEN_PX = 80
@@ -75,6 +74,23 @@ def joined(meshes: list[Mesh], owners: list[int] | None = None) -> Mesh:
         nearer=np.concatenate([mesh.nearer for mesh in meshes]),
         point_owner=np.concatenate([mesh.point_owner + owner for mesh, owner in zip(meshes, first, strict=True)]),
         quad_owner=np.concatenate([mesh.quad_owner + owner for mesh, owner in zip(meshes, first, strict=True)]),
+    )
+
+
+def in_owner_order(mesh: Mesh) -> Mesh:
+    """The same mesh with the points and quads of each thing together."""
+    by_point = np.argsort(mesh.point_owner, kind="stable")
+    by_quad = np.argsort(mesh.quad_owner, kind="stable")
+    place = np.empty_like(by_point)
+    place[by_point] = np.arange(len(by_point))
+    return Mesh(
+        points=mesh.points[by_point],
+        quads=place[mesh.quads[by_quad]],
+        colours=mesh.colours[by_quad],
+        kinds=mesh.kinds[by_quad],
+        nearer=mesh.nearer[by_quad],
+        point_owner=mesh.point_owner[by_point],
+        quad_owner=mesh.quad_owner[by_quad],
     )
 
 
@@ -145,14 +161,14 @@ def solids(view: View, light: Light, mesh: Mesh, points: Floats, in_sun: Floats,
     pixels, depth = view.project_ahead(points), points[:, 2]
     starts = np.searchsorted(mesh.point_owner, np.arange(count))
     # Of what passes close by, only the part well before the camera's plane can be projected.
-    ahead = (depth > _NEAR_M)[:, None]
+    ahead: Floats = (depth > _NEAR_M)[:, None]
     size = np.array(view.size_wh)
     low = np.minimum.reduceat(np.where(ahead, pixels, np.float32(1e5)), starts).clip(-1e5, 1e5)
     high = np.maximum.reduceat(np.where(ahead, pixels, np.float32(-1e5)), starts).clip(-1e5, 1e5)
     corner = np.maximum(low.astype(int) - 1, 0)
     far_corner = np.minimum(high.astype(int) + 2, size)
-    seen = (far_corner > corner).all(axis=1)
-    grain = np.where((far_corner - corner).max(axis=1) < 120, 3, 2)
+    seen = np.all(far_corner > corner, axis=1)
+    grain = np.where((far_corner - corner).max(axis=1) < 28, 3, 2)
     quads = pixels[mesh.quads]
     ab, cd = quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1]
     facing = ab[:, 0] * cd[:, 1] - ab[:, 1] * cd[:, 0] > 0
@@ -168,7 +184,7 @@ def solids(view: View, light: Light, mesh: Mesh, points: Floats, in_sun: Floats,
     polygons = ((local - 0.5).clip(-4000, 8000) * (1 << SHIFT)).round().astype(np.int32)
     edges = np.searchsorted(owner, np.arange(count + 1)).tolist()
     painted = colours.tolist()
-    matte = np.maximum.reduceat(mesh.kinds, np.searchsorted(mesh.quad_owner, np.arange(count))) == MATTE
+    matte: Floats = np.maximum.reduceat(mesh.kinds, np.searchsorted(mesh.quad_owner, np.arange(count))) == MATTE
     boxes = np.hstack([corner, far_corner]).tolist()
     made: list[Solid | None] = [None] * count
     for k, (a, b) in enumerate(pairwise(edges)):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.sources.street.limbs import Limbs
-from edge.sources.street.mesh import Ints, Mesh, joined, make_mesh
-from edge.sources.street.place import Floats
+from edge.sources.street.mesh import Mesh, in_owner_order, joined, make_mesh
+from edge.sources.street.place import Floats, Ints
 
 # Skin, hair and cloth, BGR.
 _SKINS = ((150, 180, 222), (132, 164, 212), (108, 142, 194), (80, 112, 164), (52, 76, 118), (40, 56, 88))
@@ -289,23 +289,6 @@ def cyclists(looks: Looks, phase: Floats, detail: Ints) -> list[tuple[int, Ints,
         # Owners must ascend: each rider's wheels come right after its limbs.
         made.append((level, bodies, in_owner_order(joined([riders, *pairs], [0, *range(len(pairs))]))))
     return made
-
-
-def in_owner_order(mesh: Mesh) -> Mesh:
-    """The same mesh with the points and quads of each thing together."""
-    by_point = np.argsort(mesh.point_owner, kind="stable")
-    by_quad = np.argsort(mesh.quad_owner, kind="stable")
-    place = np.empty_like(by_point)
-    place[by_point] = np.arange(len(by_point))
-    return Mesh(
-        points=mesh.points[by_point],
-        quads=place[mesh.quads[by_quad]],
-        colours=mesh.colours[by_quad],
-        kinds=mesh.kinds[by_quad],
-        nearer=mesh.nearer[by_quad],
-        point_owner=mesh.point_owner[by_point],
-        quad_owner=mesh.quad_owner[by_quad],
-    )
 
 
 def _bicycle(limbs: Limbs, looks: Looks, grip: Floats) -> None:

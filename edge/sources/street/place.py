@@ -7,19 +7,23 @@ The road bends sideways: the point (X, Y, S) lies at X + bend(S) from the line o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.classes import CAMVID
 
-Floats = NDArray[np.floating]
+# Arrays of real numbers and of whole ones, of whatever width: NumPy's arithmetic on them is beyond type checkers.
+Floats = NDArray[Any]
+Ints = NDArray[Any]
+Image = NDArray[np.uint8]
 
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 assert len(CAMVID) == 11
 assert CAMVID.names[PEDESTRIAN] == "Pedestrian"
 
-FAR_M = 175.0
+FAR_M = 155.0
 
 
 def rng_of(seed: int, *keys: int) -> np.random.Generator:
@@ -211,7 +215,7 @@ def make_place(seed: int) -> Place:
         yellow_lines=bool(rng.random() < 0.45),
         tree_density=float(rng.choice([0.15, 0.45, 0.8], p=[0.3, 0.4, 0.3])),
         tree_kinds=trees,
-        people_density=rng.uniform(0.25, 1.0) * (1.0 if character in ("shops", "offices") else 0.7),
+        people_density=rng.uniform(0.4, 1.0) * (1.0 if character in ("shops", "offices") else 0.7),
         cyclist_density=rng.uniform(0.15, 0.8),
         traffic_gap_m=rng.uniform(16, 55),
         parked_share=rng.uniform(0.25, 0.8),

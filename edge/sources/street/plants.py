@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from edge.sources.street.canvas import CutOut
-from edge.sources.street.place import Floats, rng_of
-
-Image = NDArray[np.uint8]
+from edge.sources.street.canvas import CutOut, Outline
+from edge.sources.street.place import Floats, Image, rng_of
 
 # Pixels of a picture's height; drawn at twice this and reduced.
 _HEIGHT_PX = {"broad": 560, "slim": 560, "autumn": 560, "conifer": 560, "bare": 640, "bush": 200}
@@ -42,7 +39,8 @@ def make_plant(seed: int, kind: str, variant: int) -> CutOut:
         _foliage(canvas, rng, kind)
     size = (canvas.shape[1] // 2, canvas.shape[0] // 2)
     picture = cv2.resize(np.ascontiguousarray(canvas), size, interpolation=cv2.INTER_AREA)
-    return CutOut(picture, _foot_of_crown(picture[:, :, 3]) if kind != "bush" else None)
+    outline = Outline(22, 56) if kind == "bare" else Outline(11, 90)
+    return CutOut(picture, outline, _foot_of_crown(picture[:, :, 3]) if kind != "bush" else None)
 
 
 def _foot_of_crown(alpha: Image) -> int:
@@ -113,13 +111,14 @@ def _clumps(rng: np.random.Generator, kind: str) -> Floats:
         x = rng.uniform(0.14, 0.86, 18)
         y = 0.82 - 0.45 * (1 - ((x - 0.5) / 0.42) ** 2) * rng.uniform(0.2, 1, 18)
         return np.column_stack([x, y, rng.uniform(-1, 1, 18), rng.uniform(0.14, 0.22, 18)])
-    middle, half = (0.36, np.array([0.34, 0.27])) if kind != "slim" else (0.42, np.array([0.28, 0.36]))
+    middle, half = (0.36, np.array([0.34, 0.27])) if kind != "slim" else (0.42, np.array([0.2, 0.34]))
     count = 38
     angle, reach = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.random(count))
     x = 0.5 + half[0] * reach * np.cos(angle)
     y = middle + half[1] * reach * np.sin(angle)
     # Smaller balls towards the rim give the crown a broken edge.
-    return np.column_stack([x, y, rng.uniform(-1, 1, count), rng.uniform(0.07, 0.135, count) * (1.15 - 0.45 * reach)])
+    size = rng.uniform(0.07, 0.135, count) * (1.15 - 0.45 * reach) * (1.0 if kind != "slim" else 0.8)
+    return np.column_stack([x, y, rng.uniform(-1, 1, count), size])
 
 
 def _leaves(rng: np.random.Generator, kind: str, size_wh: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
@@ -127,7 +126,8 @@ def _leaves(rng: np.random.Generator, kind: str, size_wh: tuple[int, int]) -> tu
     wide, high = size_wh
     clumps = _clumps(rng, kind)
     owner = np.repeat(
-        np.arange(len(clumps)), np.maximum(60, 42000 * clumps[:, 3] ** 2 * (0.5 if kind == "bush" else 1.0)).astype(int)
+        np.arange(len(clumps)),
+        np.maximum(60, 42000 * clumps[:, 3] ** 2 * {"bush": 0.5, "slim": 1.7}.get(kind, 1.0)).astype(int),
     )
     count = len(owner)
     ball = rng.standard_normal((count, 3))

@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.classes import CAMVID
 from edge.sources.street import materials
-from edge.sources.street.canvas import Canvas, Paint, Scratch
+from edge.sources.street.canvas import Canvas, Paint
 from edge.sources.street.cast import Cast
 from edge.sources.street.film import Film
 from edge.sources.street.ground import Ground
 from edge.sources.street.light import Light, make_sky
+from edge.sources.street.memory import Scratch, frame_arrays, stored
 from edge.sources.street.place import BICYCLIST, CAR, PEDESTRIAN, make_optics, make_path, make_place, rng_of
 from edge.sources.street.scenery import Scenery
 from edge.sources.street.shadows import ShadowMap
@@ -25,7 +27,7 @@ from edge.sources.street.wet import Wet
 from edge.sources.street.world import Block, World
 
 _SMALL_PX = 400
-_INSTANCED = np.isin(np.arange(256), (CAR, PEDESTRIAN, BICYCLIST)).astype(np.uint8)
+assert CAR < PEDESTRIAN < BICYCLIST == len(CAMVID) - 1
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ class StreetScene:
         self._times = 2 if size_wh[1] <= _SMALL_PX else 1
         drawn_wh = (size_wh[0] * self._times, size_wh[1] * self._times)
         self._drawn_wh = drawn_wh
-        self._backdrop = Backdrop(seed, self._sky, drawn_wh, self._optics.horizon)
+        self._backdrop = Backdrop(seed, self._sky, drawn_wh, self._optics)
         self._scratch = Scratch(drawn_wh)
-        self._weave = materials.weave(rng_of(seed, 51), drawn_wh)
+        self._weave = stored(materials.weave(rng_of(seed, 51), drawn_wh))
         self._wet = Wet(seed, drawn_wh) if self._sky.weather.rain else None
         self._film = Film(seed, self._optics, size_wh, soften=self._times == 1)
 
@@ -73,11 +75,7 @@ class StreetScene:
         time_s = index / self.rate_hz
         light = self._sky.at(time_s)
         view = make_view(self._drawn_wh, self._optics, self._path, time_s)
-        width, height = self._drawn_wh
-        image = np.empty((height, width, 3), np.uint8)
-        canvas = Canvas(
-            image, np.empty((height, width), np.uint8), np.zeros((height, width), np.uint16), self._scratch, self._weave
-        )
+        canvas = Canvas(*frame_arrays(self._drawn_wh), self._scratch, self._weave)
         self._backdrop.draw(canvas, view, light, time_s)
         self._ground.draw(canvas, view, light)
         blocks = self._world.blocks_near(view.s)
@@ -88,10 +86,10 @@ class StreetScene:
         shadows.apply()
         for _, paint in sorted(paints, key=lambda pair: -pair[0]):
             paint()
-        canvas.settle(_INSTANCED)
+        canvas.settle(first_instanced=CAR)
         if self._wet:
             self._wet.mirror(canvas, view)
-            self._wet.fall(image, index)
+            self._wet.fall(canvas.image, index)
         return self._reduced(canvas, light, index)
 
     def _reduced(self, canvas: Canvas, light: Light, index: int) -> Rendered:
@@ -116,6 +114,7 @@ class StreetScene:
         paints: list[Paint] = []
         for block in blocks:
             paints += [(one.s1, partial(scenery.building, canvas, view, light, one)) for one in block.buildings]
+            paints += [(one.s + 0.5, partial(scenery.side_row, canvas, view, light, one)) for one in block.side_rows]
             paints += [(one.s1 - 0.5, partial(scenery.barrier, canvas, view, light, one)) for one in block.barriers]
             paints += [(one.s, partial(scenery.upright, canvas, view, light, one)) for one in block.standing]
         return paints

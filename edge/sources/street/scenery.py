@@ -6,26 +6,26 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.sources.street import materials
 from edge.sources.street.canvas import SHIFT, Canvas, CutOut, Texture, fixed
 from edge.sources.street.facades import PPM, front_texture, gable_picture, wall_tile
 from edge.sources.street.light import Light
-from edge.sources.street.place import BUILDING, FAR_M, FENCE, POLE, SIGN, TREE, Floats, Place, rng_of
+from edge.sources.street.place import BUILDING, FAR_M, FENCE, POLE, SIGN, TREE, Floats, Image, Place, rng_of
 from edge.sources.street.plants import VARIANTS, make_plant
 from edge.sources.street.shadows import ShadowMap
 from edge.sources.street.signs import make_sign
 from edge.sources.street.view import View
-from edge.sources.street.world import Barrier, Building, Standing
+from edge.sources.street.world import Barrier, Building, SideRow, Standing
 
-Image = NDArray[np.uint8]
 _NEAR_M = 1.2
 # The picture of a barrier is this long; none is longer.
 _BARRIER_M = 15.0
-_CHIMNEY_REACH_M = 110.0
+_CHIMNEY_REACH_M = 75.0
 _EAVES_M = 0.25
 _RISE_M = 25.0
+# Side walls lower than this show no bricks.
+_PLAIN_PX = 44.0
 _BARRIER_CLASS = {"railing": FENCE, "planks": FENCE, "wall": BUILDING, "hedge": TREE}
 _ROOFS = ((62, 64, 68), (58, 72, 108), (48, 50, 54), (66, 84, 128))
 
@@ -77,6 +77,7 @@ class Scenery:
         near = house.s0 - view.s
         if near > FAR_M - 2:
             return
+        front = self._front(house)
         if near > FAR_M - _RISE_M:
             # Far houses come up from behind the skyline; at full height at once they would pop up.
             share = 0.3 + 0.7 * (FAR_M - near) / _RISE_M
@@ -94,7 +95,7 @@ class Scenery:
         part = (cut, 1.0) if house.sign < 0 else (0.0, 1.0 - cut)
         tone = light.tone(middle, light.facing(-house.sign, 0.0, 0.0))
         if canvas.box(corners) is not None:
-            canvas.textured(self._front(house), corners, tone, BUILDING, part=part)
+            canvas.textured(front, corners, tone, BUILDING, part=part)
         if house.rise_m:
             self._roof(canvas, view, light, house, s0)
 
@@ -113,7 +114,23 @@ class Scenery:
             tone = light.tone(house.s0 - view.s, light.facing(0.0, 0.0, -1.0))
             # Windows would be stretched on a tall wall, and cut by a neighbour's roof.
             variety = house.colour + 10 * (house.key % 3) * (house.height_m < 10 and not house.hidden_m)
-            canvas.textured(self._shared_texture("gable", variety), corners, tone, BUILDING, outline=points)
+            texture = self._shared_texture("gable", variety)
+            if float(points[:, 1].max() - points[:, 1].min()) < _PLAIN_PX:
+                canvas.flat(points, cv2.transform(texture.bands(1), tone)[0, 0], BUILDING)
+            else:
+                canvas.textured(texture, corners, tone, BUILDING, outline=points)
+
+    def side_row(self, canvas: Canvas, view: View, light: Light, row: SideRow) -> None:
+        depth = row.s - view.s
+        if not _NEAR_M < depth < FAR_M - _RISE_M:
+            return
+        ends = (row.x1, row.x0) if row.front.sign < 0 else (row.x0, row.x1)
+        left, right = (row.front.sign * x for x in ends)
+        high = row.front.height_m
+        corners = view.polygon([(x, y, row.s) for x, y in ((left, high), (right, high), (right, 0.0), (left, 0.0))])
+        if canvas.box(corners) is not None:
+            tone = light.tone(depth, light.facing(0.0, 0.0, -1.0))
+            canvas.textured(self._front(row.front), corners, tone, BUILDING)
 
     def _chimney(self, canvas: Canvas, view: View, light: Light, house: Building, s0: float) -> None:
         if s0 - view.s < 4:
@@ -193,12 +210,12 @@ class Scenery:
             # Against the sun we look at the shaded side.
             gain = gain * 0.82
         corner = (u - wide * scale / 2, v - high * scale)
-        canvas.cutout(picture, corner, (scale, scale), light.tone(depth, gain), TREE)
+        canvas.cutout(picture, corner, scale, light.tone(depth, gain), TREE)
 
     def post(self, canvas: Canvas, view: View, light: Light, thing: Standing) -> None:
         """A pole with what it carries."""
         depth = thing.s - view.s
-        if depth < 2.0 or view.focal_px * 0.11 / depth < 0.7:
+        if depth < 2.0 or view.focal_px * 0.11 / depth < 0.9:
             return
         tone = light.tone(depth, light.facing(-0.5 if thing.x > 0 else 0.5, 0.2, -0.8))
         if thing.kind == "lamp":
@@ -285,18 +302,19 @@ class Scenery:
                 return
             x0, x1 = house_x(thing)
             high = thing.height_m + 0.3 * thing.rise_m
-            shadows.cast(_box(x0, x1, thing.s0, thing.s1, high))
+            shadows.cast(_box(x0, x1, thing.s0 - view.s, thing.s1 - view.s, high))
         elif isinstance(thing, Barrier):
             if thing.kind != "railing" and thing.s0 - view.s < 60:
-                shadows.cast(_box(thing.x - 0.1, thing.x + 0.1, thing.s0, thing.s1, thing.height_m))
+                shadows.cast(_box(thing.x - 0.1, thing.x + 0.1, thing.s0 - view.s, thing.s1 - view.s, thing.height_m))
         elif _is_post(thing):
             if thing.s - view.s < 45:
-                shadows.cast(_box(thing.x - 0.07, thing.x + 0.07, thing.s - 0.07, thing.s + 0.07, thing.height_m))
+                z = thing.s - view.s
+                shadows.cast(_box(thing.x - 0.07, thing.x + 0.07, z - 0.07, z + 0.07, thing.height_m))
         else:
             if thing.s - view.s < 65 and shadows.has_sun:
                 picture = self._plant(thing)
                 wide_m = thing.height_m * picture.size_wh[0] / picture.size_wh[1]
-                shadows.cast_cutout(picture.alpha, thing.x, thing.s, (wide_m, thing.height_m))
+                shadows.cast_cutout(picture.alpha, thing.x, thing.s - view.s, (wide_m, thing.height_m))
 
 
 def _is_post(thing: Standing) -> bool:

@@ -32,27 +32,30 @@ class ShadowMap:
         self.has_sun = float(light.direct.mean()) > 0.1
 
     def _pixels(self, outline: Floats) -> NDArray[np.int32] | None:
-        """Fixed-point pixels of the part of a convex ground polygon (N, 2), as (X, S), that lies before the camera."""
-        before = clipped(outline, self._view.s + _NEAR_M)
+        """Fixed-point pixels of the part of a convex ground polygon (N, 2) that lies before the camera.
+
+        Here and below ground points are (X, z), z counted along the road from the camera.
+        """
+        before = clipped(outline, _NEAR_M)
         if len(before) < 3:
             return None
         points = self._view.on_ground(before)
         return fixed((points - np.array([0, self._top])) * _SCALE)
 
     def cast(self, points: Floats) -> None:
-        """The shadow of a convex thing with these street points (N, 3)."""
+        """The shadow of a convex thing with these points (N, 3), (X, Y, z)."""
         if not self.has_sun:
             return
         flat = points[:, [0, 2]] + points[:, 1:2] * self.throw
         if (pixels := self._pixels(hull(flat))) is not None:
             cv2.fillConvexPoly(self._sun, pixels, 255, cv2.LINE_AA, SHIFT)
 
-    def cast_cutout(self, alpha: Texture, x: float, s: float, size_m: tuple[float, float]) -> None:
-        """The dappled shadow of a cut-out, uint8 (h, w), size_m wide and high, whose foot stands at (x, s)."""
+    def cast_cutout(self, alpha: Texture, x: float, z: float, size_m: tuple[float, float]) -> None:
+        """The dappled shadow of a cut-out, uint8 (h, w), size_m wide and high, whose foot stands at (x, z)."""
         if not self.has_sun:
             return
         across = np.array([-self.throw[1], self.throw[0]]) / (np.linalg.norm(self.throw) + 1e-9)
-        foot, wide, high = np.array([x, s]), across * size_m[0], self.throw * size_m[1]
+        foot, wide, high = np.array([x, z]), across * size_m[0], self.throw * size_m[1]
         outline = np.array([foot - wide / 2 + high, foot + wide / 2 + high, foot + wide / 2, foot - wide / 2])
         if (pixels := self._pixels(hull(outline))) is None:
             return
@@ -64,8 +67,8 @@ class ShadowMap:
         level = max(0, int(np.log2(alpha.image.shape[0] / max(24.0, float(y1 - y0)))))
         texels = alpha.level(level, level)
         h, w = texels.shape[:2]
-        to_ground = self._ground_from_pixel(s, (x0, y0))
-        # Ground (X, S, 1) to texels: the inverse of foot + across * (i / w - 0.5) * wide + throw * (1 - j / h) * high.
+        to_ground = self._ground_from_pixel(z, (x0, y0))
+        # Ground (X, z, 1) to texels: the inverse of foot + across * (i / w - 0.5) * wide + throw * (1 - j / h) * high.
         basis = np.array([[wide[0] / w, -high[0] / h, 0], [wide[1] / w, -high[1] / h, 0], [0, 0, 1.0]])
         basis[:2, 2] = foot - wide / 2 + high
         if abs(np.linalg.det(basis)) < 1e-9:
@@ -76,11 +79,11 @@ class ShadowMap:
         region = self._sun[y0:y1, x0:x1]
         cv2.max(region, shade, dst=region)
 
-    def _ground_from_pixel(self, s: float, corner: tuple[int, int]) -> Floats:
-        """float64 (3, 3): pixel of this map, counted from `corner`, to ground (X, S, 1); exact near S."""
+    def _ground_from_pixel(self, z: float, corner: tuple[int, int]) -> Floats:
+        """float64 (3, 3): pixel of this map, counted from `corner`, to ground (X, z, 1); exact near that z."""
         view = self._view
-        bend = float(view.bend(s))
-        slope = float(view.bend(s + 1.0)) - bend
+        bend = float(view.bend(view.s + z))
+        slope = float(view.bend(view.s + z + 1.0)) - bend
         pixel = np.array(
             [
                 [1 / _SCALE, 0, (corner[0] + 0.5) / _SCALE],
@@ -89,9 +92,9 @@ class ShadowMap:
             ]
         )
         h, f, cu, hv = view.height_m, view.focal_px, view.centre_u, view.horizon_v
-        constant = view.x - bend + slope * (s - view.s)
+        constant = view.x - bend + slope * z
         across = [h, constant, -cu * h - constant * hv - slope * f * h]
-        along = [0.0, view.s, f * h - view.s * hv]
+        along = [0.0, 0.0, f * h]
         return np.array([across, along, [0.0, 1.0, -hv]]) @ pixel
 
     def close(self, outline: Floats, strength: float) -> None:
@@ -109,16 +112,16 @@ class ShadowMap:
 
     def apply(self) -> None:
         """Darken the ground of the canvas."""
-        sun = cv2.GaussianBlur(self._sun, (3, 3), 0) if self.has_sun else None
-        close = cv2.GaussianBlur(self._close, (5, 5), 0)
-        lost = 1 - self._light.shadow_ratio if sun is not None else np.zeros(3)
-        kept = cv2.merge(
-            [cv2.convertScaleAbs(sun, alpha=-float(c), beta=255) if sun is not None else 255 - close for c in lost]
-        )
-        if sun is not None:
-            kept = cv2.multiply(kept, cv2.cvtColor(255 - close, cv2.COLOR_GRAY2BGR), scale=1 / 255)
+        take, shape = self._canvas.scratch.take, self._sun.shape
+        close = cv2.bitwise_not(cv2.GaussianBlur(self._close, (5, 5), 0))
+        kept = cv2.cvtColor(close, cv2.COLOR_GRAY2BGR, take("colours", (*shape, 3)))
+        if self.has_sun:
+            sun = cv2.cvtColor(cv2.GaussianBlur(self._sun, (3, 3), 0), cv2.COLOR_GRAY2BGR, take("air", (*shape, 3)))
+            darker = np.hstack([np.diag(self._light.shadow_ratio - 1), np.full((3, 1), 255.0)])
+            cv2.multiply(kept, cv2.transform(sun, darker, sun), kept, scale=1 / 255)
+        size = (round(shape[1] / _SCALE), round(shape[0] / _SCALE))
+        big = cv2.resize(kept, size, take("lit", (size[1], size[0], 3)), interpolation=cv2.INTER_LINEAR)
         region = self._canvas.image[self._top :]
-        big = cv2.resize(kept, None, fx=1 / _SCALE, fy=1 / _SCALE, interpolation=cv2.INTER_LINEAR)
         cv2.multiply(region, big[: region.shape[0], : region.shape[1]], dst=region, scale=1 / 255)
 
 
@@ -127,16 +130,16 @@ def hull(points: Floats) -> Floats:
     return cv2.convexHull(points.astype(np.float32))[:, 0]
 
 
-def clipped(outline: Floats, s_min: float) -> Floats:
-    """The part of a convex polygon (N, 2), as (X, S), with S >= s_min."""
-    inside = outline[:, 1] >= s_min
+def clipped(outline: Floats, z_min: float) -> Floats:
+    """The part of a convex polygon (N, 2), as (X, z), with z >= z_min."""
+    inside = outline[:, 1] >= z_min
     if inside.all():
         return outline
     out = []
     for k in range(len(outline)):
         a, b = outline[k - 1], outline[k]
         if inside[k - 1] != inside[k]:
-            out.append(a + (b - a) * ((s_min - a[1]) / (b[1] - a[1])))
+            out.append(a + (b - a) * ((z_min - a[1]) / (b[1] - a[1])))
         if inside[k]:
             out.append(b)
     return np.array(out).reshape(-1, 2)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from edge.sources.street.place import Image
+
 _PX = 96
 _RED, _BLUE, _WHITE, _BLACK = (36, 30, 190), (150, 84, 22), (226, 228, 228), (24, 24, 24)
 

@@ -95,12 +95,13 @@ def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None)
         paint = np.array((224.0, 226, 226))
     if name == "bus":
         paint = np.array([(150.0, 80, 30), (40, 40, 160), (200, 205, 208), (60, 120, 60)][int(rng.integers(4))])
-    trim = _trim(body, paint, name, rng)
+    trim, extras = _trim(body, paint, name, rng)
     rim = float(rng.uniform(90, 190))
     few = replace(body, profile=(*body.profile[:-1:2], body.profile[-1]))
     return Vehicle(
         fine=joined(
             [
+                *extras,
                 _shell(body, paint, name, _FINE),
                 *_wheels(body, rim),
                 *trim,
@@ -114,7 +115,7 @@ def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None)
 
 # Which points of a half cross-section to keep, and what each strip between them is.
 _FINE = (tuple(range(10)), ("sill", "side", "side", "side", "side", "side", "window", "edge", "top"))
-_COARSE = ((0, 2, 4, 6, 7, 9), ("side", "side", "side", "window", "top"))
+_COARSE = ((0, 3, 6, 7, 9), ("side", "side", "window", "top"))
 
 
 def _section(body: Body, top: float, share: float, z_share: float) -> list[tuple[float, float]]:
@@ -249,8 +250,8 @@ def _face(body: Body, x0: float, x1: float, y0: float, y1: float, end: int, colo
     return make_mesh(points, quad, np.asarray(colour, np.float32), kind, nearer=0.45)
 
 
-def _trim(body: Body, paint: Floats, name: str, rng: np.random.Generator) -> list[Mesh]:
-    """Lamps, plates, bumpers, grille."""
+def _trim(body: Body, paint: Floats, name: str, rng: np.random.Generator) -> tuple[list[Mesh], list[Mesh]]:
+    """Lamps, plates and bumpers, which show from afar, and what shows only from close by."""
     half, high = body.width_m / 2, body.height_m
     tall = name in ("van", "bus")
     dark_bumper = rng.random() < 0.4
@@ -260,16 +261,17 @@ def _trim(body: Body, paint: Floats, name: str, rng: np.random.Generator) -> lis
         for end in (-1, 1)
     ]
     parts += [_face(body, -half * 0.84, half * 0.84, 0.21, 0.29, end, _BLACK, MATTE, 0.055) for end in (-1, 1)]
-    parts += _lamps(body, tall, rng)
+    lamps, extras = _lamps(body, tall, rng)
+    parts += lamps
     plate_y = 0.56 if tall or rng.random() < 0.5 else 0.40
     for end, y, colour in ((-1, plate_y, (58.0, 190, 216)), (1, 0.33, (222.0, 224, 224))):
         parts.append(_face(body, -0.26, 0.26, y, y + 0.11, end, colour, MATTE, 0.075))
         for x in (-0.2, -0.12, -0.04, 0.07, 0.14):
-            parts.append(_face(body, x, x + 0.05, y + 0.03, y + 0.085, end, (40.0, 42, 44), MATTE, 0.085))
+            extras.append(_face(body, x, x + 0.05, y + 0.03, y + 0.085, end, (40.0, 42, 44), MATTE, 0.085))
     grille = 0.50 if high < 1.6 else 0.56
-    parts.append(_face(body, -half * 0.45, half * 0.45, grille, grille + 0.11, 1, (34, 34, 34), MATTE))
-    parts.append(_face(body, -half * 0.45, half * 0.45, grille + 0.05, grille + 0.06, 1, (120, 122, 122), MATTE, 0.03))
-    parts.append(_face(body, -0.05, 0.05, grille + 0.02, grille + 0.10, 1, (170, 172, 174), PAINT, 0.04))
+    extras.append(_face(body, -half * 0.45, half * 0.45, grille, grille + 0.11, 1, (34, 34, 34), MATTE))
+    extras.append(_face(body, -half * 0.45, half * 0.45, grille + 0.05, grille + 0.06, 1, (120, 122, 122), MATTE, 0.03))
+    extras.append(_face(body, -0.05, 0.05, grille + 0.02, grille + 0.10, 1, (170, 172, 174), PAINT, 0.04))
     if name == "bus":
         parts.append(_face(body, -half * 0.92, half * 0.92, 0.36 * high, 0.86 * high, 1, (34, 32, 30), GLASS, 0.0))
         parts.append(_face(body, -half * 0.8, half * 0.8, 0.88 * high, 0.96 * high, 1, (30, 30, 30), MATTE))
@@ -278,10 +280,11 @@ def _trim(body: Body, paint: Floats, name: str, rng: np.random.Generator) -> lis
     if name == "van":
         parts.append(_face(body, -half * 0.85, -0.04, 0.60 * high, 0.86 * high, -1, (34, 32, 30), GLASS, 0.01))
         parts.append(_face(body, 0.04, half * 0.85, 0.60 * high, 0.86 * high, -1, (34, 32, 30), GLASS, 0.01))
-    return parts
+    return parts, extras
 
 
-def _lamps(body: Body, tall: bool, rng: np.random.Generator) -> list[Mesh]:
+def _lamps(body: Body, tall: bool, rng: np.random.Generator) -> tuple[list[Mesh], list[Mesh]]:
+    """Lamps, and what shows of them only from close by."""
     half, high = body.width_m / 2, body.height_m
     braking, shining = rng.random() < 0.25, rng.random() < 0.3
     upright = tall or (high > 1.45 and rng.random() < 0.6)
@@ -290,7 +293,8 @@ def _lamps(body: Body, tall: bool, rng: np.random.Generator) -> list[Mesh]:
     rear = (0.16, rng.uniform(0.3, 0.45)) if upright else (rng.uniform(0.26, 0.36), rng.uniform(0.12, 0.16))
     rear_y = (0.44 if not tall else 0.30) * high
     red = (46, 44, 240) if braking else (40, 36, 150)
-    parts = []
+    parts: list[Mesh] = []
+    extras: list[Mesh] = []
     for sign in (-1, 1):
 
         def span(inner: float, outer: float, side: int = sign) -> tuple[float, float]:
@@ -315,7 +319,7 @@ def _lamps(body: Body, tall: bool, rng: np.random.Generator) -> list[Mesh]:
             _face(body, *span(0.935 - rear[0], 0.935), rear_y, rear_y + rear[1], -1, red, LAMP if braking else PAINT)
         )
         indicator = rear_y + rear[1] * 0.4
-        parts.append(
+        extras.append(
             _face(
                 body,
                 *span(0.92 - rear[0], 0.92),
@@ -327,7 +331,7 @@ def _lamps(body: Body, tall: bool, rng: np.random.Generator) -> list[Mesh]:
                 0.03,
             )
         )
-    return parts
+    return parts, extras
 
 
 def _details(body: Body, paint: Floats, name: str) -> list[Mesh]:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.sources.street.place import FAR_M, Optics, Path
-
-Floats = NDArray[np.floating]
+from edge.sources.street.place import FAR_M, Floats, Optics, Path
 
 NEAR_M = 0.6
 _BEHIND_M = 30.0
@@ -65,8 +63,8 @@ class View:
         return np.array([self.pixel(*point) for point in points], np.float32)
 
     def on_ground(self, points: Floats) -> Floats:
-        """float (N, 2): pixels of ground points (N, 2), as (X, S), before the camera."""
-        ahead = points[:, 1] - self.s
+        """float (N, 2): pixels of ground points (N, 2), as (X, z), z metres before the camera."""
+        ahead = points[:, 1]
         scale = self.focal_px / np.maximum(ahead, NEAR_M)
         out = np.empty((len(points), 2))
         out[:, 0] = self.centre_u + scale * (

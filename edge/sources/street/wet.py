@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.sources.street.canvas import Canvas
-from edge.sources.street.place import PAVEMENT, ROAD, rng_of
+from edge.sources.street.place import PAVEMENT, ROAD, Image, rng_of
 from edge.sources.street.view import View
 
-Image = NDArray[np.uint8]
 _SPARE_PX = 96
 
 

@@ -11,6 +11,7 @@ from edge.sources.street.place import FAR_M, Place, Side, rng_of
 
 BLOCK_M = 48.0
 Span = tuple[float, float]
+_SIDE_ROW_M = 28.0
 # Higher than any house.
 _ALL_M = 99.0
 
@@ -35,6 +36,16 @@ class Building:
     rise_m: float
     chimney: bool
     hidden_m: float
+
+
+@dataclass(frozen=True)
+class SideRow:
+    """Houses along a side road, on its far side: they face back along the street at S, from x0 to x1 outwards."""
+
+    front: Building
+    s: float
+    x0: float
+    x1: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,7 @@ class Block:
     zebra_s: float | None
     junctions: tuple[Span | None, Span | None]
     buildings: tuple[Building, ...]
+    side_rows: tuple[SideRow, ...]
     barriers: tuple[Barrier, ...]
     standing: tuple[Standing, ...]
     parked: tuple[Parked, ...]
@@ -127,6 +139,7 @@ class BlockMaker:
         self.rng = rng_of(seed, 10, number)
         self.s0 = number * BLOCK_M
         self.buildings: list[Building] = []
+        self.side_rows: list[SideRow] = []
         self.barriers: list[Barrier] = []
         self.standing: list[Standing] = []
         self.parked: list[Parked] = []
@@ -144,6 +157,8 @@ class BlockMaker:
         for sign, junction in zip((-1, 1), junctions, strict=True):
             side = self.place.side(sign)
             self._lots(side, junction)
+            if junction:
+                self._side_row(side, junction)
             self._trees(side, junction)
             self._furniture(side, junction, zebra)
             self._park(side, junction, zebra)
@@ -153,6 +168,7 @@ class BlockMaker:
             zebra_s=zebra,
             junctions=junctions,  # type: ignore[arg-type]
             buildings=tuple(self.buildings),
+            side_rows=tuple(self.side_rows),
             barriers=tuple(self.barriers),
             standing=tuple(self.standing),
             parked=tuple(self.parked),
@@ -222,6 +238,29 @@ class BlockMaker:
             for unit in range(units):
                 self._front_fence(side, (span[0] + unit * each, span[0] + (unit + 1) * each))
 
+    def _side_row(self, side: Side, junction: Span) -> None:
+        """Close the view into a side road with the houses on its far side, from the corner house's back on."""
+        beyond = [house for house in self.buildings if house.sign == side.sign and house.s0 > junction[1]]
+        s, x0, high = junction[1] + side.pavement_m * 0.6 + 0.5, side.face, self.rng.uniform(5.5, 8.5)
+        if beyond and beyond[0].s0 - s < 0.5:
+            x0 = beyond[0].face + beyond[0].depth_m
+        front = Building(
+            key=self._key(),
+            sign=side.sign,
+            s0=0.0,
+            s1=_SIDE_ROW_M,
+            face=side.face,
+            height_m=high,
+            depth_m=8.0,
+            kind="terrace",
+            units=5,
+            colour=self.place.wall_colours[int(self.rng.integers(4))],
+            rise_m=0.0,
+            chimney=False,
+            hidden_m=0.0,
+        )
+        self.side_rows.append(SideRow(front, s, x0, x0 + _SIDE_ROW_M))
+
     def _front_fence(self, side: Side, span: Span) -> None:
         """Something before a front garden, with a gap for the gate at its far end."""
         kind = str(self.rng.choice(["railing", "wall", "hedge", "planks"], p=[0.25, 0.4, 0.25, 0.1]))
@@ -236,11 +275,15 @@ class BlockMaker:
         high = {"railing": 1.3, "planks": 1.8, "hedge": 1.9, "wall": 1.7}[kind]
         x = side.sign * (side.edge + 0.2)
         self.barriers.append(Barrier(self._key(), x, s0, s1, high, kind))
-        for s in np.arange(s0 + 1.5, s1 - 1, self.rng.uniform(3.0, 5.0)).tolist():
+        # Behind, a thick hedge closes the view.
+        deep = side.sign * (side.edge + 9.0)
+        self.barriers.append(Barrier(self._key(), deep, max(s0 - 7, s1 - 15), s1, self.rng.uniform(3.0, 5.0), "hedge"))
+        for number, s in enumerate(np.arange(s0 + 1.5, s1 - 1, self.rng.uniform(3.6, 5.5)).tolist()):
             out = side.sign * (side.edge + self.rng.uniform(3.0, 7.0))
             self.standing.append(Standing(self._key(), self._tree_kind(), out, s, self.rng.uniform(6, 12)))
-            bush = side.sign * (side.edge + self.rng.uniform(1.2, 2.2))
-            self.standing.append(Standing(self._key(), "bush", bush, s + 1.0, self.rng.uniform(1.4, 3.0)))
+            if number % 2 == 0:
+                bush = side.sign * (side.edge + self.rng.uniform(1.2, 2.2))
+                self.standing.append(Standing(self._key(), "bush", bush, s + 1.0, self.rng.uniform(1.4, 3.0)))
 
     def _tree_kind(self) -> str:
         return str(self.rng.choice(self.place.tree_kinds))
