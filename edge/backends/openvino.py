@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import mmap
 import os
 import platform
 import queue
@@ -52,7 +53,7 @@ class OpenVinoEngine:
                 f"precision {precision!r} is not known to OpenVINO's CPU; there are: {', '.join(PRECISIONS)}"
             )
         model = bundle.read_model()
-        self._blob: NDArray[np.uint8] | None = None
+        self._blob: mmap.mmap | None = None
         openvino = import_openvino()
         try:
             core = openvino.Core()
@@ -82,7 +83,11 @@ class OpenVinoEngine:
         blob = self._blob = _read_blob(cached)  # kept: the compiled model may point into it
         if blob is not None:
             try:
-                return core.import_model(openvino.Tensor(blob, shared_memory=True), "CPU", config)
+                content = np.frombuffer(blob, np.uint8)[:-_DIGEST_BYTES]
+                compiled = core.import_model(openvino.Tensor(content, shared_memory=True), "CPU", config)
+                # OpenVINO has its own copy of the weights by now. Should it look here again, the file is still there.
+                blob.madvise(mmap.MADV_DONTNEED)
+                return compiled
             except RuntimeError as error:
                 log.info("%s: OpenVINO refuses it, compiling anew: %s", cached, _gist(error))
                 self._blob = None
@@ -215,25 +220,29 @@ def _cpu_identity() -> str:
     return "\n".join(identity)
 
 
-def _read_blob(path: Path) -> NDArray[np.uint8] | None:
-    """The compiled model in a cache file, uint8 (n,); None where there is none that can be trusted."""
+def _read_blob(path: Path) -> mmap.mmap | None:
+    """A cache file, mapped: the compiled model and its digest. None where there is none that can be trusted."""
+    content = None
     try:
         with path.open("rb") as file:
             if not _is_private(os.fstat(file.fileno())) or not _is_private(path.parent.stat()):
                 log.warning("%s: others may write to it, so it is not used", path.parent)
                 return None
-            content = np.fromfile(file, np.uint8)
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # OpenVINO's tensors want to be writable
         os.utime(path)  # most recently used
     except FileNotFoundError:
         return None
     except OSError as error:
         log.info("%s: cannot be read, compiling anew: %s", path, error)
         return None
-    blob, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:].tobytes()
-    if digest != _digest(path, blob.data):
+    except ValueError:  # an empty file cannot be mapped
+        sound = False
+    else:
+        with memoryview(content) as view, view[:-_DIGEST_BYTES] as blob:
+            sound = content[-_DIGEST_BYTES:] == _digest(path, blob)
+    if not sound:
         log.info("%s: is damaged, compiling anew", path)
-        return None
-    return blob
+    return content if sound else None
 
 
 def _write_blob(path: Path, compiled: Any) -> None:

@@ -24,7 +24,7 @@ _THIN_AIR = 14.0
 
 def fixed(points: Floats) -> NDArray[np.int32]:
     """Pixel coordinates as fixed point for OpenCV's drawing; pixel centres are at .5 here, at whole numbers there."""
-    return ((points - 0.5).clip(-4000.0, 8000.0) * (1 << SHIFT)).round().astype(np.int32)
+    return (points * (1 << SHIFT) - 0.5 * ((1 << SHIFT) - 1)).astype(np.int32)
 
 
 class Texture:
@@ -89,12 +89,12 @@ class CutOut:
         self.outline = outline
         self.size_wh = (picture.shape[1], picture.shape[0])
         self.alpha = Texture(np.ascontiguousarray(picture[:, :, 3]))
-        bands = [(0, picture.shape[0])] if cut_y is None else [(0, cut_y), (cut_y, picture.shape[0])]
+        # The parts overlap by two rows: where each fades out at its edge the other is still whole.
+        bands = [(0, picture.shape[0])] if cut_y is None else [(0, cut_y), (max(0, cut_y - 2), picture.shape[0])]
         self.parts: list[tuple[tuple[int, int], Texture]] = []
         for y0, y1 in bands:
             x, y, w, h = cv2.boundingRect(picture[y0:y1, :, 3])
             if w and h:
-                # Neighbouring parts share their edge rows exactly: no seam opens between them.
                 top, bottom = (y0 if y0 else y), (y1 if y1 < picture.shape[0] else y0 + y + h)
                 part = np.ascontiguousarray(picture[top:bottom, x : x + w])
                 self.parts.append(((x, top), Texture(part)))
@@ -119,10 +119,10 @@ class Canvas:
 
     def box(self, points: Floats, margin_px: int = 1) -> tuple[int, int, int, int] | None:
         """x0, y0, x1, y1 of the part of the picture that the points (N, 2) span; None if they span none of it."""
-        (low_x, low_y), (high_x, high_y) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        xs, ys = zip(*points.tolist(), strict=True)
         height, width = self.classes.shape
-        x0, y0 = max(0, int(low_x) - margin_px), max(0, int(low_y) - margin_px)
-        x1, y1 = min(width, int(high_x) + 1 + margin_px), min(height, int(high_y) + 1 + margin_px)
+        x0, y0 = max(0, int(min(xs)) - margin_px), max(0, int(min(ys)) - margin_px)
+        x1, y1 = min(width, int(max(xs)) + 1 + margin_px), min(height, int(max(ys)) + 1 + margin_px)
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
     def label(self, polygon_fixed: NDArray[np.int32], class_id: int) -> None:

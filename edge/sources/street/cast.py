@@ -25,7 +25,7 @@ _PARKABLE = ("hatch", "saloon", "estate", "tall", "van")
 # Heights in pixels from which people are drawn with more detail, and a car in full.
 _PEOPLE_PX, _CAR_PX = (48.0, 120.0, 220.0), 80.0
 # Smaller people than this are left out, and all people further away than this.
-_LEAST_PX, _PEOPLE_REACH_M = 6.5, 135.0
+_LEAST_PX, _PEOPLE_REACH_M = 6.5, 115.0
 _SHADOW_REACH_M = 42.0
 _FADE_M = 10.0
 
@@ -127,7 +127,7 @@ def _tall_px(actor: Actor, view: View) -> float:
 def _keep(store: OrderedDict[tuple[int, ...], Any], key: tuple[int, ...], value: object) -> None:
     """Add to a store that forgets its oldest."""
     store[key] = value
-    if len(store) > 400:
+    if len(store) > 160:
         store.popitem(last=False)
 
 

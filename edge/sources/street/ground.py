@@ -199,9 +199,10 @@ def _air(canvas: Canvas, light: Light, depth: Floats, top: int) -> None:
     if far:
         clear = light.clear(depth[:far])[:, None]
         rows = canvas.image[top : top + far]
-        times = np.repeat((gain * clear * 128)[:, None], rows.shape[1], axis=1).round().astype(np.uint8)
-        plus = np.repeat((light.air * (1 - clear))[:, None], rows.shape[1], axis=1).round().astype(np.uint8)
-        cv2.add(cv2.multiply(rows, times, scale=1 / 128), plus, dst=rows)
+        times, plus = (canvas.scratch.take(slot, rows.shape) for slot in ("colours", "air"))
+        times[:] = (gain * clear * 128).round().astype(np.uint8)[:, None]
+        plus[:] = (light.air * (1 - clear)).round().astype(np.uint8)[:, None]
+        cv2.add(cv2.multiply(rows, times, times, scale=1 / 128), plus, dst=rows)
     near = canvas.image[top + far :]
     cv2.transform(near, light.tone(_THIN_AIR_M, gain), dst=near)
 

@@ -95,7 +95,7 @@ def _trunk(canvas: Image, rng: np.random.Generator, kind: str) -> None:
         return
     for _ in range(5):
         start = foot + (top - foot) * rng.uniform(0.55, 1.0)
-        end = start + np.array([rng.normal(0, 0.2) * wide, -rng.uniform(0.1, 0.22) * high])
+        end = start + np.array([rng.uniform(-0.13, 0.13) * wide, -rng.uniform(0.08, 0.16) * high])
         cv2.line(canvas, _at(start), _at(end), _bark(rng, 0.4), max(2, int(thick * 0.35)), cv2.LINE_AA)
 
 

@@ -103,7 +103,7 @@ class StreetScene:
 
     def _shade_scenery(self, shadows: ShadowMap, view: View, light: Light, blocks: list[Block]) -> None:
         for block in blocks:
-            if block.s0 - view.s > 140:
+            if block.s0 - view.s > 85:
                 continue
             for thing in (*block.buildings, *block.barriers, *block.standing):
                 self._scenery.shade(shadows, view, light, thing)

@@ -47,8 +47,9 @@ class Scenery:
 
     def _front(self, building: Building) -> Texture:
         if building.key not in self._fronts:
-            if len(self._fronts) > 160:
-                for key in list(self._fronts)[:60]:
+            # A street shows forty or so at a time, at up to 6 MB each.
+            if len(self._fronts) > 72:
+                for key in list(self._fronts)[:24]:
                     del self._fronts[key]
             self._fronts[building.key] = front_texture(self._seed, building, self._wall(building.colour), self._lamps)
         return self._fronts[building.key]
@@ -253,7 +254,7 @@ class Scenery:
             pixels = view.polygon([(thing.x + wide * x, y, thing.s) for x, y in edges])
             lit = tone[:, :3] @ (np.array(colour) * gain) + tone[:, 3]
             canvas.flat(pixels, np.clip(lit, 0, 255), POLE)
-            if view.focal_px * wide / (thing.s - view.s) < 3:
+            if view.focal_px * wide / (thing.s - view.s) < 5:
                 break
 
     def _lamp(self, canvas: Canvas, view: View, light: Light, tone: Floats, thing: Standing) -> None:
@@ -298,20 +299,20 @@ class Scenery:
     def shade(self, shadows: ShadowMap, view: View, light: Light, thing: Building | Barrier | Standing) -> None:
         """Cast the shadow of a thing on the ground."""
         if isinstance(thing, Building):
-            if thing.s0 - view.s > 110 or (shadows.throw[0] * thing.sign > 0 and abs(shadows.throw[1]) < 1.0):
+            if thing.s0 - view.s > 85 or (shadows.throw[0] * thing.sign > 0 and abs(shadows.throw[1]) < 1.0):
                 return
             x0, x1 = house_x(thing)
             high = thing.height_m + 0.3 * thing.rise_m
             shadows.cast(_box(x0, x1, thing.s0 - view.s, thing.s1 - view.s, high))
         elif isinstance(thing, Barrier):
-            if thing.kind != "railing" and thing.s0 - view.s < 60:
+            if thing.kind != "railing" and thing.s0 - view.s < 40:
                 shadows.cast(_box(thing.x - 0.1, thing.x + 0.1, thing.s0 - view.s, thing.s1 - view.s, thing.height_m))
         elif _is_post(thing):
-            if thing.s - view.s < 45:
+            if thing.s - view.s < 28:
                 z = thing.s - view.s
                 shadows.cast(_box(thing.x - 0.07, thing.x + 0.07, z - 0.07, z + 0.07, thing.height_m))
         else:
-            if thing.s - view.s < 65 and shadows.has_sun:
+            if thing.s - view.s < 55 and shadows.has_sun:
                 picture = self._plant(thing)
                 wide_m = thing.height_m * picture.size_wh[0] / picture.size_wh[1]
                 shadows.cast_cutout(picture.alpha, thing.x, thing.s - view.s, (wide_m, thing.height_m))

@@ -77,7 +77,7 @@ def make_streams(seed: int, place: Place) -> tuple[Stream, ...]:
         )
         for share, speed in walks:
             x = side.sign * (side.walk + 0.65 + room * share)
-            density = place.people_density * (0.21 if speed else 0.12)
+            density = place.people_density * (0.28 if speed else 0.16)
             streams.append(Stream(len(streams), "walker", x, speed, 11.0, density))
     return tuple(streams)
 

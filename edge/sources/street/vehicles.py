@@ -78,10 +78,11 @@ _BLACK = (34, 33, 32)
 
 @dataclass(frozen=True)
 class Vehicle:
-    """A vehicle's shape for when it is near and for when it is far."""
+    """A vehicle's shape for when it is near, further off, and far."""
 
     fine: Mesh
     coarse: Mesh
+    tiny: Mesh
 
 
 def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None) -> Vehicle:
@@ -97,7 +98,7 @@ def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None)
         paint = np.array([(150.0, 80, 30), (40, 40, 160), (200, 205, 208), (60, 120, 60)][int(rng.integers(4))])
     trim, extras = _trim(body, paint, name, rng)
     rim = float(rng.uniform(90, 190))
-    few = replace(body, profile=(*body.profile[:-1:2], body.profile[-1]))
+    few, fewest = (replace(body, profile=(*body.profile[:-1:step], body.profile[-1])) for step in (2, 3))
     return Vehicle(
         fine=joined(
             [
@@ -115,6 +116,7 @@ def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None)
 
 # Which points of a half cross-section to keep, and what each strip between them is.
 _FINE = (tuple(range(10)), ("sill", "side", "side", "side", "side", "side", "window", "edge", "top"))
+_TINY = ((0, 6, 7, 9), ("side", "window", "top"))
 _COARSE = ((0, 3, 6, 7, 9), ("side", "side", "window", "top"))
 
 

@@ -39,7 +39,7 @@ class Wet:
         picture = cv2.resize(smeared, (flipped.shape[1], rows))
         # Water mirrors the more, the flatter one looks at it (Fresnel); puddles are left to the imagination.
         slope = (np.arange(rows) + 0.5) / view.focal_px
-        share = 0.10 + 0.45 * (1 - np.minimum(1, slope * 2.2)) ** 3
+        share = 0.10 * np.linspace(1, 0, rows) + 0.45 * (1 - np.minimum(1, slope * 2.2)) ** 3
         classes = canvas.classes[horizon : horizon + rows]
         ground = cv2.max(cv2.compare(classes, ROAD, cv2.CMP_EQ), cv2.compare(classes, PAVEMENT, cv2.CMP_EQ))
         column = np.round(share * 255).astype(np.uint8)[:, None]
