@@ -72,13 +72,13 @@ def run(
     threads: Threads = None,
 ) -> int:
     """Segment a video, pictures, a camera or a rendered street."""
-    from edge.pipeline import flowing
+    _end_on_sigterm()
+    opened, frames = _open_both(source, engine, precision, threads, live)
+    from edge.pipeline import flowing  # behind the opening, whose waits hide these imports
     from edge.pipeline import run as run_pipeline
     from edge.segmenter import Segmenter
     from edge.timing import Stages
 
-    _end_on_sigterm()
-    opened, frames = _open_both(source, engine, precision, threads, live)
     stages = Stages()
     try:
         sinks = _make_sinks(frames, stages, overlay, masks, results)
@@ -122,16 +122,21 @@ def _open_both(
     """Engine and source, opened side by side: each spends its time loading libraries and reading files."""
     from concurrent.futures import ThreadPoolExecutor
 
-    import cv2
-
-    from edge.engine import open_engine
     from edge.sources.open import is_camera, open_source
 
-    # Every stage has a thread of its own; OpenCV's helpers would only wait for cores that other stages are using.
-    cv2.setNumThreads(1)
     every_frame = not (is_camera(source) if live is None else live)
+
+    def open_engine() -> Engine:
+        from edge import engine as engines
+
+        return engines.open_engine(engine, precision=precision, threads=threads, side_by_side=every_frame)
+
     with ThreadPoolExecutor(1, "open engine") as pool:
-        future = pool.submit(open_engine, engine, precision=precision, threads=threads, side_by_side=every_frame)
+        future = pool.submit(open_engine)
+        import cv2
+
+        # Every stage has a thread of its own; OpenCV's helpers would only wait for cores that other stages are using.
+        cv2.setNumThreads(1)
         frames = open_source(source)
         try:
             return future.result(), frames

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.errors import SourceNotFound
-from edge.sources.source import Source
+
+if TYPE_CHECKING:  # a name is looked at before OpenCV is loaded
+    from edge.sources.source import Source
 
 A_SOURCE_IS = "A source is a file, a folder, a pattern of pictures, a camera or scene:street."
 

@@ -234,3 +234,8 @@ def test_truth_is_the_scenes_but_for_the_barcode() -> None:
 
 def test_a_rendered_street_has_no_barcode_by_chance() -> None:
     assert read_barcode(StreetScene(7, (640, 360)).render(0).image) is None
+
+
+def test_a_thing_of_one_pixel_is_drawn() -> None:
+    """OpenCV 5 cannot compare a 1x1 picture with a number; frame 0 of this street has such a tree."""
+    StreetScene(5, (320, 180)).render(0)

@@ -269,7 +269,7 @@ class Canvas:
         cv2.add(region, colours, region)
         if outline and outline.gap > 1:
             cv2.blur(alpha, (outline.gap, outline.gap), alpha, borderType=cv2.BORDER_CONSTANT)
-        solid = cv2.compare(alpha, outline.least if outline else 127, cv2.CMP_GT)
+        solid = cv2.threshold(alpha, outline.least if outline else 127, 255, cv2.THRESH_BINARY)[1]
         cv2.copyTo(np.full((h, w), class_id, np.uint8), solid, self.classes[rows, columns])
         if instance:
             cv2.copyTo(np.full((h, w), instance, np.uint16), solid, self.instances[rows, columns])

@@ -22,11 +22,11 @@ from edge.sources.street.world import Block
 
 _CLASS = {"car": CAR, "parked": CAR, "cyclist": BICYCLIST, "walker": PEDESTRIAN}
 _PARKABLE = ("hatch", "saloon", "estate", "tall", "van")
-# Heights in pixels from which people are drawn with more detail, and a car in full.
-_PEOPLE_PX, _CAR_PX = (48.0, 120.0, 220.0), 80.0
+# Heights in pixels from which people and cars are drawn with more and more detail.
+_PEOPLE_PX, _CAR_PX = (48.0, 120.0, 220.0), (30.0, 80.0)
 # Smaller people than this are left out, and all people further away than this.
-_LEAST_PX, _PEOPLE_REACH_M = 6.5, 115.0
-_SHADOW_REACH_M = 42.0
+_LEAST_PX, _PEOPLE_REACH_M = 7.5, 100.0
+_SHADOW_REACH_M = 36.0
 _FADE_M = 10.0
 
 
@@ -75,7 +75,8 @@ class Cast:
         for actor in actors:
             if actor.kind in ("car", "parked"):
                 vehicle = self._vehicle(actor)
-                yield [actor], vehicle.fine if _tall_px(actor, view) > _CAR_PX else vehicle.coarse
+                shapes = (vehicle.tiny, vehicle.coarse, vehicle.fine)
+                yield [actor], shapes[int(np.searchsorted(_CAR_PX, _tall_px(actor, view)))]
             else:
                 people.setdefault(actor.kind, []).append(actor)
         for kind, group in people.items():

@@ -199,9 +199,13 @@ def _air(canvas: Canvas, light: Light, depth: Floats, top: int) -> None:
     if far:
         clear = light.clear(depth[:far])[:, None]
         rows = canvas.image[top : top + far]
-        times, plus = (canvas.scratch.take(slot, rows.shape) for slot in ("colours", "air"))
-        times[:] = (gain * clear * 128).round().astype(np.uint8)[:, None]
-        plus[:] = (light.air * (1 - clear)).round().astype(np.uint8)[:, None]
+        columns = (gain * clear * 128, light.air * (1 - clear))
+        times, plus = (
+            cv2.repeat(
+                column.round().astype(np.uint8)[:, None], 1, rows.shape[1], canvas.scratch.take(slot, rows.shape)
+            )
+            for slot, column in zip(("colours", "air"), columns, strict=True)
+        )
         cv2.add(cv2.multiply(rows, times, times, scale=1 / 128), plus, dst=rows)
     near = canvas.image[top + far :]
     cv2.transform(near, light.tone(_THIN_AIR_M, gain), dst=near)

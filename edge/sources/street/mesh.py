@@ -158,41 +158,50 @@ def solids(view: View, light: Light, mesh: Mesh, points: Floats, in_sun: Floats,
         fades: (things,) how far each is in sight, 0 to 1.
     """
     count = len(in_sun)
-    pixels, depth = view.project_ahead(points), points[:, 2]
-    starts = np.searchsorted(mesh.point_owner, np.arange(count))
+    pixels = view.project_ahead(points)
     # Of what passes close by, only the part well before the camera's plane can be projected.
-    ahead: Floats = (depth > _NEAR_M)[:, None]
-    size = np.array(view.size_wh)
-    low = np.minimum.reduceat(np.where(ahead, pixels, np.float32(1e5)), starts).clip(-1e5, 1e5)
-    high = np.maximum.reduceat(np.where(ahead, pixels, np.float32(-1e5)), starts).clip(-1e5, 1e5)
-    corner = np.maximum(low.astype(int) - 1, 0)
-    far_corner = np.minimum(high.astype(int) + 2, size)
+    ahead: Floats = points[:, 2] > _NEAR_M
+    corner, far_corner = _boxes(view, mesh, pixels, ahead)
     seen = np.all(far_corner > corner, axis=1)
-    grain = np.where((far_corner - corner).max(axis=1) < 28, 3, 2)
-    quads = pixels[mesh.quads]
-    ab, cd = quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1]
-    facing = ab[:, 0] * cd[:, 1] - ab[:, 1] * cd[:, 0] > 0
-    front = np.flatnonzero(facing & seen[mesh.quad_owner] & ahead[mesh.quads, 0].all(axis=1))
+    front = _front(mesh, pixels, ahead, seen)
     corners = points[mesh.quads[front]]
     middles = 0.25 * corners.sum(axis=1)
     # Thing by thing, and within each from far to near; no thing is a thousand metres deep.
     order = np.argsort(mesh.nearer[front] - middles[:, 2] + 1000.0 * mesh.quad_owner[front], kind="stable")
     front, middles, corners = front[order], middles[order], corners[order]
     owner = mesh.quad_owner[front]
-    colours = _lit(mesh, front, corners, middles, (view, light), in_sun[owner])
-    local = (quads[front] - corner.astype(np.float32)[owner][:, None]) * grain.astype(np.float32)[owner][:, None, None]
-    polygons = ((local - 0.5).clip(-4000, 8000) * (1 << SHIFT)).round().astype(np.int32)
-    edges = np.searchsorted(owner, np.arange(count + 1)).tolist()
-    painted = colours.tolist()
-    matte: Floats = np.maximum.reduceat(mesh.kinds, np.searchsorted(mesh.quad_owner, np.arange(count))) == MATTE
+    colours = _lit(mesh, front, corners, middles, (view, light), in_sun[owner]).tolist()
+    grain = np.where((far_corner - corner).max(axis=1) < 28, 3, 2)
+    local = pixels[mesh.quads[front]] - corner.astype(np.float32)[owner][:, None]
+    local = local * grain.astype(np.float32)[owner][:, None, None] - 0.5
+    polygons = (local.clip(-4000, 8000) * (1 << SHIFT)).round().astype(np.int32)
+    woven: Floats = np.maximum.reduceat(mesh.kinds, np.searchsorted(mesh.quad_owner, np.arange(count))) == MATTE
     boxes = np.hstack([corner, far_corner]).tolist()
     made: list[Solid | None] = [None] * count
-    for k, (a, b) in enumerate(pairwise(edges)):
-        if seen[k] and b > a:
+    for k, (first, last) in enumerate(pairwise(np.searchsorted(owner, np.arange(count + 1)).tolist())):
+        if seen[k] and last > first:
+            part = slice(first, last)
             made[k] = Solid(
-                tuple(boxes[k]), int(grain[k]), polygons[a:b], painted[a:b], float(fades[k]), bool(matte[k])
+                tuple(boxes[k]), int(grain[k]), polygons[part], colours[part], float(fades[k]), bool(woven[k])
             )
     return made
+
+
+def _boxes(view: View, mesh: Mesh, pixels: Floats, ahead: Floats) -> tuple[Ints, Ints]:
+    """Near and far corners, int (things, 2), of the part of the picture that each thing may touch."""
+    starts = np.searchsorted(mesh.point_owner, np.arange(mesh.point_owner[-1] + 1))
+    low = np.minimum.reduceat(np.where(ahead[:, None], pixels, np.float32(1e5)), starts).clip(-1e5, 1e5)
+    high = np.maximum.reduceat(np.where(ahead[:, None], pixels, np.float32(-1e5)), starts).clip(-1e5, 1e5)
+    return np.maximum(low.astype(int) - 1, 0), np.minimum(high.astype(int) + 2, np.array(view.size_wh))
+
+
+def _front(mesh: Mesh, pixels: Floats, ahead: Floats, seen: Floats) -> Ints:
+    """The numbers of the quads that face the camera, of things that are seen."""
+    a, b, c, d = mesh.quads.T
+    u, v = pixels.T
+    front = np.flatnonzero((u[c] - u[a]) * (v[d] - v[b]) > (v[c] - v[a]) * (u[d] - u[b]))
+    front = front[seen[mesh.quad_owner[front]]]
+    return front if ahead.all() else front[ahead[mesh.quads[front]].all(axis=1)]
 
 
 def _lit(

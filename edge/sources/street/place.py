@@ -23,7 +23,7 @@ SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLI
 assert len(CAMVID) == 11
 assert CAMVID.names[PEDESTRIAN] == "Pedestrian"
 
-FAR_M = 155.0
+FAR_M = 138.0
 
 
 def rng_of(seed: int, *keys: int) -> np.random.Generator:

@@ -20,7 +20,7 @@ from edge.sources.street.world import Block
 # Instance ids are unlike within what is in view: every stream has its own range and counts through it.
 _RANGE = 3000
 _PARKED_BASE, _STREAM_BASE, _LEAD_BASE, _CROSSING_BASE = 1, 9001, 60001, 63001
-PARKED_REACH_M = 115.0
+PARKED_REACH_M = 100.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def make_streams(seed: int, place: Place) -> tuple[Stream, ...]:
         )
         for share, speed in walks:
             x = side.sign * (side.walk + 0.65 + room * share)
-            density = place.people_density * (0.28 if speed else 0.16)
+            density = place.people_density * (0.25 if speed else 0.14)
             streams.append(Stream(len(streams), "walker", x, speed, 11.0, density))
     return tuple(streams)
 

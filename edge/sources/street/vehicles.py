@@ -111,6 +111,7 @@ def make_vehicle(rng: np.random.Generator, kinds: tuple[str, ...] | None = None)
             ]
         ),
         coarse=joined([_shell(few, paint, name, _COARSE), *_far_wheels(body), *trim]),
+        tiny=joined([_shell(fewest, paint, name, _TINY), *_far_wheels(body)[1::2], *trim[4:]]),
     )
 
 
