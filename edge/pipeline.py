@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from edge.engine import Engine, open_engine
@@ -144,12 +145,10 @@ def _loop(
     max_frames: int | None,
     on_result: Callable[[Segmentation], None],
 ) -> None:
-    with closing(segmenter.segment_all(source)) as results:
+    with closing(segmenter.segment_all(islice(source, max_frames))) as results:
         for result in results:
             summary.frames_out += 1
             summary.age.add(result.ready_ns - result.frame.captured_ns)
             for sink in sinks:
                 sink.write(result, source.dropped)
             on_result(result)
-            if summary.frames_out == max_frames:
-                return

@@ -15,6 +15,7 @@ import platform
 import queue
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ PRECISIONS = ("f32", "bf16")
 CACHED_MODELS = 8  # a DDRNet-23-slim is 23 MB
 
 log = logging.getLogger(__name__)
+_IMPORTING = threading.Lock()
 
 
 class OpenVinoEngine:
@@ -139,16 +141,17 @@ def import_openvino() -> Any:
     imported, so that is what it finds, in this process for good. The converter itself is not needed, and takes a third
     of the import's time: it is kept out during the import.
     """
-    if "openvino" not in sys.modules:
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes imports of it fail
-        hidden = "openvino.tools.ovc"
-        sys.modules[hidden] = None  # type: ignore[assignment]
-        try:
-            import openvino  # noqa: F401
-        except ImportError as error:
-            raise EngineError(f"OpenVINO cannot be imported ({error}). Install it: pip install openvino") from error
-        finally:
-            del sys.modules[hidden]
+    with _IMPORTING:  # `edge run` imports ahead, in another thread
+        if "openvino" not in sys.modules:
+            sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes imports of it fail
+            hidden = "openvino.tools.ovc"
+            sys.modules[hidden] = None  # type: ignore[assignment]
+            try:
+                import openvino  # noqa: F401
+            except ImportError as error:
+                raise EngineError(f"OpenVINO cannot be imported ({error}). Install it: pip install openvino") from error
+            finally:
+                del sys.modules[hidden]
     return sys.modules["openvino"]
 
 
