@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from edge.card import Card
 from edge.classes import CAMVID
 from edge.frame import Frame, Image, Letterbox, ResizePolicy, Yuv420
 from edge.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SKY, ROAD, PEDESTRIAN = 0, 3, 9
 
@@ -39,7 +42,7 @@ class BrightnessEngine:
     def close(self) -> None:
         pass
 
-    def __enter__(self) -> BrightnessEngine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
