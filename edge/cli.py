@@ -295,7 +295,8 @@ def train(
     trainer = Trainer(plan, folder, device)
     bar, task = make_progress_bar(plan.name, plan.optimisation.steps)
     try:
-        for report in trainer.run():
+        streets = bar.add_task("rendering streets", total=None, visible=False, note="")
+        for report in trainer.run(lambda done, total: bar.update(streets, completed=done, total=total, visible=True)):
             bar.update(task, completed=report.step, note=f"loss {report.loss:.3f}")
             if report.confusion is not None:
                 scores = zip(trainer.table.names, report.confusion.iou(), strict=True)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,17 @@ class Trainer:
     def checkpoint(self) -> Path:
         return self.folder / "last.pt"
 
-    def run(self) -> Generator[Report, None, None]:
-        """Train to the recipe's last step, yielding a report after every one. Closing the iterator saves and stops."""
+    def run(self, on_street: Callable[[int, int], None] = lambda done, total: None) -> Generator[Report, None, None]:
+        """Train to the recipe's last step, yielding a report after every one. Closing the iterator saves and stops.
+
+        Streets are rendered first, once; `on_street` is told how many of how many are done.
+        """
         cv2.setNumThreads(1)
         real = [pair for folder in self.recipe.train for pair in load_folder(folder, self.table, self.recipe.input_wh)]
         val = load_folder(self.recipe.val, self.table, self.recipe.input_wh)
         rendered: list[Pair] = []
         if self.recipe.rendered:
-            rendered = render_pairs(self.recipe.rendered, self.recipe.input_wh, self.folder / "rendered.npz")
+            rendered = render_pairs(self.recipe.rendered, self.recipe.input_wh, self.folder / "rendered.npz", on_street)
         shares = torch.from_numpy(class_shares(real, len(self.table))).float().to(self.device)
         weights = class_weights(shares, self.recipe.optimisation.class_balance)
         steps = self.recipe.optimisation.steps
