@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,27 @@ def street_bundle(street_net: Any, tmp_path_factory: pytest.TempPathFactory, mak
     model = export_onnx(street_net, STREET_WH)
     card = make_card(model, table=CAMVID, input_wh=STREET_WH, name="street")
     return write_bundle(tmp_path_factory.mktemp("engines") / "street", model, card)
+
+
+NOBODY = 65534
+AsNobody = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def as_nobody() -> AsNobody:
+    """Root may read and write everything; within this block the process is somebody who may not."""
+
+    @contextmanager
+    def become() -> Iterator[None]:
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            os.seteuid(user)
+
+    return become
 
 
 STRIPES = (slice(0, 8), slice(8, 40), slice(40, None))  # uneven, so that a mirrored answer is a wrong one

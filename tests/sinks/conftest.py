@@ -1,17 +1,12 @@
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-NOBODY = 65534
-
 SmallDisk = Callable[[int], Path]
-AsNobody = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture
@@ -33,20 +28,3 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     yield make
     for disk in disks:
         subprocess.run(["umount", str(disk)], check=True)
-
-
-@pytest.fixture
-def as_nobody() -> AsNobody:
-    """Root may write everywhere; within this block the process is somebody who may not."""
-
-    @contextmanager
-    def become() -> Iterator[None]:
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(NOBODY)
-        try:
-            yield
-        finally:
-            os.seteuid(user)
-
-    return become
