@@ -313,7 +313,7 @@ def train(
 @app.command()
 def export(
     recipe: Annotated[Path, typer.Argument(help="The recipe that the net was trained by.")],
-    run_folder: Annotated[Path, typer.Option("--run", help="The training run's folder.")],
+    run_folder: Annotated[Path, typer.Option("--run", help="The training run's folder, or a checkpoint in it.")],
     to: Annotated[Path, typer.Option(help="The bundle's folder; made anew.")],
 ) -> None:
     """Turn a trained net into a bundle that `edge run --engine` takes; prove that both agree, and measure it."""
@@ -325,7 +325,7 @@ def export(
     from edge.train.recipe import Recipe
 
     plan = load_yaml(recipe, Recipe)
-    bundle = make_bundle(plan, run_folder / "last.pt", to)
+    bundle = make_bundle(plan, run_folder / "last.pt" if run_folder.is_dir() else run_folder, to)
     print(card_text(measure_bundle(bundle, plan.val)))
 
 
