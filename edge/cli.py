@@ -160,7 +160,7 @@ def _open_both(
         frames = open_source(source)
         try:
             return future.result(), frames
-        except BaseException:
+        except BaseException:  # Ctrl-C too: whatever ends the opening of one closes the other
             frames.__exit__(None, None, None)
             raise
 

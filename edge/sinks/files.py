@@ -65,6 +65,6 @@ def write_text(path: Path, text: str) -> None:
         with writing(path):
             pending.partial.write_text(text, encoding="utf-8")
         pending.commit()
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nothing half-written stays behind
         pending.discard()
         raise

@@ -46,7 +46,7 @@ class Recording:
             self._tally = _Tally()
             self._frames = self._decoded()
             self._first = next(self._frames, None)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: there is no object yet that somebody could close
             self._container.close()
             raise
         if self._first is None:
