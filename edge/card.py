@@ -20,16 +20,31 @@ from edge.errors import ConfigError, EngineError
 if TYPE_CHECKING:  # edge.frame imports OpenCV, which a card does not need
     from edge.frame import ResizePolicy
 
-FORMAT = 1
+FORMAT = 2
 CARD_LIMIT_BYTES = 1 << 20
+GRAPH_FILE = r"[a-z0-9][a-z0-9_.-]{0,63}\.onnx"
 NAME = r"[a-z][a-z0-9_-]{0,63}"  # of an engine
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
+class Graph:
+    """One ONNX file of a bundle, whole in itself.
+
+    `precision` is that of its arithmetic: fp32, fp16 or int8. `runtime` is what it was written for: "openvino" and
+    "tensorrt" take INT8 in different forms, "any" runs everywhere. `sha256` is of the file's bytes.
+    """
+
+    file: str
+    precision: str
+    runtime: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Versions:
-    """What a bundle was made with. `opset` is the ONNX operator set of its graph."""
+    """What a bundle was made with. `opset` is the ONNX operator set of its graphs."""
 
     edge: str
     torch: str
@@ -38,8 +53,14 @@ class Versions:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How right an engine was on labelled frames. `iou` is by class name; None for a class that did not occur."""
+    """How right a graph was on labelled frames. `iou` is by class name; None for a class that did not occur.
 
+    `graph` is the file, `precision` that of the arithmetic (f32, bf16, fp16, int8) and `judge` the runtime that ran it.
+    """
+
+    graph: str
+    precision: str
+    judge: str
     data: str
     frames: int
     miou: float
@@ -61,6 +82,24 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What a bundle had to hold against its own fp32 graph before it was written.
+
+    `limits` and `lost` are in points of per cent: of "miou", of the IoU of a class or group, or of "disagreement", the
+    pixels with another class, where frames have no labels. `lost` is by graph file. `kept_float` names the layers that
+    stay in floating point in the INT8 graphs because the gate would not hold otherwise.
+    """
+
+    data: str
+    frames: int
+    calibration: str
+    scales_sha256: str
+    limits: Mapping[str, float]
+    lost: Mapping[str, Mapping[str, float]]
+    kept_float: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Measured:
     accuracy: tuple[Accuracy, ...] = ()
     speed: tuple[Speed, ...] = ()
@@ -70,9 +109,9 @@ class Measured:
 class Card:
     """Everything an engine knows about itself; `card.json` holds one.
 
-    `precision` is that of the graph's arithmetic ("fp32", with weights stored as half floats). `licence` covers the
+    `precision` is the one an engine runs in unless told otherwise: that of one of its `graphs`. `licence` covers the
     weights and names the terms of the data they were trained on. `recipe_sha256` and `weights_sha256` tell which
-    training run the weights are from, `model_sha256` is of the bytes of `model.onnx`.
+    training run the weights are from.
     """
 
     name: str
@@ -88,8 +127,9 @@ class Card:
     recipe_sha256: str
     created: str  # ISO date
     versions: Versions
-    model_sha256: str
+    graphs: tuple[Graph, ...]
     weights_sha256: str
+    gate: Gate | None = None
     measured: Measured = Measured()
     format: int = FORMAT
 
@@ -187,6 +227,11 @@ class _Reader:
     def number(self, key: str, high: float) -> float:
         return self.take(key, f"a number from 0 to {high:g}", lambda v: _number(v, high))
 
+    def null(self, key: str) -> bool:
+        """Whether the key is there and null."""
+        self._asked.append(key)
+        return key in self._tree and self._tree[key] is None
+
     def part(self, key: str) -> _Reader:
         """The object under `key`, its problems joining ours."""
         self._asked.append(key)
@@ -226,8 +271,9 @@ def _read_card(reader: _Reader) -> Card | None:
         recipe_sha256=reader.sha256("recipe_sha256"),
         created=reader.matching("created", "a date as 2025-12-31", r"\d{4}-\d{2}-\d{2}"),
         versions=Versions(made.text("edge"), made.text("torch"), made.whole("opset", 1, 1000)),
-        model_sha256=reader.sha256("model_sha256"),
+        graphs=tuple(_read_graph(part) for part in reader.parts("graphs")),
         weights_sha256=reader.sha256("weights_sha256"),
+        gate=_read_gate(reader),
         measured=Measured(
             tuple(_read_accuracy(part) for part in measured.parts("accuracy")),
             tuple(_read_speed(part) for part in measured.parts("speed")),
@@ -235,7 +281,47 @@ def _read_card(reader: _Reader) -> Card | None:
     )
     made.no_more()
     measured.no_more()
+    _check_graphs(reader, card)
     return None if reader.problems else card
+
+
+def _read_graph(reader: _Reader) -> Graph:
+    graph = Graph(
+        file=reader.matching("file", "a file name that ends in .onnx", GRAPH_FILE),
+        precision=reader.matching("precision", "fp32, fp16 or int8", "fp32|fp16|int8"),
+        runtime=reader.matching("runtime", "any, openvino or tensorrt", "any|openvino|tensorrt"),
+        sha256=reader.sha256("sha256"),
+    )
+    reader.no_more()
+    return graph
+
+
+def _check_graphs(reader: _Reader, card: Card) -> None:
+    """What one graph cannot tell alone; only asked when each is in order."""
+    if reader.problems:
+        return
+    files = [graph.file for graph in card.graphs]
+    if len(set(files)) < len(files):
+        reader.problems.append(f"graphs: a file is listed twice: {', '.join(sorted(files))}")
+    if card.precision not in {graph.precision for graph in card.graphs}:
+        reader.problems.append(f"precision: no graph is {card.precision}")
+
+
+def _read_gate(reader: _Reader) -> Gate | None:
+    if reader.null("gate"):
+        return None
+    part = reader.part("gate")
+    gate = Gate(
+        data=part.text("data"),
+        frames=part.whole("frames", 1, 10**9),
+        calibration=part.text("calibration"),
+        scales_sha256=part.sha256("scales_sha256"),
+        limits=part.take("limits", "an object of points, 0 to 100,", lambda v: _values(v, lambda x: _points(x, 0))),
+        lost=part.take("lost", "an object of objects of points", _losses),
+        kept_float=part.take("kept_float", "a list of layer names", _texts),
+    )
+    part.no_more()
+    return gate
 
 
 def _read_table(reader: _Reader) -> ClassTable | None:
@@ -258,6 +344,9 @@ def _read_table(reader: _Reader) -> ClassTable | None:
 
 def _read_accuracy(reader: _Reader) -> Accuracy:
     accuracy = Accuracy(
+        graph=reader.text("graph"),
+        precision=reader.text("precision"),
+        judge=reader.text("judge"),
         data=reader.text("data"),
         frames=reader.whole("frames", 1, 10**9),
         miou=reader.number("miou", 1),
@@ -293,6 +382,11 @@ def _number(value: Any, high: float) -> float | None:
     return float(value) if fits else None
 
 
+def _points(value: Any, low: float = -100.0) -> float | None:
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if fits and low <= value <= 100 else None
+
+
 def _rgb(value: Any) -> Rgb | None:
     fits = isinstance(value, list) and len(value) == 3 and all(_whole(v, 0, 255) is not None for v in value)
     return (value[0], value[1], value[2]) if fits else None
@@ -311,11 +405,16 @@ def _values(value: Any, convert: Callable[[Any], Value | None]) -> dict[str, Val
     return None if None in converted.values() else cast("dict[str, Value]", converted)
 
 
-def _groups(value: Any) -> dict[str, tuple[str, ...]] | None:
-    def members(item: Any) -> tuple[str, ...] | None:
-        return tuple(item) if isinstance(item, list) and all(isinstance(name, str) for name in item) else None
+def _texts(value: Any) -> tuple[str, ...] | None:
+    return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
 
-    return _values(value, members)
+
+def _groups(value: Any) -> dict[str, tuple[str, ...]] | None:
+    return _values(value, _texts)
+
+
+def _losses(value: Any) -> dict[str, dict[str, float]] | None:
+    return _values(value, lambda lost: _values(lost, _points))
 
 
 def _shares(value: Any) -> dict[str, float | None] | None:

@@ -34,7 +34,10 @@ app = typer.Typer(
 )
 
 EngineName = Annotated[str, typer.Option("--engine", "-e", help="A bundled engine's name, or a bundle's folder.")]
-Precision = Annotated[str, typer.Option(help="f32, or bf16 where the processor has it.")]
+Precision = Annotated[
+    str | None, typer.Option(help="int8, f32, bf16 or fp16, where machine and engine have it; default: the card's.")
+]
+Backend = Annotated[str | None, typer.Option(help="openvino or tensorrt; default: TensorRT where it can run.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default: every core.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")]
 
@@ -88,7 +91,7 @@ def run(
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
-    precision: Precision = "f32",
+    precision: Precision = None,
     threads: Threads = None,
 ) -> int:
     """Segment a video, pictures, a camera or a rendered street."""
@@ -221,7 +224,7 @@ def evaluate(
     labels: Annotated[Path, typer.Option(help="Folder of class-id PNG files, one per frame.")],
     engine: EngineName = "road",
     json_file: JsonFile = None,
-    precision: Precision = "f32",
+    precision: Precision = None,
 ) -> None:
     """Measure an engine against labelled frames: IoU per class, mIoU, pixel accuracy."""
     import json
@@ -248,7 +251,7 @@ def bench(
     source: Annotated[str | None, typer.Option(help="Video to run; default: a rendered street, 720p H.264.")] = None,
     frames: Annotated[int, typer.Option(min=20, help="How many frames each part measures.")] = 200,
     json_file: JsonFile = None,
-    precision: Precision = "f32",
+    precision: Precision = None,
     threads: Threads = None,
 ) -> None:
     """Measure the bare engine, each stage and the whole pipeline on this machine."""
@@ -271,7 +274,8 @@ def inspect(engine: Annotated[str, typer.Argument(help="An engine's name, or a b
     from edge.report import card_text
 
     bundle = find_bundle(engine)
-    bundle.read_model()  # refuses a graph that is not the card's
+    for graph in bundle.card.graphs:
+        bundle.read(graph)  # refuses a graph that is not the card's
     print(card_text(bundle))
 
 

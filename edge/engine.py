@@ -1,8 +1,9 @@
 """An engine: a compiled net that turns an image into classes, and the bundle on disk that it comes from.
 
-A bundle is a folder of two files, `model.onnx` and `card.json`. The card says everything about the engine that is not
-in the graph, and carries the graph's hash, so that the two cannot be mixed up. What is compiled from a bundle stays on
-the machine that compiled it; the bundle is what travels.
+A bundle is a folder with `card.json` and one to three graphs: `model.onnx` in floating point, and INT8 as OpenVINO and
+as TensorRT want it. The card says everything about the engine that is not in a graph, and carries the graphs' hashes,
+so that they cannot be mixed up. What is compiled from a bundle stays on the machine that compiled it; the bundle is
+what travels.
 
     with open_engine("road") as engine:
         classes = engine.infer(image)  # uint8 (h, w, 3) BGR in, uint8 (h, w) class ids out
@@ -18,11 +19,12 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from edge.card import CARD_LIMIT_BYTES, NAME, Card
+from edge.card import CARD_LIMIT_BYTES, NAME, Card, Graph
 from edge.errors import BundleTampered, EngineError, EngineNotFound
 
 if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
@@ -33,57 +35,77 @@ if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
     from edge.frame import Image
 
 DEFAULT_ENGINE = "road"
+BACKENDS = ("openvino", "tensorrt")
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.json"
-MODEL_LIMIT_BYTES = 1 << 30
+GRAPH_LIMIT_BYTES = 1 << 30
+# What an engine computes in, and the graph that it runs: bf16 and fp16 are a matter of the runtime, not of the file.
+GRAPH_PRECISION = {"f32": "fp32", "bf16": "fp32", "fp16": "fp32", "int8": "int8"}
 BUNDLED = Path(__file__).parent / "engines"  # shipped in the wheel
 BUILT = Path("engines/built")  # under the working directory, where `edge export` puts its own
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder with a graph and its card."""
+    """A folder with graphs and their card. Graphs that a machine has no use for may be left out of its copy."""
 
     folder: Path
     card: Card
 
-    @property
-    def model_path(self) -> Path:
-        return self.folder / MODEL_FILE
+    def graph(self, precision: str, runtime: str) -> Graph:
+        """The graph to run in that precision (f32, bf16, fp16 or int8) on that runtime (openvino or tensorrt).
 
-    def read_model(self) -> bytes:
-        """The bytes of `model.onnx`, read once and checked: what is compiled is what was hashed.
+        Raises:
+            EngineError: the bundle has none.
+        """
+        wanted = GRAPH_PRECISION.get(precision, precision)
+        for graph in self.card.graphs:
+            if graph.precision == wanted and graph.runtime in (runtime, "any"):
+                return graph
+        there = ", ".join(sorted(f"{g.precision} for {g.runtime}" for g in self.card.graphs))
+        raise EngineError(
+            f"{self.folder}: holds no {wanted} graph for {runtime}; there is: {there}."
+            + (f" Make one: edge build engines/{self.card.name}.yaml" if wanted == "int8" else "")
+        )
+
+    def read(self, graph: Graph) -> bytes:
+        """The bytes of a graph, read once and checked: what is compiled is what was hashed.
 
         Raises:
             BundleTampered: they are not the ones the card was made for.
             EngineError: they cannot be read.
         """
-        model = _read_file(self.model_path, MODEL_LIMIT_BYTES)
-        found, expected = hashlib.sha256(model).hexdigest(), self.card.model_sha256
-        if found != expected:
+        path = self.folder / graph.file
+        content = _read_file(path, GRAPH_LIMIT_BYTES)
+        found = hashlib.sha256(content).hexdigest()
+        if found != graph.sha256:
             raise BundleTampered(
-                f"{self.model_path}: the graph is not the one its card was made for"
-                f" (sha256 {found[:8]}… found, {expected[:8]}… expected)."
-                f" Restore the bundle, or make it again: edge export engines/{self.card.name}.yaml"
+                f"{path}: the graph is not the one its card was made for"
+                f" (sha256 {found[:8]}… found, {graph.sha256[:8]}… expected)."
+                f" Restore the bundle, or make it again: edge build engines/{self.card.name}.yaml"
             )
-        return model
+        return content
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """The bundle in a folder. The graph itself is read and checked by `Bundle.read_model`.
+    """The bundle in a folder. The graphs themselves are read and checked by `Bundle.read`.
 
     Raises:
-        EngineNotFound: the folder does not hold both files.
+        EngineNotFound: the folder does not hold a card and a graph.
         EngineError: the card cannot be read or is not one.
     """
-    if missing := [name for name in (CARD_FILE, MODEL_FILE) if not (folder / name).is_file()]:
-        raise EngineNotFound(f"{folder}: is not an engine bundle, {' and '.join(missing)} missing")
     path = folder / CARD_FILE
+    if not path.is_file():
+        raise EngineNotFound(f"{folder}: is not an engine bundle, {CARD_FILE} missing")
     try:
         text = _read_file(path, CARD_LIMIT_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise EngineError(f"{path}: is not UTF-8 text") from error
-    return Bundle(folder, Card.from_json(text, str(path)))
+    card = Card.from_json(text, str(path))
+    if not any((folder / graph.file).is_file() for graph in card.graphs):
+        wanted = ", ".join(graph.file for graph in card.graphs)
+        raise EngineNotFound(f"{folder}: is not an engine bundle, none of its graphs is there: {wanted}")
+    return Bundle(folder, card)
 
 
 def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE) -> Bundle:
@@ -98,7 +120,7 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE) -> Bundle:
             if (home / name_or_path / CARD_FILE).is_file():
                 return load_bundle(home / name_or_path)
     path = Path(name_or_path).expanduser()
-    if path.name in (MODEL_FILE, CARD_FILE) and path.is_file():
+    if (path.suffix == ".onnx" or path.name == CARD_FILE) and path.is_file():
         path = path.parent
     if path.is_dir():
         return load_bundle(path)
@@ -116,14 +138,16 @@ def list_bundles() -> list[str]:
     return sorted({card.parent.name for home in (BUNDLED, BUILT) for card in home.glob(f"*/{CARD_FILE}")})
 
 
-def write_bundle(folder: Path, model: bytes, card: Card) -> Bundle:
-    """Write a bundle as a whole or not at all, in the place of one that is there.
+def write_bundle(folder: Path, graphs: Mapping[str, bytes], card: Card) -> Bundle:
+    """Write a bundle, graphs by file name, as a whole or not at all, in the place of one that is there.
 
     Raises:
-        EngineError: the card is not this graph's, the folder holds something else, or it cannot be written.
+        EngineError: the card is not these graphs', the folder holds something else, or it cannot be written.
     """
-    if hashlib.sha256(model).hexdigest() != card.model_sha256:
-        raise EngineError(f"{folder}: not written, the card was made for another graph")
+    if {name: hashlib.sha256(graph).hexdigest() for name, graph in graphs.items()} != {
+        graph.file: graph.sha256 for graph in card.graphs
+    }:
+        raise EngineError(f"{folder}: not written, the card was made for other graphs")
     if folder.exists() and not (folder / CARD_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise EngineError(f"{folder}: not written, it holds something that is not an engine bundle")
     try:
@@ -131,7 +155,8 @@ def write_bundle(folder: Path, model: bytes, card: Card) -> Bundle:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
             fresh = Path(scratch, "new")
             fresh.mkdir(mode=0o755)
-            _write_file(fresh / MODEL_FILE, model)
+            for name, graph in graphs.items():
+                _write_file(fresh / name, graph)
             _write_file(fresh / CARD_FILE, card.to_json().encode())
             _swap(fresh, folder, Path(scratch, "old"))
     except OSError as error:
@@ -176,7 +201,7 @@ class Engine(Protocol):
 
     Attributes:
         card: what the engine is.
-        precision: that of the arithmetic: "f32" gives the same classes on every run, "bf16" is faster.
+        precision: that of the arithmetic: "f32", "bf16", "fp16" or "int8".
         threads: CPU threads it uses in all.
         streams: inferences that run side by side, with an equal part of the threads each.
     """
@@ -216,14 +241,17 @@ class Engine(Protocol):
 def open_engine(
     name_or_path: str | Path = DEFAULT_ENGINE,
     *,
-    precision: str = "f32",
+    precision: str | None = None,
     threads: int | None = None,
     side_by_side: bool = False,
+    backend: str | None = None,
 ) -> Engine:
     """The engine of that name or in that folder, ready to run; close it, or use it with `with`.
 
-    `threads` is how many CPU threads it uses; all that this process may run on if not given. They work on one frame
-    together, so that its mask is young; or, `side_by_side`, on a frame each: more frames per second, for recordings.
+    `precision` is the card's own if not given. `backend` is "openvino" or "tensorrt"; if not given, TensorRT where it
+    can run. `threads` is how many CPU threads OpenVINO uses; all that this process may run on if not given. They work
+    on one frame together, so that its mask is young; or, `side_by_side`, on a frame each: more frames per second, for
+    recordings.
 
     Raises:
         EngineNotFound: there is no such bundle.
@@ -231,6 +259,23 @@ def open_engine(
         EngineError: it cannot run here, or not with this precision or number of threads.
     """
     bundle = find_bundle(name_or_path)
+    if _chosen_backend(backend) == "tensorrt":
+        from edge.backends.tensorrt import TensorRtEngine
+
+        return TensorRtEngine(bundle, precision=precision, side_by_side=side_by_side)
     from edge.backends.openvino import OpenVinoEngine  # late: it costs 150 ms, and `edge --help` needs none of it
 
     return OpenVinoEngine(bundle, precision=precision, threads=threads, side_by_side=side_by_side)
+
+
+def _chosen_backend(wish: str | None) -> str:
+    if wish not in (None, *BACKENDS):
+        raise EngineError(f"backend {wish!r} is not known; there are: {', '.join(BACKENDS)}")
+    if wish == "openvino":
+        return wish
+    from edge.backends.tensorrt import why_not
+
+    obstacle = why_not()
+    if wish == "tensorrt" and obstacle:
+        raise EngineError(f"TensorRT cannot run here: {obstacle}")
+    return "openvino" if obstacle else "tensorrt"

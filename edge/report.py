@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edge.card import Accuracy, Gate, Graph
 from edge.engine import Bundle
 from edge.pipeline import Summary
 
@@ -73,12 +74,14 @@ def card_text(bundle: Bundle) -> str:
         f"trained on {card.training_data}",
         f"licence    {card.licence}",
         f"made       {card.created}, edge {made.edge}, torch {made.torch}, opset {made.opset}",
-        f"sha256     graph {card.model_sha256[:16]}…, weights {card.weights_sha256[:16]}…",
+        f"weights    sha256 {card.weights_sha256[:16]}…",
+        "",
+        table(("graph", "precision", "for", "sha256"), [_graph_row(graph) for graph in card.graphs]),
     ]
-    for accuracy in card.measured.accuracy:
-        lines += ["", f"accuracy on {accuracy.data}, {accuracy.frames} frames: {accuracy.command}"]
-        rows = [(name, "-" if iou is None else f"{iou:.4f}") for name, iou in accuracy.iou.items()]
-        lines.append(table(("class", "IoU"), [*rows, ("mean", f"{accuracy.miou:.4f}")]))
+    if card.gate:
+        lines += ["", *_gate_lines(card.gate)]
+    if card.measured.accuracy:
+        lines += ["", *_accuracy_lines(card.measured.accuracy)]
     if card.measured.speed:
         header = ("speed on", "precision", "threads", "p50 ms", "p99 ms")
         speeds = [
@@ -86,3 +89,37 @@ def card_text(bundle: Bundle) -> str:
         ]
         lines += ["", table(header, speeds)]
     return "\n".join(lines)
+
+
+def _graph_row(graph: Graph) -> tuple[str, str, str, str]:
+    return graph.file, graph.precision, graph.runtime, f"{graph.sha256[:16]}…"
+
+
+def _gate_lines(gate: Gate) -> list[str]:
+    """What INT8 costs, beside what it was allowed to."""
+    header = ("points lost to fp32", "limit", *gate.lost)
+    keys = {key: None for lost in gate.lost.values() for key in lost}
+    rows = [
+        (
+            key,
+            f"{gate.limits[key]:.2f}" if key in gate.limits else "",
+            *(f"{lost[key]:+.2f}" if key in lost else "-" for lost in gate.lost.values()),
+        )
+        for key in keys
+    ]
+    kept = ", ".join(gate.kept_float) or "none beyond the last"
+    return [f"gate on {gate.data}, {gate.frames} frames", table(header, rows), f"layers kept in float: {kept}"]
+
+
+def _accuracy_lines(measured: Sequence[Accuracy]) -> list[str]:
+    """IoU per class, a column per measurement, and the command that repeats each."""
+    names = list(measured[0].iou)
+    rows = [(name, *(_share(accuracy.iou.get(name)) for accuracy in measured)) for name in names]
+    rows.append(("mean", *(_share(accuracy.miou) for accuracy in measured)))
+    header = ("IoU of class", *(f"{accuracy.precision} by {accuracy.judge.split()[0]}" for accuracy in measured))
+    commands = [f"{a.precision}: {a.graph} by {a.judge}, {a.frames} frames of {a.data}: {a.command}" for a in measured]
+    return [table(header, rows), *commands]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

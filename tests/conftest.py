@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edge.card import Card, Versions
+from edge.card import Card, Graph, Versions
 from edge.classes import CAMVID, ClassTable, make_table
-from edge.engine import Bundle, write_bundle
+from edge.engine import MODEL_FILE, Bundle, write_bundle
 from edge.frame import Image
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads it when it is imported
@@ -67,7 +67,7 @@ def make_card() -> MakeCard:
             recipe_sha256="1" * 64,
             created="2025-12-31",
             versions=Versions(edge="0.1.0", torch="2.13.0", opset=17),
-            model_sha256=hashlib.sha256(model).hexdigest(),
+            graphs=(Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(model).hexdigest()),),
             weights_sha256="2" * 64,
         )
 
@@ -86,7 +86,7 @@ def colour_model() -> bytes:
 @pytest.fixture
 def colour_bundle(colour_model: bytes, make_card: MakeCard, tmp_path: Path) -> Bundle:
     """A bundle of that graph, which a test may damage."""
-    return write_bundle(tmp_path / "colours", colour_model, make_card(colour_model))
+    return write_bundle(tmp_path / "colours", {MODEL_FILE: colour_model}, make_card(colour_model))
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +117,7 @@ def street_bundle(street_net: Any, tmp_path_factory: pytest.TempPathFactory, mak
 
     model = export_onnx(street_net, STREET_WH)
     card = make_card(model, table=CAMVID, input_wh=STREET_WH, name="street")
-    return write_bundle(tmp_path_factory.mktemp("engines") / "street", model, card)
+    return write_bundle(tmp_path_factory.mktemp("engines") / "street", {MODEL_FILE: model}, card)
 
 
 NOBODY = 65534

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.engine import Bundle
+from edge.engine import MODEL_FILE, Bundle
 from edge.frame import Image
 
 SCENE = "scene:street?seed=3&frames=6&size=320x180&fps=10"
@@ -177,7 +177,7 @@ def test_an_unknown_engine_is_answered_with_the_nearest_name(video: Path) -> Non
 
 
 def test_a_tampered_bundle_is_refused(video: Path, colour_bundle: Bundle) -> None:
-    model = colour_bundle.model_path
+    model = colour_bundle.folder / MODEL_FILE
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundles import graph_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 import edge.engine
-from edge.card import Accuracy, Card, Measured, Speed, Versions
+from edge.card import Accuracy, Card, Gate, Graph, Measured, Speed, Versions
 from edge.classes import CAMVID, make_table
 from edge.engine import (
+    MODEL_FILE,
     Bundle,
     find_bundle,
     list_bundles,
@@ -30,12 +32,25 @@ from edge.errors import BundleTampered, EngineError, EngineNotFound
 MODEL = b"a graph"
 
 ACCURACY = Accuracy(
+    graph="model.onnx",
+    precision="f32",
+    judge="OpenVINO 2026.4.1",
     data="CamVid val",
     frames=101,
     miou=0.75,
     pixel_accuracy=0.93,
     iou={"Road": 0.96, "Pole": None},
     command="edge evaluate road",
+)
+
+GATE = Gate(
+    data="CamVid val",
+    frames=101,
+    calibration="road",
+    scales_sha256="c" * 64,
+    limits={"miou": 0.5, "Road": 0.3},
+    lost={"int8.openvino.onnx": {"miou": 0.1, "Road": -0.02}},
+    kept_float=("conv_1",),
 )
 SPEED = Speed(machine="2 x Zen 5", threads=2, precision="f32", frames=500, p50_ms=15.8, p99_ms=18.25)
 
@@ -58,6 +73,7 @@ def test_a_card_survives_the_way_through_json(card: Card) -> None:
         table=CAMVID,
         resize="stretch",
         description='grün, "quoted"',
+        gate=GATE,
         measured=Measured((ACCURACY,), (SPEED, SPEED)),
     )
     assert Card.from_json(full.to_json(), "card.json") == full
@@ -90,7 +106,7 @@ def test_any_card_survives_the_way_through_json(
         recipe_sha256="0" * 64,
         created="2025-12-31",
         versions=Versions(text, text, 17),
-        model_sha256="a" * 64,
+        graphs=(Graph("model.onnx", "fp32", "any", "a" * 64),),
         weights_sha256="b" * 64,
         measured=Measured((accuracy,)),
     )
@@ -129,15 +145,17 @@ def test_every_misfit_of_a_card_is_named_at_once(card: Card) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 2),
+        ("format", 1),
         ("format", True),
         ("name", "../etc"),
         ("name", ""),
         ("trained_steps", -1),
         ("trained_steps", 1.0),
         ("created", "yesterday"),
-        ("model_sha256", "A" * 64),
-        ("model_sha256", "a" * 63),
+        ("graphs", []),
+        ("graphs", [{"file": "../x.onnx", "precision": "fp32", "runtime": "any", "sha256": "a" * 64}]),
+        ("graphs", [{"file": "a.onnx", "precision": "fp32", "runtime": "any", "sha256": "A" * 64}]),
+        ("graphs", [{"file": "a.onnx", "precision": "int8", "runtime": "any", "sha256": "a" * 64}]),
         ("precision", "fp4"),
         ("ignore_id", 256),
         ("groups", {"road": "Road"}),
@@ -196,46 +214,46 @@ def test_no_value_under_any_key_breaks_the_card_reader(value: Any) -> None:
 
 
 def test_a_written_bundle_is_read_back(card: Card, tmp_path: Path) -> None:
-    written = write_bundle(tmp_path / "deep" / "colours", MODEL, card)
+    written = write_bundle(tmp_path / "deep" / "colours", {MODEL_FILE: MODEL}, card)
     assert load_bundle(tmp_path / "deep" / "colours") == written
-    assert written.read_model() == MODEL
+    assert graph_of(written) == MODEL
     assert sorted(p.name for p in (tmp_path / "deep").rglob("*")) == ["card.json", "colours", "model.onnx"]
 
 
 def test_a_bundle_replaces_the_one_that_is_there(card: Card, make_card: Any, tmp_path: Path) -> None:
-    write_bundle(tmp_path / "colours", MODEL, card)
+    write_bundle(tmp_path / "colours", {MODEL_FILE: MODEL}, card)
     (tmp_path / "colours" / "left-over").touch()
-    write_bundle(tmp_path / "colours", b"another", make_card(b"another"))
-    assert find_bundle(tmp_path / "colours").read_model() == b"another"
+    write_bundle(tmp_path / "colours", {MODEL_FILE: b"another"}, make_card(b"another"))
+    assert graph_of(find_bundle(tmp_path / "colours")) == b"another"
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["card.json", "colours", "model.onnx"]
 
 
 def test_a_folder_that_is_no_bundle_is_not_overwritten(card: Card, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(EngineError, match="holds something that is not an engine bundle"):
-        write_bundle(tmp_path, MODEL, card)
+        write_bundle(tmp_path, {MODEL_FILE: MODEL}, card)
     assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
 def test_a_bundle_that_cannot_be_written_leaves_the_old_one(
     card: Card, make_card: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_bundle(tmp_path / "colours", MODEL, card)
+    write_bundle(tmp_path / "colours", {MODEL_FILE: MODEL}, card)
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(EngineError, match="No space left on device"):
-        write_bundle(tmp_path / "colours", b"another", make_card(b"another"))
-    assert load_bundle(tmp_path / "colours").read_model() == MODEL
+        write_bundle(tmp_path / "colours", {MODEL_FILE: b"another"}, make_card(b"another"))
+    assert graph_of(load_bundle(tmp_path / "colours")) == MODEL
     assert [p.name for p in tmp_path.iterdir()] == ["colours"]
 
 
 def test_a_swap_that_fails_half_way_is_taken_back(
     card: Card, make_card: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_bundle(tmp_path / "colours", MODEL, card)
+    write_bundle(tmp_path / "colours", {MODEL_FILE: MODEL}, card)
     rename = Path.rename
 
     def refuse_the_new(path: Path, target: Path) -> Path:
@@ -245,49 +263,81 @@ def test_a_swap_that_fails_half_way_is_taken_back(
 
     monkeypatch.setattr(Path, "rename", refuse_the_new)
     with pytest.raises(EngineError, match="Input/output error"):
-        write_bundle(tmp_path / "colours", b"another", make_card(b"another"))
-    assert load_bundle(tmp_path / "colours").read_model() == MODEL
+        write_bundle(tmp_path / "colours", {MODEL_FILE: b"another"}, make_card(b"another"))
+    assert graph_of(load_bundle(tmp_path / "colours")) == MODEL
 
 
 def test_a_bundle_is_not_written_with_a_card_of_another_graph(card: Card, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="made for another graph"):
-        write_bundle(tmp_path / "colours", b"not the graph", card)
+    with pytest.raises(EngineError, match="made for other graphs"):
+        write_bundle(tmp_path / "colours", {MODEL_FILE: b"not the graph"}, card)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_tampered_graph_is_refused_with_both_hashes(card: Card, tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path / "colours", MODEL, card)
-    bundle.model_path.write_bytes(b"a grapH")
+    bundle = write_bundle(tmp_path / "colours", {MODEL_FILE: MODEL}, card)
+    (bundle.folder / MODEL_FILE).write_bytes(b"a grapH")
     found, expected = (hashlib.sha256(content).hexdigest()[:8] for content in (b"a grapH", MODEL))
     with pytest.raises(BundleTampered) as caught:
-        bundle.read_model()
-    assert str(bundle.model_path) in str(caught.value)
+        graph_of(bundle)
+    assert str(bundle.folder / MODEL_FILE) in str(caught.value)
     assert f"(sha256 {found}… found, {expected}… expected)" in str(caught.value)
 
 
 def test_an_unreadable_graph_is_an_engine_error(card: Card, tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path / "colours", MODEL, card)
-    bundle.model_path.unlink()
+    bundle = write_bundle(tmp_path / "colours", {MODEL_FILE: MODEL}, card)
+    (bundle.folder / MODEL_FILE).unlink()
     with pytest.raises(EngineError, match="cannot be read: No such file"):
-        bundle.read_model()
+        graph_of(bundle)
 
 
-@pytest.mark.parametrize(("name", "missing"), [("card.json", "model.onnx"), ("model.onnx", "card.json")])
-def test_half_a_bundle_is_not_found(tmp_path: Path, name: str, missing: str) -> None:
-    (tmp_path / name).touch()
-    with pytest.raises(EngineNotFound, match=f"is not an engine bundle, {missing} missing"):
+def test_a_folder_without_a_card_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / MODEL_FILE).touch()
+    with pytest.raises(EngineNotFound, match=r"is not an engine bundle, card\.json missing"):
         load_bundle(tmp_path)
 
 
+def test_a_card_without_any_of_its_graphs_is_no_bundle(tmp_path: Path, card: Card) -> None:
+    (tmp_path / "card.json").write_text(card.to_json())
+    with pytest.raises(EngineNotFound, match=r"none of its graphs is there: model\.onnx"):
+        load_bundle(tmp_path)
+
+
+def two_graphs(card: Card) -> Card:
+    int8 = Graph("int8.openvino.onnx", "int8", "openvino", hashlib.sha256(b"int8").hexdigest())
+    return dataclasses.replace(card, graphs=(*card.graphs, int8), precision="int8")
+
+
+def test_each_precision_and_runtime_gets_its_own_graph(tmp_path: Path, card: Card) -> None:
+    bundle = write_bundle(tmp_path / "b", {MODEL_FILE: MODEL, "int8.openvino.onnx": b"int8"}, two_graphs(card))
+    assert bundle.read(bundle.graph("int8", "openvino")) == b"int8"
+    for precision, runtime in (("f32", "openvino"), ("bf16", "openvino"), ("fp16", "tensorrt")):
+        assert bundle.read(bundle.graph(precision, runtime)) == MODEL
+
+
+def test_a_graph_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path, card: Card) -> None:
+    bundle = write_bundle(tmp_path / "b", {MODEL_FILE: MODEL, "int8.openvino.onnx": b"int8"}, two_graphs(card))
+    with pytest.raises(EngineError, match="no int8 graph for tensorrt; there is: fp32 for any, int8 for openvino"):
+        bundle.graph("int8", "tensorrt")
+
+
+def test_a_bundle_serves_with_the_graphs_that_are_left_in_it(tmp_path: Path, card: Card) -> None:
+    write_bundle(tmp_path / "b", {MODEL_FILE: MODEL, "int8.openvino.onnx": b"int8"}, two_graphs(card))
+    (tmp_path / "b" / MODEL_FILE).unlink()
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.read(bundle.graph("int8", "openvino")) == b"int8"
+    with pytest.raises(EngineError, match=r"model.onnx: cannot be read"):
+        bundle.read(bundle.graph("f32", "openvino"))
+
+
 def test_a_card_too_large_to_be_one_is_not_read(card: Card, tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path / "colours", MODEL, card)
+    bundle = write_bundle(tmp_path / "colours", {MODEL_FILE: MODEL}, card)
     (bundle.folder / "card.json").write_bytes(b" " * (2 << 20))
     with pytest.raises(EngineError, match="larger than 1048576 bytes"):
         load_bundle(bundle.folder)
 
 
 def test_a_card_that_is_not_text_is_an_engine_error(card: Card, tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path / "colours", MODEL, card)
+    bundle = write_bundle(tmp_path / "colours", {MODEL_FILE: MODEL}, card)
     (bundle.folder / "card.json").write_bytes(b"\xff\xfe")
     with pytest.raises(EngineError, match="is not UTF-8"):
         load_bundle(bundle.folder)
@@ -298,9 +348,9 @@ def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: Card) -> Path:
     """A working directory with the bundles `road` and `night` built in it, and a bundled `road`, made 7 and 9 steps."""
     monkeypatch.setattr(edge.engine, "BUNDLED", tmp_path / "package")
     monkeypatch.chdir(tmp_path)
-    write_bundle(tmp_path / "package" / "road", MODEL, dataclasses.replace(card, trained_steps=9))
-    write_bundle(Path("engines/built/road"), MODEL, card)
-    write_bundle(Path("engines/built/night"), MODEL, card)
+    write_bundle(tmp_path / "package" / "road", {MODEL_FILE: MODEL}, dataclasses.replace(card, trained_steps=9))
+    write_bundle(Path("engines/built/road"), {MODEL_FILE: MODEL}, card)
+    write_bundle(Path("engines/built/night"), {MODEL_FILE: MODEL}, card)
     return tmp_path
 
 

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 import edge
 from edge.backends.openvino import import_openvino
-from edge.card import Card, Measured, Versions
+from edge.card import Card, Graph, Measured, Versions
 from edge.classes import CAMVID
-from edge.engine import Bundle, write_bundle
+from edge.engine import MODEL_FILE, Bundle, write_bundle
 from edge.errors import EngineError
 from edge.frame import Image
 from edge.nets import make_net
@@ -341,11 +341,11 @@ def make_bundle(recipe: Recipe, checkpoint: Path, folder: Path, images: Sequence
         recipe_sha256=hashlib.sha256(json.dumps(state["recipe"], sort_keys=True).encode()).hexdigest(),
         created=dt.datetime.now(dt.timezone.utc).date().isoformat(),
         versions=Versions(edge=edge.__version__, torch=torch.__version__, opset=OPSET),
-        model_sha256=hashlib.sha256(model).hexdigest(),
+        graphs=(Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(model).hexdigest()),),
         weights_sha256=weights_sha256(state["averaged"]),
         measured=Measured(),
     )
-    return write_bundle(folder, model, card)
+    return write_bundle(folder, {MODEL_FILE: model}, card)
 
 
 def check_parity(found: Parity, origin: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from edge.backends.openvino import import_openvino
 from edge.bench import bare_engine, machine
 from edge.card import Accuracy, Measured, Speed
 from edge.config import data_path
-from edge.engine import Bundle, Engine, open_engine, write_bundle
+from edge.engine import MODEL_FILE, Bundle, Engine, open_engine, write_bundle
 from edge.errors import EngineError
 from edge.evaluate import evaluate
 from edge.train.recipe import Folder
@@ -26,7 +27,7 @@ def measure_bundle(bundle: Bundle, val: Folder) -> Bundle:
     speeds: list[Speed] = []
     for precision in ("f32", "bf16"):
         try:
-            engine = open_engine(bundle.folder, precision=precision)
+            engine = open_engine(bundle.folder, precision=precision, backend="openvino")
         except EngineError:
             if precision == "f32":
                 raise
@@ -35,14 +36,17 @@ def measure_bundle(bundle: Bundle, val: Folder) -> Bundle:
             speeds.append(_speed(engine))
             accuracies.append(_accuracy(engine, val))
     card = dataclasses.replace(bundle.card, measured=Measured(tuple(accuracies), tuple(speeds)))
-    return write_bundle(bundle.folder, bundle.read_model(), card)
+    return write_bundle(bundle.folder, {graph.file: bundle.read(graph) for graph in card.graphs}, card)
 
 
 def _accuracy(engine: Engine, val: Folder) -> Accuracy:
     score = evaluate(str(data_path(val.frames)), data_path(val.labels), engine)
     figures = score.as_json()
     return Accuracy(
-        data=f"{val.frames}, {engine.precision}",
+        graph=MODEL_FILE,
+        precision=engine.precision,
+        judge=f"OpenVINO {import_openvino().__version__.split('-')[0]}",
+        data=val.frames,
         frames=score.frame_count,
         miou=figures["miou"],
         pixel_accuracy=figures["pixel_accuracy"],

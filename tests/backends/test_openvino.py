@@ -16,7 +16,7 @@ import pytest
 
 from edge.backends import openvino as backend
 from edge.backends.openvino import OpenVinoEngine
-from edge.engine import Bundle, load_bundle, open_engine, write_bundle
+from edge.engine import MODEL_FILE, Bundle, load_bundle, open_engine, write_bundle
 from edge.errors import BundleTampered, EngineError
 from edge.frame import Image
 
@@ -181,15 +181,15 @@ def test_without_a_wish_all_allowed_cpus_are_used(colour_bundle: Bundle) -> None
 
 def test_a_tampered_graph_is_not_compiled_even_if_the_true_one_is_cached(colour_bundle: Bundle) -> None:
     OpenVinoEngine(colour_bundle, threads=1).close()
-    content = bytearray(colour_bundle.model_path.read_bytes())
+    content = bytearray((colour_bundle.folder / MODEL_FILE).read_bytes())
     content[len(content) // 2] ^= 1
-    colour_bundle.model_path.write_bytes(content)
+    (colour_bundle.folder / MODEL_FILE).write_bytes(content)
     with pytest.raises(BundleTampered):
         OpenVinoEngine(colour_bundle, threads=1)
 
 
 def test_what_is_no_graph_is_an_engine_error(make_card: Any, tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path / "b", b"no graph", make_card(b"no graph"))
+    bundle = write_bundle(tmp_path / "b", {MODEL_FILE: b"no graph"}, make_card(b"no graph"))
     with pytest.raises(EngineError, match=r"model\.onnx: OpenVINO cannot compile it"):
         OpenVinoEngine(bundle, threads=1)
 
@@ -206,7 +206,7 @@ def test_a_graph_that_takes_floats_is_refused(make_card: Any, tmp_path: Path) ->
     values = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 3, None, 64]) for n in "xy"]
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    bundle = write_bundle(tmp_path / "b", model.SerializeToString(), make_card(model.SerializeToString()))
+    bundle = write_bundle(tmp_path / "b", {MODEL_FILE: model.SerializeToString()}, make_card(model.SerializeToString()))
     with pytest.raises(EngineError, match=r"the graph is float32 \[1,3,\?,64\] -> float32 \[1,3,\?,64\], wanted"):
         OpenVinoEngine(bundle, threads=1)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundles import graph_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,7 +94,7 @@ def test_ties_are_broken_alike_in_the_exported_graph() -> None:
 
 
 def test_the_graph_is_in_the_form_that_old_runtimes_read(street_bundle: Bundle) -> None:
-    model = onnx.load_from_string(street_bundle.read_model())
+    model = onnx.load_from_string(graph_of(street_bundle))
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
     assert model.ir_version == 8
     nodes = model.graph.node
@@ -110,7 +111,7 @@ def test_the_graph_is_in_the_form_that_old_runtimes_read(street_bundle: Bundle) 
 
 
 def test_weights_are_stored_as_half_floats_without_the_training_head(street_bundle: Bundle, street_net: Any) -> None:
-    model = onnx.load_from_string(street_bundle.read_model())
+    model = onnx.load_from_string(graph_of(street_bundle))
     halves = sum(int(np.prod(i.dims)) for i in model.graph.initializer if i.data_type == onnx.TensorProto.FLOAT16)
     kernels = sum(p.numel() for n, p in street_net.named_parameters() if p.ndim == 4 and not n.startswith("auxiliary"))
     small = sum(p.numel() for p in street_net.parameters() if p.ndim == 4 and p.numel() < export.HALF_FROM_ELEMENTS)
@@ -121,7 +122,7 @@ def test_weights_are_stored_as_half_floats_without_the_training_head(street_bund
 
 
 def test_the_graph_tells_nothing_of_the_machine_it_was_made_on(street_bundle: Bundle) -> None:
-    model = street_bundle.read_model()
+    model = graph_of(street_bundle)
     for trace in (str(Path(edge.__file__).parent), str(Path(torch.__file__).parent), "forward", "stack_trace"):
         assert trace.encode() not in model
 
@@ -131,15 +132,15 @@ def test_a_net_gives_the_same_bytes_each_time(colour_model: bytes) -> None:
 
 
 def test_the_graph_agrees_with_the_net(street_bundle: Bundle, street_net: Any, noise: list[np.ndarray]) -> None:
-    found = export.parity(street_net, street_bundle.read_model(), noise)
+    found = export.parity(street_net, graph_of(street_bundle), noise)
     assert found.agreement > 0.9999
     assert found.widest_margin < 1e-3
-    assert len(np.unique(classes_of(street_bundle.read_model(), noise[0]))) > 3
+    assert len(np.unique(classes_of(graph_of(street_bundle), noise[0]))) > 3
 
 
 def test_onnx_runtime_sees_what_openvino_sees(street_bundle: Bundle, noise: list[np.ndarray]) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    session = onnxruntime.InferenceSession(street_bundle.read_model(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph_of(street_bundle), providers=["CPUExecutionProvider"])
     with open_engine(street_bundle.folder) as engine:
         for image in noise:
             (found,) = session.run(None, {"image": image[None]})
@@ -237,7 +238,7 @@ def checkpoint(tmp_path: Path, recipe: Recipe, street_net: Any, monkeypatch: pyt
 @pytest.fixture
 def quick_export(street_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exporting takes seconds; the graph of this very net is there already."""
-    monkeypatch.setattr(export, "export_onnx", lambda net, input_wh: street_bundle.read_model())
+    monkeypatch.setattr(export, "export_onnx", lambda net, input_wh: graph_of(street_bundle))
 
 
 @pytest.mark.usefixtures("quick_export")
@@ -256,7 +257,7 @@ def test_a_checkpoint_becomes_a_bundle_with_all_its_card_wants(
     )
     assert (card.training_data, card.licence, card.trained_steps, card.precision) == ("noise", "CC0", 5, "fp32")
     assert (card.versions.edge, card.versions.torch, card.versions.opset) == (edge.__version__, torch.__version__, 17)
-    assert card.model_sha256 == hashlib.sha256(bundle.read_model()).hexdigest()
+    assert card.graphs[0].sha256 == hashlib.sha256(graph_of(bundle)).hexdigest()
     assert card.weights_sha256 == export.weights_sha256(street_net.state_dict())
     assert card.measured.accuracy == card.measured.speed == ()
     with open_engine(bundle.folder) as engine:
@@ -273,7 +274,7 @@ def test_a_graph_that_is_not_the_nets_makes_no_bundle(
 ) -> None:
     def wrong(net: Any, input_wh: Any) -> bytes:
         torch.nn.init.normal_(net.stem[0][0].weight)  # as an exporter's bug would have it
-        return street_bundle.read_model()
+        return graph_of(street_bundle)
 
     monkeypatch.setattr(export, "export_onnx", wrong)
     with pytest.raises(EngineError, match="not exported, the graph agrees with the net on"):
