@@ -1,0 +1,102 @@
+"""`edge doctor`: what on this machine helps or hinders edge, and what to type about it.
+
+It only looks: nothing is changed, no camera streams, no GPU computes, nothing is sent. What may crash or hang is asked
+in child processes, all at once, so that a report takes a second or two and always comes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from edge.doctor import access, libraries, machine
+from edge.doctor.finding import Finding, Host
+from edge.doctor.probe import probe_all
+from edge.errors import EngineError
+
+Check = Callable[[Host], Iterator[Finding]]
+
+CHECKS: tuple[Check, ...] = (
+    libraries.check_default_engine,
+    libraries.check_engines,
+    libraries.check_python,
+    machine.check_jetson,
+    machine.check_processors,
+    machine.check_memory,
+    machine.check_governor,
+    machine.check_heat,
+    machine.check_time,
+    libraries.check_driver,
+    libraries.check_cuda_toolkit,
+    libraries.check_tensorrt,
+    libraries.check_pycuda,
+    access.check_gpu_nodes,
+    libraries.check_openvino,
+    libraries.check_opencv,
+    libraries.check_av,
+    access.check_cameras,
+    access.check_cache,
+)
+LIMIT_S = 3.0  # for all checks together; a home directory whose server is gone never answers
+
+
+def doctor(json_file: Path | None = None) -> int:
+    """Look at this machine and print what was found. The exit code: 0 when the default engine can run here, else 70."""
+    host = Host(facts=probe_all())
+    findings = check_all(host)
+    runs = libraries.default_engine_runs(host)
+    print(report_text(findings, runs))  # noqa: T201 the command's output
+    if json_file:
+        from edge.sinks.files import write_text
+
+        rows = [dataclasses.asdict(finding) for finding in findings]
+        write_text(json_file, json.dumps({"default_engine_runs": runs, "findings": rows}, indent=1) + "\n")
+    return 0 if runs else EngineError.exit_code
+
+
+def check_all(host: Host | None = None, checks: Sequence[Check] = CHECKS, limit_s: float = LIMIT_S) -> list[Finding]:
+    """What every check finds, in their order. A check that fails, or is not through within the limit, is a finding."""
+    host = host or Host(facts=probe_all())
+    deadline_s = time.monotonic() + limit_s
+    running = [_Running(check, host) for check in checks]
+    return [finding for check in running for finding in check.findings(deadline_s)]
+
+
+class _Running(threading.Thread):
+    """A check under way. Nobody waits for its end at the interpreter's: it may hang in a file that does not answer."""
+
+    def __init__(self, check: Check, host: Host) -> None:
+        super().__init__(name=check.__name__, daemon=True)
+        self._check, self._host = check, host
+        self._findings: list[Finding] | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._findings = list(self._check(self._host))
+        except Exception as error:  # noqa: BLE001 one odd file of one odd machine must not cost the whole report
+            self._findings = [self._failure(f"could not be looked at: {type(error).__name__}: {error}")]
+
+    def findings(self, deadline_s: float) -> list[Finding]:
+        self.join(max(0.0, deadline_s - time.monotonic()))
+        return self._findings if self._findings is not None else [self._failure("no answer in time")]
+
+    def _failure(self, found: str) -> Finding:
+        return Finding(self.name.removeprefix("check_").replace("_", " "), found, "problem", "sudo dmesg | tail")
+
+
+def report_text(findings: Sequence[Finding], runs: bool) -> str:
+    """A line per finding, what to type below it, and the verdict."""
+    width = max((len(finding.about) for finding in findings), default=0)
+    lines: list[str] = []
+    for finding in findings:
+        lines.append(f"{finding.level:<7}  {finding.about:<{width}}  {finding.found}")
+        if finding.fix:
+            lines.append(f"{'':<7}  {'':<{width}}  → {finding.fix}")
+    problems, notes = (sum(finding.level == level for finding in findings) for level in ("problem", "note"))
+    verdict = "The default engine can run here" if runs else "The default engine cannot run here"
+    return "\n".join([*lines, "", f"{verdict}. {problems} problem(s), {notes} note(s)."])

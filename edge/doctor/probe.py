@@ -1,0 +1,193 @@
+"""Facts about libraries, each asked for in a process of its own: a broken driver does not raise, it crashes or hangs.
+
+A probe is a function below; its child process prints what it returns as JSON. No driver is set up beyond `cuInit`, and
+nothing is left behind: what the engine compiles goes into a cache directory that is removed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+Facts = Mapping[str, Any]
+
+LIMIT_S = 10.0  # a healthy GPU without persistence mode may take 3 s to wake up
+_DEVICE_ATTRIBUTES = {"major": 75, "minor": 76, "integrated": 18}  # CUdevice_attribute of cuda.h
+
+
+def probe_all(limit_s: float = LIMIT_S) -> dict[str, Facts]:
+    """The facts of every probe, all asked at once, by name. A probe that failed gives {"error": why}."""
+    with tempfile.TemporaryDirectory(prefix="edge-doctor-") as cache, ThreadPoolExecutor(len(PROBES)) as pool:
+        answers = pool.map(lambda name: ask(name, cache, limit_s), PROBES)
+        return dict(zip(PROBES, answers, strict=True))
+
+
+def ask(name: str, cache: str, limit_s: float = LIMIT_S) -> Facts:
+    """The facts of one probe, from a child process that imports from where this one does."""
+    code = f"import sys; sys.path[:] = {sys.path!r}; from edge.doctor.probe import main; main({name!r})"
+    environment = {**os.environ, "XDG_CACHE_HOME": cache}
+    pipe = subprocess.PIPE
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, env=environment, text=True)
+    try:
+        answer, complaint = child.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck inside the driver, it cannot even be killed
+            child.communicate(timeout=1)
+        return {"error": f"no answer within {limit_s:g} s"}
+    if child.returncode < 0:
+        return {"error": f"crashed ({signal.Signals(-child.returncode).name})"}
+    try:
+        return json.loads(answer.splitlines()[-1])
+    except (IndexError, ValueError):
+        return {"error": (complaint.strip().splitlines() or ["ended without an answer"])[-1]}
+
+
+def main(name: str) -> None:
+    """The child: print the facts of a probe, or {"error": why not}, as the last line."""
+    try:
+        facts = PROBES[name]()
+    except Exception as error:  # noqa: BLE001 whatever a library raises is what the report shows
+        facts = {"error": str(error) or type(error).__name__, "missing": isinstance(error, ModuleNotFoundError)}
+    print(json.dumps(facts))  # noqa: T201 the answer
+
+
+def _cuda() -> Facts:
+    """Driver and devices, from libcuda itself, which is there before any toolkit."""
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return {"error": str(error), "missing": True}
+    code = library.cuInit(0)
+    if code:
+        return {"error": f"cuInit gives error {code}", "code": code}
+    version, count = ctypes.c_int(), ctypes.c_int()
+    library.cuDriverGetVersion(ctypes.byref(version))
+    library.cuDeviceGetCount(ctypes.byref(count))
+    return {"cuda": _cuda_version(version.value), "devices": [_cuda_device(library, i) for i in range(count.value)]}
+
+
+def _cuda_device(library: ctypes.CDLL, number: int) -> Facts:
+    device, name, memory = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
+    library.cuDeviceGet(ctypes.byref(device), number)
+    library.cuDeviceGetName(name, len(name), device)
+    library.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    values = {}
+    for key, attribute in _DEVICE_ATTRIBUTES.items():
+        value = ctypes.c_int()
+        library.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+        values[key] = value.value
+    return {"name": name.value.decode(errors="replace"), "memory_bytes": memory.value, **values}
+
+
+def _cuda_version(number: int) -> str:
+    """12060 -> "12.6", as cuda.h counts."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _tensorrt() -> Facts:
+    import tensorrt  # pyright: ignore[reportMissingImports]
+
+    return {"version": tensorrt.__version__, "file": tensorrt.__file__}
+
+
+def _pycuda() -> Facts:
+    import pycuda  # pyright: ignore[reportMissingImports]
+    import pycuda.driver  # pyright: ignore[reportMissingImports]  # needs libcuda, which `import pycuda` does not
+
+    return {"version": pycuda.VERSION_TEXT, "cuda": ".".join(map(str, pycuda.driver.get_version()[:2]))}
+
+
+def _openvino() -> Facts:
+    from edge.backends.openvino import import_openvino
+
+    openvino = import_openvino()
+    core = openvino.Core()
+    return {
+        "version": openvino.__version__,
+        "devices": core.available_devices,
+        "cpu": core.get_property("CPU", "FULL_DEVICE_NAME").strip(),
+        "capabilities": list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+    }
+
+
+def _opencv() -> Facts:
+    import cv2
+
+    return {"version": cv2.__version__, "file": cv2.__file__, "build": cv2.getBuildInformation()}
+
+
+def _av() -> Facts:
+    import av
+    import av.codec
+
+    facts = {"version": av.__version__, "ffmpeg": av.ffmpeg_version_info}
+    try:
+        av.codec.Codec("libx264", "w")
+    except av.codec.codec.UnknownCodecError:
+        return {**facts, "libx264": False}
+    return {**facts, "libx264": True}
+
+
+def _engines() -> Facts:
+    """Each bundle by name: what its card says, or what is wrong with it."""
+    from edge.engine import list_bundles
+
+    return {"bundles": {name: _bundle(name) for name in list_bundles()}}
+
+
+def _bundle(name: str) -> Facts:
+    """Graphs that a machine has no use for may be left out of its copy of a bundle; the others must be the card's."""
+    from edge.engine import find_bundle
+    from edge.errors import EngineError
+
+    try:
+        bundle = find_bundle(name)
+        graphs = [graph for graph in bundle.card.graphs if (bundle.folder / graph.file).is_file()]
+        for graph in graphs:
+            bundle.read(graph)
+    except EngineError as error:
+        return {"error": str(error)}
+    return {
+        "precision": bundle.card.precision,
+        "graphs": [f"{graph.precision} for {graph.runtime}" for graph in graphs],
+    }
+
+
+def _default_engine() -> Facts:
+    """What of the default engine ran on the CPU, once; or why not; and why TensorRT cannot run it, null if it can."""
+    import numpy as np
+
+    from edge.backends.tensorrt import why_not
+    from edge.engine import DEFAULT_ENGINE, open_engine
+    from edge.errors import EngineError
+
+    facts: dict[str, Any] = {"name": DEFAULT_ENGINE, "tensorrt": why_not(), "openvino": None}
+    try:
+        with open_engine(DEFAULT_ENGINE, backend="openvino") as engine:
+            width, height = engine.card.input_wh
+            engine.infer(np.zeros((height, width, 3), np.uint8))
+            return {**facts, "precision": engine.precision, "threads": engine.threads}
+    except EngineError as error:
+        return {**facts, "openvino": str(error)}
+
+
+PROBES = {
+    "cuda": _cuda,
+    "tensorrt": _tensorrt,
+    "pycuda": _pycuda,
+    "openvino": _openvino,
+    "opencv": _opencv,
+    "av": _av,
+    "engines": _engines,
+    "default engine": _default_engine,
+}
