@@ -8,8 +8,10 @@
     │   └── SourceDamaged      frames came, then the data broke off or was corrupt
     ├── EngineError        70  an engine cannot be trusted or run
     │   ├── EngineNotFound     no bundle of that name
-    │   └── BundleTampered     the bundle is not what its card says
+    │   ├── BundleTampered     the bundle is not what its card says
+    │   └── GateRefused        it lost more accuracy than it was allowed to
     ├── DataError          65  labels or training data are not what they should be
+    │   └── CalibrationError   calibration frames or scales are not, or no longer
     └── OutputError        73  a result cannot be written
 
 Messages are one or two sentences for the person at 3 a.m.: what happened, to which thing, what was found, and
@@ -55,8 +57,16 @@ class BundleTampered(EngineError):
     pass
 
 
+class GateRefused(EngineError):
+    pass
+
+
 class DataError(EdgeError, ValueError):
     exit_code = 65
+
+
+class CalibrationError(DataError):
+    pass
 
 
 class OutputError(EdgeError, OSError):

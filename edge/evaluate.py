@@ -20,6 +20,7 @@ from edge.report import table
 from edge.segmentation import Segmentation
 from edge.sources.open import open_source
 from edge.sources.pictures import Pictures
+from edge.sources.source import Source
 
 UNLABELLED = 255  # by convention, besides the card's own ignore id
 
@@ -62,26 +63,62 @@ def evaluate(
         SourceError: the frames cannot be read, or not all of them.
     """
     source = open_source(frames)
-    paths = _label_paths(labels)
-    label_of = _by_name(source, paths, labels) if isinstance(source, Pictures) else _by_order(paths, labels)
+    truth = Labels(source, labels)
     classes = engine.card.table
-    confusion = Confusion(len(classes), sorted({classes.ignore_id, UNLABELLED}))
+    confusion = make_confusion(classes)
     count = 0
     for result in segment(source, engine, live=False):
-        path = label_of(result.frame)
-        _add(confusion, _read_label(path), result.class_map(), path)
+        truth.add_to(confusion, result.frame, result.class_map())
         count += 1
         on_result(result)
-    if count != len(paths):
-        raise DataError(f"{frames} has {count} frames, {labels} {len(paths)} labels; there must be one label per frame")
+    truth.check_count(count)
     return Score(engine.card.name, engine.precision, frames, count, classes, confusion)
 
 
-def _add(confusion: Confusion, truth: Image, prediction: Image, path: Path) -> None:
-    try:
-        confusion.add(truth, prediction)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+def make_confusion(table: ClassTable) -> Confusion:
+    """An empty confusion of these classes; unlabelled pixels will not count."""
+    return Confusion(len(table), sorted({table.ignore_id, UNLABELLED}))
+
+
+class Labels:
+    """The labels of a source's frames: pictures have theirs by name, frame i of a video the i-th in name order.
+
+    Raises:
+        DataError: there are none, or a picture has none.
+    """
+
+    def __init__(self, source: Source, folder: Path) -> None:
+        self._name, self._folder, self.paths = source.name, folder, _label_paths(folder)
+        by_name = isinstance(source, Pictures)
+        self._path_of = _by_name(source, self.paths, folder) if by_name else _by_order(self.paths, folder)
+
+    def of(self, frame: Frame) -> Image:
+        """uint8 (H, W) class ids.
+
+        Raises:
+            DataError: the frame has no label, or it is not one.
+        """
+        return _read_label(self._path_of(frame))
+
+    def add_to(self, confusion: Confusion, frame: Frame, prediction: Image) -> None:
+        """Count one frame's prediction, uint8 (H, W) at the label's size.
+
+        Raises:
+            DataError: as `of`; or the label does not fit frame or classes.
+        """
+        try:
+            confusion.add(self.of(frame), prediction)
+        except DataError as error:
+            path = self._path_of(frame)
+            raise error if str(path) in str(error) else DataError(f"{path}: {error}") from error
+
+    def check_count(self, frames: int) -> None:
+        """Refuse a source that had fewer frames than there are labels."""
+        if frames != len(self.paths):
+            raise DataError(
+                f"{self._name} has {frames} frames, {self._folder} {len(self.paths)} labels;"
+                " there must be one label per frame"
+            )
 
 
 def _label_paths(folder: Path) -> list[Path]:

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -34,11 +33,7 @@ class Segmenter:
         """The classes of every pixel of the frame, at network size."""
         with self.stages["resize"].span():
             canvas = self._canvas(frame.size_wh)
-            content = canvas.box.content(canvas.image)
-            if frame.yuv is not None:
-                small_bgr_from_yuv(frame.yuv, content)
-            else:
-                shrink(frame.image, content)
+            canvas.draw(frame)
         with self.stages["infer"].span():
             classes = self.engine.infer(canvas.image)
         return Segmentation(frame, classes, canvas.box, self.engine.card.table, time.monotonic_ns())
@@ -70,22 +65,29 @@ class Segmenter:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _canvas(self, source_wh: tuple[int, int]) -> _Canvas:
-        """This thread's input buffer, laid out for frames of this size; a new size gets a new one, with black bars."""
-        canvas: _Canvas | None = getattr(self._local, "canvas", None)
+    def _canvas(self, source_wh: tuple[int, int]) -> Canvas:
+        """This thread's input buffer, laid out for frames of this size; a new size gets a new one."""
+        canvas: Canvas | None = getattr(self._local, "canvas", None)
         if canvas is None or canvas.box.source_wh != source_wh:
-            width, height = self.engine.card.input_wh
-            box = Letterbox.fit(source_wh, (width, height), self.engine.card.resize)
-            canvas = self._local.canvas = _Canvas(np.zeros((height, width, 3), np.uint8), box)
+            card = self.engine.card
+            canvas = self._local.canvas = Canvas(Letterbox.fit(source_wh, card.input_wh, card.resize))
         return canvas
 
 
-@dataclass(frozen=True)
-class _Canvas:
-    """uint8 (h, w, 3) BGR, the network's input, and where in it the picture lies."""
+class Canvas:
+    """uint8 (h, w, 3) BGR, the network's input, and where in it the picture lies; the bars around it are black."""
 
-    image: Image
-    box: Letterbox
+    def __init__(self, box: Letterbox) -> None:
+        self.box = box
+        self.image: Image = np.zeros((*box.input_wh[::-1], 3), np.uint8)
+
+    def draw(self, frame: Frame) -> None:
+        """Bring a frame of the box's source size to network size."""
+        content = self.box.content(self.image)
+        if frame.yuv is not None:
+            small_bgr_from_yuv(frame.yuv, content)
+        else:
+            shrink(frame.image, content)
 
 
 def shrink(image: Image, target: Image) -> None:

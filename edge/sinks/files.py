@@ -60,10 +60,15 @@ class PendingFile:
 
 def write_text(path: Path, text: str) -> None:
     """The text as a whole file, or no file."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The bytes as a whole file, or no file."""
     pending = PendingFile(path)
     try:
         with writing(path):
-            pending.partial.write_text(text, encoding="utf-8")
+            pending.partial.write_bytes(content)
         pending.commit()
     except BaseException:  # Ctrl-C too: nothing half-written stays behind
         pending.discard()

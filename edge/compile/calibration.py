@@ -1,0 +1,241 @@
+"""Calibration sets: which frames an INT8 net's ranges are taken from, and why these.
+
+A set is a small YAML file, `calibration/NAME.yaml`: a drive's name, and the index and content hash of each frame chosen
+from it. Frames stay where they are. A frame that is gone or has changed is refused, never passed over: peers that took
+"no more data" for "done" calibrated on a few frames, or on the same one again and again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from edge.config import StrictModel, data_path
+from edge.errors import CalibrationError
+from edge.frame import Frame, Image, Letterbox
+from edge.segmenter import Canvas
+from edge.sources.open import open_source
+
+NAME = r"^[a-z][a-z0-9_-]*$"
+GRID_WH = (8, 6)  # a frame's content is summed up in so many cells
+SHEET_CELL_WH = (192, 144)
+
+
+class ChosenFrame(StrictModel):
+    """`sha256` is of the decoded pixels, so that it holds whatever the file is packed in."""
+
+    index: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ChosenDrive(StrictModel):
+    """`drive` is anything `edge run` takes; `$EDGE_DATA` at its start is the environment variable."""
+
+    drive: str
+    frames: tuple[ChosenFrame, ...] = Field(min_length=1)
+
+
+class CalibrationSet(StrictModel):
+    name: str = Field(pattern=NAME)
+    why: str
+    drives: tuple[ChosenDrive, ...] = Field(min_length=1)
+
+    @property
+    def sha256(self) -> str:
+        """Over the frames alone: a set with other words about it is the same set."""
+        content = [[frame.sha256 for frame in drive.frames] for drive in self.drives]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @property
+    def frame_count(self) -> int:
+        return sum(len(drive.frames) for drive in self.drives)
+
+    def to_yaml(self) -> str:
+        """The text that `load_yaml` reads, a line per frame."""
+        lines = [f"name: {self.name}", f"why: {json.dumps(self.why)}", "drives:"]
+        for drive in self.drives:
+            lines += [f"  - drive: {json.dumps(drive.drive)}", "    frames:"]
+            lines += [f"      - {{index: {frame.index}, sha256: {frame.sha256}}}" for frame in drive.frames]
+        return "\n".join(lines) + "\n"
+
+
+def drive_name(drive: str) -> str:
+    """What `open_source` takes for a drive of a set."""
+    return str(data_path(drive)) if drive.startswith("$EDGE_DATA") else drive
+
+
+def frame_sha256(frame: Frame) -> str:
+    """A hash of a frame's pixels as they were decoded."""
+    planes = [frame.image] if frame.yuv is None else [frame.yuv.y, frame.yuv.u, frame.yuv.v]
+    digest = hashlib.sha256()
+    for plane in planes:
+        digest.update(repr(plane.shape).encode())
+        digest.update(np.ascontiguousarray(plane).data)
+    return digest.hexdigest()
+
+
+def read_frames(chosen: CalibrationSet) -> Iterator[tuple[str, Frame]]:
+    """Every frame of the set, with words for it in messages; each drive is read once.
+
+    Raises:
+        CalibrationError: a frame is not there any more, or not the one that was chosen.
+        SourceError: a drive cannot be read.
+    """
+    for drive in chosen.drives:
+        wanted = {frame.index: frame.sha256 for frame in drive.frames}
+        if len(wanted) < len(drive.frames):
+            raise CalibrationError(f"calibration set {chosen.name}: lists a frame of {drive.drive} twice")
+        with open_source(drive_name(drive.drive)) as source:
+            for frame in source:
+                sha256 = wanted.pop(frame.index, None)
+                if sha256 is None:
+                    continue
+                words = f"frame {frame.index} of {drive.drive}"
+                if frame_sha256(frame) != sha256:
+                    raise CalibrationError(
+                        f"{words}: is not the one that calibration set {chosen.name} was made with."
+                        " Restore the drive, or choose anew: edge calibrate select"
+                    )
+                yield words, frame
+                if not wanted:
+                    break
+        if wanted:
+            raise CalibrationError(
+                f"{drive.drive}: has no frame {min(wanted)}, which calibration set {chosen.name} lists"
+                f" ({len(wanted)} are missing). Restore the drive, or choose anew: edge calibrate select"
+            )
+
+
+# ------------------------------------------------------------------------------------------------------------ choosing
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One frame that may be chosen: where it is, what it holds and a small picture of it."""
+
+    drive: str
+    index: int
+    sha256: str
+    features: NDArray[np.float32]
+    thumbnail: Image
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How far, at most, any candidate is from its nearest chosen frame, in units of the candidates' spread."""
+
+    chosen: float
+    first: float  # of as many frames from the beginning
+    spaced: float  # of as many frames at equal distances
+
+
+def find_candidates(drives: Sequence[str], every: int, on_frame: Callable[[], None] = lambda: None) -> list[Candidate]:
+    """Every `every`-th frame of the drives; of identical ones, the first.
+
+    Raises:
+        SourceError: a drive cannot be read, or not to its end.
+    """
+    found: dict[str, Candidate] = {}
+    for drive in drives:
+        with open_source(drive_name(drive)) as source:
+            for frame in source:
+                if frame.index % every == 0:
+                    candidate = _candidate(drive, frame)
+                    found.setdefault(candidate.sha256, candidate)
+                    on_frame()
+    return list(found.values())
+
+
+def _candidate(drive: str, frame: Frame) -> Candidate:
+    canvas = Canvas(Letterbox.fit(frame.size_wh, SHEET_CELL_WH, "stretch"))
+    canvas.draw(frame)
+    return Candidate(drive, frame.index, frame_sha256(frame), describe(canvas.image), canvas.image)
+
+
+def describe(thumbnail: Image) -> NDArray[np.float32]:
+    """What a calibration cares about, as one vector: where which colours are, how light and dark are spread, and how
+    much fine detail there is; each of the three with equal weight, all roughly in 0..1.
+    """
+    lab = cv2.cvtColor(thumbnail, cv2.COLOR_BGR2LAB)
+    layout = cv2.resize(lab, GRID_WH, interpolation=cv2.INTER_AREA).reshape(-1).astype(np.float32) / 255
+    light = np.percentile(lab[..., 0], (2, 10, 25, 50, 75, 90, 98)).astype(np.float32) / 255
+    edges = cv2.absdiff(lab[1:, 1:, 0], lab[:-1, :-1, 0]).astype(np.float32) / 255
+    detail = cv2.resize(edges, GRID_WH, interpolation=cv2.INTER_AREA).reshape(-1) * 4
+    return np.concatenate([part / np.sqrt(part.size, dtype=np.float32) for part in (layout, light, detail)])
+
+
+def choose(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate], Coverage]:
+    """The `count` candidates that cover the rest best: each next one is the farthest from all that are chosen.
+
+    Greedy k-center: at most twice as far from the farthest candidate as the best choice would be (Gonzalez, "Clustering
+    to minimize the maximum intercluster distance", 1985). The same candidates give the same choice.
+
+    Raises:
+        CalibrationError: there are fewer candidates than wanted.
+    """
+    if len(candidates) < count:
+        raise CalibrationError(
+            f"{count} frames are wanted, the drives hold {len(candidates)} different ones."
+            " Name more drives, or fewer frames: --count"
+        )
+    points = np.stack([candidate.features for candidate in candidates])
+    start = int(_distances(points, points.mean(0)).argmin())
+    picked, nearest = [start], _distances(points, points[start])
+    while len(picked) < count:
+        picked.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, _distances(points, points[picked[-1]]))
+    spread = float(_distances(points, points.mean(0)).max()) or 1.0
+    spaced = np.linspace(0, len(points) - 1, count).round().astype(int)
+    coverage = Coverage(
+        float(nearest.max()) / spread, _radius(points, range(count)) / spread, _radius(points, spaced) / spread
+    )
+    return [candidates[place] for place in sorted(picked)], coverage
+
+
+def _distances(points: NDArray[np.float32], point: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.linalg.norm(points - point, axis=1)
+
+
+def _radius(points: NDArray[np.float32], places: Sequence[int] | range | NDArray[np.int_]) -> float:
+    return float(np.min([_distances(points, points[place]) for place in places], axis=0).max())
+
+
+def make_set(
+    name: str, candidates: Sequence[Candidate], chosen: Sequence[Candidate], coverage: Coverage
+) -> CalibrationSet:
+    """The set of the chosen frames, in the order of their drives."""
+    drives = tuple(dict.fromkeys(candidate.drive for candidate in chosen))
+    why = (
+        f"the {len(chosen)} most different of {len(candidates)} frames (colours and where they are, light, detail);"
+        f" none is farther than {coverage.chosen:.2f} spreads from a chosen one"
+        f" (first {len(chosen)}: {coverage.first:.2f}, evenly spaced: {coverage.spaced:.2f})"
+    )
+    return CalibrationSet(
+        name=name,
+        why=why,
+        drives=tuple(
+            ChosenDrive(
+                drive=drive,
+                frames=tuple(ChosenFrame(index=c.index, sha256=c.sha256) for c in chosen if c.drive == drive),
+            )
+            for drive in drives
+        ),
+    )
+
+
+def contact_sheet(chosen: Sequence[Candidate]) -> Image:
+    """The chosen frames side by side, uint8 BGR, to look at."""
+    width, height = SHEET_CELL_WH
+    columns = max(1, round((len(chosen) * 1.6 * height / width) ** 0.5))  # about 16:10
+    sheet = np.zeros((-(-len(chosen) // columns) * height, columns * width, 3), np.uint8)
+    for place, candidate in enumerate(chosen):
+        y, x = place // columns * height, place % columns * width
+        sheet[y : y + height, x : x + width] = candidate.thumbnail
+    return sheet

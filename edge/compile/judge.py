@@ -1,0 +1,253 @@
+"""How much right an engine loses against its own fp32 graph, frame by frame, and the frames on which it loses most."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from edge.card import Card
+from edge.classes import ClassTable
+from edge.engine import Engine
+from edge.errors import ConfigError, DataError, EngineError
+from edge.evaluate import Labels, make_confusion
+from edge.frame import Image
+from edge.metrics import Confusion
+from edge.segmentation import Segmentation
+from edge.segmenter import Segmenter
+from edge.sources.open import open_source
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+WORST = 10
+CELL_WIDTH = 320
+DISAGREEMENT = "disagreement"
+MIOU = "miou"
+
+
+class OrtEngine:
+    """A graph run by ONNX Runtime on the CPU, which reads TensorRT's form of INT8 as it is written: the judge of such
+    graphs where there is no GPU. Slow; it never serves. See `edge.engine.Engine`.
+    """
+
+    streams = 1
+
+    def __init__(self, model: bytes, card: Card, precision: str) -> None:
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at the import
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise EngineError(
+                f"ONNX Runtime, which judges TensorRT's graphs, cannot be imported ({error})."
+                " Install it: pip install onnxruntime"
+            ) from error
+        self.card, self.precision, self.threads = card, precision, len(os.sched_getaffinity(0))
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = self.threads
+        try:
+            self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors share no type below this one
+            raise EngineError(f"ONNX Runtime cannot load the graph: {str(error).splitlines()[0]}") from error
+        self.judge = f"ONNX Runtime {onnxruntime.__version__}"
+
+    def infer(self, image: Image) -> Image:
+        """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image of the card's input size."""
+        return self._session.run(None, {self._session.get_inputs()[0].name: image[None]})[0][0]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(order=True)
+class BadFrame:
+    """A frame on which a candidate sees other classes than fp32, by the share of pixels that differ."""
+
+    disagreement: float
+    index: int
+    name: str = field(compare=False)
+    image: Image = field(compare=False, repr=False)
+    truth: Image | None = field(compare=False, repr=False)
+    reference: Image = field(compare=False, repr=False)
+    candidate: Image = field(compare=False, repr=False)
+
+
+@dataclass
+class Judged:
+    """What one engine made of the frames. `confusion` counts only where there are labels."""
+
+    confusion: Confusion
+    frames: int = 0
+    differing: int = 0  # pixels, against fp32
+    pixels: int = 0
+    worst: list[BadFrame] = field(default_factory=list)
+
+    @property
+    def disagreement(self) -> float:
+        """The part of all pixels that have another class than with fp32."""
+        return self.differing / max(1, self.pixels)
+
+    def add(self, reference: Segmentation, found: Segmentation, truth: Image | None) -> None:
+        """Compare one frame, at source size."""
+        wanted, given = reference.class_map(), found.class_map()
+        differing = int(np.count_nonzero(wanted != given))
+        self.frames += 1
+        self.differing += differing
+        self.pixels += wanted.size
+        if truth is not None:
+            self.confusion.add(truth, given)
+        frame = found.frame
+        share = differing / wanted.size
+        if len(self.worst) < WORST or share > self.worst[0].disagreement:
+            name = f"{Path(frame.source).name} {frame.index}"
+            bad = BadFrame(share, -frame.index, name, frame.image.copy(), truth, wanted, given)
+            heapq.heappush(self.worst, bad)
+            if len(self.worst) > WORST:
+                heapq.heappop(self.worst)
+
+
+def judge(
+    reference: Engine,
+    candidates: Mapping[str, Engine],
+    frames: str,
+    labels: Path | None,
+    on_frame: Callable[[], None] = lambda: None,
+) -> tuple[Judged, dict[str, Judged]]:
+    """What the reference and each candidate make of every frame of a source, with labels or without.
+
+    Raises:
+        DataError: labels are missing or do not fit.
+        SourceError: the frames cannot be read, or not all of them.
+    """
+    table = reference.card.table
+    own = Judged(make_confusion(table))
+    others = {name: Judged(make_confusion(table)) for name in candidates}
+    wanted, asked = Segmenter(reference), {name: Segmenter(engine) for name, engine in candidates.items()}
+    with open_source(frames) as source:
+        truths = Labels(source, labels) if labels else None
+        for frame in source:
+            truth = truths.of(frame) if truths else None
+            result = wanted.segment(frame)
+            try:
+                own.add(result, result, truth)
+                for name, segmenter in asked.items():
+                    others[name].add(result, segmenter.segment(frame), truth)
+            except DataError as error:
+                raise DataError(f"label of frame {frame.index} of {frames}: {error}") from error
+            on_frame()
+        if truths:
+            truths.check_count(own.frames)
+    return own, others
+
+
+# ---------------------------------------------------------------------------------------------------------- the limits
+
+
+def parse_limits(text: str, table: ClassTable) -> dict[str, float]:
+    """Points that may be lost, from "miou:0.5,road:0.3": of mIoU, a class or group, or "disagreement" with fp32.
+
+    Raises:
+        ConfigError: it is not of that form, or names what the table does not have.
+    """
+    limits: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, points = part.partition(":")
+        try:
+            limits[name.strip()] = float(points)
+        except ValueError as error:
+            raise ConfigError(f"a limit is NAME:POINTS, such as miou:0.5,road:0.3; found {part.strip()!r}") from error
+    return check_limits(limits, table)
+
+
+def check_limits(limits: Mapping[str, float], table: ClassTable) -> dict[str, float]:
+    """The limits, if each can be judged.
+
+    Raises:
+        ConfigError: a name is neither a class nor a group of the table, or a limit is no number of points.
+    """
+    known = [MIOU, DISAGREEMENT, *table.groups, *table.names]
+    for name, points in limits.items():
+        if name not in known:
+            raise ConfigError(f"limit {name!r}: the engine has no such class or group; there are: {', '.join(known)}")
+        if not 0 <= points <= 100:
+            raise ConfigError(f"limit {name}: points from 0 to 100 are wanted, found {points:g}")
+    return dict(limits)
+
+
+def points_lost(reference: Judged, found: Judged, table: ClassTable, limits: Mapping[str, float]) -> dict[str, float]:
+    """Points lost against the reference: of mIoU, of each group, and of what else has a limit; negative is a gain.
+
+    Without labels there is only "disagreement", which is always there.
+
+    Raises:
+        ConfigError: a limit is on what does not occur in the labels.
+    """
+    lost = {DISAGREEMENT: found.disagreement * 100}
+    if reference.confusion.counts.any():
+        lost[MIOU] = (reference.confusion.miou() - found.confusion.miou()) * 100
+        for name in dict.fromkeys([*table.groups, *(set(limits) - {MIOU, DISAGREEMENT})]):
+            ids = table.ids(name)
+            lost[name] = (reference.confusion.group_iou(ids) - found.confusion.group_iou(ids)) * 100
+    lost = {name: round(points, 3) for name, points in lost.items() if np.isfinite(points)}
+    if missing := [name for name in limits if name not in lost]:
+        why = "does not occur in the labels" if reference.confusion.counts.any() else "needs labels, and there are none"
+        raise ConfigError(f"limit {missing[0]}: cannot be judged, it {why}")
+    return lost
+
+
+def broken_limits(lost: Mapping[str, float], limits: Mapping[str, float]) -> list[str]:
+    """The limits that do not hold."""
+    return [name for name, points in limits.items() if lost[name] > points]
+
+
+# --------------------------------------------------------------------------------------------------------- the picture
+
+
+def worst_frames(judged: Judged, table: ClassTable, title: str) -> Image:
+    """uint8 BGR: the worst frames, one a row: the frame, its truth where there is one, fp32, the candidate, and in red
+    the pixels where these two differ.
+    """
+    return np.concatenate([_row(bad, table, title) for bad in sorted(judged.worst, reverse=True)])
+
+
+def _row(bad: BadFrame, table: ClassTable, title: str) -> Image:
+    differs = bad.image // 3
+    differs[bad.reference != bad.candidate] = (60, 60, 255)
+    cells = [(bad.name, bad.image)]
+    if bad.truth is not None:
+        cells.append(("truth", _coloured(bad.image, bad.truth, table)))
+    cells += [
+        ("fp32", _coloured(bad.image, bad.reference, table)),
+        (title, _coloured(bad.image, bad.candidate, table)),
+        (f"{bad.disagreement:.2%} differ", differs),
+    ]
+    return np.concatenate([_captioned(*cell) for cell in cells], axis=1)
+
+
+def _coloured(image: Image, classes: Image, table: ClassTable) -> Image:
+    """The picture under the classes' colours; ids outside the table, unlabelled ones, are black."""
+    return cv2.addWeighted(image, 0.3, table.palette_rgb[classes][..., ::-1], 0.7, 0)
+
+
+def _captioned(text: str, image: Image) -> Image:
+    height = round(image.shape[0] * CELL_WIDTH / image.shape[1])
+    cell = cv2.resize(image, (CELL_WIDTH, height), interpolation=cv2.INTER_AREA)
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(cell, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA)
+    return cell

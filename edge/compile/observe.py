@@ -1,0 +1,329 @@
+"""Ranges of a net's activations on a calibration set, and the file that keeps them: `calibration/NAME.scales.json`.
+
+What an INT8 convolution reads is rounded to 256 steps, so each tensor needs a range, wide enough not to clip what
+matters and narrow enough that the steps are fine. The ranges are taken once, from the fp32 graph, and written out for
+OpenVINO and TensorRT alike. The file is small and has a line per tensor, so that a diff shows what a new set changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto
+
+from edge.backends.openvino import import_openvino
+from edge.card import Card
+from edge.compile.calibration import CalibrationSet, read_frames
+from edge.errors import CalibrationError
+from edge.frame import Image, Letterbox
+from edge.segmenter import Canvas
+
+Method = Literal["max", "percentile", "entropy"]
+METHODS = get_args(Method)
+FORMAT = 1
+BINS = 4096  # of a histogram, over both signs
+LEVELS = 128  # of a magnitude in INT8
+DIGITS = 6  # kept of a range: processors differ beyond
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+Pictures = Callable[[], Iterable[tuple[str, Image]]]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Of one tensor: what INT8 covers, `low` <= 0 <= `high`, and what was seen; and the layers that read it."""
+
+    low: float
+    high: float
+    seen_low: float
+    seen_high: float
+    feeds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The ranges of one net on one calibration set."""
+
+    calibration: str
+    set_sha256: str
+    weights_sha256: str
+    input_wh: tuple[int, int]
+    method: Method
+    percentile: float | None
+    frames: int
+    tensors: Mapping[str, Range]
+
+    def to_json(self) -> str:
+        """The text that `read_scales` reads, a line per tensor."""
+        tree = {"format": FORMAT, **dataclasses.asdict(self)}
+        tensors = tree.pop("tensors")
+        lines = [f" {json.dumps(key)}: {json.dumps(value)}," for key, value in tree.items()]
+        rows = [f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in tensors.items()]
+        return "\n".join(["{", *lines, ' "tensors": {', ",\n".join(rows), " }", "}"]) + "\n"
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def read_scales(path: Path) -> Scales:
+    """The scales in a file.
+
+    Raises:
+        CalibrationError: there is no such file, or it is not one that `edge calibrate run` wrote.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree.pop("format") != FORMAT:
+            raise ValueError("of another format")
+        tensors = {name: Range(**{**row, "feeds": tuple(row["feeds"])}) for name, row in tree.pop("tensors").items()}
+        scales = Scales(**{**tree, "input_wh": tuple(tree["input_wh"])}, tensors=tensors)
+        _check_numbers(scales)
+    except FileNotFoundError as error:
+        raise CalibrationError(f"{path}: there are no scales yet. Make them: edge calibrate run RECIPE") from error
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # all that a wrong shape of JSON comes to
+        raise CalibrationError(
+            f"{path}: is not a file of scales ({error}). Make it again: edge calibrate run RECIPE"
+        ) from error
+    return scales
+
+
+def _check_numbers(scales: Scales) -> None:
+    for name, found in scales.tensors.items():
+        if not (math.isfinite(found.low) and math.isfinite(found.high) and found.low <= 0 <= found.high):
+            raise ValueError(f"tensor {name} has the range {found.low}..{found.high}")
+
+
+def check_fresh(scales: Scales, chosen: CalibrationSet, weights_sha256: str, card: Card, path: Path) -> None:
+    """Refuse scales of another net, another set or another input size.
+
+    Raises:
+        CalibrationError: naming what changed since.
+    """
+    changed = [
+        what
+        for what, found, wanted in (
+            ("the net's weights", scales.weights_sha256, weights_sha256),
+            (f"the frames of calibration set {chosen.name}", scales.set_sha256, chosen.sha256),
+            ("the input size", scales.input_wh, card.input_wh),
+        )
+        if found != wanted
+    ]
+    if changed:
+        raise CalibrationError(
+            f"{path}: is stale, {' and '.join(changed)} changed since. Make it again: edge calibrate run RECIPE"
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------- observing
+
+
+def layer_name(node: NodeProto) -> str:
+    """What a convolution is called in the net it came from, by its weights; else the node's own name."""
+    weights = node.input[1]
+    return weights.removesuffix(".weight").removeprefix("net.") if weights.endswith(".weight") else node.name
+
+
+def quantisable(model: ModelProto) -> list[NodeProto]:
+    """The convolutions that INT8 may take, in order: all but the last ones, which give the logits; behind them there is
+    no other convolution.
+    """
+    readers: dict[str, list[NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    reaches: dict[str, bool] = {}  # by tensor: whether a convolution lies ahead
+    for node in reversed(model.graph.node):
+        for name in node.output:
+            ahead = readers.get(name, [])
+            reaches[name] = any(n.op_type in CONVOLUTIONS or any(reaches[o] for o in n.output) for n in ahead)
+    return [n for n in model.graph.node if n.op_type in CONVOLUTIONS and reaches[n.output[0]]]
+
+
+def skip_of(model: ModelProto) -> dict[str, str]:
+    """By the name of an Add that ends a residual block: the tensor that skips the block.
+
+    TensorRT fuses the addition into the convolution before it if the other branch comes in INT8 too.
+    """
+    producer = {name: node for node in model.graph.node for name in node.output}
+    inner = {node.output[0] for node in quantisable(model)}
+    skips = {}
+    for node in model.graph.node:
+        if node.op_type != "Add" or not all(name in producer for name in node.input):
+            continue
+        block, skip = node.input if node.input[0] in inner else reversed(node.input)
+        if block in inner and producer[skip].op_type in ("Relu", "Add", *CONVOLUTIONS):
+            skips[node.name] = skip
+    return skips
+
+
+def tensors_to_observe(model: ModelProto) -> dict[str, tuple[str, ...]]:
+    """The tensors that need a range, each with the layers it feeds."""
+    feeds: dict[str, list[str]] = {}
+    for node in quantisable(model):
+        feeds.setdefault(node.input[0], []).append(layer_name(node))
+    for skip in skip_of(model).values():
+        feeds.setdefault(skip, [])
+    return {name: tuple(layers) for name, layers in feeds.items()}
+
+
+def observe(
+    model: bytes,
+    card: Card,
+    chosen: CalibrationSet,
+    weights_sha256: str,
+    method: Method,
+    percentile: float | None = None,
+    on_frame: Callable[[], None] = lambda: None,
+) -> Scales:
+    """Run the fp32 graph over every frame of the set, twice: for the extremes, and for the histograms between them.
+
+    Raises:
+        CalibrationError: a frame is missing, was changed, is the same as another, or gives values that are not numbers.
+    """
+
+    def pictures() -> Iterator[tuple[str, Image]]:
+        for words, frame in read_frames(chosen):
+            canvas = Canvas(Letterbox.fit(frame.size_wh, card.input_wh, card.resize))
+            canvas.draw(frame)
+            yield words, canvas.image
+            on_frame()
+
+    feeds = tensors_to_observe(onnx.load_from_string(model))
+    return Scales(
+        calibration=chosen.name,
+        set_sha256=chosen.sha256,
+        weights_sha256=weights_sha256,
+        input_wh=card.input_wh,
+        method=method,
+        percentile=percentile,
+        frames=chosen.frame_count,
+        tensors=find_ranges(model, feeds, pictures, method, percentile),
+    )
+
+
+def find_ranges(
+    model: bytes, feeds: Mapping[str, tuple[str, ...]], pictures: Pictures, method: Method, percentile: float | None
+) -> dict[str, Range]:
+    """The range of each tensor in `feeds` over `pictures()`, which is iterated once or twice."""
+    extremes = {name: [0.0, 0.0] for name in feeds}  # 0 must be exact in INT8: paddings are 0
+    for values in _activations(model, list(feeds), pictures):
+        for name, value in values.items():
+            low, high = extremes[name]
+            extremes[name] = [min(low, float(value.min())), max(high, float(value.max()))]
+    chosen = {name: (low, high) for name, (low, high) in extremes.items()}
+    if method != "max":
+        reach = {name: max(-low, high) or 1.0 for name, (low, high) in extremes.items()}
+        counts = {name: np.zeros(BINS, np.int64) for name in feeds}
+        for values in _activations(model, list(feeds), pictures):
+            for name, value in values.items():
+                counts[name] += _histogram(value, reach[name])
+        for name, (low, high) in extremes.items():
+            tails = _tails(counts[name], percentile or 99.99) if method == "percentile" else _entropy(counts[name])
+            chosen[name] = (max(low, -tails[0] * reach[name]), min(high, tails[1] * reach[name]))
+    return {
+        name: Range(*(_rounded(v) for v in (*chosen[name], *extremes[name])), feeds=layers)
+        for name, layers in feeds.items()
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}") + 0.0  # no -0.0
+
+
+def _activations(model: bytes, names: list[str], pictures: Pictures) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """The tensors of that name for each picture; the arrays are views that the next step overwrites."""
+    openvino = import_openvino()
+    core = openvino.Core()
+    graph = core.read_model(model, b"")
+    graph.add_outputs(names)
+    compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    request = compiled.create_infer_request()
+    places = {name: compiled.output(name) for name in names}
+    seen: dict[bytes, str] = {}
+    for words, image in pictures():
+        digest = hashlib.sha256(image.data).digest()
+        if digest in seen:
+            raise CalibrationError(f"{words}: is the same picture as {seen[digest]}; each must add something")
+        seen[digest] = words
+        results = request.infer([image[None]], share_outputs=True)
+        values = {name: results[place] for name, place in places.items()}
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                raise CalibrationError(f"{words}: tensor {name} is not finite there; the weights are broken")
+        yield values
+
+
+def _histogram(values: NDArray[np.float32], reach: float) -> NDArray[np.int64]:
+    """Counts in `BINS` equal bins from -reach to reach."""
+    places = (values.reshape(-1) * np.float32(BINS / 2 / reach) + np.float32(BINS / 2)).astype(np.int32)
+    return np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
+
+
+def _tails(counts: NDArray[np.int64], percentile: float) -> tuple[float, float]:
+    """How far down and up, as parts of the reach, until `percentile` of all values are inside; each tail that is there
+    loses its part.
+    """
+    half = BINS // 2
+    below, above = counts[:half][::-1], counts[half:]
+    outside = counts.sum() * (1 - percentile / 100) / (2 if below.any() and above.any() else 1)
+    return tuple(_inside(tail, outside) for tail in (below, above))  # type: ignore[return-value]  # two of them
+
+
+def _inside(tail: NDArray[np.int64], outside: float) -> float:
+    beyond = tail[::-1].cumsum()[::-1]  # values in this bin and farther out
+    return float(np.count_nonzero(beyond > outside)) / tail.size
+
+
+def _entropy(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """The threshold whose 128 steps keep most of what the histogram of magnitudes tells: least Kullback-Leibler
+    divergence between it, clipped, and itself in 128 steps (Migacz, "8-bit inference with TensorRT", GTC 2017).
+    """
+    half = BINS // 2
+    magnitude = (counts[half:] + counts[:half][::-1]).astype(np.float64)
+    magnitude[0] = magnitude[1]  # exact zeros, of which a ReLU makes half of all, cost nothing in INT8
+    best, threshold = math.inf, half
+    for cut in range(LEVELS, half + 1, LEVELS // 8):
+        clipped = magnitude[:cut].copy()
+        clipped[-1] += magnitude[cut:].sum()
+        divergence = _divergence(clipped, _in_steps(magnitude[:cut]))
+        if divergence < best:
+            best, threshold = divergence, cut
+    return threshold / half, threshold / half
+
+
+def _in_steps(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The histogram after rounding to `LEVELS` steps: each step's sum, spread evenly over its bins that hold any."""
+    step_of = np.arange(magnitude.size) * LEVELS // magnitude.size
+    sums = np.bincount(step_of, magnitude, LEVELS)
+    filled = np.bincount(step_of, magnitude > 0, LEVELS)
+    return np.where(magnitude > 0, sums[step_of] / np.maximum(filled, 1)[step_of], 0)
+
+
+def _divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
+    """Sum of p log(p/q), both normalised; where q has nothing and p has, a small q stands in."""
+    if not p.any() or not q.any():
+        return math.inf
+    p, q = p / p.sum(), q / q.sum()
+    inside = p > 0
+    return float((p[inside] * np.log(p[inside] / np.maximum(q[inside], 1e-9))).sum())
+
+
+def rows(scales: Scales) -> list[tuple[Any, ...]]:
+    """For a table: tensor, what INT8 covers, what was seen, the part of it that is clipped."""
+    return [
+        (name, f"{r.low:.4g}", f"{r.high:.4g}", f"{r.seen_low:.4g}", f"{r.seen_high:.4g}")
+        for name, r in scales.tensors.items()
+    ]
