@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from bundles import graph_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import edge
 from edge.classes import CAMVID
@@ -22,6 +20,7 @@ from edge.train.recipe import Recipe
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 export = pytest.importorskip("edge.compile.export")
+HALF_FROM_ELEMENTS = pytest.importorskip("edge.compile.portable").HALF_FROM_ELEMENTS
 nets = pytest.importorskip("edge.nets")
 
 IMAGENET_RGB = export.InputScaling(
@@ -52,44 +51,6 @@ def noise() -> list[np.ndarray]:
     return list(np.random.default_rng(5).integers(0, 256, (4, 91, 150, 3), dtype=np.uint8))
 
 
-# ---------------------------------------------------------------------------------------------------- resize and argmax
-
-
-@given(height=st.integers(1, 9), width=st.integers(1, 9), rows=st.integers(1, 40), columns=st.integers(1, 40))
-def test_stretching_is_the_bilinear_one_of_torch(height: int, width: int, rows: int, columns: int) -> None:
-    rng = np.random.default_rng((height, width, rows, columns))
-    x = torch.from_numpy(rng.normal(size=(1, 2, height, width)).astype(np.float32))
-    blend = export.RowBlend(height, rows)
-    wide = x @ export._bilinear_matrix(width, columns).T
-    stretched = blend.blend(*blend(wide)).reshape(1, 2, rows, columns)
-    wanted = torch.nn.functional.interpolate(x, size=(rows, columns), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(stretched, wanted, atol=1e-5, rtol=1e-5)
-
-
-def test_rows_are_fetched_once_for_all_that_blend_them() -> None:
-    assert len(export.RowBlend(45, 360).above) == 90  # 8 times as high: the same two rows serve 4 output rows
-    assert len(export.RowBlend(10, 10).above) == 10
-    assert len(export.RowBlend(12, 90).above) == 90  # 7.5 times: no two neighbours are sure to share
-
-
-@given(st.lists(st.integers(0, 2), min_size=4 * 9 * 16, max_size=4 * 9 * 16))
-@settings(max_examples=25)
-def test_of_equal_logits_the_lowest_class_wins(values: list[int]) -> None:
-    logits = np.reshape(values, (1, 4, 9, 16)).astype(np.float32)  # three values for four classes: ties abound
-    module = export.BytesToClasses(Logits(logits), (16, 9), export.InputScaling())
-    found = module(torch.zeros(1, 9, 16, 3, dtype=torch.uint8))
-    np.testing.assert_array_equal(found[0].numpy(), logits[0].argmax(0))
-
-
-def test_ties_are_broken_alike_in_the_exported_graph() -> None:
-    logits = np.zeros((1, 3, 2, 2), np.float32)
-    logits[0, :, 0, 1] = (1, 2, 2)
-    logits[0, :, 1, 0] = (3, 3, 3)
-    logits[0, :, 1, 1] = (-1, -2, -1)
-    found = classes_of(export.export_onnx(Logits(logits), (2, 2)), np.zeros((2, 2, 3), np.uint8))
-    np.testing.assert_array_equal(found, [[0, 1], [0, 0]])
-
-
 # ----------------------------------------------------------------------------------------------------------- the graph
 
 
@@ -114,7 +75,7 @@ def test_weights_are_stored_as_half_floats_without_the_training_head(street_bund
     model = onnx.load_from_string(graph_of(street_bundle))
     halves = sum(int(np.prod(i.dims)) for i in model.graph.initializer if i.data_type == onnx.TensorProto.FLOAT16)
     kernels = sum(p.numel() for n, p in street_net.named_parameters() if p.ndim == 4 and not n.startswith("auxiliary"))
-    small = sum(p.numel() for p in street_net.parameters() if p.ndim == 4 and p.numel() < export.HALF_FROM_ELEMENTS)
+    small = sum(p.numel() for p in street_net.parameters() if p.ndim == 4 and p.numel() < HALF_FROM_ELEMENTS)
     assert kernels - small < halves <= kernels
     assert not [i.name for i in model.graph.initializer if "auxiliary" in i.name]
     first = next(i for i in model.graph.initializer if i.name.endswith("stem.0.0.weight"))
