@@ -1,18 +1,28 @@
-"""How fast an engine and everything around it are on this machine, measured in one run."""
+"""How fast an engine and everything around it are on this machine, measured in one run.
+
+`bench` looks at one precision closely; `compare` holds all that machine and bundle have against each other, in turn.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from edge.engine import Engine, open_engine
+from edge.backends import openvino, tensorrt
+from edge.card import Accuracy, Card
+from edge.engine import Bundle, Engine, find_bundle, open_engine
+from edge.errors import BundleTampered, EngineError
 from edge.pipeline import Summary, flowing, run
 from edge.report import table
 from edge.segmenter import Segmenter
@@ -23,18 +33,39 @@ from edge.sources.scene import SceneSource
 from edge.timing import Durations, Stages
 
 WARM_UP = 10  # frames not counted
+ROUNDS = 3
 DRIVE = "scene:street?seed=7&frames={frames}&size=1280x720&fps=30"
+SHOWN_GROUPS = ("road", "pedestrian")
+
+OnProgress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
 
-def bench(engine_name: str, source: str | None, frames: int, precision: str, threads: int | None) -> dict[str, Any]:
+def _silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+def bench(
+    engine_name: str,
+    source: str | None,
+    frames: int,
+    precision: str | None,
+    threads: int | None,
+    backend: str | None = None,
+    on_progress: OnProgress = _silent,
+) -> dict[str, Any]:
     """Figures of the bare engine, of masks alone and of overlay video, from one and the same drive.
 
     Without `source` a street is rendered and encoded as 720p H.264 first, outside all measurements.
+
+    Raises:
+        EngineError: the engine cannot run here, or not in this precision.
+        SourceError: the source cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
-        drive = source or write_drive(Path(folder) / "drive.mp4", frames)
+        drive = source or write_drive(Path(folder) / "drive.mp4", frames, on_progress)
         cv2.setNumThreads(1)  # as `edge run` does
-        with open_engine(engine_name, precision=precision, threads=threads) as engine:
+        with open_engine(engine_name, precision=precision, threads=threads, backend=backend) as engine:
+            on_progress("bare engine", 0, 3)
             figures = {
                 "engine": engine.card.name,
                 "precision": engine.precision,
@@ -43,10 +74,174 @@ def bench(engine_name: str, source: str | None, frames: int, precision: str, thr
                 "source": source or DRIVE.format(frames=frames),
                 "bare engine": bare_engine(engine, frames),
             }
-        with open_engine(engine_name, precision=precision, threads=threads, side_by_side=True) as engine:
-            figures["masks"] = _pipeline(engine, drive, frames, None)
+        options: dict[str, Any] = {"precision": precision, "threads": threads, "backend": backend}
+        with open_engine(engine_name, side_by_side=True, **options) as engine:
+            on_progress("masks", 1, 3)
+            figures["masks"] = _pipeline(engine, drive, frames)
+            on_progress("overlay", 2, 3)
             figures["overlay"] = _pipeline(engine, drive, frames, Path(folder) / "overlay.mp4")
         return figures
+
+
+@dataclass(frozen=True)
+class _Entrant:
+    """One precision on one backend: all threads on a frame together, as live, and side by side, as for recordings.
+
+    `rounds` holds the figures of each round, by what was measured.
+    """
+
+    precision: str
+    backend: str
+    together: Engine
+    side_by_side: Engine
+    rounds: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.precision} {self.backend}"
+
+
+def compare(
+    engine_name: str,
+    source: str | None,
+    frames: int,
+    threads: int | None,
+    rounds: int = ROUNDS,
+    on_progress: OnProgress = _silent,
+) -> dict[str, Any]:
+    """Every precision on every backend that this machine and the bundle have, measured in turn, round by round.
+
+    So whatever slows the machine down for a while meets all of them. Each figure is the middle one of its rounds. A
+    live drive takes as long as it lasts: of 200 frames about 7 s for each and round, and as much again for the rest.
+
+    Raises:
+        EngineError: none can run here.
+        SourceError: the source cannot be read.
+    """
+    bundle = find_bundle(engine_name)
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder, ExitStack() as engines:
+        entrants, absent = _entrants(bundle, threads, engines)
+        drive = source or write_drive(Path(folder) / "drive.mp4", frames, on_progress)
+        cv2.setNumThreads(1)  # as `edge run` does
+        _measure(entrants, drive, frames, rounds, Path(folder) / "overlay.mp4", on_progress)
+        return {
+            "engine": bundle.card.name,
+            "threads": entrants[0].together.threads,
+            "machine": machine(),
+            "source": source or DRIVE.format(frames=frames),
+            "frames": frames,
+            "rounds": rounds,
+            "entrants": [_entrant_figures(entrant, entrants, bundle) for entrant in entrants],
+            "absent": absent,
+        }
+
+
+def _entrants(bundle: Bundle, threads: int | None, engines: ExitStack) -> tuple[list[_Entrant], dict[str, str]]:
+    """All that can run, open until `engines` is closed, and why the others cannot."""
+    wishes = [("openvino", precision) for precision in openvino.PRECISIONS]
+    absent: dict[str, str] = {}
+    if obstacle := tensorrt.why_not():
+        absent["tensorrt"] = obstacle
+    else:
+        wishes += [("tensorrt", precision) for precision in tensorrt.PRECISIONS]
+    entrants: list[_Entrant] = []
+    for backend, precision in wishes:
+        opened = _open_entrant(bundle, backend, precision, threads, engines)
+        if isinstance(opened, _Entrant):
+            entrants.append(opened)
+        else:
+            absent[f"{precision} {backend}"] = opened
+    if not entrants:
+        reasons = "\n  ".join(f"{name}: {reason}" for name, reason in absent.items())
+        raise EngineError(f"engine {bundle.card.name}: cannot run here\n  {reasons}")
+    return entrants, absent
+
+
+def _open_entrant(
+    bundle: Bundle, backend: str, precision: str, threads: int | None, engines: ExitStack
+) -> _Entrant | str:
+    """Both engines of it, or why they cannot be had."""
+    options: dict[str, Any] = {"precision": precision, "backend": backend, "threads": threads}
+    try:
+        together = engines.enter_context(open_engine(bundle.folder, **options))
+        side_by_side = engines.enter_context(open_engine(bundle.folder, side_by_side=True, **options))
+    except BundleTampered:
+        raise
+    except EngineError as error:
+        return str(error)
+    return _Entrant(precision, backend, together, side_by_side)
+
+
+def _measure(
+    entrants: Sequence[_Entrant], drive: str, frames: int, rounds: int, overlay: Path, on_progress: OnProgress
+) -> None:
+    """Add the figures of `rounds` rounds to every entrant; every other round goes through them backwards."""
+    parts: dict[str, Callable[[_Entrant], dict[str, Any]]] = {
+        "bare engine": lambda entrant: bare_engine(entrant.together, frames),
+        "masks": lambda entrant: _pipeline(entrant.side_by_side, drive, frames),
+        "overlay": lambda entrant: _pipeline(entrant.side_by_side, drive, frames, overlay),
+        "live": lambda entrant: _pipeline(entrant.together, drive, frames, live=True),
+    }
+    done, total = 0, rounds * len(parts) * len(entrants)
+    for number in range(rounds):
+        for part, measure in parts.items():
+            for entrant in entrants[:: -1 if number % 2 else 1]:
+                on_progress(f"{part}, {entrant.name}", done, total)
+                entrant.rounds.setdefault(part, []).append(measure(entrant))
+                done += 1
+
+
+def _entrant_figures(entrant: _Entrant, entrants: Sequence[_Entrant], bundle: Bundle) -> dict[str, Any]:
+    graph = bundle.graph(entrant.precision, entrant.backend)
+    accuracy = _accuracy(bundle.card, graph.file, entrant)
+    figures = {part: _middle(rounds) for part, rounds in entrant.rounds.items()}
+    bare_p50_ms = figures["bare engine"]["p50_ms"]
+    added = {key: round(value - bare_p50_ms, 3) for key, value in figures["live"]["age"].items()}
+    return {
+        "precision": entrant.precision,
+        "backend": entrant.backend,
+        **figures,
+        "times_f32": _times_f32(entrant, entrants),
+        "age_added": added,
+        "accuracy": accuracy and _scores(accuracy, bundle.card),
+        "graph": {"file": graph.file, "bytes": (bundle.folder / graph.file).stat().st_size},
+    }
+
+
+def _middle(values: Sequence[Any]) -> Any:
+    """The middle one of numbers, the most frequent of texts; of dictionaries, that of each value."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _middle([value[key] for value in values]) for key in first}
+    return statistics.mode(values) if isinstance(first, str) else statistics.median_low(values)
+
+
+def _times_f32(entrant: _Entrant, entrants: Sequence[_Entrant]) -> dict[str, float] | None:
+    """How many times as fast as f32 on the same backend the bare engine is, from the p50 of each round."""
+    base = next((e for e in entrants if (e.backend, e.precision) == (entrant.backend, "f32")), None)
+    if base is None:
+        return None
+    pairs = zip(base.rounds["bare engine"], entrant.rounds["bare engine"], strict=True)
+    return spread([slow["p50_ms"] / fast["p50_ms"] for slow, fast in pairs])
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and greatest."""
+    return {name: round(of(values), 3) for name, of in (("median", statistics.median), ("min", min), ("max", max))}
+
+
+def _accuracy(card: Card, file: str, entrant: _Entrant) -> Accuracy | None:
+    """What the card says of this graph in this precision; of several judges, the runtime itself is believed first."""
+    stated = [a for a in card.measured.accuracy if (a.graph, a.precision) == (file, entrant.precision)]
+    stated.sort(key=lambda accuracy: not accuracy.judge.lower().startswith(entrant.backend))
+    return next(iter(stated), None)
+
+
+def _scores(accuracy: Accuracy, card: Card) -> dict[str, Any]:
+    """Mean IoU, and the IoU of the groups that people ask for first, as far as a group is one class."""
+    members = {group: card.table.groups.get(group, ()) for group in SHOWN_GROUPS}
+    ious = {group: accuracy.iou.get(names[0]) for group, names in members.items() if len(names) == 1}
+    return {"data": accuracy.data, "judge": accuracy.judge, "miou": accuracy.miou, **ious}
 
 
 def machine() -> dict[str, Any]:
@@ -62,7 +257,7 @@ def _cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def write_drive(path: Path, frames: int) -> str:
+def write_drive(path: Path, frames: int, on_progress: OnProgress = _silent) -> str:
     """Render the drive into an H.264 file such as a dash camera writes."""
     import av
 
@@ -72,6 +267,7 @@ def write_drive(path: Path, frames: int) -> str:
         stream.width, stream.height = scene.size_wh
         stream.pix_fmt = "yuv420p"
         for frame in scene:
+            on_progress("rendering a street", frame.index, frames)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.image, format="bgr24")))
         container.mux(stream.encode(None))
     return str(path)
@@ -96,13 +292,17 @@ def percentiles(times: Durations) -> dict[str, float]:
     return {f"p{percent}_ms": round(times.percentile_ms(percent), 3) for percent in (50, 95, 99)}
 
 
-def _pipeline(engine: Engine, drive: str, frames: int, overlay: Path | None) -> dict[str, Any]:
+def _pipeline(
+    engine: Engine, drive: str, frames: int, overlay: Path | None = None, *, live: bool = False
+) -> dict[str, Any]:
     source = open_source(drive)
     stages = Stages()
     sinks: list[Sink] = [OverlayVideo(overlay, source.rate_hz, stages)] if overlay else []
-    summary = run(flowing(source, live=False), Segmenter(engine), sinks, stages, max_frames=frames)
+    summary = run(flowing(source, live), Segmenter(engine), sinks, stages, max_frames=frames)
     if summary.failure:
         raise summary.failure
+    if summary.interrupted:  # of one part is of all
+        raise KeyboardInterrupt
     return _figures(summary)
 
 
@@ -144,3 +344,49 @@ def bench_text(figures: dict[str, Any]) -> str:
 
 def _cells(times: dict[str, float]) -> list[str]:
     return [f"{times[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms")]
+
+
+def compare_text(figures: Mapping[str, Any]) -> str:
+    """The figures a person reads: a line per precision and backend."""
+    groups = [group for group in SHOWN_GROUPS if any(group in (e["accuracy"] or {}) for e in figures["entrants"])]
+    header = ("engine", "p50 ms", "p99 ms", "x f32", "masks/s", "bound", "overlay/s", "bound", "age +p50", "+p99")
+    rows = [(*_speed_cells(entrant), *_accuracy_cells(entrant, groups)) for entrant in figures["entrants"]]
+    where = figures["machine"]
+    lines = [
+        f"engine {figures['engine']}, {figures['threads']} threads; {where['cpu']}, {where['cores']} cores",
+        f"source {figures['source']}, {figures['frames']} frames, the middle of {figures['rounds']} rounds",
+        "",
+        table((*header, "mIoU", *groups, "MB"), rows),
+        "",
+        "bound: share of what the cores could do if always busy with this work.",
+        "age +: ms from capture to mask, live, beyond the bare engine's p50.",
+        "Accuracy is the card's; more: edge inspect",
+        *(f"not here: {name}: {reason}" for name, reason in figures["absent"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def _speed_cells(entrant: Mapping[str, Any]) -> list[str]:
+    bare, masks, overlay, added = (entrant[part] for part in ("bare engine", "masks", "overlay", "age_added"))
+    times = entrant["times_f32"]
+    return [
+        f"{entrant['precision']} {entrant['backend']}",
+        f"{bare['p50_ms']:.2f}",
+        f"{bare['p99_ms']:.2f}",
+        f"{times['median']:.2f}" if times else "-",
+        f"{masks['rate_hz']:.1f}",
+        f"{masks['of_bound']:.0%}",
+        f"{overlay['rate_hz']:.1f}",
+        f"{overlay['of_bound']:.0%}",
+        f"{added['p50_ms']:+.2f}",
+        f"{added['p99_ms']:+.2f}",
+    ]
+
+
+def _accuracy_cells(entrant: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
+    scores = entrant["accuracy"] or {}
+    values = [scores.get(key) for key in ("miou", *groups)]
+    return [
+        *("-" if value is None else f"{value:.4f}" for value in values),
+        f"{entrant['graph']['bytes'] / 1e6:.1f}",
+    ]
