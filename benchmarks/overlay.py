@@ -1,6 +1,6 @@
 """720p video to overlay video: `edge run` beside the plain loop a user would write, same engine and precision.
 
-    python -m benchmarks.overlay [VIDEO] [--precision f32|bf16] [--runs 5]
+    python -m benchmarks.overlay [VIDEO] [--precision int8|f32|bf16] [--runs 5]
 
 Both read, segment, paint and write the same file, in turn, in this process; start-up is outside the measurement.
 """
@@ -70,13 +70,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="?")
     parser.add_argument("--engine", default="road")
-    parser.add_argument("--precision", default="f32")
+    parser.add_argument("--precision", help="default: the card's")
     parser.add_argument("--runs", type=int, default=5)
     wish = parser.parse_args()
     video = wish.video or str(street_720p())
     # Each as it runs best: the plain loop waits for every frame, so all threads work on that one.
     together = open_engine(wish.engine, precision=wish.precision)
-    side_by_side = open_engine(wish.engine, precision=wish.precision, side_by_side=True)
+    side_by_side = open_engine(wish.engine, precision=together.precision, side_by_side=True)
     rates: dict[str, list[float]] = {"plain loop": [], "edge": []}
     ages: dict[str, Durations] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +91,7 @@ def main() -> None:
         spread = [f"{f(rate):.1f}" for f in (min, statistics.median, max)]
         rows.append((name, *spread, f"{age.percentile_ms(50):.1f}", f"{age.percentile_ms(99):.1f}"))
     ratios = [a / b for a, b in zip(rates["edge"], rates["plain loop"], strict=True)]
-    print(f"{video}, engine {wish.engine} ({wish.precision}), {wish.runs} runs each, in turn\n")
+    print(f"{video}, engine {wish.engine} ({together.precision}), {wish.runs} runs each, in turn\n")
     print(table(("", "frames/s min", "median", "max", "age p50 ms", "p99"), rows))
     print(f"\nedge / plain loop: median {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})")
 

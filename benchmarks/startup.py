@@ -1,6 +1,6 @@
 """Process start to first mask, warm caches: `edge run FILE --max-frames 1` beside a bare script with the same engine.
 
-    python -m benchmarks.startup [--runs 15]
+    python -m benchmarks.startup [--precision int8|f32|bf16] [--runs 15]
 
 The bare script imports cv2 and openvino, loads the same compiled engine from the same cache file, reads one frame with
 OpenCV and infers it. Both are timed as whole processes, in turn; peak memory is the kernel's own figure.
@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 from benchmarks.drive import street_720p
+from edge.backends.openvino import import_openvino
+from edge.engine import find_bundle, open_engine
 from edge.report import table
 
 BARE = """
@@ -51,13 +53,16 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", default="road")
+    parser.add_argument("--precision", help="default: the card's")
     parser.add_argument("--runs", type=int, default=15)
     wish = parser.parse_args()
+    with open_engine(wish.engine, precision=wish.precision, backend="openvino") as engine:
+        precision = engine.precision
     video = str(street_720p())
     edge = str(Path(sys.executable).with_name("edge"))
-    ours = [edge, "run", video, "--engine", wish.engine, "--max-frames", "1", "--quiet"]
+    ours = [edge, "run", video, "--engine", wish.engine, "--precision", precision, "--max-frames", "1", "--quiet"]
     with tempfile.TemporaryDirectory() as folder:
-        bare = [sys.executable, "-c", BARE, video, str(_plain_blob(wish.engine, Path(folder)))]
+        bare = [sys.executable, "-c", BARE, video, str(_plain_blob(wish.engine, precision, Path(folder)))]
         times: dict[str, list[tuple[float, float]]] = {"bare script": [], "edge run": []}
         for number in range(wish.runs + 2):
             for name, command in (("bare script", bare), ("edge run", ours)):
@@ -70,24 +75,21 @@ def main() -> None:
         memory = statistics.median(mb for _, mb in figures)
         rows.append((name, f"{walls[0]:.0f}", f"{statistics.median(walls):.0f}", f"{walls[-1]:.0f}", f"{memory:.0f}"))
     ratios = [b[0] / a[0] for a, b in zip(*times.values(), strict=True)]
+    print(f"engine {wish.engine} ({precision}), {wish.runs} runs each, in turn\n")
     print(table(("", "ms min", "median", "max", "peak MB"), rows))
     print(f"\nedge / bare: median {statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})")
 
 
-def _plain_blob(engine: str, folder: Path) -> Path:
+def _plain_blob(engine: str, precision: str, folder: Path) -> Path:
     """The engine compiled as edge compiles it, exported as OpenVINO's own blob."""
-    code = (
-        "import sys\n"
-        "from edge.backends.openvino import import_openvino\n"
-        "from edge.engine import find_bundle\n"
-        "ov = import_openvino()\n"
-        "model = ov.Core().read_model(find_bundle(sys.argv[1]).read_model(), b'')\n"
-        "options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}\n"
-        "blob = ov.Core().compile_model(model, 'CPU', options).export_model()\n"
-        "open(sys.argv[2], 'wb').write(blob if isinstance(blob, bytes) else blob.getvalue())\n"
-    )
+    openvino, bundle = import_openvino(), find_bundle(engine)
+    core = openvino.Core()
+    model = core.read_model(bundle.read(bundle.graph(precision, "openvino")), b"")
+    hint = "bf16" if precision == "bf16" else "f32"
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+    content = core.compile_model(model, "CPU", options).export_model()
     blob = folder / "engine.blob"
-    subprocess.run([sys.executable, "-c", code, engine, str(blob)], check=True)
+    blob.write_bytes(content if isinstance(content, bytes) else content.getvalue())
     return blob
 
 
