@@ -190,7 +190,7 @@ def test_a_driver_that_crashes_is_a_finding(
 ) -> None:
     install_driver("return *(volatile int *)0;")
     finding = only(check_driver(make_host(cuda=ask("cuda", str(tmp_path)))))
-    assert (finding.found, finding.level) == ("crashed (SIGSEGV)", "problem")
+    assert (finding.found, finding.level) == ("crashed (Segmentation fault)", "problem")
 
 
 def test_a_driver_that_hangs_is_a_finding(install_driver: Callable[[str], None], tmp_path: Path) -> None:
@@ -212,7 +212,8 @@ def test_a_driver_of_another_version_than_its_module_asks_for_a_restart(
         ("__version__ = '10.3.0'", None),
         ("raise RuntimeError('libnvinfer is of another version')", "libnvinfer is of another version"),
         ("import os; os._exit(3)", "ended without an answer"),
-        ("import os; os.abort()", "crashed (SIGABRT)"),
+        ("import os; os.abort()", "crashed (Aborted)"),
+        ("import os; os.write(1, b'\\xff\\n'); os._exit(0)", "ended without an answer"),
         ("import no_such_part", "No module named 'no_such_part'"),
     ],
 )
@@ -362,21 +363,26 @@ def test_a_bundle_that_is_not_in_order_is_a_problem_beside_one_that_is(make_host
 
 
 @pytest.mark.parametrize(
-    ("openvino", "tensorrt", "runs", "level"),
+    ("facts", "level", "found"),
     [
-        (None, "no GPU", True, "ok"),
-        (None, None, True, "ok"),
-        ("cannot be imported", None, True, "note"),
-        ("cannot be imported", "no GPU", False, "problem"),
+        ({"obstacle": "no NVIDIA driver"}, "ok", "road ran in int8 on the CPU; not by TensorRT: no NVIDIA driver"),
+        ({"obstacle": None}, "ok", "road ran in int8 by TensorRT"),
+        ({"error": "crashed (SIGSEGV)"}, "problem", "cannot run: crashed (SIGSEGV)"),
     ],
 )
-def test_one_runtime_that_can_run_the_default_engine_is_enough(
-    openvino: str | None, tensorrt: str | None, runs: bool, level: str, make_host: MakeHost
+def test_the_default_engine_runs_where_a_frame_went_through_it(
+    facts: dict[str, Any], level: str, found: str, make_host: MakeHost
 ) -> None:
-    facts = {"name": "road", "openvino": openvino, "tensorrt": tensorrt, "precision": "int8", "threads": 2}
-    host = make_host(default_engine=facts)
-    assert default_engine_runs(host) is runs
-    assert only(check_default_engine(host)).level == level
+    host = make_host(default_engine={"name": "road", "precision": "int8", **facts})
+    finding = only(check_default_engine(host))
+    assert (finding.level, finding.found) == (level, found)
+    assert default_engine_runs(host) is (level == "ok")
+
+
+def test_the_command_that_an_error_ends_in_is_what_to_type(make_host: MakeHost) -> None:
+    error = "engine road: no int8 plan was built yet for this Orin. Build it: edge build /e/road --precision int8"
+    finding = only(check_default_engine(make_host(default_engine={"error": error})))
+    assert finding.fix == "edge build /e/road --precision int8"
 
 
 # --------------------------------------------------------------------------------------------- containers and limits

@@ -1,7 +1,7 @@
 """`edge doctor`: what on this machine helps or hinders edge, and what to type about it.
 
-It only looks: nothing is changed, no camera streams, no GPU computes, nothing is sent. What may crash or hang is asked
-in child processes, all at once, so that a report takes a second or two and always comes.
+It only looks: nothing is changed, no camera streams, nothing is sent. What may crash or hang is asked in child
+processes, all at once, so that a report takes a second or two and always comes.
 """
 
 from __future__ import annotations

@@ -248,19 +248,16 @@ def _bundle_finding(name: str, bundle: Facts) -> Finding:
 def check_default_engine(host: Host) -> Iterator[Finding]:
     facts, about = host.facts["default engine"], "default engine"
     if "error" in facts:
-        fix = "edge run scene:street --max-frames 1 --backend openvino"
-        yield Finding(about, f"cannot run: {facts['error']}", "problem", fix)
-        return
-    gpu = f"not by TensorRT: {facts['tensorrt']}" if facts["tensorrt"] else "TensorRT can run it"
-    if facts["openvino"]:
-        found = f"{facts['name']} does not run on the CPU: {facts['openvino']}; {gpu}"
-        yield Finding(about, found, "problem" if facts["tensorrt"] else "note", "edge inspect")
+        # Errors of edge end in the command to type.
+        command = re.search(r"\bedge (?:build|export|inspect) .*$", facts["error"])
+        yield Finding(about, f"cannot run: {facts['error']}", "problem", command[0] if command else "edge inspect")
+    elif facts["obstacle"]:
+        found = f"{facts['name']} ran in {facts['precision']} on the CPU; not by TensorRT: {facts['obstacle']}"
+        yield Finding(about, found)
     else:
-        cpu = f"{facts['name']} ran in {facts['precision']} on {facts['threads']} CPU threads"
-        yield Finding(about, f"{cpu}; {gpu}")
+        yield Finding(about, f"{facts['name']} ran in {facts['precision']} by TensorRT")
 
 
 def default_engine_runs(host: Host) -> bool:
-    """Whether the default engine can run here: on the CPU, where it was tried, or by TensorRT."""
-    facts = host.facts["default engine"]
-    return "error" not in facts and not (facts["openvino"] and facts["tensorrt"])
+    """Whether a frame went through the default engine here."""
+    return "error" not in host.facts["default engine"]

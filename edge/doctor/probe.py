@@ -1,7 +1,7 @@
 """Facts about libraries, each asked for in a process of its own: a broken driver does not raise, it crashes or hangs.
 
-A probe is a function below; its child process prints what it returns as JSON. No driver is set up beyond `cuInit`, and
-nothing is left behind: what the engine compiles goes into a cache directory that is removed again.
+A probe is a function below; its child process prints what it returns as JSON. Nothing is left behind: what an engine
+compiles goes into a folder that is removed again.
 """
 
 from __future__ import annotations
@@ -20,23 +20,32 @@ from typing import Any
 
 Facts = Mapping[str, Any]
 
+SCRATCH = "EDGE_DOCTOR_SCRATCH"  # the child's environment names a folder that it may fill
 LIMIT_S = 10.0  # a healthy GPU without persistence mode may take 3 s to wake up
 _DEVICE_ATTRIBUTES = {"major": 75, "minor": 76, "integrated": 18}  # CUdevice_attribute of cuda.h
 
 
 def probe_all(limit_s: float = LIMIT_S) -> dict[str, Facts]:
     """The facts of every probe, all asked at once, by name. A probe that failed gives {"error": why}."""
-    with tempfile.TemporaryDirectory(prefix="edge-doctor-") as cache, ThreadPoolExecutor(len(PROBES)) as pool:
-        answers = pool.map(lambda name: ask(name, cache, limit_s), PROBES)
+    with tempfile.TemporaryDirectory(prefix="edge-doctor-") as scratch, ThreadPoolExecutor(len(PROBES)) as pool:
+        answers = pool.map(lambda name: ask(name, scratch, limit_s), PROBES)
         return dict(zip(PROBES, answers, strict=True))
 
 
-def ask(name: str, cache: str, limit_s: float = LIMIT_S) -> Facts:
+def ask(name: str, scratch: str, limit_s: float = LIMIT_S) -> Facts:
     """The facts of one probe, from a child process that imports from where this one does."""
     code = f"import sys; sys.path[:] = {sys.path!r}; from edge.doctor.probe import main; main({name!r})"
-    environment = {**os.environ, "XDG_CACHE_HOME": cache}
-    pipe = subprocess.PIPE
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, env=environment, text=True)
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, SCRATCH: scratch},
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        return {"error": f"no process can be started: {error.strerror}"}
     try:
         answer, complaint = child.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
@@ -44,8 +53,13 @@ def ask(name: str, cache: str, limit_s: float = LIMIT_S) -> Facts:
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck inside the driver, it cannot even be killed
             child.communicate(timeout=1)
         return {"error": f"no answer within {limit_s:g} s"}
-    if child.returncode < 0:
-        return {"error": f"crashed ({signal.Signals(-child.returncode).name})"}
+    return _facts(child.returncode, answer, complaint)
+
+
+def _facts(code: int, answer: str, complaint: str) -> Facts:
+    """What a child said before it ended with that code."""
+    if code < 0:
+        return {"error": f"crashed ({signal.strsignal(-code) or f'signal {-code}'})"}
     try:
         return json.loads(answer.splitlines()[-1])
     except (IndexError, ValueError):
@@ -164,21 +178,19 @@ def _bundle(name: str) -> Facts:
 
 
 def _default_engine() -> Facts:
-    """What of the default engine ran on the CPU, once; or why not; and why TensorRT cannot run it, null if it can."""
+    """The default engine, opened as `edge run` opens it, and run once; `obstacle` is why not by TensorRT, or null."""
     import numpy as np
 
     from edge.backends.tensorrt import why_not
     from edge.engine import DEFAULT_ENGINE, open_engine
-    from edge.errors import EngineError
 
-    facts: dict[str, Any] = {"name": DEFAULT_ENGINE, "tensorrt": why_not(), "openvino": None}
-    try:
-        with open_engine(DEFAULT_ENGINE, backend="openvino") as engine:
-            width, height = engine.card.input_wh
-            engine.infer(np.zeros((height, width, 3), np.uint8))
-            return {**facts, "precision": engine.precision, "threads": engine.threads}
-    except EngineError as error:
-        return {**facts, "openvino": str(error)}
+    obstacle = why_not()
+    if obstacle:  # then OpenVINO compiles it, and leaves that there; TensorRT's plan must be in the real cache
+        os.environ["XDG_CACHE_HOME"] = os.environ[SCRATCH]
+    with open_engine(DEFAULT_ENGINE) as engine:
+        width, height = engine.card.input_wh
+        engine.infer(np.zeros((height, width, 3), np.uint8))
+        return {"name": engine.card.name, "precision": engine.precision, "obstacle": obstacle}
 
 
 PROBES = {
