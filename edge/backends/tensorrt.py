@@ -1,5 +1,401 @@
-"""Being written."""
+"""TensorRT on an NVIDIA GPU: a plan that was built on this device, run in a ring of slots.
+
+A slot has a stream, an execution context and buffers in pinned memory. Whoever calls `infer` copies the image into a
+free slot's pinned memory, posts the slot and waits. One thread owns the GPU and makes all calls of CUDA and TensorRT:
+
+    caller    copy image in -> post .............................. copy classes out
+    owner                      launch -> (launch others) -> wait
+    GPU                        upload, network, download
+
+Launches of other slots do not wait for the first, so with three slots one image is uploaded while another is computed.
+Upload, network and download of a slot are recorded once, as a CUDA graph, and launched as one.
+
+One code path serves TensorRT 8.6 to 11.4: named tensors and `execute_async_v3`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import queue
+import re
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.backends import cuda, plans
+from edge.card import Card
+from edge.engine import Bundle
+from edge.errors import EngineError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from edge.frame import Image
+
+PRECISIONS = ("f32", "fp16", "int8")
+OLDEST = (8, 6)
+RING = 3  # one image on its way in, one in the network, one with its caller
+WARM_UP_RUNS = 3
+PATIENCE_S = 10.0  # for a frame of milliseconds
+
+log = logging.getLogger(__name__)
 
 
 def why_not() -> str | None:
-    return "it is being written"
+    """Why TensorRT cannot be used here, in one line; None if it can. Imports neither it nor pycuda."""
+    obstacle = cuda.why_not()
+    if obstacle is None and importlib.util.find_spec("tensorrt") is None:
+        return (
+            "TensorRT is not installed. On a Jetson it comes with JetPack: make the virtual environment with"
+            " --system-site-packages; elsewhere: pip install tensorrt"
+        )
+    return obstacle
+
+
+def checked_precision(precision: str | None, card: Card) -> str:
+    """The precision asked for, or the card's own.
+
+    Raises:
+        EngineError: TensorRT has none of that name.
+    """
+    precision = precision or {"fp32": "f32"}.get(card.precision, card.precision)
+    if precision not in PRECISIONS:
+        raise EngineError(f"precision {precision!r} is not known to TensorRT; there are: {', '.join(PRECISIONS)}")
+    return precision
+
+
+class TensorRtEngine:
+    """A bundle's plan on the first GPU. See `edge.engine.Engine`.
+
+    `plan` is what `edge.compile.plan.ensure_plan` gives; without it, the plan is taken from this device's cache.
+
+    Raises:
+        EngineError: TensorRT cannot run here, no plan was built yet, or it is not what the card says.
+    """
+
+    threads = 1
+
+    def __init__(
+        self, bundle: Bundle, *, precision: str | None = None, side_by_side: bool = False, plan: bytes | None = None
+    ) -> None:
+        self.card: Card = bundle.card
+        self.precision = checked_precision(precision, self.card)
+        self.streams = RING if side_by_side else 1
+        if obstacle := why_not():
+            raise EngineError(f"TensorRT cannot run here: {obstacle}")
+        plan = plan or _cached_plan(bundle, self.precision)
+        self._idle: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
+        self._posted: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
+        self._failure: EngineError | None = None
+        self._closing, self._closed = threading.Lock(), False
+        started: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        name = f"tensorrt-{self.card.name}"
+        # A daemon: a GPU that hangs must not keep the process from ending.
+        self._owner = threading.Thread(target=self._own, args=(plan, started), name=name, daemon=True)
+        self._owner.start()
+        if error := started.get():
+            self._owner.join()
+            raise error
+
+    def infer(self, image: Image) -> Image:
+        """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image; see `edge.engine.Engine.infer`."""
+        width, height = self.card.input_wh
+        if image.shape != (height, width, 3) or image.dtype != np.uint8 or not image.flags.c_contiguous:
+            raise EngineError(f"engine {self.card.name}: {_mismatch(image, (height, width, 3))}")
+        slot = self._idle.get()
+        try:
+            if slot is None:
+                raise EngineError(f"engine {self.card.name}: is closed")
+            if self._failure is not None:
+                raise EngineError(str(self._failure))
+            slot.image[0] = image
+            self._posted.put(slot)
+            if error := self._answer(slot):
+                raise EngineError(str(error)) from error
+            return slot.classes[0].copy()
+        finally:
+            self._idle.put(slot)
+
+    def _answer(self, slot: _Slot) -> EngineError | None:
+        """Wait for the owner's word on a slot that was posted: None when its classes are there."""
+        try:
+            return slot.done.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            self._failure = self._failed(slot, f"the GPU has not answered for {PATIENCE_S:.0f} s")
+            return self._failure
+
+    def close(self) -> None:
+        """Wait for what runs and free it; whoever calls `infer` later is told."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            for _ in range(self.streams):
+                self._idle.get()
+            self._posted.put(None)
+            self._owner.join(PATIENCE_S)
+            if self._owner.is_alive():
+                log.error("engine %s: the GPU hangs; its memory is freed when this process ends", self.card.name)
+            self._idle.put(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------- in the owner's thread from here on
+
+    def _own(self, plan: bytes, started: queue.SimpleQueue[BaseException | None]) -> None:
+        serving = False
+        try:
+            with cuda.Device() as device, _Net(plan, self.card) as net:
+                slots = [_Slot(index, device, net, self.card) for index in range(self.streams)]
+                for slot in slots:
+                    slot.prepare(device)
+                for slot in slots:
+                    self._idle.put(slot)
+                serving = True
+                started.put(None)
+                self._serve()
+        except BaseException as error:  # noqa: BLE001  # the constructor waits for an answer, whatever happened
+            if serving:
+                log.error("engine %s: did not close in order: %s", self.card.name, error)
+            else:
+                started.put(error)
+
+    def _serve(self) -> None:
+        """Launch what is posted, and when nothing is, wait for what was launched first; until None is posted."""
+        launched: deque[_Slot] = deque()
+        while True:
+            try:
+                slot = self._posted.get(block=not launched)
+            except queue.Empty:
+                self._finish(launched.popleft())
+                continue
+            if slot is None:
+                return  # whoever posts it holds all slots: nothing is launched any more
+            if self._do(slot, slot.launch):
+                launched.append(slot)
+
+    def _finish(self, slot: _Slot) -> None:
+        if self._do(slot, slot.stream.wait):
+            slot.done.put(None)
+
+    def _do(self, slot: _Slot, step: Callable[[], None]) -> bool:
+        """Whether a step was done; if not, the slot's caller is told, as all others are from then on."""
+        try:
+            if self._failure is None:
+                step()
+                return True
+        except EngineError as error:
+            self._failure = self._failed(slot, str(error))
+        slot.done.put(self._failure)
+        return False
+
+    def _failed(self, slot: _Slot, what: str) -> EngineError:
+        return EngineError(
+            f"engine {self.card.name}, slot {slot.index}: {what}. The engine gives no more masks: open it again, and if"
+            " that fails, look at what the driver says: sudo dmesg | grep -i -e nvrm -e nvgpu"
+        )
+
+
+class _Slot:
+    """A place in the ring: a stream with a context of the network and its buffers.
+
+    Between `launch` and the end of `stream.wait` it belongs to the GPU, else to whoever took it from the idle ones.
+    """
+
+    def __init__(self, index: int, device: cuda.Device, net: _Net, card: Card) -> None:
+        width, height = card.input_wh
+        self.index = index
+        self.done: queue.SimpleQueue[EngineError | None] = queue.SimpleQueue()
+        self.stream = device.stream()
+        self._input = device.buffer((1, height, width, 3))
+        self._output = device.buffer((1, height, width))
+        self.image, self.classes = self._input.host, self._output.host
+        self._execute = net.executor(self._input.address, self._output.address, self.stream.handle)
+        self.launch: Callable[[], None] = self._enqueue
+
+    def _enqueue(self) -> None:
+        self._input.upload(self.stream)
+        self._execute()
+        self._output.download(self.stream)
+
+    def prepare(self, device: cuda.Device) -> None:
+        """Run it until all that TensorRT does late is done, then record a run, to be launched as one from now on."""
+        for _ in range(WARM_UP_RUNS):
+            self._enqueue()
+        self.stream.wait()
+        try:
+            self.launch = device.record(self.stream, self._enqueue).launch
+            self.launch()
+            self.stream.wait()
+        except EngineError as error:
+            self.launch = self._enqueue
+            if self.index == 0:
+                log.warning("no CUDA graph could be recorded, frames are launched step by step: %s", error)
+
+
+class _Net:
+    """A plan that TensorRT has loaded. Closed, it frees contexts, engine and runtime, in this order."""
+
+    def __init__(self, plan: bytes, card: Card) -> None:
+        trt = import_tensorrt()
+        self._contexts: list[Any] = []
+        try:
+            self._runtime: Any = trt.Runtime(logger())
+        except TypeError as error:  # pybind's way to say that TensorRT gave none
+            raise EngineError(f"TensorRT does not start: {logger().last_error}") from error
+        self._runtime.engine_host_code_allowed = False
+        self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            self.close()
+            raise EngineError(f"engine {card.name}: TensorRT refuses the plan: {logger().last_error}")
+        try:
+            self._input, self._output = checked_tensors(trt, self._engine, card)
+        except EngineError:
+            self.close()
+            raise
+
+    def executor(self, input_address: int, output_address: int, stream: int) -> Callable[[], None]:
+        """What puts one run of the network into a stream, between two buffers on the device."""
+        context = self._engine.create_execution_context()
+        if context is None:  # device memory ran out
+            raise EngineError(f"TensorRT gives no execution context: {logger().last_error}")
+        self._contexts.append(context)
+        index = len(self._contexts) - 1
+        context.set_tensor_address(self._input, input_address)
+        context.set_tensor_address(self._output, output_address)
+
+        def execute() -> None:
+            if not self._contexts[index].execute_async_v3(stream):
+                raise EngineError(f"TensorRT did not run the network: {logger().last_error}")
+
+        return execute
+
+    def close(self) -> None:
+        self._contexts.clear()
+        self._engine = None
+        self._runtime = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+# ----------------------------------------------------------------------------------------------------------- TensorRT
+
+
+@functools.cache
+def import_tensorrt() -> Any:
+    """The tensorrt module; `why_not` must have given None.
+
+    Raises:
+        EngineError: it cannot be imported, or is too old.
+    """
+    try:
+        trt = importlib.import_module("tensorrt")  # by name: this module is called so too
+    except ImportError as error:
+        raise EngineError(
+            f"TensorRT cannot be imported ({error}). Its Python package must be of the version of the installed"
+            " libraries: pip install --force-reinstall tensorrt==VERSION, or on a Jetson JetPack's own"
+        ) from error
+    if version(trt) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise EngineError(f"TensorRT {trt.__version__} is too old, wanted is {wanted} or newer (JetPack 6.0 has it)")
+    return trt
+
+
+def version(trt: Any) -> tuple[int, ...]:
+    """(10, 3, 0) of "10.3.0.post1"."""
+    return tuple(int(part) for part in re.findall(r"\d+", trt.__version__)[:3])
+
+
+@functools.cache
+def logger() -> Any:
+    """The one logger for all of TensorRT, which takes no second one: its messages go to Python's logging.
+
+    `last_error` is the newest error's text: TensorRT's calls say only that they failed.
+    """
+    trt = import_tensorrt()
+    severity = trt.ILogger.Severity
+    levels = {
+        severity.INTERNAL_ERROR: logging.ERROR,
+        severity.ERROR: logging.ERROR,
+        severity.WARNING: logging.WARNING,
+        severity.INFO: logging.DEBUG,
+    }
+
+    class Logger(trt.ILogger):
+        last_error = "no reason given"
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:
+            level = levels.get(severity)
+            if level is None:  # verbose: a hundred thousand lines a build
+                return
+            if level == logging.ERROR:
+                self.last_error = msg
+            log.log(level, "TensorRT: %s", msg)
+
+    return Logger()
+
+
+def checked_tensors(trt: Any, engine: Any, card: Card) -> tuple[str, str]:
+    """The names of a plan's input and output: it must take what a camera gives and give class ids, at the card's size.
+
+    Raises:
+        EngineError: they do not.
+    """
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+    outputs = [name for name in names if name not in inputs]
+    width, height = card.input_wh
+    wanted = [f"uint8 [1,{height},{width},3]"], [f"uint8 [1,{height},{width}]"]
+    found = [_port(engine, name) for name in inputs], [_port(engine, name) for name in outputs]
+    if found != wanted:
+        raise EngineError(
+            f"engine {card.name}: the plan is {' and '.join(found[0])} -> {' and '.join(found[1])},"
+            f" wanted is {wanted[0][0]} -> {wanted[1][0]}, as its card says"
+        )
+    return inputs[0], outputs[0]
+
+
+def _port(engine: Any, name: str) -> str:
+    shape = ",".join(str(size) for size in engine.get_tensor_shape(name))
+    return f"{engine.get_tensor_dtype(name).name.lower()} [{shape}]"
+
+
+def _mismatch(image: NDArray[Any], wanted_shape: tuple[int, ...]) -> str:
+    layout = "" if image.flags.c_contiguous else ", not C-contiguous"
+    return f"the image is {image.dtype} {image.shape}{layout}, wanted is uint8 {wanted_shape}, C-contiguous"
+
+
+def _cached_plan(bundle: Bundle, precision: str) -> bytes:
+    sha256 = bundle.graph(precision, "tensorrt").sha256
+    device, trt = cuda.describe(), import_tensorrt()
+    plan = plans.read(plans.plan_path(sha256, precision, trt.__version__, device))
+    if plan is None:
+        raise EngineError(
+            f"engine {bundle.card.name}: no {precision} plan was built yet with TensorRT {trt.__version__} for this"
+            f" {device.name} and its driver. Build it: edge build {bundle.folder} --precision {precision}"
+        )
+    return plan
