@@ -11,17 +11,19 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from edge.config import StrictModel, data_path
+from edge.config import StrictModel, data_path, load_yaml
 from edge.errors import CalibrationError
 from edge.frame import Frame, Image, Letterbox
 from edge.segmenter import Canvas
-from edge.sources.open import open_source
+from edge.sources.open import is_camera, open_source
+from edge.sources.source import Source
 
 NAME = r"^[a-z][a-z0-9_-]*$"
 GRID_WH = (8, 6)  # a frame's content is summed up in so many cells
@@ -59,11 +61,25 @@ class CalibrationSet(StrictModel):
 
     def to_yaml(self) -> str:
         """The text that `load_yaml` reads, a line per frame."""
-        lines = [f"name: {self.name}", f"why: {json.dumps(self.why)}", "drives:"]
+        lines = [f"name: {_quoted(self.name)}", f"why: {_quoted(self.why)}", "drives:"]
         for drive in self.drives:
-            lines += [f"  - drive: {json.dumps(drive.drive)}", "    frames:"]
-            lines += [f"      - {{index: {frame.index}, sha256: {frame.sha256}}}" for frame in drive.frames]
+            lines += [f"  - drive: {_quoted(drive.drive)}", "    frames:"]
+            lines += [f"      - {{index: {frame.index}, sha256: {_quoted(frame.sha256)}}}" for frame in drive.frames]
         return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Text as YAML takes it: a set may be called "on", a hash may be all digits."""
+    return json.dumps(text).replace("\x7f", "\\x7f")  # JSON leaves this one as it is, YAML does not take it
+
+
+def load_set(path: Path) -> CalibrationSet:
+    """The set in a file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not a set; all misfits are listed.
+    """
+    return load_yaml(path, CalibrationSet)
 
 
 def drive_name(drive: str) -> str:
@@ -85,20 +101,18 @@ def read_frames(chosen: CalibrationSet) -> Iterator[tuple[str, Frame]]:
     """Every frame of the set, with words for it in messages; each drive is read once.
 
     Raises:
-        CalibrationError: a frame is not there any more, or not the one that was chosen.
+        CalibrationError: a frame is listed twice, not there any more, or not the one that was chosen.
         SourceError: a drive cannot be read.
     """
+    _check_listed_once(chosen)
     for drive in chosen.drives:
         wanted = {frame.index: frame.sha256 for frame in drive.frames}
-        if len(wanted) < len(drive.frames):
-            raise CalibrationError(f"calibration set {chosen.name}: lists a frame of {drive.drive} twice")
-        with open_source(drive_name(drive.drive)) as source:
+        with _open_drive(drive.drive) as source:
             for frame in source:
-                sha256 = wanted.pop(frame.index, None)
-                if sha256 is None:
+                if frame.index not in wanted:
                     continue
                 words = f"frame {frame.index} of {drive.drive}"
-                if frame_sha256(frame) != sha256:
+                if frame_sha256(frame) != wanted.pop(frame.index):
                     raise CalibrationError(
                         f"{words}: is not the one that calibration set {chosen.name} was made with."
                         " Restore the drive, or choose anew: edge calibrate select"
@@ -111,6 +125,36 @@ def read_frames(chosen: CalibrationSet) -> Iterator[tuple[str, Frame]]:
                 f"{drive.drive}: has no frame {min(wanted)}, which calibration set {chosen.name} lists"
                 f" ({len(wanted)} are missing). Restore the drive, or choose anew: edge calibrate select"
             )
+
+
+def _check_listed_once(chosen: CalibrationSet) -> None:
+    """Refuse a set that is smaller than it says: with one frame under two indices, or two hashes for one frame."""
+    places: set[tuple[str, int]] = set()
+    holders: dict[str, str] = {}
+    for drive in chosen.drives:
+        for frame in drive.frames:
+            words = f"frame {frame.index} of {drive.drive}"
+            if (drive.drive, frame.index) in places:
+                raise CalibrationError(
+                    f"calibration set {chosen.name}: lists {words} twice. Remove one of the two lines"
+                )
+            if frame.sha256 in holders:
+                raise CalibrationError(
+                    f"calibration set {chosen.name}: {words} is the same as {holders[frame.sha256]}; each must add"
+                    " something. Remove one of the two lines"
+                )
+            places.add((drive.drive, frame.index))
+            holders[frame.sha256] = words
+
+
+def _open_drive(drive: str) -> Source:
+    """The drive, which must give the same frames tomorrow."""
+    name = drive_name(drive)
+    if is_camera(name):
+        raise CalibrationError(
+            f"{drive}: is a camera, whose frames do not come again. Record a video of it and name that"
+        )
+    return open_source(name)
 
 
 # ------------------------------------------------------------------------------------------------------------ choosing
@@ -140,11 +184,12 @@ def find_candidates(drives: Sequence[str], every: int, on_frame: Callable[[], No
     """Every `every`-th frame of the drives; of identical ones, the first.
 
     Raises:
+        CalibrationError: a drive is a camera.
         SourceError: a drive cannot be read, or not to its end.
     """
     found: dict[str, Candidate] = {}
     for drive in drives:
-        with open_source(drive_name(drive)) as source:
+        with _open_drive(drive) as source:
             for frame in source:
                 if frame.index % every == 0:
                     candidate = _candidate(drive, frame)
@@ -189,6 +234,7 @@ def choose(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate]
     start = int(_distances(points, points.mean(0)).argmin())
     picked, nearest = [start], _distances(points, points[start])
     while len(picked) < count:
+        nearest[picked] = -1  # chosen once, even where all others look alike
         picked.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, _distances(points, points[picked[-1]]))
     spread = float(_distances(points, points.mean(0)).max()) or 1.0
