@@ -12,6 +12,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -263,25 +264,20 @@ def watch_progress(trt: Any, config: Any, progress: Progress | None, stop: threa
 
 def _interruptible(work: Callable[[threading.Event], Result]) -> Result:
     """What `work` gives, done in a thread of its own, so that Ctrl-C is heard while C++ works; it sets the event."""
-    stop, outcome = threading.Event(), []
+    stop = threading.Event()
+    done: Future[Result] = Future()
 
     def run() -> None:
         try:
-            outcome.append((work(stop), None))
-        except BaseException as error:  # noqa: BLE001  # raised again below
-            outcome.append((None, error))
+            done.set_result(work(stop))
+        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
+            done.set_exception(error)
 
-    thread = threading.Thread(target=run, name="tensorrt-build")
-    thread.start()
+    threading.Thread(target=run, name="tensorrt-build").start()
     try:
-        while thread.is_alive():
-            thread.join(0.2)
+        return done.result()  # not join, which an interrupt makes believe that the thread has ended (Python 3.11)
     except KeyboardInterrupt:
         stop.set()
-        log.warning("the build is being stopped; before TensorRT 10 it cannot be, and has to end by itself")
-        thread.join()
+        log.warning("the build is being stopped, at its next step from TensorRT 10 on, before that at its end")
+        wait([done])
         raise
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result
