@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from edge.errors import EngineError
 
 STRONGLY_TYPED_SINCE = 10
 HALF_NORMAL_MIN = 2.0**-14  # smaller half floats have fewer digits
-HALF_SCALES_OPSET = 19  # the first whose Q/DQ take half scales; TensorRT 10.0 reads up to 20
+HALF_SCALES_OPSET = 19  # the first whose Q/DQ take half scales
 _IR_OF_OPSET_19 = 9
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -32,6 +32,7 @@ _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 # They sum whole maps: 2700 cells with a mean of 25 are beyond the largest half float, 65504. Few cells come out of
 # them, so that their casts cost nothing.
 _KEPT_FLOAT = ("GlobalAveragePool", "ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare")
+_POOLING_OF = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}
 _FLOAT_INPUTS = {"Resize": (1, 2)}  # roi and scales are float32 whatever the data is
 _AXES_ARE_INPUT_SINCE_18 = (
     *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax"),
@@ -278,30 +279,51 @@ def _net(nodes: Sequence[NodeProto]) -> Iterator[NodeProto]:
 
 def _float_values(model: ModelProto) -> set[str]:
     """The names of all float32 values of a graph."""
+    computed = {value.name for value in _values(model) if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return computed | {init.name for init in model.graph.initializer if init.data_type == TensorProto.FLOAT}
+
+
+def _maps(model: ModelProto) -> set[str]:
+    """The names of all values of a graph with the four dimensions of maps, (N, C, H, W)."""
+    return {value.name for value in _values(model) if len(value.type.tensor_type.shape.dim) == 4}
+
+
+def _values(model: ModelProto) -> list[ValueInfoProto]:
+    """All that is computed in a graph, with types and shapes; not its constants."""
     try:
         graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     except onnx.shape_inference.InferenceError as error:
         raise EngineError(f"the graph contradicts itself: {error}") from error
-    values = [*graph.value_info, *graph.input, *graph.output]
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
-    types |= {init.name: init.data_type for init in graph.initializer}
-    return {name for name, kind in types.items() if kind == TensorProto.FLOAT}
+    return [*graph.value_info, *graph.input, *graph.output]
 
 
 def _raise_opset(model: ModelProto) -> None:
-    """To opset 19, with what opset 18 changed: axes of reductions are an input, Split says how many parts it makes."""
+    """To opset 19, with what opset 18 changed: axes of reductions are an input, Split says how many parts it makes.
+
+    TensorRT 9 overlooks axes that are an input, 10.0 refuses them (NVIDIA/TensorRT#3467), and later versions read them:
+    reductions of whole maps are said as global poolings, which every version knows.
+    """
     if _opset(model) >= HALF_SCALES_OPSET:
         return
+    maps = _maps(model)
     for node in model.graph.node:
-        if node.op_type == "Split" and len(node.input) == 1 and not _has(node, "num_outputs"):
+        axes = next((a for a in node.attribute if a.name == "axes"), None)
+        if node.op_type == "Split" and len(node.input) == 1:
             node.attribute.append(helper.make_attribute("num_outputs", len(node.output)))
-        elif node.op_type in _AXES_ARE_INPUT_SINCE_18 and _has(node, "axes"):
-            axes = next(a for a in node.attribute if a.name == "axes")
+        elif node.op_type in _POOLING_OF and axes is not None and _takes_whole_maps(node, axes.ints, maps):
+            node.op_type = _POOLING_OF[node.op_type]
+            del node.attribute[:]
+        elif node.op_type in _AXES_ARE_INPUT_SINCE_18 and axes is not None:
             node.input.append(_add(model, np.array(axes.ints, np.int64), f"{node.output[0]}.axes"))
             node.attribute.remove(axes)
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", HALF_SCALES_OPSET))
     model.ir_version = max(model.ir_version, _IR_OF_OPSET_19)
+
+
+def _takes_whole_maps(node: NodeProto, axes: Iterable[int], maps: set[str]) -> bool:
+    keeps_dimensions = all(a.i for a in node.attribute if a.name == "keepdims")
+    return node.input[0] in maps and keeps_dimensions and {axis % 4 for axis in axes} == {2, 3}
 
 
 # ------------------------------------------------------------------------------------------------------------- protobuf
@@ -324,10 +346,6 @@ def _is_cast_weight(node: NodeProto, stored: dict[str, TensorProto]) -> bool:
 
 def _axis(node: NodeProto) -> int:
     return next((a.i for a in node.attribute if a.name == "axis"), 1)
-
-
-def _has(node: NodeProto, attribute: str) -> bool:
-    return any(a.name == attribute for a in node.attribute)
 
 
 def _copy(model: ModelProto) -> ModelProto:

@@ -149,7 +149,8 @@ def test_half_floats_are_between_the_convolutions_and_nowhere_else(road: Any, ro
     assert [types[value.name] for value in (*model.graph.input, *model.graph.output)] == [onnx.TensorProto.UINT8] * 2
     for kind in ("Conv", "Relu", "BatchNormalization", "AveragePool", "Concat", "DequantizeLinear"):
         assert {types[node.output[0]] for node in nodes_of(model, kind)} <= {HALF}
-    for kind in ("Transpose", "ReduceMean", "MatMul", "Max", "Where"):
+    mean = "GlobalAveragePool" if quantised else "ReduceMean"
+    for kind in ("Transpose", mean, "MatMul", "Max", "Where"):
         assert {types[node.output[0]] for node in nodes_of(model, kind)} == {FLOAT}
     assert {types[node.input[0]] for node in nodes_of(model, "QuantizeLinear")} <= {HALF}
 
@@ -237,6 +238,25 @@ def with_float_output(module: Any, model: Any) -> Any:
     return module.typed_half(model)
 
 
+def test_masks_and_transposed_convolutions_are_in_half_floats_too() -> None:
+    model = parse(
+        """g (float[1,2,4,4] x) => (float[1,2,8,8] y) {
+            a = Conv(x, w)
+            pooled = MaxPool<kernel_shape: ints = [3,3], pads: ints = [1,1,1,1]>(a)
+            peak = Equal(a, pooled)
+            mask = Cast<to: int = 1>(peak)
+            kept = Mul(a, mask)
+            u = ConvTranspose<strides: ints = [2,2]>(kept, v)
+            y = Identity(u)
+        }""",
+        {"w": np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1), "v": np.full((2, 2, 2, 2), 0.5, np.float32)},
+    )
+    half = graphs.typed_half(model)
+    assert {types_of(half)[name] for name in ("mask", "kept", "u")} == {HALF}
+    x = f32(np.random.default_rng(6).integers(-64, 65, (1, 2, 4, 4)) / 32)
+    np.testing.assert_array_equal(run(half, x=x), run(model, x=x))
+
+
 def test_a_batch_norm_with_a_variance_beyond_half_floats_stays_right() -> None:
     rng = np.random.default_rng(2)
     model = parse(
@@ -271,17 +291,54 @@ def test_reductions_and_splits_mean_the_same_in_the_raised_opset() -> None:
             p = Conv(o, v)
             y = ReduceMean<axes: ints = [-1], keepdims: int = 1>(p)
         }""",
-        {
-            "s": f32(1 / 32),
-            "z": i8(0),
-            "w": np.random.default_rng(3).integers(-2, 3, (4, 4, 1, 1)).astype(np.float32),
-            "v": np.ones((2, 2, 1, 1), np.float32),
-        },
+        {"w": f32(np.random.default_rng(3).integers(-2, 3, (4, 4, 1, 1))), "v": np.ones((2, 2, 1, 1), np.float32)}
+        | {"s": f32(1 / 32), "z": i8(0)},
     )
     x = f32(np.random.default_rng(4).integers(-64, 65, (1, 4, 4, 4)) / 32)
     half = graphs.typed_half(model)
     assert half.opset_import[0].version == 19
     np.testing.assert_allclose(run(half, x=x), run(model, x=x), atol=1e-2)
+
+
+@pytest.mark.parametrize(("kind", "pooling"), [("Mean", "GlobalAveragePool"), ("Max", "GlobalMaxPool")])
+@pytest.mark.parametrize("axes", [(2, 3), (-1, -2)])
+def test_a_reduction_of_whole_maps_becomes_a_pooling_that_no_tensorrt_misreads(
+    kind: str, pooling: str, axes: tuple[int, int]
+) -> None:
+    model = parse(
+        f"""g (float[1,2,4,4] x) => (float[1,2,1,1] y) {{
+            q = QuantizeLinear(x, s, z)
+            d = DequantizeLinear(q, s, z)
+            m = Reduce{kind}<axes: ints = [{axes[0]}, {axes[1]}], keepdims: int = 1>(d)
+            c = Conv(m, w)
+            y = Identity(c)
+        }}""",
+        {"s": f32(1 / 32), "z": i8(0), "w": f32(np.eye(2)).reshape(2, 2, 1, 1)},
+    )
+    x = f32(np.random.default_rng(4).integers(-64, 65, (1, 2, 4, 4)) / 32)
+    half = graphs.typed_half(model)
+    assert len(nodes_of(half, pooling)) == 1
+    np.testing.assert_allclose(run(half, x=x), run(model, x=x), atol=1e-3)
+
+
+def test_a_mean_that_drops_its_dimensions_stays_one() -> None:
+    model = parse(
+        """g (float[1,2,4,4] x) => (float[1,2,1,1] y) {
+            q = QuantizeLinear(x, s, z)
+            d = DequantizeLinear(q, s, z)
+            m = ReduceMean<axes: ints = [2, 3], keepdims: int = 0>(d)
+            r = Reshape(m, shape)
+            c = Conv(r, w)
+            y = Identity(c)
+        }""",
+        {"s": f32(1 / 32), "z": i8(0), "w": f32(np.eye(2)).reshape(2, 2, 1, 1), "shape": np.array([1, 2, 1, 1])},
+    )
+    x = f32(np.random.default_rng(4).integers(-64, 65, (1, 2, 4, 4)) / 32)
+    np.testing.assert_allclose(run(graphs.typed_half(model), x=x), run(model, x=x), atol=1e-3)
+
+
+def test_the_int8_graph_of_the_net_has_no_axes_for_an_older_tensorrt_to_overlook(road_int8: Any) -> None:
+    assert not [node for node in graphs.typed_half(road_int8).graph.node if node.op_type.startswith("Reduce")]
 
 
 def test_a_net_without_convolutions_has_nothing_to_halve(colour_model: bytes, flag: Image) -> None:
