@@ -69,30 +69,40 @@ def read_head(model: ModelProto, input_wh: tuple[int, int], output: str | None =
     Raises:
         EngineError: there are several outputs and none is named, or it is neither logits nor a class map.
     """
-    value = _chosen_output(model, output)
-    graph = _Graph(model)
-    try:
-        head = _classify(graph, value.name, input_wh)
-    except EngineError as error:
-        raise EngineError(f"output {describe(value)}: {error}") from None
-    size_hw = (input_wh[1], input_wh[0])
+    head, graph, size_hw = read_output(model, input_wh, output), _Graph(model), (input_wh[1], input_wh[0])
     steps = (_before_argmax, _before_softmax, _before_transpose, _before_resize)
     while earlier := next((found for step in steps if (found := step(graph, head, size_hw))), None):
         head = earlier
     return head
 
 
-def _chosen_output(model: ModelProto, name: str | None) -> ValueInfoProto:
+def read_output(model: ModelProto, input_wh: tuple[int, int], output: str | None = None) -> Head:
+    """The output itself, with all that `read_head` sees through.
+
+    Raises:
+        EngineError: as `read_head`.
+    """
+    value = chosen_output(model, output)
+    try:
+        return _classify(_Graph(model), value.name, input_wh)
+    except EngineError as error:
+        raise EngineError(f"output {describe(value)}: {error}") from None
+
+
+def chosen_output(model: ModelProto, name: str | None) -> ValueInfoProto:
+    """The output of that name; the only one, if none is given.
+
+    Raises:
+        EngineError: there is none of that name, or several to choose from.
+    """
     outputs = list(model.graph.output)
     found = "; ".join(describe(value) for value in outputs)
-    if name is None:
-        if len(outputs) == 1:
-            return outputs[0]
+    if name is None and len(outputs) != 1:
         raise EngineError(f"the graph has {len(outputs)} outputs ({found}); say with `output` which one is meant")
-    for value in outputs:
-        if value.name == name:
-            return value
-    raise EngineError(f"the graph has no output {name!r}; there are: {found}")
+    chosen = next((value for value in outputs if name in (None, value.name)), None)
+    if chosen is None:
+        raise EngineError(f"the graph has no output {name!r}; there are: {found}")
+    return chosen
 
 
 def describe(value: ValueInfoProto) -> str:
