@@ -267,11 +267,11 @@ def _net(nodes: Sequence[NodeProto]) -> Iterator[NodeProto]:
     leading: set[str] = set()  # values that a convolution depends on
     for node in reversed(nodes):
         if node.op_type in _CONVOLUTIONS or not leading.isdisjoint(node.output):
-            leading.update(node.input)
+            leading.update(filter(None, node.input))  # an input that is left out has an empty name
     following: set[str] = set()  # values that depend on a convolution or quantiser
     for node in nodes:
         if node.op_type in (*_CONVOLUTIONS, *_QUANTISERS) or not following.isdisjoint(node.input):
-            following.update(node.output)
+            following.update(filter(None, node.output))
             leads = node.op_type in _CONVOLUTIONS or not leading.isdisjoint(node.output)
             if leads and node.op_type not in _KEPT_FLOAT:
                 yield node
