@@ -396,6 +396,6 @@ def _cached_plan(bundle: Bundle, precision: str) -> bytes:
     if plan is None:
         raise EngineError(
             f"engine {bundle.card.name}: no {precision} plan was built yet with TensorRT {trt.__version__} for this"
-            f" {device.name} and its driver. Build it: edge build {bundle.folder} --precision {precision}"
+            f" {device.name} and its driver. Build it, which takes minutes: edge plan {bundle.folder} --precision {precision}"
         )
     return plan

@@ -273,8 +273,8 @@ def _interruptible(work: Callable[[threading.Event], Result]) -> Result:
         except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
             done.set_exception(error)
 
-    threading.Thread(target=run, name="tensorrt-build").start()
     try:
+        threading.Thread(target=run, name="tensorrt-build").start()
         return done.result()  # not join, which an interrupt makes believe that the thread has ended (Python 3.11)
     except KeyboardInterrupt:
         stop.set()

@@ -218,7 +218,7 @@ def test_tensorrts_messages_go_to_logging_and_its_chatter_to_debug(caplog: pytes
 
 
 def test_a_plan_is_taken_from_this_devices_cache(bundle: Bundle, flag: Image, flag_classes: Image) -> None:
-    with pytest.raises(EngineError, match=r"no f32 plan was built yet with TensorRT 10\.3\.0 .* edge build .*colours"):
+    with pytest.raises(EngineError, match=r"no f32 plan was built yet with TensorRT 10\.3\.0 .* edge plan .*colours"):
         TensorRtEngine(bundle)
     sha256 = hashlib.sha256(b"graph").hexdigest()
     plans.write(plans.plan_path(sha256, "f32", "10.3.0", cuda.describe()), PLAN)
