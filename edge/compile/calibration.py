@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from edge.config import StrictModel, data_path, load_yaml
-from edge.errors import CalibrationError
+from edge.errors import CalibrationError, ConfigError
 from edge.frame import Frame, Image, Letterbox
 from edge.segmenter import Canvas
 from edge.sources.open import is_camera, open_source
@@ -79,6 +79,8 @@ def load_set(path: Path) -> CalibrationSet:
     Raises:
         ConfigError: it cannot be read, or is not a set; all misfits are listed.
     """
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such calibration set. Choose its frames: edge calibrate select")
     return load_yaml(path, CalibrationSet)
 
 
@@ -150,9 +152,10 @@ def _check_listed_once(chosen: CalibrationSet) -> None:
 def _open_drive(drive: str) -> Source:
     """The drive, which must give the same frames tomorrow."""
     name = drive_name(drive)
-    if is_camera(name):
+    if is_camera(name) or name.startswith("scene:"):  # a scene's barcode holds the time of its drawing
         raise CalibrationError(
-            f"{drive}: is a camera, whose frames do not come again. Record a video of it and name that"
+            f"{drive}: is a camera or a rendered scene, whose frames never come again as they were."
+            " Record a video of it and name that"
         )
     return open_source(name)
 
@@ -184,7 +187,7 @@ def find_candidates(drives: Sequence[str], every: int, on_frame: Callable[[], No
     """Every `every`-th frame of the drives; of identical ones, the first.
 
     Raises:
-        CalibrationError: a drive is a camera.
+        CalibrationError: a drive is a camera or a rendered scene.
         SourceError: a drive cannot be read, or not to its end.
     """
     found: dict[str, Candidate] = {}

@@ -26,10 +26,10 @@ from edge.compile.calibration import (
     contact_sheet,
     find_candidates,
     frame_sha256,
+    load_set,
     make_set,
     read_frames,
 )
-from edge.config import load_yaml
 from edge.errors import CalibrationError, ConfigError, SourceError, SourceNotFound
 from edge.frame import Image
 from edge.sources.open import open_source
@@ -91,7 +91,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-# ------------------------------------------------------------------------------------------------------------ the file
+# ------------------------------------------------------------------------------------------------------------- the file
 
 
 sha256s = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -109,14 +109,14 @@ sets = st.builds(
 def test_a_set_survives_its_file(chosen: CalibrationSet, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "set.yaml"
     path.write_text(chosen.to_yaml(), encoding="utf-8")
-    assert load_yaml(path, CalibrationSet) == chosen
+    assert load_set(path) == chosen
 
 
 @pytest.mark.parametrize("sha256", ["1" * 64, f"{'1' * 30}e{'2' * 33}", "0" * 64])
 def test_a_hash_that_looks_like_a_number_stays_text(sha256: str, tmp_path: Path) -> None:
     path = tmp_path / "set.yaml"
     path.write_text(set_of(("drive.mp4", [(1, sha256)])).to_yaml(), encoding="utf-8")
-    assert load_yaml(path, CalibrationSet).drives[0].frames[0].sha256 == sha256
+    assert load_set(path).drives[0].frames[0].sha256 == sha256
 
 
 def test_each_frame_has_a_line_of_its_own_in_the_file() -> None:
@@ -131,7 +131,12 @@ def test_a_set_without_frames_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "set.yaml"
     path.write_text("name: cal\nwhy: none\ndrives: [{drive: a.mp4, frames: []}]\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"drives\.0\.frames: "):
-        load_yaml(path, CalibrationSet)
+        load_set(path)
+
+
+def test_a_set_that_is_not_there_is_answered_with_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no\.yaml: there is no such calibration set\. .*: edge calibrate select"):
+        load_set(tmp_path / "no.yaml")
 
 
 def test_a_sets_hash_is_of_its_frames_in_their_order_alone() -> None:
@@ -142,7 +147,7 @@ def test_a_sets_hash_is_of_its_frames_in_their_order_alone() -> None:
     assert one.frame_count == 2
 
 
-# ----------------------------------------------------------------------------------------------------- reading a set
+# -------------------------------------------------------------------------------------------------------- reading a set
 
 
 def test_frames_come_in_the_order_of_the_drives_each_read_once(
@@ -229,11 +234,12 @@ def test_the_same_picture_under_two_names_is_refused() -> None:
         read(set_of(("a.mp4", [(2, "a" * 64)]), ("b.mp4", [(9, "a" * 64)])))
 
 
-def test_a_camera_is_no_drive() -> None:
-    with pytest.raises(CalibrationError, match="0: is a camera, whose frames do not come again"):
-        find_candidates(["0"], every=1)
-    with pytest.raises(CalibrationError, match="is a camera"):
-        read(set_of(("/dev/video0", [(2, "a" * 64)])))
+@pytest.mark.parametrize("name", ["0", "/dev/video0", "scene:street?frames=2&size=160x120"])
+def test_what_never_gives_the_same_frames_again_is_no_drive(name: str) -> None:
+    with pytest.raises(CalibrationError, match=r"is a camera or a rendered scene, whose frames never come again"):
+        find_candidates([name], every=1)
+    with pytest.raises(CalibrationError, match=r"is a camera or a rendered scene"):
+        read(set_of((name, [(0, "a" * 64)])))
 
 
 def test_a_copy_in_another_container_holds_the_same_frames(video: Path, tmp_path: Path) -> None:
@@ -254,7 +260,7 @@ def test_a_frames_hash_knows_the_shape_of_its_picture(tmp_path: Path) -> None:
     assert hashes(tmp_path / "wide.png") != hashes(tmp_path / "tall.png")
 
 
-# ------------------------------------------------------------------------------------------------------------ choosing
+# ------------------------------------------------------------------------------------------------------------- choosing
 
 
 def test_candidates_are_every_nth_frame(video: Path) -> None:
@@ -342,7 +348,7 @@ def test_a_set_made_of_a_choice_is_read_back_frame_by_frame(drive: str, video: P
     made = make_set("cal", candidates, chosen, coverage)
     path = tmp_path / "cal.yaml"
     path.write_text(made.to_yaml(), encoding="utf-8")
-    found = [(words, frame_sha256(frame)) for words, frame in read_frames(load_yaml(path, CalibrationSet))]
+    found = [(words, frame_sha256(frame)) for words, frame in read_frames(load_set(path))]
     assert found == [(f"frame {c.index} of {c.drive}", c.sha256) for c in chosen]
     assert made.why.startswith("the 7 most different of 62 frames")
     assert f"none is farther than {coverage.chosen:.2f} spreads" in made.why
