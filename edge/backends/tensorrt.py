@@ -390,12 +390,13 @@ def _mismatch(image: NDArray[Any], wanted_shape: tuple[int, ...]) -> str:
 
 
 def _cached_plan(bundle: Bundle, precision: str) -> bytes:
-    sha256 = bundle.graph(precision, "tensorrt").sha256
+    graph = bundle.graph(precision, "tensorrt")
+    bundle.read(graph)  # refuses a tampered bundle, even where the true one's plan is kept
     device, trt = cuda.describe(), import_tensorrt()
-    plan = plans.read(plans.plan_path(sha256, precision, trt.__version__, device))
+    plan = plans.read(plans.plan_path(graph.sha256, precision, trt.__version__, device))
     if plan is None:
         raise EngineError(
             f"engine {bundle.card.name}: no {precision} plan was built yet with TensorRT {trt.__version__} for this"
-            f" {device.name} and its driver. Build it, which takes minutes: edge plan {bundle.folder} --precision {precision}"
+            f" {device.name} and its driver. It takes minutes: edge plan {bundle.folder} --precision {precision}"
         )
     return plan

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from edge.backends import cuda, plans
 from edge.backends.cuda import Description
 from edge.backends.tensorrt import checked_precision, checked_tensors, import_tensorrt, logger, version, why_not
+from edge.card import Card
 from edge.engine import Bundle
 from edge.errors import EngineError, OutputError
 
@@ -120,7 +121,9 @@ def _read_precision(layer: dict[str, Any]) -> str:
 class _Build:
     """All that a plan depends on."""
 
-    bundle: Bundle
+    card: Card
+    origin: str  # of the graph, for messages
+    graph: bytes
     precision: str
     trt: Any
     device: Description
@@ -129,28 +132,29 @@ class _Build:
     @classmethod
     def of(cls, bundle: Bundle, precision: str | None) -> _Build:
         precision = checked_precision(precision, bundle.card)
-        sha256 = bundle.graph(precision, "tensorrt").sha256
+        graph = bundle.graph(precision, "tensorrt")
+        content = bundle.read(graph)
         if obstacle := why_not():
             raise EngineError(f"TensorRT cannot run here: {obstacle}")
         trt, device = import_tensorrt(), cuda.describe()
-        return cls(bundle, precision, trt, device, plans.plan_path(sha256, precision, trt.__version__, device))
+        path = plans.plan_path(graph.sha256, precision, trt.__version__, device)
+        origin = f"{bundle.folder / graph.file} at {precision}"
+        return cls(bundle.card, origin, content, precision, trt, device, path)
 
     def run(self, progress: Progress | None) -> bytes:
         from edge.compile.graphs import for_tensorrt  # late: it imports onnx
 
-        graph = self.bundle.graph(self.precision, "tensorrt")
-        model = for_tensorrt(self.bundle.read(graph), self.precision, version(self.trt))
+        graph = for_tensorrt(self.graph, self.precision, version(self.trt))
         timings = plans.timings_path(self.trt.__version__, self.device)
-        return _interruptible(lambda stop: self._plan(model, timings, progress, stop))
+        return _interruptible(lambda stop: self._plan(graph, timings, progress, stop))
 
-    def _plan(self, model: bytes, timings: Path, progress: Progress | None, stop: threading.Event) -> bytes:
+    def _plan(self, graph: bytes, timings: Path, progress: Progress | None, stop: threading.Event) -> bytes:
         try:
             builder = self.trt.Builder(logger())
         except TypeError as error:  # pybind's way to say that TensorRT gave none
             raise EngineError(f"TensorRT's builder does not start: {logger().last_error}") from error
         network = make_network(self.trt, builder)
-        origin = f"{self.bundle.folder / self.bundle.graph(self.precision, 'tensorrt').file} at {self.precision}"
-        parse_graph(self.trt, network, model, logger(), origin)
+        parse_graph(self.trt, network, graph, logger(), self.origin)
         config = make_config(self.trt, builder, self.precision)
         cache = config.create_timing_cache(plans.read(timings) or b"") or config.create_timing_cache(b"")
         config.set_timing_cache(cache, ignore_mismatch=False)
@@ -160,7 +164,7 @@ class _Build:
         if built is None:
             if stop.is_set():
                 raise KeyboardInterrupt
-            raise EngineError(f"{origin}: TensorRT cannot build it: {logger().last_error}")
+            raise EngineError(f"{self.origin}: TensorRT cannot build it: {logger().last_error}")
         self._keep_timings(config, timings)
         plan = bytes(built)
         self._keep_layers(plan)
@@ -179,7 +183,7 @@ class _Build:
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise EngineError(f"TensorRT cannot load the plan that it built: {logger().last_error}")
-        checked_tensors(self.trt, engine, self.bundle.card)
+        checked_tensors(self.trt, engine, self.card)
         inspector = engine.create_engine_inspector()
         table = inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)
         try:
@@ -196,14 +200,14 @@ def make_network(trt: Any, builder: Any) -> Any:
     return builder.create_network(1 << int(flag))
 
 
-def parse_graph(trt: Any, network: Any, model: bytes, trt_logger: Any, origin: str) -> None:
+def parse_graph(trt: Any, network: Any, graph: bytes, trt_logger: Any, origin: str) -> None:
     """Fill a network from an ONNX file's bytes.
 
     Raises:
         EngineError: TensorRT does not take it; all that it objects to is listed, a line each.
     """
     parser = trt.OnnxParser(network, trt_logger)
-    if not parser.parse(model):
+    if not parser.parse(graph):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         lines = [f"{_node(error)}: {error.desc()}" for error in errors]
         raise EngineError("\n  ".join([f"{origin}: TensorRT {trt.__version__} does not take the graph", *lines]))

@@ -43,7 +43,7 @@ def test_over_pycuda_the_fake_driver_and_a_stand_in(sentence: str, outcomes: dic
 def look(request: pytest.FixtureRequest) -> tuple[int, dict[str, Any]]:
     """A major version, and what its bindings say of edge."""
     major = int(request.param.partition(".")[0])
-    wanted = json.dumps(names.used_in(major))
+    wanted = json.dumps({"names": names.used_in(major), "calls": names.calls()})
     done = wheels.run_with(request.param, Path(wheels.HERE, "look.py"), wanted)
     assert done.returncode == 0, done.stderr
     return major, json.loads(done.stdout)
@@ -54,10 +54,16 @@ def test_every_name_that_edge_uses_is_there(look: tuple[int, dict[str, Any]]) ->
     assert look[1]["version"][0] == look[0]
 
 
+def test_every_call_has_the_arguments_that_its_function_takes(look: tuple[int, dict[str, Any]]) -> None:
+    assert look[1]["misfits"] == []
+
+
 def test_the_names_are_read_off_the_source() -> None:
     used = names.used_names()
     assert {"IExecutionContext.execute_async_v3", "ITimingCache.serialize", "BuilderFlag.TF32"} <= used
     assert set(names.GUARDED) <= used
+    assert ("IBuilderConfig.set_timing_cache", 1, ["ignore_mismatch"]) in names.calls()
+    assert ("IExecutionContext.execute_async_v3", 1, []) in names.calls()
 
 
 def test_the_logger_is_one_that_tensorrt_takes(look: tuple[int, dict[str, Any]]) -> None:
@@ -72,7 +78,6 @@ def test_progress_is_watched_where_tensorrt_can_and_stops_the_build_when_told(lo
 
 def test_bytes_are_called_uint8(look: tuple[int, dict[str, Any]]) -> None:
     assert look[1]["uint8"] == "uint8"
-    assert "ignore_mismatch: bool" in look[1]["timing cache"]
 
 
 # ---------------------------------------------------------------------------------------------------------- why not

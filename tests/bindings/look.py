@@ -1,11 +1,12 @@
-"""Run with one version's bindings: says which of the names on standard input they do not have, and uses those parts of
-edge that call TensorRT only by inheriting from it.
+"""Run with one version's bindings: says which of the names on standard input they do not have and which calls they do
+not take, and uses those parts of edge that call TensorRT only by inheriting from it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import threading
 from types import SimpleNamespace
@@ -17,12 +18,24 @@ from edge.backends import tensorrt as backend
 from edge.compile import plan
 
 
-def lacks(name: str) -> bool:
+def find(name: str) -> Any:
+    """What a dotted name of TensorRT's stands for, or None."""
     found: Any = trt
     for part in name.split("."):
-        if not hasattr(found, part):
+        found = getattr(found, part, None)
+    return found
+
+
+def takes(name: str, positional: int, keywords: list[str]) -> bool:
+    """Whether a call has as many arguments as one of the signatures that the bindings write into their docstrings."""
+    found = find(name)
+    text = (found.__init__ if isinstance(found, type) else found).__doc__ or ""
+    for signature in re.findall(r"\w+\((self: .*)\) -> ", text):
+        parameters = re.findall(r"(\w+): [^=]*?(?:( = )[^,]*)?(?:, (?=\w+: )|$)", signature)[1:]
+        required = [name for name, default in parameters if not default]
+        given = [name for name, _ in parameters][:positional] + keywords
+        if positional <= len(parameters) and set(required) <= set(given) <= {name for name, _ in parameters}:
             return True
-        found = getattr(found, part)
     return False
 
 
@@ -54,13 +67,14 @@ def told_by_the_monitor() -> Any:
 
 
 def main() -> None:
+    wanted = json.load(sys.stdin)
     report = {
         "version": backend.version(backend.import_tensorrt()),
-        "lacking": [name for name in json.load(sys.stdin) if lacks(name)],
+        "lacking": [name for name in wanted["names"] if find(name) is None],
+        "misfits": [call for call in wanted["calls"] if find(call[0]) is not None and not takes(*call)],
         "logger": said_by_the_logger(),
         "monitor": told_by_the_monitor(),
         "uint8": trt.DataType.UINT8.name.lower(),
-        "timing cache": trt.IBuilderConfig.set_timing_cache.__doc__,
     }
     json.dump(report, sys.stdout)
 

@@ -71,8 +71,21 @@ def used_in(major: int) -> list[str]:
     return sorted(name for name in used_names() if (r := GUARDED.get(name, (0, 99)))[0] <= major <= r[1])
 
 
-def _names(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def calls() -> list[tuple[str, int, list[str]]]:
+    """Each call of such a name: the name, how many arguments are given by position, and the names of the others."""
+    trees = [ast.parse((ROOT / source).read_text(encoding="utf-8")) for source in SOURCES]
+    return [
+        (name, len(node.args), [keyword.arg or "" for keyword in node.keywords])
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for name in _names(node.func, only_itself=True)
+        if not name.endswith("__init__")  # called on the class, with self
+    ]
+
+
+def _names(tree: ast.AST, only_itself: bool = False) -> Iterator[str]:
+    for node in [tree] if only_itself else ast.walk(tree):
         if isinstance(node, ast.Attribute):
             owner = _chain(node.value)
             if owner in CLASSES:

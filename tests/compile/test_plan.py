@@ -269,6 +269,13 @@ def test_a_tampered_graph_is_not_built(bundle: Bundle, trt: StandIn) -> None:
     assert trt.builds == 0
 
 
+def test_a_tampered_bundle_gets_no_plan_even_if_the_true_ones_is_kept(bundle: Bundle, trt: StandIn) -> None:
+    plan.build_plan(bundle)
+    (bundle.folder / MODEL_FILE).write_bytes(b"graph with something else in it")
+    with pytest.raises(BundleTampered):
+        plan.ensure_plan(bundle)
+
+
 def test_without_a_gpu_nothing_is_built_and_the_reason_is_given(
     bundle: Bundle, trt: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

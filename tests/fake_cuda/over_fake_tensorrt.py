@@ -25,7 +25,7 @@ from edge.backends import tensorrt as backend
 from edge.backends.tensorrt import TensorRtEngine
 from edge.card import Card
 from edge.engine import MODEL_FILE, Bundle, write_bundle
-from edge.errors import EngineError
+from edge.errors import BundleTampered, EngineError
 from edge.frame import Image
 
 FAKE = ctypes.CDLL("libcuda.so.1")
@@ -226,6 +226,9 @@ def test_a_plan_is_taken_from_this_devices_cache(bundle: Bundle, flag: Image, fl
         np.testing.assert_array_equal(engine.infer(flag), flag_classes)
     with pytest.raises(EngineError, match="no fp16 plan"):
         TensorRtEngine(bundle, precision="fp16")
+    (bundle.folder / MODEL_FILE).write_bytes(b"another graph")
+    with pytest.raises(BundleTampered):
+        TensorRtEngine(bundle, precision="f32")
 
 
 def test_an_unknown_precision_is_answered_with_those_there_are(bundle: Bundle) -> None:
