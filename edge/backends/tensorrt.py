@@ -347,13 +347,16 @@ def logger() -> Any:
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
+            self.warnings: set[str] = set()
 
         def log(self, severity: Any, msg: str) -> None:
             level = levels.get(severity)
-            if level is None:  # verbose: a hundred thousand lines a build
+            if level is None or msg in self.warnings:  # verbose: a hundred thousand lines a build
                 return
             if level == logging.ERROR:
                 self.last_error = msg
+            elif level == logging.WARNING:
+                self.warnings.add(msg)  # or the same words come for each layer
             log.log(level, "TensorRT: %s", msg)
 
     return Logger()

@@ -204,10 +204,12 @@ def test_device_memory_that_does_not_suffice_for_all_slots_is_an_error(bundle: B
         opened(bundle, side_by_side=True)
 
 
-def test_tensorrts_messages_go_to_logging_and_its_chatter_to_debug(caplog: pytest.LogCaptureFixture) -> None:
+def test_tensorrts_messages_go_to_logging_a_warning_once_and_its_chatter_to_debug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     severity = stand_in.ILogger.Severity
     with caplog.at_level(logging.DEBUG, "edge"):
-        for level in severity:
+        for level in (*severity, severity.WARNING):
             backend.logger().log(level, level.name)
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("ERROR", "TensorRT: INTERNAL_ERROR"),
