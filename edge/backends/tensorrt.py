@@ -94,7 +94,7 @@ class TensorRtEngine:
             raise EngineError(f"TensorRT cannot run here: {obstacle}")
         plan = plan or _cached_plan(bundle, self.precision)
         self._idle: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
-        self._posted: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
+        self._posted: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._failure: EngineError | None = None
         self._closing, self._closed = threading.Lock(), False
         started: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
@@ -102,7 +102,12 @@ class TensorRtEngine:
         # A daemon: a GPU that hangs must not keep the process from ending.
         self._owner = threading.Thread(target=self._own, args=(plan, started), name=name, daemon=True)
         self._owner.start()
-        if error := started.get():
+        try:
+            error = started.get()
+        except BaseException:  # Ctrl-C: nobody will close this engine
+            self._posted.put(None)
+            raise
+        if error is not None:
             self._owner.join()
             raise error
 
@@ -118,17 +123,19 @@ class TensorRtEngine:
             if self._failure is not None:
                 raise EngineError(str(self._failure))
             slot.image[0] = image
-            self._posted.put(slot)
-            if error := self._answer(slot):
+            if error := self._run(slot):
                 raise EngineError(str(error)) from error
             return slot.classes[0].copy()
         finally:
             self._idle.put(slot)
 
-    def _answer(self, slot: _Slot) -> EngineError | None:
-        """Wait for the owner's word on a slot that was posted: None when its classes are there."""
+    def _run(self, slot: _Slot) -> EngineError | None:
+        """Have the owner run a slot, and wait for its word: None when the classes are there."""
+        # One for each run: where Ctrl-C ends a wait, the answer that still comes is not taken for the next frame's.
+        answer: queue.SimpleQueue[EngineError | None] = queue.SimpleQueue()
+        self._posted.put((slot, answer))
         try:
-            return slot.done.get(timeout=PATIENCE_S)
+            return answer.get(timeout=PATIENCE_S)
         except queue.Empty:
             self._failure = self._failed(slot, f"the GPU has not answered for {PATIENCE_S:.0f} s")
             return self._failure
@@ -177,31 +184,34 @@ class TensorRtEngine:
 
     def _serve(self) -> None:
         """Launch what is posted, and when nothing is, wait for what was launched first; until None is posted."""
-        launched: deque[_Slot] = deque()
+        launched: deque[_Job] = deque()
         while True:
             try:
-                slot = self._posted.get(block=not launched)
+                job = self._posted.get(block=not launched)
             except queue.Empty:
                 self._finish(launched.popleft())
                 continue
-            if slot is None:
-                return  # whoever posts it holds all slots: nothing is launched any more
-            if self._do(slot, slot.launch):
-                launched.append(slot)
+            if job is None:
+                break
+            if self._do(job, job[0].launch):
+                launched.append(job)
+        for job in launched:  # whose callers did not wait
+            self._finish(job)
 
-    def _finish(self, slot: _Slot) -> None:
-        if self._do(slot, slot.stream.wait):
-            slot.done.put(None)
+    def _finish(self, job: _Job) -> None:
+        if self._do(job, job[0].stream.wait):
+            job[1].put(None)
 
-    def _do(self, slot: _Slot, step: Callable[[], None]) -> bool:
-        """Whether a step was done; if not, the slot's caller is told, as all others are from then on."""
+    def _do(self, job: _Job, step: Callable[[], None]) -> bool:
+        """Whether a step was done; if not, the job's caller is told, as all others are from then on."""
+        slot, answer = job
         try:
             if self._failure is None:
                 step()
                 return True
         except EngineError as error:
             self._failure = self._failed(slot, str(error))
-        slot.done.put(self._failure)
+        answer.put(self._failure)
         return False
 
     def _failed(self, slot: _Slot, what: str) -> EngineError:
@@ -220,7 +230,6 @@ class _Slot:
     def __init__(self, index: int, device: cuda.Device, net: _Net, card: Card) -> None:
         width, height = card.input_wh
         self.index = index
-        self.done: queue.SimpleQueue[EngineError | None] = queue.SimpleQueue()
         self.stream = device.stream()
         self._input = device.buffer((1, height, width, 3))
         self._output = device.buffer((1, height, width))
@@ -246,6 +255,9 @@ class _Slot:
             self.launch = self._enqueue
             if self.index == 0:
                 log.warning("no CUDA graph could be recorded, frames are launched step by step: %s", error)
+
+
+_Job = tuple[_Slot, "queue.SimpleQueue[EngineError | None]"]  # what to run, and where to say that it was
 
 
 class _Net:

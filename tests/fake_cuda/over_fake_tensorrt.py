@@ -9,7 +9,10 @@ import gc
 import hashlib
 import json
 import logging
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -173,6 +176,41 @@ def test_a_gpu_that_hangs_is_an_error_and_not_a_hang(
             engine.infer(flag)
         gate.set()
         monkeypatch.setattr(backend, "PATIENCE_S", 10)
+
+
+def test_after_ctrl_c_the_next_frame_gets_its_own_classes(
+    bundle: Bundle, flag: Image, flag_classes: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    def interrupt(image: np.ndarray) -> None:
+        if not gate.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert gate.wait(10)
+
+    with opened(bundle) as engine:
+        monkeypatch.setattr(stand_in, "before_run", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            engine.infer(np.zeros_like(flag))
+        gate.set()
+        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+
+
+def test_closing_after_ctrl_c_waits_for_the_frame_that_still_runs(
+    bundle: Bundle, flag: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = threading.Event()
+
+    def interrupt(image: np.ndarray) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        ran.set()
+
+    with opened(bundle) as engine:
+        monkeypatch.setattr(stand_in, "before_run", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            engine.infer(flag)
+    assert ran.is_set()
 
 
 def test_a_plan_that_tensorrt_refuses_is_an_error_with_its_reason(bundle: Bundle) -> None:
