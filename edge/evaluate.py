@@ -43,10 +43,10 @@ class Score:
             "precision": self.precision,
             "frames": self.frames,
             "frame_count": self.frame_count,
-            "miou": _plain(self.confusion.miou()),
-            "pixel_accuracy": _plain(self.confusion.pixel_accuracy()),
-            "iou": {n: _plain(v) for n, v in zip(self.table.names, self.confusion.iou(), strict=True)},
-            "group_iou": {g: _plain(self.confusion.group_iou(self.table.ids(g))) for g in self.table.groups},
+            "miou": plain(self.confusion.miou()),
+            "pixel_accuracy": plain(self.confusion.pixel_accuracy()),
+            "iou": {n: plain(v) for n, v in zip(self.table.names, self.confusion.iou(), strict=True)},
+            "group_iou": {g: plain(self.confusion.group_iou(self.table.ids(g))) for g in self.table.groups},
         }
 
 
@@ -154,7 +154,8 @@ def _read_label(path: Path) -> Image:
     return label
 
 
-def _plain(value: float) -> float | None:
+def plain(value: float) -> float | None:
+    """A figure as JSON takes it, to five digits; None for NaN."""
     return None if np.isnan(value) else round(float(value), 5)
 
 

@@ -239,7 +239,8 @@ def test_inspect_shows_the_card(colour_bundle: Bundle) -> None:
 
 def test_bench_measures_engine_masks_and_overlay(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
     target = tmp_path / "bench.json"
-    result = edge("bench", "-e", colour_bundle.folder, "--source", video, "--frames", "20", "--json", target)
+    words = ["--precision", "f32", "--frames", "20", "--source", str(video), "--json", str(target)]
+    result = edge("bench", "-e", colour_bundle.folder, *words)
     assert result.returncode == 0, result.stderr
     assert "bare engine" in result.stdout
     figures = json.loads(target.read_text())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from edge.backends.openvino import import_openvino
+from edge.backends.openvino import PRECISIONS, import_openvino
 from edge.bench import bare_engine, machine
 from edge.card import Accuracy, Measured, Speed
 from edge.config import data_path
-from edge.engine import MODEL_FILE, Bundle, Engine, open_engine, write_bundle
-from edge.errors import EngineError
+from edge.engine import Bundle, Engine, open_engine, write_bundle
+from edge.errors import BundleTampered, EngineError
 from edge.evaluate import evaluate
 from edge.train.recipe import Folder
 
@@ -18,52 +20,77 @@ SPEED_FRAMES = 300
 
 def measure_bundle(bundle: Bundle, val: Folder) -> Bundle:
     """The bundle with a card that holds its figures: IoU per class on `val`, milliseconds per frame, in each precision
-    that this processor has.
+    that OpenVINO, this processor and the bundle have.
 
     Raises:
         DataError: the labelled frames are missing or not in order.
     """
     accuracies: list[Accuracy] = []
-    speeds: list[Speed] = []
-    for precision in ("f32", "bf16"):
-        try:
-            engine = open_engine(bundle.folder, precision=precision, backend="openvino")
-        except EngineError:
-            if precision == "f32":
-                raise
-            continue  # a processor without bf16
-        with engine:
-            speeds.append(_speed(engine))
-            accuracies.append(_accuracy(engine, val))
-    card = dataclasses.replace(bundle.card, measured=Measured(tuple(accuracies), tuple(speeds)))
-    return write_bundle(bundle.folder, {graph.file: bundle.read(graph) for graph in card.graphs}, card)
+    for precision in PRECISIONS:
+        with opened_or_not(bundle, precision) as engine:
+            if engine is not None:
+                accuracies.append(_accuracy(bundle, engine, val))
+    return with_figures(bundle, Measured(tuple(accuracies), tuple(speeds(bundle))))
 
 
-def _accuracy(engine: Engine, val: Folder) -> Accuracy:
-    score = evaluate(str(data_path(val.frames)), data_path(val.labels), engine)
-    figures = score.as_json()
+def with_figures(bundle: Bundle, measured: Measured) -> Bundle:
+    """The bundle, written again with these figures in its card."""
+    graphs = {graph.file: bundle.read(graph) for graph in bundle.card.graphs}
+    return write_bundle(bundle.folder, graphs, dataclasses.replace(bundle.card, measured=measured))
+
+
+@contextmanager
+def opened_or_not(bundle: Bundle, precision: str) -> Iterator[Engine | None]:
+    """OpenVINO's engine; None for what this processor or the bundle does not have."""
+    try:
+        engine = open_engine(bundle.folder, precision=precision, backend="openvino")
+    except BundleTampered:
+        raise
+    except EngineError:
+        yield None
+        return
+    with engine:
+        yield engine
+
+
+def openvino_version() -> str:
+    """As a card names it: "OpenVINO 2026.4.1"."""
+    return f"OpenVINO {import_openvino().__version__.split('-')[0]}"
+
+
+def speeds(bundle: Bundle) -> Iterator[Speed]:
+    """Of every precision that OpenVINO has here, one after another."""
+    where = machine()
+    for precision in PRECISIONS:
+        with opened_or_not(bundle, precision) as engine:
+            if engine is None:
+                continue
+            figures = bare_engine(engine, SPEED_FRAMES)
+            yield Speed(
+                machine=f"{where['cpu']}, {where['cores']} cores",
+                threads=engine.threads,
+                precision=precision,
+                frames=SPEED_FRAMES,
+                p50_ms=figures["p50_ms"],
+                p99_ms=figures["p99_ms"],
+            )
+
+
+def _accuracy(bundle: Bundle, engine: Engine, val: Folder) -> Accuracy:
+    figures = evaluate(str(data_path(val.frames)), data_path(val.labels), engine).as_json()
     return Accuracy(
-        graph=MODEL_FILE,
+        graph=bundle.graph(engine.precision, "openvino").file,
         precision=engine.precision,
-        judge=f"OpenVINO {import_openvino().__version__.split('-')[0]}",
+        judge=openvino_version(),
         data=val.frames,
-        frames=score.frame_count,
+        frames=figures["frame_count"],
         miou=figures["miou"],
         pixel_accuracy=figures["pixel_accuracy"],
         iou=figures["iou"],
-        command=f"edge evaluate {val.frames} --labels {val.labels} --engine {engine.card.name}"
-        f" --precision {engine.precision}",
+        command=evaluate_command(val.frames, val.labels, bundle.card.name, engine.precision),
     )
 
 
-def _speed(engine: Engine) -> Speed:
-    figures = bare_engine(engine, SPEED_FRAMES)
-    where = machine()
-    return Speed(
-        machine=f"{where['cpu']}, {where['cores']} cores",
-        threads=engine.threads,
-        precision=engine.precision,
-        frames=SPEED_FRAMES,
-        p50_ms=figures["p50_ms"],
-        p99_ms=figures["p99_ms"],
-    )
+def evaluate_command(frames: str, labels: str, engine: str, precision: str) -> str:
+    """The command that repeats a measurement."""
+    return f"edge evaluate {frames} --labels {labels} --engine {engine} --precision {precision}"

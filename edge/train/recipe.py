@@ -1,10 +1,12 @@
-"""A training recipe: what `edge train engines/road.yaml` reads."""
+"""A recipe: what `edge train`, `edge calibrate run` and `edge build` read, such as engines/road.yaml."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from edge.config import StrictModel, parse_size_wh
 
@@ -55,8 +57,50 @@ class Optimisation(StrictModel):
     jaccard_weight: float = Field(default=0.5, ge=0)
 
 
+class Calibration(StrictModel):
+    """Where INT8's ranges come from: a set of frames, `calibration/NAME.yaml`, whose scales lie beside it."""
+
+    set: str
+    method: Literal["max", "percentile", "entropy"] = "max"
+    percentile: float | None = Field(default=None, gt=50, le=100)  # of the values that INT8 covers
+
+    @model_validator(mode="after")
+    def _percentile_belongs_to_its_method(self) -> Self:
+        if (self.percentile is not None) != (self.method == "percentile"):
+            raise ValueError("percentile: is wanted with `method: percentile`, and only there")
+        return self
+
+    @property
+    def set_path(self) -> Path:
+        return Path(self.set)
+
+    @property
+    def scales_path(self) -> Path:
+        return self.set_path.with_suffix(".scales.json")
+
+
+class GatePlan(StrictModel):
+    """What an engine may lose against its own fp32 graph, in points, on frames with labels or without.
+
+    `limits` are by name: miou, a class or group (IoU), or disagreement (pixels with another class).
+    """
+
+    frames: str
+    labels: str | None = None
+    limits: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(min_length=1)
+
+
+class BuildPlan(StrictModel):
+    """Which graphs a bundle gets, and what is asked of them."""
+
+    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
+    targets: tuple[Literal["openvino", "tensorrt"], ...] = ("openvino", "tensorrt")
+    calibration: Calibration
+    gate: GatePlan
+
+
 class Recipe(StrictModel):
-    """Everything a training run depends on but the data itself."""
+    """Everything a training run depends on but the data itself, and how its net becomes an engine."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     net: str
@@ -70,6 +114,8 @@ class Recipe(StrictModel):
     rendered: Rendered | None = None
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation
+    checkpoint: str | None = None
+    build: BuildPlan | None = None
     licence: str
     data_note: str
 

@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.errors import ConfigError, EdgeError
+from edge.cli import make
+from edge.cli.shared import (
+    Backend,
+    EngineName,
+    JsonFile,
+    Precision,
+    Progress,
+    Threads,
+    end_on_sigterm,
+    progress_report,
+)
+from edge.errors import EdgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from edge.engine import Engine
-    from edge.segmentation import Segmentation
     from edge.sinks.sink import Sink
     from edge.sources.source import Source
     from edge.timing import Stages
@@ -33,13 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-EngineName = Annotated[str, typer.Option("--engine", "-e", help="A bundled engine's name, or a bundle's folder.")]
-Precision = Annotated[
-    str | None, typer.Option(help="int8, f32, bf16 or fp16, where machine and engine have it; default: the card's.")
-]
-Backend = Annotated[str | None, typer.Option(help="openvino or tensorrt; default: TensorRT where it can run.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default: every core.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")]
+make.add_to(app)
 
 
 def main() -> None:
@@ -93,10 +95,11 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
     precision: Precision = None,
     threads: Threads = None,
+    backend: Backend = None,
 ) -> int:
     """Segment a video, pictures, a camera or a rendered street."""
-    _end_on_sigterm()
-    opened, frames = _open_both(source, engine, precision, threads, live)
+    end_on_sigterm()
+    opened, frames = _open_both(source, engine, live, precision=precision, threads=threads, backend=backend)
     from edge.pipeline import flowing  # behind the opening, whose waits hide these imports
     from edge.pipeline import run as run_pipeline
     from edge.segmenter import Segmenter
@@ -105,7 +108,7 @@ def run(
     stages = Stages()
     try:
         sinks = _make_sinks(frames, stages, overlay, masks, results)
-        with _Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
+        with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
                 flowing(frames, live), Segmenter(opened), sinks, stages, max_frames=max_frames, on_result=advance
             )
@@ -139,10 +142,11 @@ def _make_sinks(
     return sinks
 
 
-def _open_both(
-    source: str, engine: str, precision: str, threads: int | None, live: bool | None
-) -> tuple[Engine, Source]:
-    """Engine and source, opened side by side: each spends its time loading libraries and reading files."""
+def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tuple[Engine, Source]:
+    """Engine and source, opened side by side: each spends its time loading libraries and reading files.
+
+    `wishes` are those of `open_engine`.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from edge.sources.open import is_camera, open_source
@@ -152,7 +156,7 @@ def _open_both(
     def open_engine() -> Engine:
         from edge import engine as engines
 
-        return engines.open_engine(engine, precision=precision, threads=threads, side_by_side=every_frame)
+        return engines.open_engine(engine, side_by_side=every_frame, **wishes)
 
     with ThreadPoolExecutor(1, "open engine") as pool:
         future = pool.submit(open_engine)
@@ -168,56 +172,6 @@ def _open_both(
             raise
 
 
-def _end_on_sigterm() -> None:
-    """SIGTERM ends a run as Ctrl-C does: outputs closed, summary printed."""
-    import signal
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-
-
-class _Progress:
-    """A progress bar on a terminal; elsewhere nothing. Made at the first frame, so that it does not delay it."""
-
-    def __init__(self, frame_count: int | None, max_frames: int | None, title: str) -> None:
-        counts = [count for count in (frame_count, max_frames) if count]
-        self._total, self._title = (min(counts) if counts else None), title
-        self._shown = sys.stderr.isatty() and frame_count is not None
-        self._bar: Any = None
-
-    def __enter__(self) -> Callable[[Segmentation], None]:
-        return self._advance if self._shown else lambda result: None
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _advance(self, result: Segmentation) -> None:
-        if self._bar is None:
-            self._bar, self._task = make_progress_bar(self._title, self._total)
-        self._bar.update(self._task, advance=1, note=f"age {result.age_ms:.0f} ms")
-
-
-def make_progress_bar(title: str, total: int | None) -> tuple[Any, Any]:
-    """A started bar on standard error, and its task."""
-    from rich import progress
-    from rich.console import Console
-
-    bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[note]}"),
-        progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    bar.start()
-    return bar, bar.add_task(title, total=total, note="")
-
-
 @app.command()
 def evaluate(
     frames: Annotated[str, typer.Argument(help="Folder of pictures, or a video.")],
@@ -225,6 +179,7 @@ def evaluate(
     engine: EngineName = "road",
     json_file: JsonFile = None,
     precision: Precision = None,
+    backend: Backend = None,
 ) -> None:
     """Measure an engine against labelled frames: IoU per class, mIoU, pixel accuracy."""
     import json
@@ -234,9 +189,9 @@ def evaluate(
     from edge.evaluate import score_text
     from edge.sinks.files import write_text
 
-    opened = open_engine(engine, precision=precision, side_by_side=True)
+    opened = open_engine(engine, precision=precision, side_by_side=True, backend=backend)
     try:
-        with _Progress(len(list(labels.glob("*.png"))) or None, None, frames) as advance:
+        with Progress(len(list(labels.glob("*.png"))) or None, None, frames) as advance:
             score = evaluate_frames(frames, labels, opened, on_result=advance)
     finally:
         opened.close()
@@ -253,18 +208,31 @@ def bench(
     json_file: JsonFile = None,
     precision: Precision = None,
     threads: Threads = None,
+    backend: Backend = None,
 ) -> None:
-    """Measure the bare engine, each stage and the whole pipeline on this machine."""
+    """Measure this machine: every precision and backend in turn; or one, named by --precision or --backend, closely."""
     import json
 
     from edge.bench import bench as run_bench
-    from edge.bench import bench_text
+    from edge.bench import bench_text, compare, compare_text
     from edge.sinks.files import write_text
 
-    figures = run_bench(engine, source, frames, precision, threads)
-    print(bench_text(figures))
+    with progress_report() as on_progress:
+        if precision or backend:
+            figures = run_bench(engine, source, frames, precision, threads, backend, on_progress)
+        else:
+            figures = compare(engine, source, frames, threads, on_progress=on_progress)
+    print(bench_text(figures) if precision or backend else compare_text(figures))
     if json_file:
         write_text(json_file, json.dumps(figures, indent=1) + "\n")
+
+
+@app.command()
+def doctor(json_file: JsonFile = None) -> int:
+    """Look at all that edge needs on this machine, and say what to type about what is not right."""
+    from edge.doctor import doctor as examine
+
+    return examine(json_file)
 
 
 @app.command()
@@ -277,68 +245,3 @@ def inspect(engine: Annotated[str, typer.Argument(help="An engine's name, or a b
     for graph in bundle.card.graphs:
         bundle.read(graph)  # refuses a graph that is not the card's
     print(card_text(bundle))
-
-
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines/road.yaml.")],
-    run_folder: Annotated[
-        Path | None, typer.Option("--run", help="Its folder; default: engines/built/NAME.run")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-) -> None:
-    """Train a net. Ctrl-C saves and stops; the same command goes on where it stood."""
-    _need_torch("edge train")
-    from edge.config import load_yaml
-    from edge.train.loop import Trainer
-    from edge.train.recipe import Recipe
-
-    plan = load_yaml(recipe, Recipe)
-    folder = run_folder or Path("engines/built") / f"{plan.name}.run"
-    _end_on_sigterm()
-    trainer = Trainer(plan, folder, device)
-    bar, task = make_progress_bar(plan.name, plan.optimisation.steps)
-    try:
-        streets = bar.add_task("rendering streets", total=None, visible=False, note="")
-        for report in trainer.run(lambda done, total: bar.update(streets, completed=done, total=total, visible=True)):
-            bar.update(task, completed=report.step, note=f"loss {report.loss:.3f}")
-            if report.confusion is not None:
-                scores = zip(trainer.table.names, report.confusion.iou(), strict=True)
-                line = "  ".join(f"{name} {iou:.2f}" for name, iou in scores)
-                bar.console.print(f"step {report.step}: val mIoU {report.confusion.miou():.4f}  {line}")
-    except KeyboardInterrupt:
-        bar.console.print(f"stopped at step {trainer.step}, saved in {trainer.checkpoint}")
-        raise
-    finally:
-        bar.stop()
-    print(f"{trainer.checkpoint}: done. Next: edge export {recipe} --run {folder} --to engines/built/{plan.name}")
-
-
-@app.command()
-def export(
-    recipe: Annotated[Path, typer.Argument(help="The recipe that the net was trained by.")],
-    run_folder: Annotated[Path, typer.Option("--run", help="The training run's folder, or a checkpoint in it.")],
-    to: Annotated[Path, typer.Option(help="The bundle's folder; made anew.")],
-) -> None:
-    """Turn a trained net into a bundle that `edge run --engine` takes; prove that both agree, and measure it."""
-    _need_torch("edge export")
-    from edge.compile.export import make_bundle
-    from edge.compile.measure import measure_bundle
-    from edge.config import load_yaml
-    from edge.report import card_text
-    from edge.train.recipe import Recipe
-
-    plan = load_yaml(recipe, Recipe)
-    bundle = make_bundle(plan, run_folder / "last.pt" if run_folder.is_dir() else run_folder, to)
-    print(card_text(measure_bundle(bundle, plan.val)))
-
-
-def _need_torch(command: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise ConfigError(f"{command} needs PyTorch. Try: pip install 'edge-segmentation[train]'")
-
-
-if __name__ == "__main__":
-    main()

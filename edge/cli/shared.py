@@ -1,0 +1,102 @@
+"""What several commands share: options, progress, and the end by a signal."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from edge.segmentation import Segmentation
+
+EngineName = Annotated[str, typer.Option("--engine", "-e", help="A bundled engine's name, or a bundle's folder.")]
+Precision = Annotated[
+    str | None, typer.Option(help="int8, f32, bf16 or fp16, where machine and engine have it; default: the card's.")
+]
+Backend = Annotated[str | None, typer.Option(help="openvino or tensorrt; default: TensorRT where it can run.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default: every core.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")]
+
+
+def end_on_sigterm() -> None:
+    """SIGTERM ends a run as Ctrl-C does: outputs closed, summary printed."""
+    import signal
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+class Progress:
+    """A progress bar on a terminal; elsewhere nothing. Made at the first frame, so that it does not delay it."""
+
+    def __init__(self, frame_count: int | None, max_frames: int | None, title: str) -> None:
+        counts = [count for count in (frame_count, max_frames) if count]
+        self._total, self._title = (min(counts) if counts else None), title
+        self._shown = sys.stderr.isatty() and frame_count is not None
+        self._bar: Any = None
+
+    def __enter__(self) -> Callable[[Segmentation], None]:
+        return self._advance if self._shown else lambda result: None
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _advance(self, result: Segmentation) -> None:
+        if self._bar is None:
+            self._bar, self._task = make_progress_bar(self._title, self._total)
+        self._bar.update(self._task, advance=1, note=f"age {result.age_ms:.0f} ms")
+
+
+def make_progress_bar(title: str, total: int | None) -> tuple[Any, Any]:
+    """A started bar on standard error, and its task."""
+    from rich import progress
+    from rich.console import Console
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[note]}"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    bar.start()
+    return bar, bar.add_task(title, total=total, note="")
+
+
+@contextmanager
+def progress_report() -> Iterator[Callable[[str, int, int], None]]:
+    """One bar, on a terminal, that says what is being done and how much of all is done."""
+    bar: Any = None
+    task: Any = None
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal bar, task
+        if bar is None and sys.stderr.isatty():
+            bar, task = make_progress_bar(what, total)
+        if bar is not None:
+            bar.update(task, description=what, completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def need_torch(command: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ConfigError(f"{command} needs PyTorch. Try: pip install 'edge-segmentation[train]'")

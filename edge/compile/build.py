@@ -1,0 +1,389 @@
+"""An fp32 bundle into one that holds INT8 graphs too, and the proof that they are as right as was asked.
+
+ranges of the activations  (calibration/NAME.scales.json, checked to be fresh)
+-> cost of each layer in INT8  (sensitivity)
+-> INT8 graphs in two forms, each first run in a process of its own
+-> judged against fp32, frame by frame, per class
+-> where a limit is broken, the costliest layer goes back to floating point, and again
+-> the bundle with its card, and a report: tables, the front of speed and accuracy, the worst frames
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from edge.backends.openvino import import_openvino
+from edge.bench import bare_engine
+from edge.card import Accuracy, Card, Gate, Graph, Measured
+from edge.compile.calibration import CalibrationSet, drive_name, read_frames
+from edge.compile.graphs import for_tensorrt
+from edge.compile.judge import Judged, OrtEngine, broken_limits, check_limits, judge, points_lost
+from edge.compile.measure import evaluate_command, openvino_version, speeds, with_figures
+from edge.compile.observe import Scales, layer_name, quantisable
+from edge.compile.quantize import Form, to_bytes, write_int8
+from edge.compile.sensitivity import measure_sensitivity
+from edge.compile.trial import run_apart, trial
+from edge.engine import MODEL_FILE, Bundle, Engine, open_engine, write_bundle
+from edge.errors import EngineError, GateRefused
+from edge.evaluate import plain
+from edge.frame import Image, Letterbox
+from edge.segmenter import Canvas
+from edge.train.recipe import BuildPlan
+
+INT8_FILES: dict[Form, str] = {"openvino": "int8.openvino.onnx", "tensorrt": "int8.tensorrt.onnx"}
+HALF = " (half)"  # behind a file's name: its strongly typed FP16 form, which TensorRT >= 10 gets
+TYPED_SINCE = (10, 0)
+TRIAL_FRAMES = 8
+RUNTIMES_AGREE = 0.97  # of pixels; rounding ties fall either way, and a wrong kernel is far below
+FRONT = (1, 2, 4, 8, 16, 32)  # layers in float on the front of speed and accuracy
+SPEED_FRAMES, ROUNDS = 100, 5
+
+
+# Told of each step of the work when it begins, and of how many parts; gives back what to call at each part.
+Steps = Callable[[str, "int | None"], Callable[[], None]]
+
+
+def _in_silence(title: str, total: int | None) -> Callable[[], None]:
+    return lambda: None
+
+
+@dataclass
+class Attempt:
+    """INT8 graphs with some layers kept in floating point, and what the judge found."""
+
+    kept_float: tuple[str, ...]
+    graphs: dict[str, bytes]
+    own: Judged
+    judged: dict[str, Judged]
+    lost: dict[str, dict[str, float]]
+
+    def broken(self, limits: Mapping[str, float]) -> dict[str, list[str]]:
+        """By graph, the limits that do not hold; empty when all hold."""
+        found = {name: broken_limits(lost, limits) for name, lost in self.lost.items()}
+        return {name: names for name, names in found.items() if names}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One engine on the front: how fast it is on this machine, and how right."""
+
+    label: str
+    p50_ms: float
+    judged: Judged
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a build found, for people."""
+
+    card: Card
+    limits: Mapping[str, float]
+    data: str
+    sensitivity: Mapping[str, float]
+    ranges: Mapping[str, str]  # by layer: what INT8 covers of its input, in words
+    attempts: Sequence[Attempt]
+    front: Sequence[Point]
+
+    @property
+    def holds(self) -> bool:
+        return not self.attempts[-1].broken(self.limits)
+
+
+@dataclass
+class _Work:
+    """What every step of one build needs."""
+
+    bundle: Bundle
+    plan: BuildPlan
+    limits: dict[str, float]
+    scales: Scales
+    model: bytes
+    images: list[Image]
+    scratch: Path
+    steps: Steps
+
+    @property
+    def card(self) -> Card:
+        return self.bundle.card
+
+    @property
+    def frames(self) -> str:
+        return drive_name(self.plan.gate.frames)
+
+    @property
+    def labels(self) -> Path | None:
+        return Path(drive_name(self.plan.gate.labels)) if self.plan.gate.labels else None
+
+
+def build(
+    bundle: Bundle,
+    plan: BuildPlan,
+    chosen: CalibrationSet,
+    scales: Scales,
+    folder: Path,
+    notebook: Path,
+    steps: Steps = _in_silence,
+) -> Report:
+    """Write into `folder` the bundle's fp32 graph with INT8 graphs beside it, if they hold the plan's limits.
+
+    `scales` must be fresh. Unfinished measurements are kept in the file `notebook`. Whether the bundle was written
+    tells `Report.holds`; `refusal` gives the words for one that was not.
+
+    Raises:
+        EngineError: a graph cannot be written or run.
+        DataError, SourceError: the frames of the gate or of the calibration are not in order.
+        ConfigError: a limit cannot be judged.
+    """
+    limits = check_limits(plan.gate.limits, bundle.card.table)
+    with TemporaryDirectory(prefix="edge-build-") as scratch:
+        model = bundle.read(bundle.graph("f32", "openvino"))
+        images = _pictures(chosen, bundle.card, TRIAL_FRAMES)
+        work = _Work(bundle, plan, limits, scales, model, images, Path(scratch), steps)
+        graph = onnx.load_from_string(model)
+        key = hashlib.sha256(f"{hashlib.sha256(model).hexdigest()} {scales.sha256}".encode()).hexdigest()
+        layers = len({layer_name(node) for node in quantisable(graph)})
+        advance = steps("what each layer costs in INT8", layers)
+        sensitivity = measure_sensitivity(graph, scales.tensors, images, notebook, key, advance)
+        attempts = find_mix(work, graph, list(sensitivity))
+        attempts[-1] = _with_floats(work, attempts[-1])
+        report = Report(
+            card=bundle.card,
+            limits=limits,
+            data=plan.gate.frames,
+            sensitivity=sensitivity,
+            ranges={layer: f"{r.low:.3g} to {r.high:.3g}" for r in scales.tensors.values() for layer in r.feeds},
+            attempts=attempts,
+            front=_front(work, graph, sensitivity),
+        )
+        if report.holds:
+            _write(work, attempts[-1], folder)
+        return report
+
+
+def _pictures(chosen: CalibrationSet, card: Card, count: int) -> list[Image]:
+    """Frames of the set, spread over it, at network size."""
+    wanted = set(np.linspace(0, chosen.frame_count - 1, min(count, chosen.frame_count)).round().astype(int).tolist())
+    images = []
+    for place, (_, frame) in enumerate(read_frames(chosen)):
+        if place in wanted:
+            canvas = Canvas(Letterbox.fit(frame.size_wh, card.input_wh, card.resize))
+            canvas.draw(frame)
+            images.append(canvas.image)
+    return images
+
+
+# -------------------------------------------------------------------------------------------------------- the INT8 mix
+
+
+def find_mix(work: _Work, graph: ModelProto, costliest_first: Sequence[str]) -> list[Attempt]:
+    """Attempts, each with one more layer in floating point, until one holds all limits or half the layers are back; the
+    last one counts.
+    """
+    kept: list[str] = []
+    attempts: list[Attempt] = []
+    while True:
+        attempts.append(_attempt(work, graph, tuple(kept)))
+        if not attempts[-1].broken(work.limits) or len(kept) >= len(costliest_first) // 2:
+            return attempts
+        kept.append(costliest_first[len(kept)])
+
+
+def _attempt(work: _Work, graph: ModelProto, kept: tuple[str, ...]) -> Attempt:
+    graphs = {MODEL_FILE: work.model}
+    for form in work.plan.targets:
+        written = to_bytes(write_int8(graph, work.scales.tensors, form, kept))
+        graphs[INT8_FILES[form]] = written
+        _try(written, form, work.images)
+    kept_words = f" with {len(kept)} layers in float" if kept else ""
+    with ExitStack() as engines:
+        candidates = {
+            INT8_FILES[form]: engines.enter_context(_open_int8(work, graphs, form)) for form in work.plan.targets
+        }
+        own, judged, lost = _judge(work, candidates, f"INT8{kept_words} against fp32")
+    return Attempt(kept, graphs, own, judged, lost)
+
+
+def _try(graph: bytes, form: Form, images: Sequence[Image]) -> None:
+    """Run a new graph in a process of its own, and by ONNX Runtime, which takes each rounding as it is written.
+
+    OpenVINO crashes over some quantised graphs, and is silently wrong on others.
+    """
+    if form != "openvino":
+        return  # only ONNX Runtime and TensorRT ever run it
+    found = trial(graph, images, precision="int8")
+    wanted = run_apart(graph, np.stack(images), runtime="onnxruntime")[:, 0]
+    agreement = float(np.mean(found == wanted))
+    if agreement < RUNTIMES_AGREE:
+        raise EngineError(
+            f"OpenVINO computes the INT8 graph wrongly: it agrees with ONNX Runtime on {agreement:.2%} of pixels,"
+            f" wanted are {RUNTIMES_AGREE:.0%}. Leave int8 out of `precisions`, or another version of OpenVINO may do"
+        )
+
+
+def _open_int8(work: _Work, graphs: Mapping[str, bytes], form: Form) -> Engine:
+    if form == "tensorrt":
+        return OrtEngine(graphs[INT8_FILES[form]], work.card, "int8")
+    return _open_openvino(work, graphs[INT8_FILES[form]], "int8")
+
+
+def _open_openvino(work: _Work, graph: bytes, precision: str) -> Engine:
+    """An engine of that graph alone, from a bundle that nobody else sees."""
+    sha256 = hashlib.sha256(graph).hexdigest()
+    file = INT8_FILES["openvino"] if precision == "int8" else MODEL_FILE
+    held = "int8" if precision == "int8" else "fp32"
+    card = dataclasses.replace(work.card, graphs=(Graph(file, held, "any", sha256),), precision=held)
+    written = write_bundle(work.scratch / sha256[:16], {file: graph}, card)
+    return open_engine(written.folder, precision=precision, backend="openvino")
+
+
+def _judge(
+    work: _Work, candidates: Mapping[str, Engine], title: str
+) -> tuple[Judged, dict[str, Judged], dict[str, dict[str, float]]]:
+    """Fp32, each candidate, and the points that each lost."""
+    advance = work.steps(f"judging {title}", None)
+    with _open_openvino(work, work.model, "f32") as reference:
+        own, judged = judge(reference, candidates, work.frames, work.labels, advance)
+    table = work.card.table
+    return own, judged, {name: points_lost(own, found, table, work.limits) for name, found in judged.items()}
+
+
+def _with_floats(work: _Work, attempt: Attempt) -> Attempt:
+    """The attempt with the other floating point forms judged too: they do not depend on which layers are INT8."""
+    typed: dict[str, tuple[bytes, str]] = {}
+    if "tensorrt" in work.plan.targets:
+        if "fp16" in work.plan.precisions:
+            typed[MODEL_FILE + HALF] = (for_tensorrt(work.model, "fp16", TYPED_SINCE), "fp16")
+        name = INT8_FILES["tensorrt"]
+        typed[name + HALF] = (for_tensorrt(attempt.graphs[name], "int8", TYPED_SINCE), "int8")
+    with ExitStack() as engines:
+        candidates: dict[str, Engine] = {
+            name: engines.enter_context(OrtEngine(graph, work.card, precision))
+            for name, (graph, precision) in typed.items()
+        }
+        if "openvino" in work.plan.targets and has_bf16():
+            candidates[f"{MODEL_FILE} (bf16)"] = engines.enter_context(_open_openvino(work, work.model, "bf16"))
+        _, judged, lost = _judge(work, candidates, "FP16 and bf16 against fp32")
+    return dataclasses.replace(attempt, judged={**attempt.judged, **judged}, lost={**attempt.lost, **lost})
+
+
+def has_bf16() -> bool:
+    """Whether OpenVINO computes in bf16 on this processor."""
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+# ---------------------------------------------------------------------------------------------------------- the front
+
+
+def _front(work: _Work, graph: ModelProto, sensitivity: Mapping[str, float]) -> list[Point]:
+    """Engines from all INT8 to all fp32, with speed and accuracy on this machine's CPU."""
+    if "openvino" not in work.plan.targets:
+        return []
+    layers = list(sensitivity)
+    counts = [0, *(count for count in FRONT if count < len(layers))]
+    written = {
+        f"INT8 but {count}" if count else "INT8": to_bytes(
+            write_int8(graph, work.scales.tensors, "openvino", layers[:count])
+        )
+        for count in counts
+    }
+    with ExitStack() as engines:
+        opened = {name: engines.enter_context(_open_openvino(work, data, "int8")) for name, data in written.items()}
+        if has_bf16():
+            opened["bf16"] = engines.enter_context(_open_openvino(work, work.model, "bf16"))
+        opened["fp32"] = engines.enter_context(_open_openvino(work, work.model, "f32"))
+        _, judged, _ = _judge(work, opened, "the front of speed and accuracy")
+        times = _p50_ms(opened)
+        return [Point(name, times[name], judged[name]) for name in opened]
+
+
+def _p50_ms(engines: Mapping[str, Engine]) -> dict[str, float]:
+    """Milliseconds a frame, the middle of some rounds; all in turn, so that what slows the machine down meets all."""
+    rounds = [{n: bare_engine(e, SPEED_FRAMES // ROUNDS)["p50_ms"] for n, e in engines.items()} for _ in range(ROUNDS)]
+    return {name: median(times[name] for times in rounds) for name in engines}
+
+
+# ---------------------------------------------------------------------------------------------------------- the bundle
+
+
+def _write(work: _Work, attempt: Attempt, folder: Path) -> None:
+    graphs = [Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(work.model).hexdigest())]
+    for form in work.plan.targets:
+        file = INT8_FILES[form]
+        graphs.append(Graph(file, "int8", form, hashlib.sha256(attempt.graphs[file]).hexdigest()))
+    card = dataclasses.replace(
+        work.card,
+        graphs=tuple(graphs),
+        precision="int8",
+        gate=Gate(
+            data=work.plan.gate.frames,
+            frames=attempt.own.frames,
+            calibration=work.scales.calibration,
+            scales_sha256=work.scales.sha256,
+            limits=work.limits,
+            lost=attempt.lost,
+            kept_float=attempt.kept_float,
+        ),
+        measured=Measured(tuple(_accuracies(work, attempt)), ()),
+    )
+    written = write_bundle(folder, attempt.graphs, card)
+    with_figures(written, dataclasses.replace(card.measured, speed=tuple(speeds(written))))
+
+
+def _accuracies(work: _Work, attempt: Attempt) -> Iterator[Accuracy]:
+    """Of every graph that was judged; without labels, there is none."""
+    if not attempt.own.confusion.counts.any():
+        return
+    openvino = openvino_version()
+    yield _accuracy(work, MODEL_FILE, "f32", openvino, attempt.own)
+    for name, judged in attempt.judged.items():
+        file, _, form = name.partition(" ")
+        by_openvino = form == "(bf16)" or file == INT8_FILES["openvino"]
+        precision = form.strip("()") if form == "(bf16)" else ("fp16" if file == MODEL_FILE else "int8")
+        yield _accuracy(work, name, precision, openvino if by_openvino else _onnxruntime(), judged)
+
+
+def _onnxruntime() -> str:
+    from importlib.metadata import version
+
+    return f"ONNX Runtime {version('onnxruntime')}"
+
+
+def _accuracy(work: _Work, graph: str, precision: str, by: str, judged: Judged) -> Accuracy:
+    gate, confusion = work.plan.gate, judged.confusion
+    again = evaluate_command(gate.frames, gate.labels or "", work.card.name, precision)
+    return Accuracy(
+        graph=graph,
+        precision=precision,
+        judge=by,
+        data=gate.frames,
+        frames=judged.frames,
+        miou=round(confusion.miou(), 5),
+        pixel_accuracy=round(confusion.pixel_accuracy(), 5),
+        iou={name: plain(iou) for name, iou in zip(work.card.table.names, confusion.iou(), strict=True)},
+        command=again if by.startswith("OpenVINO") else f"edge build engines/{work.card.name}.yaml",
+    )
+
+
+def refusal(report: Report, pictures: Path) -> GateRefused:
+    """The words for an engine that lost too much."""
+    attempt = report.attempts[-1]
+    broken = "; ".join(
+        f"{name} lost {attempt.lost[name][limit]:.2f} of {limit}, allowed {report.limits[limit]:g}"
+        for name, limits in attempt.broken(report.limits).items()
+        for limit in limits
+    )
+    return GateRefused(
+        f"{report.card.name}: refused, not written. Points lost to fp32 on {report.data}: {broken}."
+        f" {len(attempt.kept_float)} layers were already back in float. The worst frames: {pictures}"
+    )

@@ -1,0 +1,208 @@
+"""From an fp32 bundle to one with INT8 graphs that hold their limits, or to a refusal that says why."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from conftest import COLOUR_WH, MakeCard
+
+from edge.card import Card
+from edge.compile.build import Report, build, refusal
+from edge.compile.build_report import report_text, write_report
+from edge.compile.calibration import CalibrationSet, choose, find_candidates, make_set
+from edge.compile.observe import observe
+from edge.engine import MODEL_FILE, load_bundle, open_engine, write_bundle
+from edge.errors import ConfigError, GateRefused
+from edge.frame import Image
+from edge.train.recipe import BuildPlan, Calibration, GatePlan
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+
+LIMITS = {"miou": 1.0, "warm": 1.0}
+LAYERS = ("0", "2", "4")
+
+
+def colour_net(scale: float = 1.0) -> Any:
+    """Says which of blue, green and red is strongest, by three convolutions in INT8's reach and a last one. With
+    `scale`, one channel between the second and the third is that many times as large: the same function, but not in
+    INT8.
+    """
+    torch.manual_seed(3)
+    mix = torch.linalg.qr(torch.randn(8, 8))[0]
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1, padding_mode="zeros", bias=False),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 8, 1, bias=False),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 8, 3, padding=1, bias=False),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 3, 1, bias=False),
+    )
+    with torch.no_grad():
+        blur = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+        spread = torch.eye(8)[:, :3] + 0.2
+        net[0].weight.copy_(spread[:, :, None, None] * blur)
+        net[2].weight.copy_((torch.eye(8) + 0.05 * mix.abs())[:, :, None, None])
+        net[4].weight.copy_((torch.eye(8) + 0.05 * mix.abs())[:, :, None, None] * blur)
+        net[6].weight.copy_((torch.eye(8)[:3] - 0.1 * torch.ones(3, 8))[:, :, None, None])
+        net[2].weight[5] *= scale
+        net[4].weight[:, 5] /= scale
+    return net.eval()
+
+
+@dataclasses.dataclass(frozen=True)
+class Street:
+    """Frames of coloured patches with their labels, and a calibration set of others."""
+
+    frames: Path
+    labels: Path
+    chosen: CalibrationSet
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Street:
+    home = tmp_path_factory.mktemp("street")
+    for name, seed, count in (("val", 0, 12), ("train", 100, 8)):
+        (home / name).mkdir()
+        (home / f"{name}-labels").mkdir()
+        for index in range(count):
+            image, classes = patches(seed + index)
+            cv2.imwrite(str(home / name / f"{index:02}.png"), image)
+            cv2.imwrite(str(home / f"{name}-labels" / f"{index:02}.png"), classes)
+    candidates = find_candidates([str(home / "train")], every=1)
+    chosen, coverage = choose(candidates, 6)
+    return Street(home / "val", home / "val-labels", make_set("patches", candidates, chosen, coverage))
+
+
+def patches(seed: int) -> tuple[Image, Image]:
+    """BGR at network size, and which channel is strongest; close calls among them."""
+    random = np.random.default_rng(seed)
+    width, height = COLOUR_WH
+    cells = random.integers(40, 200, (height // 8, width // 8, 3))
+    image = np.kron(cells, np.ones((8, 8, 1))).astype(np.uint8)
+    return image, image.argmax(-1).astype(np.uint8)
+
+
+Made = Callable[..., tuple[Report, Path]]
+
+
+@pytest.fixture
+def make(street: Street, make_card: MakeCard, tmp_path: Path) -> Made:
+    """Build an engine from a net; gives the report and the folder it may have been written to."""
+    from edge.compile.export import export_onnx
+
+    def made(net: Any, limits: dict[str, float] = LIMITS, labels: bool = True, **plan: Any) -> tuple[Report, Path]:
+        model = export_onnx(net, COLOUR_WH)
+        bundle = write_bundle(tmp_path / "fp32", {MODEL_FILE: model}, make_card(model))
+        scales = observe(model, bundle.card, street.chosen, "max")
+        gate = GatePlan(frames=str(street.frames), labels=str(street.labels) if labels else None, limits=limits)
+        wish = BuildPlan(calibration=Calibration(set="calibration/patches.yaml"), gate=gate, **plan)
+        folder = tmp_path / "built"
+        return build(bundle, wish, street.chosen, scales, folder, tmp_path / "notebook.json"), folder
+
+    return made
+
+
+def test_a_sound_net_gets_int8_graphs_that_hold_the_limits_and_are_its_default(make: Made, street: Street) -> None:
+    report, folder = make(colour_net())
+    assert report.holds, report_text(report)
+    bundle = load_bundle(folder)
+    card: Card = bundle.card
+    assert [(g.file, g.precision, g.runtime) for g in card.graphs] == [
+        ("model.onnx", "fp32", "any"),
+        ("int8.openvino.onnx", "int8", "openvino"),
+        ("int8.tensorrt.onnx", "int8", "tensorrt"),
+    ]
+    assert card.precision == "int8"
+    assert all(hashlib.sha256(bundle.read(graph)).hexdigest() == graph.sha256 for graph in card.graphs)
+    with open_engine(folder, backend="openvino") as engine:
+        assert engine.precision == "int8"
+        image, truth = patches(7)
+        assert np.mean(engine.infer(image) == truth) > 0.75  # the blur costs the patches' borders
+
+
+def test_the_card_holds_what_every_form_lost_and_how_right_each_is(make: Made) -> None:
+    _, folder = make(colour_net())
+    card = load_bundle(folder).card
+    assert card.gate is not None
+    assert card.gate.limits == LIMITS
+    assert card.gate.frames == 12
+    assert {"int8.openvino.onnx", "int8.tensorrt.onnx", "model.onnx (half)"} <= set(card.gate.lost)
+    assert all(lost["miou"] <= 1.0 for lost in card.gate.lost.values())
+    judges = {(a.graph, a.precision): a.judge.split()[0] for a in card.measured.accuracy}
+    assert judges["model.onnx", "f32"] == "OpenVINO"
+    assert judges["int8.openvino.onnx", "int8"] == "OpenVINO"
+    assert judges["int8.tensorrt.onnx", "int8"] == "ONNX"
+    assert judges["model.onnx (half)", "fp16"] == "ONNX"
+    assert {speed.precision for speed in card.measured.speed} >= {"int8", "f32"}
+
+
+def test_a_net_that_breaks_in_int8_is_healed_by_the_one_layer_that_breaks_it(make: Made) -> None:
+    report, folder = make(colour_net(scale=1000))
+    assert report.holds, report_text(report)
+    assert report.attempts[0].broken(LIMITS)
+    assert report.attempts[-1].kept_float == ("4",)  # the layer that reads the large channel
+    card = load_bundle(folder).card
+    assert card.gate is not None
+    assert card.gate.kept_float == ("4",)
+    text = report_text(report)
+    assert "0 in float: int8.openvino.onnx breaks" in text
+    assert "1 in float (+ 4): all limits hold" in text
+
+
+def test_an_engine_past_its_limits_is_refused_with_the_reason_and_not_written(make: Made, tmp_path: Path) -> None:
+    report, folder = make(colour_net(scale=1000), limits={"disagreement": 0.0}, targets=("openvino",))
+    assert not report.holds
+    assert not folder.exists()
+    words = str(refusal(report, tmp_path / "report"))
+    assert isinstance(refusal(report, tmp_path), GateRefused)
+    assert "int8.openvino.onnx lost" in words
+    assert "of disagreement, allowed 0" in words
+    assert "REFUSED" in report_text(report)
+
+
+def test_the_report_has_tables_the_front_as_a_picture_and_the_worst_frames(make: Made, tmp_path: Path) -> None:
+    report, _ = make(colour_net())
+    folder = write_report(report, tmp_path / "report")
+    text = (folder / "report.txt").read_text()
+    for words in ("points lost to fp32", "costliest layers", "speed and accuracy", "fp32", "INT8 but 1"):
+        assert words in text
+    front, worst = (cv2.imread(str(folder / name)) for name in ("front.png", "worst-int8.tensorrt.png"))
+    assert front is not None
+    assert worst is not None
+    assert worst.shape[0] == 10 * 240  # ten frames of 4:3, 320 wide
+
+
+def test_without_labels_an_engine_is_judged_by_the_pixels_it_sees_otherwise(make: Made) -> None:
+    report, folder = make(colour_net(), limits={"disagreement": 5.0}, labels=False)
+    assert report.holds
+    card = load_bundle(folder).card
+    assert card.gate is not None
+    assert set(card.gate.lost["int8.openvino.onnx"]) == {"disagreement"}
+    assert card.measured.accuracy == ()
+
+
+def test_a_plan_without_tensorrt_makes_no_graph_for_it(make: Made) -> None:
+    _, folder = make(colour_net(), targets=("openvino",))
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "int8.openvino.onnx", "model.onnx"]
+
+
+def test_a_limit_that_cannot_be_judged_is_refused_before_any_work(make: Made) -> None:
+    with pytest.raises(ConfigError, match="limit 'sheep': the engine has no such class or group"):
+        make(colour_net(), limits={"sheep": 1.0})
+
+
+def test_what_each_layer_costs_is_listed_the_costliest_first(make: Made) -> None:
+    report, _ = make(colour_net(scale=1000))
+    assert next(iter(report.sensitivity)) == "4"
+    assert sorted(report.sensitivity) == sorted(LAYERS)
+    shares = list(report.sensitivity.values())
+    assert shares == sorted(shares, reverse=True)
