@@ -59,4 +59,7 @@ def _pip(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    install(Path(sys.argv[1]).resolve())
+    try:
+        install(Path(sys.argv[1]).resolve())
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"pycuda could not be built for the tests, which are skipped: {error}")
