@@ -102,6 +102,8 @@ def adopt_model(
 ) -> Adopted:
     """An engine of a net with one input of fixed size. `answers` (N, ...) are what its head gives for the frames.
 
+    The model is used up.
+
     Raises:
         EngineError: as `adopt`.
     """

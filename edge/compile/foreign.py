@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -92,21 +92,27 @@ def _tensors(model: ModelProto) -> Iterator[TensorProto]:
 def _read_external(model: ModelProto, path: Path) -> None:
     folder, total = path.parent.resolve(), 0
     for tensor in filter(uses_external_data, _tensors(model)):
-        location = next((item.value for item in tensor.external_data if item.key == "location"), "")
-        file = (folder / location).resolve()
-        if PurePosixPath(location).is_absolute() or not file.is_relative_to(folder):
-            raise EngineError(f"constant {tensor.name!r} is in {location!r}, outside the model's folder; refused")
-        if not file.is_file():
-            raise EngineError(f"constant {tensor.name!r} is in {location!r}, which is not beside the model")
-        total += math.prod(tensor.dims) * (helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+        said = {item.key: item.value for item in tensor.external_data}
+        file = _beside(folder, tensor.name, said.get("location", ""))
+        length = said.get("length", "")
+        total += int(length) if length.isdecimal() else file.stat().st_size
         if total > GRAPH_LIMIT_BYTES:
             raise EngineError(f"its constants are larger than {GRAPH_LIMIT_BYTES >> 20} MiB, which is all edge takes")
         try:
             load_external_data_for_tensor(tensor, str(folder))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise EngineError(f"constant {tensor.name!r} cannot be read from {location!r}: {error}") from error
+            raise EngineError(f"constant {tensor.name!r} cannot be read from {file}: {_first_line(error)}") from error
         tensor.ClearField("external_data")
         tensor.data_location = TensorProto.DEFAULT
+
+
+def _beside(folder: Path, name: str, location: str) -> Path:
+    """The file that a constant lies in; links must not lead out of the folder either."""
+    if "\0" in location or not (file := (folder / location).resolve()).is_relative_to(folder):
+        raise EngineError(f"constant {name!r} is in {location!r}, outside the model's folder; refused")
+    if not file.is_file():
+        raise EngineError(f"constant {name!r} is in {location!r}, which is not beside the model")
+    return file
 
 
 # ------------------------------------------------------------------------------------------------------------ checking
@@ -125,7 +131,7 @@ def check_foreign(model: ModelProto) -> None:
         raise EngineError("it was exported while in training; call net.eval() before torch.onnx.export")
     try:
         onnx.checker.check_model(model, full_check=True)
-    except INVALID as error:
+    except (*INVALID, ValueError) as error:  # ValueError: text that is not UTF-8, types that there are not
         raise EngineError(f"it is not valid ONNX: {_first_line(error)}") from error
     _check_constants(model)
 
@@ -145,15 +151,19 @@ def _listed(nodes: Sequence[NodeProto]) -> str:
 
 
 def _names(nodes: Sequence[NodeProto], kind: str) -> str:
-    names = [n.name or f"-> {n.output[0]}" for n in nodes if f"{n.domain}.{n.op_type}".lstrip(".") == kind]
+    alike = [node for node in nodes if f"{node.domain}.{node.op_type}".lstrip(".") == kind]
+    names = [f"{node.name}" or f"-> {(*node.output, '?')[0]}" for node in alike]
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _check_constants(model: ModelProto) -> None:
     for tensor in _tensors(model):
+        try:
+            values = numpy_helper.to_array(tensor)
+        except (ValueError, TypeError) as error:
+            raise EngineError(f"constant {tensor.name!r} is damaged: {_first_line(error)}") from error
         if tensor.data_type not in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
             continue
-        values = numpy_helper.to_array(tensor)
         broken = np.isnan(values) if values.size == 1 else ~np.isfinite(values)  # a lone infinity is a bound
         if broken.any():
             raise EngineError(
@@ -273,15 +283,14 @@ def fold_shapes(model: ModelProto) -> None:
         EngineError: the net cannot take this size.
     """
     _name_constants(model)
-    while True:
-        try:
-            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        except onnx.shape_inference.InferenceError as error:
-            raise EngineError(f"the net does not take images of this size: {_first_line(error)}") from error
-        if not _fold(model, inferred):
-            for output, known in zip(model.graph.output, inferred.graph.output, strict=True):
-                output.CopyFrom(known)
-            return
+    while _fold(model, onnx.shape_inference.infer_shapes(model, data_prop=True)):
+        pass
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise EngineError(f"the net does not take images of this size: {_first_line(error)}") from error
+    for output, known in zip(model.graph.output, inferred.graph.output, strict=True):
+        output.CopyFrom(known)
 
 
 def _name_constants(model: ModelProto) -> None:
@@ -289,8 +298,7 @@ def _name_constants(model: ModelProto) -> None:
     graph = model.graph
     outputs = {output.name for output in graph.output}
     for node in [n for n in graph.node if n.op_type == "Constant" and n.output[0] not in outputs]:
-        value = ReferenceEvaluator(_alone(node, model)).run(None, {})[0]
-        tensor = attributes(node).get("value") or numpy_helper.from_array(np.asarray(value))
+        tensor = attributes(node).get("value") or numpy_helper.from_array(_evaluated(node, model, {}))
         graph.initializer.add().CopyFrom(tensor)
         graph.initializer[-1].name = node.output[0]
         graph.node.remove(node)
@@ -326,7 +334,14 @@ def _value(
     inputs = [name for name in node.input if name]
     if node.op_type not in _FOLDED or not inputs or any(name not in known for name in inputs):
         return None
-    return np.asarray(ReferenceEvaluator(_alone(node, model)).run(None, {name: known[name] for name in inputs})[0])
+    return _evaluated(node, model, {name: known[name] for name in inputs})
+
+
+def _evaluated(node: NodeProto, model: ModelProto, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    try:
+        return np.asarray(ReferenceEvaluator(_alone(node, model)).run(None, inputs)[0])
+    except Exception as error:  # numpy's errors for a node that asks for what is not there, of many types
+        raise EngineError(f"{node.op_type} {node.name or node.output[0]!r} cannot be: {_first_line(error)}") from error
 
 
 def _alone(node: NodeProto, model: ModelProto) -> ModelProto:

@@ -110,7 +110,7 @@ def describe(value: ValueInfoProto) -> str:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return f"{value.name} {element_name(tensor.elem_type)} of unknown shape"
-    sizes = [str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
+    sizes = [f"{d.dim_value if d.HasField('dim_value') else d.dim_param or '?'}" for d in tensor.shape.dim]
     return f"{value.name} {element_name(tensor.elem_type)} ({', '.join(sizes)})"
 
 
@@ -140,7 +140,7 @@ class _Graph:
         if tensor is None or not tensor.HasField("shape"):
             return None
         sizes = tuple(dim.dim_value for dim in tensor.shape.dim)
-        return sizes if all(sizes) else None
+        return sizes if min(sizes, default=1) > 0 else None
 
     def constant(self, name: str) -> NDArray[Any] | None:
         if name in self._constants:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.engine import open_engine, write_bundle
 from edge.errors import ConfigError, EdgeError, EngineError
@@ -72,11 +75,11 @@ def engine_of(adopted: Any, tmp_path: Path) -> Any:
     return open_engine(write_bundle(tmp_path / "bundle", adopted.files, adopted.card).folder)
 
 
-def exported(module: Any, path: Path, **given: Any) -> None:
+def exported(module: Any, path: Path, **options: Any) -> None:
     """A user's file, as torch's own exporter writes it for them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
-        torch.onnx.export(module.eval(), (torch.zeros(1, 3, 48, 64),), str(path), verbose=False, **given)
+        torch.onnx.export(module.eval(), (torch.zeros(1, 3, 48, 64),), str(path), verbose=False, **options)
 
 
 # ------------------------------------------------------------------------------------------------------------- adoption
@@ -128,12 +131,12 @@ EXPORTERS = {
 }
 
 
-@pytest.mark.parametrize("given", EXPORTERS.values(), ids=EXPORTERS)
+@pytest.mark.parametrize("options", EXPORTERS.values(), ids=EXPORTERS)
 def test_a_net_with_open_sizes_two_heads_and_foreign_labels_is_adopted(
-    given: dict[str, Any], card: Write, tmp_path: Path
+    options: dict[str, Any], card: Write, tmp_path: Path
 ) -> None:
     path = tmp_path / "net.onnx"
-    exported(Cityscapes(), path, input_names=["rgb"], output_names=["out", "aux"], **given)
+    exported(Cityscapes(), path, input_names=["rgb"], output_names=["out", "aux"], **options)
     changes = {"classes": STREET, "label_map": {0: "Road", 11: "Pedestrian", 12: "Pedestrian"}}
     adopted = adopt(path, card(**changes, output="out", input={**IMAGENET, "size": "96x72"}))
     assert adopted.agreement > 0.999
@@ -339,6 +342,34 @@ def test_a_file_that_broke_off_is_refused(model_file: Write, card: Write) -> Non
             adopt(path, card())
 
 
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=100)
+def test_no_damage_to_a_file_gives_more_than_a_message(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model = net(
+        """(float[n,3,h,w] x) => (float[n,3,h,w] y) {
+            s = Shape (x)
+            k = Constant <value = int64[2] {2, 3}> ()
+            hw = Gather (s, k)
+            one = Constant <value = int64[2] {1, 3}> ()
+            all = Concat <axis = 0> (one, hw)
+            y = Resize <mode = "linear"> (x, , , all)
+        }"""
+    )
+    content = bytearray(model.SerializeToString())
+    for place in rng.integers(0, len(content), rng.integers(1, 4)):
+        content[place] = rng.integers(0, 256)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.onnx")
+        path.write_bytes(content)
+        try:
+            damaged = foreign.load_foreign(path)
+            foreign.fix_input(damaged, FLAG_WH, None)
+            adopting.read_head(damaged, FLAG_WH)
+        except EdgeError as error:
+            assert str(error)  # noqa: PT017  # any other exception is the failure
+
+
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path, card: Write) -> None:
     with pytest.raises(EngineError, match=r"none\.onnx: cannot be read: No such file"):
         adopt(tmp_path / "none.onnx", card())
@@ -388,6 +419,15 @@ def test_the_camvid_classes_need_no_list(card: Write) -> None:
         ("Road",),
         {"road", "pedestrian", "cyclist", "vehicle"},
     )
+
+
+def test_the_card_file_in_the_docs_is_a_valid_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "bring-your-own-net.md").read_text(encoding="utf-8")
+    (tmp_path / "city.yaml").write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    spec = card_file.load_card_file(tmp_path / "city.yaml")
+    assert spec.input.size_wh == (1024, 512)
+    assert spec.table.ids("vehicle") == (2,)
+    np.testing.assert_allclose(spec.input.scaling.mean, (123.675, 116.28, 103.53))
 
 
 def test_mean_and_std_are_in_the_pixels_units() -> None:
