@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 WORST = 10
-CELL_WIDTH = 320
+CELL_WIDTH, CAPTION_HEIGHT = 320, 20
 DISAGREEMENT = "disagreement"
 MIOU = "miou"
 
@@ -54,14 +54,26 @@ class OrtEngine:
         options.log_severity_level = 3
         options.intra_op_num_threads = self.threads
         try:
-            self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session: Any = onnxruntime.InferenceSession(
+                model,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=["WeightBiasQuantization"],  # it would round biases, which the graph leaves alone
+            )
         except Exception as error:  # its errors share no type below this one
-            raise EngineError(f"ONNX Runtime cannot load the graph: {str(error).splitlines()[0]}") from error
+            raise EngineError(f"ONNX Runtime cannot load the graph: {_gist(error)}") from error
         self.judge = f"ONNX Runtime {onnxruntime.__version__}"
 
     def infer(self, image: Image) -> Image:
-        """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image of the card's input size."""
-        return self._session.run(None, {self._session.get_inputs()[0].name: image[None]})[0][0]
+        """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image of the card's input size.
+
+        Raises:
+            EngineError: the image is of another size, or the graph cannot be run.
+        """
+        try:
+            return self._session.run(None, {self._session.get_inputs()[0].name: image[None]})[0][0]
+        except Exception as error:  # its errors share no type below this one
+            raise EngineError(f"ONNX Runtime cannot run the graph: {_gist(error)}") from error
 
     def close(self) -> None:
         """Nothing is held."""
@@ -73,6 +85,10 @@ class OrtEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _gist(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @dataclass(order=True)
@@ -149,7 +165,7 @@ def judge(
                 for name, segmenter in asked.items():
                     others[name].add(result, segmenter.segment(frame), truth)
             except DataError as error:
-                raise DataError(f"label of frame {frame.index} of {frames}: {error}") from error
+                raise DataError(f"frame {frame.index} of {frames} and its label: {error}") from error
             on_frame()
         if truths:
             truths.check_count(own.frames)
@@ -167,9 +183,11 @@ def parse_limits(text: str, table: ClassTable) -> dict[str, float]:
     """
     limits: dict[str, float] = {}
     for part in text.split(","):
-        name, _, points = part.partition(":")
+        name, points = (word.strip() for word in part.partition(":")[::2])
+        if name in limits:
+            raise ConfigError(f"limit {name}: is given twice")
         try:
-            limits[name.strip()] = float(points)
+            limits[name] = float(points)
         except ValueError as error:
             raise ConfigError(f"a limit is NAME:POINTS, such as miou:0.5,road:0.3; found {part.strip()!r}") from error
     return check_limits(limits, table)
@@ -248,6 +266,6 @@ def _coloured(image: Image, classes: Image, table: ClassTable) -> Image:
 def _captioned(text: str, image: Image) -> Image:
     height = round(image.shape[0] * CELL_WIDTH / image.shape[1])
     cell = cv2.resize(image, (CELL_WIDTH, height), interpolation=cv2.INTER_AREA)
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(cell, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA)
+    cell[:CAPTION_HEIGHT] //= 4
+    cv2.putText(cell, text, (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
     return cell
