@@ -9,7 +9,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/edge run 'scene:street?seed=7&frames=300&size=1280x720&fps=30' --overlay out/demo.mp4
 	@echo 'Look at it: out/demo.mp4'
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.pycuda
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
@@ -37,6 +37,11 @@ $(VENV)/.runtime: $(VENV)/bin/python pyproject.toml
 $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train,dev]'
+	@touch $@
+
+# pycuda is for the tests of the CUDA layer, which run over a driver of their own; without it they are skipped.
+$(VENV)/.pycuda: tests/fake_cuda/install.py $(VENV)/.dev
+	@$(BIN)/python tests/fake_cuda/install.py $(VENV)/test-pycuda || true
 	@touch $@
 
 clean:

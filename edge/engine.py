@@ -238,6 +238,21 @@ class Engine(Protocol):
     ) -> None: ...
 
 
+def check_image(image: Image, card: Card) -> None:
+    """Refuse what is not uint8 (h, w, 3), C-contiguous and of the card's input size.
+
+    Raises:
+        EngineError: saying what was found.
+    """
+    width, height = card.input_wh
+    if image.shape != (height, width, 3) or image.dtype != "uint8" or not image.flags.c_contiguous:
+        layout = "" if image.flags.c_contiguous else ", not C-contiguous"
+        raise EngineError(
+            f"engine {card.name}: the image is {image.dtype} {image.shape}{layout},"
+            f" wanted is uint8 {(height, width, 3)}, C-contiguous"
+        )
+
+
 def open_engine(
     name_or_path: str | Path = DEFAULT_ENGINE,
     *,
@@ -249,8 +264,10 @@ def open_engine(
     """The engine of that name or in that folder, ready to run; close it, or use it with `with`.
 
     `precision` is the card's own if not given. `backend` is "openvino" or "tensorrt"; if not given, TensorRT where it
-    can run. `threads` is how many CPU threads OpenVINO uses; all that this process may run on if not given. They work
-    on one frame together, so that its mask is young; or, `side_by_side`, on a frame each: more frames per second, for
+    can run. TensorRT's plan is built, for minutes, where this device keeps none yet.
+
+    `threads` is how many CPU threads OpenVINO uses; all that this process may run on if not given. They work on one
+    frame together, so that its mask is young; or, `side_by_side`, on a frame each: more frames per second, for
     recordings.
 
     Raises:
@@ -261,8 +278,10 @@ def open_engine(
     bundle = find_bundle(name_or_path)
     if _chosen_backend(backend) == "tensorrt":
         from edge.backends.tensorrt import TensorRtEngine
+        from edge.compile.plan import ensure_plan  # builds one where none is kept: minutes, once on a device
 
-        return TensorRtEngine(bundle, precision=precision, side_by_side=side_by_side)
+        plan = ensure_plan(bundle, precision)
+        return TensorRtEngine(bundle, precision=precision, side_by_side=side_by_side, plan=plan)
     from edge.backends.openvino import OpenVinoEngine  # late: it costs 150 ms, and `edge --help` needs none of it
 
     return OpenVinoEngine(bundle, precision=precision, threads=threads, side_by_side=side_by_side)

@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.card import Card
-from edge.engine import Bundle
+from edge.engine import Bundle, check_image
 from edge.errors import EngineError
 
 if TYPE_CHECKING:
@@ -102,9 +101,7 @@ class OpenVinoEngine:
 
     def infer(self, image: Image) -> Image:
         """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image; see `edge.engine.Engine.infer`."""
-        width, height = self.card.input_wh
-        if image.shape != (height, width, 3) or image.dtype != np.uint8 or not image.flags.c_contiguous:
-            raise EngineError(f"engine {self.card.name}: {_mismatch(image, (height, width, 3))}")
+        check_image(image, self.card)
         request = self._idle.get()
         try:
             if request is None:
@@ -187,11 +184,6 @@ def _check_ports(compiled: Any, card: Card, origin: str) -> None:
 
 def _port(port: Any) -> str:
     return f"{port.element_type.to_dtype()} {port.partial_shape}"
-
-
-def _mismatch(image: NDArray[Any], wanted_shape: tuple[int, ...]) -> str:
-    layout = "" if image.flags.c_contiguous else ", not C-contiguous"
-    return f"the image is {image.dtype} {image.shape}{layout}, wanted is uint8 {wanted_shape}, C-contiguous"
 
 
 def _gist(error: RuntimeError) -> str:

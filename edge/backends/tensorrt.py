@@ -26,12 +26,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge.backends import cuda, plans
 from edge.card import Card
-from edge.engine import Bundle
+from edge.engine import Bundle, check_image
 from edge.errors import EngineError
 
 if TYPE_CHECKING:
@@ -113,9 +110,7 @@ class TensorRtEngine:
 
     def infer(self, image: Image) -> Image:
         """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image; see `edge.engine.Engine.infer`."""
-        width, height = self.card.input_wh
-        if image.shape != (height, width, 3) or image.dtype != np.uint8 or not image.flags.c_contiguous:
-            raise EngineError(f"engine {self.card.name}: {_mismatch(image, (height, width, 3))}")
+        check_image(image, self.card)
         slot = self._idle.get()
         try:
             if slot is None:
@@ -397,11 +392,6 @@ def checked_tensors(trt: Any, engine: Any, card: Card) -> tuple[str, str]:
 def _port(engine: Any, name: str) -> str:
     shape = ",".join(str(size) for size in engine.get_tensor_shape(name))
     return f"{engine.get_tensor_dtype(name).name.lower()} [{shape}]"
-
-
-def _mismatch(image: NDArray[Any], wanted_shape: tuple[int, ...]) -> str:
-    layout = "" if image.flags.c_contiguous else ", not C-contiguous"
-    return f"the image is {image.dtype} {image.shape}{layout}, wanted is uint8 {wanted_shape}, C-contiguous"
 
 
 def _cached_plan(bundle: Bundle, precision: str) -> bytes:

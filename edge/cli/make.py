@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli.shared import end_on_sigterm, make_progress_bar, need_torch
+from edge.cli.shared import Precision, end_on_sigterm, make_progress_bar, need_torch, progress_report
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(export)
     app.add_typer(calibrate, name="calibrate")
     app.command()(build)
+    app.command()(plan)
 
 
 def train(
@@ -175,6 +176,27 @@ def build(
     if not report.holds:
         raise refusal(report, reports)
     print(f"\n{folder}: written. The report and its pictures: {reports}. Try it: edge run VIDEO --engine {folder}")
+
+
+def plan(
+    engine: Annotated[str, typer.Argument(help="An engine's name, or a bundle's folder.")] = "road",
+    precision: Precision = None,
+) -> None:
+    """Build TensorRT's plan of an engine for this device, and keep it; `edge run` does so at its first start."""
+    from edge.backends.plans import layers_path
+    from edge.compile.plan import build_plan, summarize_layers
+    from edge.engine import find_bundle
+
+    end_on_sigterm()
+    with progress_report() as on_progress:
+        path = build_plan(find_bundle(engine), precision, progress=on_progress)
+    print(f"{path}: built")
+    table = layers_path(path)
+    if table.is_file():
+        layers = summarize_layers(table.read_text(encoding="utf-8"))
+        print("layers: " + ", ".join(f"{count} {kind}" for kind, count in layers.by_precision.items()))
+        if layers.slow:
+            print(f"neither INT8 nor FP16: {', '.join(layers.slow)}")
 
 
 def _load(recipe: Path, limit: str | None = None) -> tuple[Recipe, BuildPlan]:

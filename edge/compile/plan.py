@@ -74,6 +74,7 @@ def ensure_plan(bundle: Bundle, precision: str | None = None, *, progress: Progr
     build = _Build.of(bundle, precision)
     plan = plans.read(build.path)
     if plan is None:
+        log.warning("engine %s: TensorRT builds its plan for this device. That takes minutes, once.", bundle.card.name)
         plan = build.run(progress)
         try:
             plans.write(build.path, plan)

@@ -6,13 +6,13 @@ import os
 import stat
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from contract import SENTENCES
 
 from edge.backends import openvino as backend
 from edge.backends.openvino import OpenVinoEngine
@@ -41,58 +41,11 @@ def test_colours_are_read_as_bgr_and_every_pixel_keeps_its_place(
     np.testing.assert_array_equal(engine.infer(lying_flag), lying_flag_classes)
 
 
-def test_of_equal_scores_the_lowest_class_wins(engine: OpenVinoEngine, flag: Image) -> None:
-    grey = np.full_like(flag, 77)
-    grey[:, 32:, 0] = 76  # blue falls behind; green and red are equal
-    classes = engine.infer(grey)
-    assert set(classes[:, :28].flat) == {0}
-    assert set(classes[:, 36:].flat) == {1}
-
-
-def test_the_classes_are_the_callers_to_keep(engine: OpenVinoEngine, flag: Image, flag_classes: Image) -> None:
-    kept = engine.infer(flag)
-    engine.infer(np.zeros_like(flag))
-    np.testing.assert_array_equal(kept, flag_classes)
-    assert kept.dtype == np.uint8
-    kept[:] = 9  # writable
-    np.testing.assert_array_equal(engine.infer(flag), flag_classes)
-
-
-def test_a_read_only_image_is_taken_and_left_alone(engine: OpenVinoEngine, flag: Image, flag_classes: Image) -> None:
-    before = flag.copy()
-    flag.flags.writeable = False
-    np.testing.assert_array_equal(engine.infer(flag), flag_classes)
-    np.testing.assert_array_equal(flag, before)
-
-
-@pytest.mark.parametrize(
-    ("image", "found"),
-    [
-        (np.zeros((64, 48, 3), np.uint8), r"the image is uint8 \(64, 48, 3\), wanted is uint8 \(48, 64, 3\)"),
-        (np.zeros((48, 64), np.uint8), r"the image is uint8 \(48, 64\), wanted"),
-        (np.zeros((1, 48, 64, 3), np.uint8), r"the image is uint8 \(1, 48, 64, 3\), wanted"),
-        (np.zeros((48, 64, 3), np.float32), r"the image is float32 \(48, 64, 3\), wanted"),
-        (np.zeros((48, 64, 3), np.int8), r"the image is int8 \(48, 64, 3\), wanted"),
-        (np.zeros((48, 128, 3), np.uint8)[:, ::2], r"\(48, 64, 3\), not C-contiguous, wanted"),
-    ],
-)
-def test_an_image_of_another_form_is_refused_with_what_was_found(
-    engine: OpenVinoEngine, image: Image, found: str
+@pytest.mark.parametrize("sentence", SENTENCES, ids=lambda sentence: sentence.__name__)
+def test_an_engine_of_openvino_does_what_every_engine_does(
+    sentence: Any, engine: OpenVinoEngine, flag: Image, flag_classes: Image
 ) -> None:
-    with pytest.raises(EngineError, match=found):
-        engine.infer(image)
-
-
-def test_threads_may_share_an_engine(engine: OpenVinoEngine) -> None:
-    plain = [np.full((48, 64, 3), (255 * (c == 0), 255 * (c == 1), 255 * (c == 2)), np.uint8) for c in range(3)]
-    barrier = threading.Barrier(3)
-
-    def see(colour: int) -> set[int]:
-        barrier.wait(10)
-        return {int(value) for _ in range(50) for value in np.unique(engine.infer(plain[colour]))}
-
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(see, range(3))) == [{0}, {1}, {2}]
+    sentence(engine, flag, flag_classes)
 
 
 def test_frames_side_by_side_get_the_classes_that_they_get_one_by_one(street_bundle: Bundle) -> None:
@@ -105,14 +58,6 @@ def test_frames_side_by_side_get_the_classes_that_they_get_one_by_one(street_bun
         assert engine.streams == engine.threads
         for classes, wanted in zip(pool.map(engine.infer, frames), expected, strict=True):
             np.testing.assert_array_equal(classes, wanted)
-
-
-def test_a_closed_engine_says_so(colour_bundle: Bundle, flag: Image) -> None:
-    with OpenVinoEngine(colour_bundle, threads=1) as engine:
-        pass
-    engine.close()
-    with pytest.raises(EngineError, match="colours: is closed"):
-        engine.infer(flag)
 
 
 def test_f32_gives_the_same_classes_from_every_compilation(street_bundle: Bundle, cache_home: Path) -> None:
