@@ -14,19 +14,21 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from edge.backends.openvino import import_openvino
 from edge.card import Card
 from edge.compile.calibration import CalibrationSet, read_frames
-from edge.errors import CalibrationError
+from edge.errors import CalibrationError, ConfigError, EngineError
 from edge.frame import Image, Letterbox
 from edge.segmenter import Canvas
+from edge.train.recipe import Calibration
 
 Method = Literal["max", "percentile", "entropy"]
 METHODS = get_args(Method)
@@ -36,12 +38,18 @@ LEVELS = 128  # of a magnitude in INT8
 DIGITS = 6  # kept of a range: processors differ beyond
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # for what is read from a file
+
 Pictures = Callable[[], Iterable[tuple[str, Image]]]
+Values = Mapping[str, NDArray[np.float32]]
+Pair = tuple[float, float]  # low and high
 
 
 @dataclass(frozen=True)
 class Range:
     """Of one tensor: what INT8 covers, `low` <= 0 <= `high`, and what was seen; and the layers that read it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     low: float
     high: float
@@ -53,6 +61,8 @@ class Range:
 @dataclass(frozen=True)
 class Scales:
     """The ranges of one net on one calibration set."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     calibration: str
     set_sha256: str
@@ -83,31 +93,40 @@ def read_scales(path: Path) -> Scales:
         CalibrationError: there is no such file, or it is not one that `edge calibrate run` wrote.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        if tree.pop("format") != FORMAT:
-            raise ValueError("of another format")
-        tensors = {name: Range(**{**row, "feeds": tuple(row["feeds"])}) for name, row in tree.pop("tensors").items()}
-        scales = Scales(**{**tree, "input_wh": tuple(tree["input_wh"])}, tensors=tensors)
-        _check_numbers(scales)
+        return _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CalibrationError(f"{path}: there are no scales yet. Make them: edge calibrate run RECIPE") from error
     except OSError as error:
         raise CalibrationError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:  # all that a wrong shape of JSON comes to
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or JSON of something else
         raise CalibrationError(
-            f"{path}: is not a file of scales ({error}). Make it again: edge calibrate run RECIPE"
+            f"{path}: is not a file of scales: {_gist(error)}. Make it again: edge calibrate run RECIPE"
         ) from error
+
+
+def _parse(text: str) -> Scales:
+    tree = json.loads(text)
+    found = tree.pop("format", None) if isinstance(tree, dict) else None
+    if found != FORMAT:
+        raise ValueError(f"its format is {found!r}, wanted is {FORMAT}")
+    # By way of JSON: only there does pydantic's strict mode take a list for a tuple.
+    scales = TypeAdapter(Scales).validate_json(json.dumps(tree))
+    for name, row in scales.tensors.items():
+        if not row.low <= 0 <= row.high:
+            raise ValueError(f"tensor {name} has the range {row.low:g}..{row.high:g}, which must hold 0")
     return scales
 
 
-def _check_numbers(scales: Scales) -> None:
-    for name, found in scales.tensors.items():
-        if not (math.isfinite(found.low) and math.isfinite(found.high) and found.low <= 0 <= found.high):
-            raise ValueError(f"tensor {name} has the range {found.low}..{found.high}")
+def _gist(error: Exception) -> str:
+    """What is wrong, in one line; of several things, the first."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole file'}: {first['msg']}"
 
 
-def check_fresh(scales: Scales, chosen: CalibrationSet, weights_sha256: str, card: Card, path: Path) -> None:
-    """Refuse scales of another net, another set or another input size.
+def check_fresh(scales: Scales, chosen: CalibrationSet, wish: Calibration, card: Card) -> None:
+    """Refuse scales of another net, another set, another method or another input size.
 
     Raises:
         CalibrationError: naming what changed since.
@@ -115,15 +134,17 @@ def check_fresh(scales: Scales, chosen: CalibrationSet, weights_sha256: str, car
     changed = [
         what
         for what, found, wanted in (
-            ("the net's weights", scales.weights_sha256, weights_sha256),
+            ("the net's weights", scales.weights_sha256, card.weights_sha256),
             (f"the frames of calibration set {chosen.name}", scales.set_sha256, chosen.sha256),
             ("the input size", scales.input_wh, card.input_wh),
+            ("the method", (scales.method, scales.percentile), (wish.method, wish.percentile)),
         )
         if found != wanted
     ]
     if changed:
         raise CalibrationError(
-            f"{path}: is stale, {' and '.join(changed)} changed since. Make it again: edge calibrate run RECIPE"
+            f"{wish.scales_path}: is stale, {' and '.join(changed)} changed since."
+            " Make it again: edge calibrate run RECIPE"
         )
 
 
@@ -131,9 +152,11 @@ def check_fresh(scales: Scales, chosen: CalibrationSet, weights_sha256: str, car
 
 
 def layer_name(node: NodeProto) -> str:
-    """What a convolution is called in the net it came from, by its weights; else the node's own name."""
+    """What a convolution is called in the net it came from, by its weights; else by the node or what it gives."""
     weights = node.input[1]
-    return weights.removesuffix(".weight").removeprefix("net.") if weights.endswith(".weight") else node.name
+    if weights.endswith(".weight"):
+        return weights.removesuffix(".weight").removeprefix("net.")
+    return node.name or node.output[0]
 
 
 def quantisable(model: ModelProto) -> list[NodeProto]:
@@ -153,7 +176,7 @@ def quantisable(model: ModelProto) -> list[NodeProto]:
 
 
 def skip_of(model: ModelProto) -> dict[str, str]:
-    """By the name of an Add that ends a residual block: the tensor that skips the block.
+    """By the result of an Add that ends a residual block: the tensor that skips the block.
 
     TensorRT fuses the addition into the convolution before it if the other branch comes in INT8 too.
     """
@@ -161,11 +184,11 @@ def skip_of(model: ModelProto) -> dict[str, str]:
     inner = {node.output[0] for node in quantisable(model)}
     skips = {}
     for node in model.graph.node:
-        if node.op_type != "Add" or not all(name in producer for name in node.input):
+        if node.op_type != "Add" or not all(name in producer for name in node.input) or node.input[0] == node.input[1]:
             continue
         block, skip = node.input if node.input[0] in inner else reversed(node.input)
         if block in inner and producer[skip].op_type in ("Relu", "Add", *CONVOLUTIONS):
-            skips[node.name] = skip
+            skips[node.output[0]] = skip
     return skips
 
 
@@ -183,15 +206,17 @@ def observe(
     model: bytes,
     card: Card,
     chosen: CalibrationSet,
-    weights_sha256: str,
     method: Method,
     percentile: float | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> Scales:
-    """Run the fp32 graph over every frame of the set, twice: for the extremes, and for the histograms between them.
+    """Run the fp32 graph over the frames of the set, for the extremes; and, unless `method` is "max", once more for the
+    histograms between them. `on_frame` is called for each frame of each run.
 
     Raises:
         CalibrationError: a frame is missing, was changed, is the same as another, or gives values that are not numbers.
+        EngineError: OpenVINO cannot run the graph.
+        ConfigError: "percentile" needs one, the other methods none.
     """
 
     def pictures() -> Iterator[tuple[str, Image]]:
@@ -205,7 +230,7 @@ def observe(
     return Scales(
         calibration=chosen.name,
         set_sha256=chosen.sha256,
-        weights_sha256=weights_sha256,
+        weights_sha256=card.weights_sha256,
         input_wh=card.input_wh,
         method=method,
         percentile=percentile,
@@ -217,24 +242,18 @@ def observe(
 def find_ranges(
     model: bytes, feeds: Mapping[str, tuple[str, ...]], pictures: Pictures, method: Method, percentile: float | None
 ) -> dict[str, Range]:
-    """The range of each tensor in `feeds` over `pictures()`, which is iterated once or twice."""
-    extremes = {name: [0.0, 0.0] for name in feeds}  # 0 must be exact in INT8: paddings are 0
-    for values in _activations(model, list(feeds), pictures):
-        for name, value in values.items():
-            low, high = extremes[name]
-            extremes[name] = [min(low, float(value.min())), max(high, float(value.max()))]
-    chosen = {name: (low, high) for name, (low, high) in extremes.items()}
-    if method != "max":
-        reach = {name: max(-low, high) or 1.0 for name, (low, high) in extremes.items()}
-        counts = {name: np.zeros(BINS, np.int64) for name in feeds}
-        for values in _activations(model, list(feeds), pictures):
-            for name, value in values.items():
-                counts[name] += _histogram(value, reach[name])
-        for name, (low, high) in extremes.items():
-            tails = _tails(counts[name], percentile or 99.99) if method == "percentile" else _entropy(counts[name])
-            chosen[name] = (max(low, -tails[0] * reach[name]), min(high, tails[1] * reach[name]))
+    """The range of each tensor in `feeds` over `pictures()`, which is iterated once or twice.
+
+    Raises:
+        As `observe`.
+    """
+    if (percentile is None) == (method == "percentile"):
+        raise ConfigError(f"method {method!r} with percentile {percentile}: a percentile belongs to that method alone")
+    activations = _Activations(model, list(feeds))
+    seen = _extremes(activations.of(pictures()), feeds)
+    covered = seen if method == "max" else _covered(activations.of(pictures()), seen, percentile)
     return {
-        name: Range(*(_rounded(v) for v in (*chosen[name], *extremes[name])), feeds=layers)
+        name: Range(*(_rounded(value) for value in (*covered[name], *seen[name])), feeds=layers)
         for name, layers in feeds.items()
     }
 
@@ -243,43 +262,75 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}") + 0.0  # no -0.0
 
 
-def _activations(model: bytes, names: list[str], pictures: Pictures) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """The tensors of that name for each picture; the arrays are views that the next step overwrites."""
-    openvino = import_openvino()
-    core = openvino.Core()
-    graph = core.read_model(model, b"")
-    graph.add_outputs(names)
-    compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    request = compiled.create_infer_request()
-    places = {name: compiled.output(name) for name in names}
-    seen: dict[bytes, str] = {}
-    for words, image in pictures():
-        digest = hashlib.sha256(image.data).digest()
-        if digest in seen:
-            raise CalibrationError(f"{words}: is the same picture as {seen[digest]}; each must add something")
-        seen[digest] = words
-        results = request.infer([image[None]], share_outputs=True)
-        values = {name: results[place] for name, place in places.items()}
+def _extremes(activations: Iterable[Values], names: Iterable[str]) -> dict[str, Pair]:
+    """The least and largest value of each tensor, and 0, which must be exact in INT8: paddings are 0."""
+    extremes = dict.fromkeys(names, (0.0, 0.0))
+    for values in activations:
         for name, value in values.items():
-            if not np.isfinite(value).all():
-                raise CalibrationError(f"{words}: tensor {name} is not finite there; the weights are broken")
-        yield values
+            low, high = extremes[name]
+            extremes[name] = (min(low, float(value.min())), max(high, float(value.max())))
+    return extremes
+
+
+def _covered(activations: Iterable[Values], seen: Mapping[str, Pair], percentile: float | None) -> dict[str, Pair]:
+    """What INT8 is to cover of each tensor: a percentile of its values, or what costs least entropy."""
+    reach = {name: max(-low, high) or 1.0 for name, (low, high) in seen.items()}
+    counts = {name: np.zeros(BINS, np.int64) for name in seen}
+    for values in activations:
+        for name, value in values.items():
+            counts[name] += _histogram(value, reach[name])
+    covered = {}
+    for name, (low, high) in seen.items():
+        below, above = _entropy(counts[name]) if percentile is None else _tails(counts[name], percentile)
+        covered[name] = (max(low, -below * reach[name]), min(high, above * reach[name]))
+    return covered
+
+
+class _Activations:
+    """A graph, run in float32 for tensors inside it."""
+
+    def __init__(self, model: bytes, names: list[str]) -> None:
+        openvino = import_openvino()
+        try:
+            core = openvino.Core()
+            graph = core.read_model(model, b"")
+            graph.add_outputs(names)
+            compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            self._places = {name: compiled.output(name) for name in names}
+            self._request = compiled.create_infer_request()
+        except RuntimeError as error:  # all that OpenVINO raises
+            raise EngineError(f"OpenVINO cannot run the fp32 graph: {str(error).strip().splitlines()[-1]}") from error
+
+    def of(self, pictures: Iterable[tuple[str, Image]]) -> Iterator[Values]:
+        """The tensors by name for each picture; the arrays are views that the next step overwrites."""
+        seen: dict[bytes, str] = {}
+        for words, image in pictures:
+            digest = hashlib.sha256(image.data).digest()
+            if digest in seen:
+                raise CalibrationError(f"{words}: is the same picture as {seen[digest]}; each must add something")
+            seen[digest] = words
+            results = self._request.infer([image[None]], share_outputs=True)
+            values = {name: results[place] for name, place in self._places.items()}
+            for name, value in values.items():
+                if not np.isfinite(value).all():
+                    raise CalibrationError(f"{words}: tensor {name} is not finite there; the weights are broken")
+            yield values
 
 
 def _histogram(values: NDArray[np.float32], reach: float) -> NDArray[np.int64]:
-    """Counts in `BINS` equal bins from -reach to reach."""
-    places = (values.reshape(-1) * np.float32(BINS / 2 / reach) + np.float32(BINS / 2)).astype(np.int32)
-    return np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
+    """Counts in `BINS` equal bins from -reach to reach; values beyond, by rounding, are in the last ones."""
+    places = (values.reshape(-1) / np.float32(reach) * (BINS // 2) + BINS // 2).astype(np.int32)
+    return np.bincount(places.clip(0, BINS - 1), minlength=BINS)
 
 
-def _tails(counts: NDArray[np.int64], percentile: float) -> tuple[float, float]:
+def _tails(counts: NDArray[np.int64], percentile: float) -> Pair:
     """How far down and up, as parts of the reach, until `percentile` of all values are inside; each tail that is there
     loses its part.
     """
     half = BINS // 2
     below, above = counts[:half][::-1], counts[half:]
     outside = counts.sum() * (1 - percentile / 100) / (2 if below.any() and above.any() else 1)
-    return tuple(_inside(tail, outside) for tail in (below, above))  # type: ignore[return-value]  # two of them
+    return _inside(below, outside), _inside(above, outside)
 
 
 def _inside(tail: NDArray[np.int64], outside: float) -> float:
@@ -287,7 +338,7 @@ def _inside(tail: NDArray[np.int64], outside: float) -> float:
     return float(np.count_nonzero(beyond > outside)) / tail.size
 
 
-def _entropy(counts: NDArray[np.int64]) -> tuple[float, float]:
+def _entropy(counts: NDArray[np.int64]) -> Pair:
     """The threshold whose 128 steps keep most of what the histogram of magnitudes tells: least Kullback-Leibler
     divergence between it, clipped, and itself in 128 steps (Migacz, "8-bit inference with TensorRT", GTC 2017).
     """
@@ -321,9 +372,9 @@ def _divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
     return float((p[inside] * np.log(p[inside] / np.maximum(q[inside], 1e-9))).sum())
 
 
-def rows(scales: Scales) -> list[tuple[Any, ...]]:
-    """For a table: tensor, what INT8 covers, what was seen, the part of it that is clipped."""
+def range_rows(scales: Scales) -> list[tuple[str, ...]]:
+    """For a table: tensor, what INT8 covers, what was seen."""
     return [
-        (name, f"{r.low:.4g}", f"{r.high:.4g}", f"{r.seen_low:.4g}", f"{r.seen_high:.4g}")
+        (name, *(f"{value:.4g}" for value in (r.low, r.high, r.seen_low, r.seen_high)))
         for name, r in scales.tensors.items()
     ]

@@ -21,12 +21,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from edge.compile.observe import Range, layer_name, quantisable, skip_of
-from edge.errors import CalibrationError, EngineError
+from edge.compile.observe import CONVOLUTIONS, Range, layer_name, quantisable, skip_of
+from edge.errors import CalibrationError, ConfigError, EngineError
 
 Form = Literal["openvino", "tensorrt"]
 
-SMALLEST_STEP = 2.0**-20  # of an activation; also exact in half floats' reach, which TensorRT's FP16 form needs
+SMALLEST_STEP = 2.0**-20  # of an activation
+SMALLEST_HALF = 2.0**-14  # with all its digits
 WEIGHT_LEVELS = 127  # -128 stays unused: symmetric
 
 
@@ -37,25 +38,34 @@ def write_int8(
 
     Raises:
         CalibrationError: a tensor has no range.
-        EngineError: a convolution's weights are not constant.
+        ConfigError: `keep_float` names what is no convolution of the graph.
+        EngineError: a convolution's weights are not constant, or not numbers.
     """
+    _check_layers(model, keep_float)
     written = ModelProto()
     written.CopyFrom(model)
     writer = _Writer(written, ranges, form)
-    inner = [node for node in quantisable(written) if layer_name(node) not in set(keep_float)]
-    names = {node.output[0] for node in inner}
+    inner = {node.output[0] for node in quantisable(written) if layer_name(node) not in set(keep_float)}
     skips = skip_of(written) if form == "tensorrt" else {}
     for node in written.graph.node:
-        if node.op_type in ("Conv", "ConvTranspose") and node.output[0] in names:
+        if node.output[0] in inner:
             node.input[0] = writer.rounded(node.input[0])
             node.input[1] = writer.weights(node)
-        elif node.name in skips:
-            block = next(name for name in node.input if name != skips[node.name])
-            if block in names:  # its convolution is INT8, so there is something to fuse with
-                place = list(node.input).index(skips[node.name])
-                node.input[place] = writer.rounded(skips[node.name])
+        elif node.output[0] in skips:
+            place = list(node.input).index(skips[node.output[0]])
+            if node.input[1 - place] in inner:  # a convolution in INT8, so there is something to fuse with
+                node.input[place] = writer.rounded(node.input[place])
     writer.finish()
     return written
+
+
+def _check_layers(model: ModelProto, keep_float: Collection[str]) -> None:
+    known = [layer_name(node) for node in model.graph.node if node.op_type in CONVOLUTIONS]
+    if unknown := sorted(set(keep_float) - set(known)):
+        raise ConfigError(
+            f"layer {unknown[0]!r} cannot be kept in float: the net has no such convolution;"
+            f" there are: {', '.join(known)}"
+        )
 
 
 class _Writer:
@@ -97,7 +107,8 @@ class _Writer:
             raise EngineError(
                 f"layer {layer_name(node)}: is transposed and in groups, which cannot be INT8; keep it float"
             )
-        values, scales = quantise_weights(self._floats(name, layer_name(node)), axis)
+        floats = self._floats(name, layer_name(node))
+        values, scales = quantise_weights(floats, axis, half_scales=self._form == "tensorrt")
         self._add(f"{name}.int8", values)
         self._add(f"{name}.scale", scales)
         self._add(f"{name}.zero", np.zeros(scales.shape, np.int8))
@@ -112,7 +123,10 @@ class _Writer:
         stored = self._casts[name].input[0] if name in self._casts else name
         if stored not in self._constants:
             raise EngineError(f"layer {layer}: its weights are computed, not constant; keep it float")
-        return numpy_helper.to_array(self._constants[stored]).astype(np.float32)
+        weights = numpy_helper.to_array(self._constants[stored]).astype(np.float32)
+        if not np.isfinite(weights).all():
+            raise EngineError(f"layer {layer}: holds weights that are not finite; the training went wrong")
+        return weights
 
     def _add(self, name: str, value: NDArray) -> None:
         self._graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
@@ -144,19 +158,34 @@ def _copy(node: NodeProto) -> NodeProto:
 def _step(found: Range, form: Form) -> tuple[float, NDArray]:
     """Scale and zero point for a range."""
     if form == "tensorrt":
-        return max(max(-found.low, found.high) / 127, SMALLEST_STEP), np.array(0, np.int8)
+        scale = np.array(max(max(-found.low, found.high) / 127, SMALLEST_STEP), np.float32)
+        return float(as_half(scale)), np.array(0, np.int8)
     scale = max((found.high - found.low) / 255, SMALLEST_STEP)
     return scale, np.array(np.clip(round(-found.low / scale), 0, 255), np.uint8)
 
 
-def quantise_weights(weights: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def as_half(scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scales that a half float holds exactly, none smaller than before, so that TensorRT's FP16 form rounds as this one
+    does. Those beyond the range of half floats stay what they are.
+    """
+    with np.errstate(over="ignore"):
+        half = scales.astype(np.float16)
+        half = np.where(half < scales, np.nextafter(half, np.float16(np.inf)), half).astype(np.float32)
+    return np.where((scales >= SMALLEST_HALF) & np.isfinite(half), half, scales)
+
+
+def quantise_weights(
+    weights: NDArray[np.float32], axis: int, *, half_scales: bool = False
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """int8 values of the same shape, and float32 scales, one per channel of `axis`: weights = values * scales, rounded.
 
-    A channel's largest weight becomes 127; a channel of zeros keeps a scale of 1.
+    A channel's largest weight becomes 127 or -127, with `half_scales` at least almost; one of zeros has a scale of 1.
     """
     others = tuple(a for a in range(weights.ndim) if a != axis)
-    largest = np.abs(weights).max(axis=others)
-    scales = np.where(largest > 0, largest / WEIGHT_LEVELS, 1).astype(np.float32)
+    scales = np.abs(weights).max(axis=others) / np.float32(WEIGHT_LEVELS)
+    scales[scales < np.finfo(np.float32).tiny] = 1  # nothing there; and 0 is no scale
+    if half_scales:
+        scales = as_half(scales)
     shape = [-1 if a == axis else 1 for a in range(weights.ndim)]
     values = np.rint(weights / scales.reshape(shape)).clip(-WEIGHT_LEVELS, WEIGHT_LEVELS)
     return values.astype(np.int8), scales
