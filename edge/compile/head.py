@@ -70,7 +70,7 @@ def read_head(model: ModelProto, input_wh: tuple[int, int], output: str | None =
         EngineError: there are several outputs and none is named, or it is neither logits nor a class map.
     """
     head, graph, size_hw = read_output(model, input_wh, output), _Graph(model), (input_wh[1], input_wh[0])
-    steps = (_before_argmax, _before_softmax, _before_transpose, _before_resize)
+    steps = (_before_argmax, _before_softmax, _before_turned_softmax, _before_transpose, _before_resize)
     while earlier := next((found for step in steps if (found := step(graph, head, size_hw))), None):
         head = earlier
     return head
@@ -245,6 +245,21 @@ def _before_softmax(graph: _Graph, head: Head, size_hw: tuple[int, int]) -> Head
     if node.op_type == "Identity" or (over_classes and head.size_hw == size_hw):
         return dataclasses.replace(head, name=node.input[0])
     return None
+
+
+def _before_turned_softmax(graph: _Graph, head: Head, size_hw: tuple[int, int]) -> Head | None:
+    """Up to opset 12, Softmax wants its axis last: torch turns the classes there and back."""
+    back = graph.producers.get(head.name)
+    softmax = None if back is None or back.op_type != "Transpose" else graph.producers.get(back.input[0])
+    there = None if softmax is None else graph.producers.get(softmax.input[0])
+    if back is None or softmax is None or there is None or there.op_type != "Transpose":
+        return None
+    turn, turn_back = (list(attributes(node).get("perm", ())) for node in (there, back))
+    axis = attributes(softmax).get("axis", -1) % 4
+    if head.kind != "logits" or head.channels_last or head.size_hw != size_hw or len(turn) != 4:
+        return None
+    same = softmax.op_type in ("Softmax", "LogSoftmax") and [turn[place] for place in turn_back] == [0, 1, 2, 3]
+    return dataclasses.replace(head, name=there.input[0]) if same and turn[axis] == 1 else None
 
 
 def _before_transpose(graph: _Graph, head: Head, _size_hw: tuple[int, int]) -> Head | None:

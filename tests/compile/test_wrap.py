@@ -222,6 +222,10 @@ def full_net(tail: str, output: str) -> Any:
         ("s = Softmax <axis = 1> (full) a = ArgMax <axis = 1> (s) y = Cast <to = 1> (a)", "float[1,1,48,64] y"),
         ("a = ArgMax <axis = 1> (full) y = Cast <to = 2> (a)", "uint8[1,1,48,64] y"),
         ("l = Transpose <perm = [0, 2, 3, 1]> (full) y = Softmax (l)", "float[1,48,64,3] y"),
+        (
+            "l = Transpose <perm = [0,3,2,1]> (full) s = Softmax (l) y = Transpose <perm = [0,3,2,1]> (s)",
+            "float[1,3,48,64] y",
+        ),
         ("l = Transpose <perm = [0,2,3,1]> (full) y = ArgMax <axis = 3, keepdims = 0> (l)", "int64[1,48,64] y"),
     ],
 )
