@@ -347,6 +347,26 @@ def test_onnx_runtime_is_an_engine_like_others(
 
 
 @pytest.mark.usefixtures("ort")
+def test_onnx_runtime_adds_biases_as_they_are_written_and_does_not_round_them(colour_bundle: Bundle) -> None:
+    onnx = pytest.importorskip("onnx")
+    from small_graphs import conv, make_graph, pointwise
+
+    from edge.compile.observe import Range
+    from edge.compile.quantize import to_bytes, write_int8
+
+    bias = 0.0049  # less than half of what one step of input, 2, times one of weights, 0.01, comes to
+    first = onnx.helper.make_node("Conv", ["planes", "net.first.weight", "bias"], ["a"])
+    ones = {f"net.{name}.weight": pointwise((1,)) for name in ("second", "last")}
+    constants = {"net.first.weight": pointwise((1.27, 1.27, 1.27)), "bias": np.array([bias]), **ones}
+    graph = make_graph([first, conv("second", "a", "b"), conv("last", "b", "out")], constants)
+    ranges = {"planes": Range(0, 255, 0, 255, ()), "a": Range(0, 0.0127, 0, 0.0127, ())}
+    written = to_bytes(write_int8(onnx.load_from_string(graph), ranges, "tensorrt"))
+    with OrtEngine(written, colour_bundle.card, "int8") as engine:
+        found = engine.infer(np.zeros((4, 6, 3), np.uint8))
+    np.testing.assert_allclose(found, bias, atol=0.0127 / 127)
+
+
+@pytest.mark.usefixtures("ort")
 def test_what_onnx_runtime_cannot_load_or_run_is_an_engine_error(
     colour_bundle: Bundle, colour_model: bytes, flag: Image
 ) -> None:
