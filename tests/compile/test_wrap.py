@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -332,3 +337,29 @@ REFUSED = {
 def test_what_is_no_segmentation_net_is_refused_with_what_was_found(text: str, words: str) -> None:
     with pytest.raises(EngineError, match=words):
         wrap(net(text), FLAG_WH)
+
+
+# ------------------------------------------------------------------------------------------------------------- TensorRT
+
+SHUFFLED = np.random.default_rng(1).permutation(256).tolist()
+FORMS = {
+    "rgb, mean and scale": lambda: wrap(net(FLAG_NET), FLAG_WH, Scaling((1, 2, 3), (0.1, 0.2, 0.3), "rgb")),
+    "a class map": lambda: wrap(net(CELLS), FLAG_WH, labels=SHUFFLED),
+    "many classes": lambda: wrap(constant_net(np.zeros((150, 6, 8)), FLAG_WH), FLAG_WH, labels=SHUFFLED[:150]),
+    "half floats": lambda: wrap(net(FLAG_NET.replace("float[", "float16[")), FLAG_WH),
+    "opset 20": lambda: wrap(net(FLAG_NET, opset=20), FLAG_WH, labels=[2, 0, 1]),
+}
+
+
+@pytest.mark.skipif(
+    find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed; it is for Linux on x86-64"
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_tensorrt_builds_what_is_wrapped(form: str, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(FORMS[form]().SerializeToString())
+    command = [sys.executable, str(Path(__file__).with_name("build_with_rtx.py")), str(tmp_path / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    built = json.loads(done.stdout.splitlines()[-1])
+    assert built.get("inputs") == [["image", "UINT8", [1, 48, 64, 3]]], built
+    assert built["outputs"] == [["classes", "UINT8", [1, 48, 64]]]
