@@ -110,6 +110,7 @@ def adopt_model(
     height, width, _ = frames[0].shape
     precision = precision_of(model)
     try:
+        _check_answers(answers)
         plain = _prepared(model, spec.output, answers)
         labels = _labels(spec, read_head(plain, (width, height), spec.output))
         content = _finished(plain, spec, (width, height), labels)
@@ -260,6 +261,14 @@ def _answers(model: ModelProto, spec: CardFile, frames: Sequence[Image]) -> NDAr
     inputs = scaled(frames, spec, last=last, dtype=onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     runtime = "onnxruntime" if importlib.util.find_spec("onnxruntime") else "openvino"
     return run_apart(model.SerializeToString(), inputs, runtime=runtime, output=head.name)
+
+
+def _check_answers(answers: NDArray[Any]) -> None:
+    if np.issubdtype(answers.dtype, np.floating) and (share := float(np.isnan(answers).mean())):
+        raise EngineError(
+            f"the net itself gives NaN, in {share:.1%} of its answers; is it fed as the card says,"
+            " and does it compute in half floats what is too large for them?"
+        )
 
 
 def expected_classes(

@@ -186,7 +186,9 @@ def test_what_cannot_be_said_in_an_older_operator_set_stays_in_its_own(model_fil
     assert adopt(model_file(net(text, opset=20)), card(), [flag]).card.versions.opset == 20
 
 
-def test_a_quantised_net_is_adopted_as_int8(model_file: Write, card: Write, tmp_path: Path, flag: Image) -> None:
+def test_a_quantised_net_is_adopted_as_int8(
+    model_file: Write, card: Write, tmp_path: Path, flag: Image, flag_classes: Image
+) -> None:
     text = f"""(float[1,3,48,64] x) => (float[1,3,6,8] y) {{
         s = Constant <value = float {{0.0078125}}> ()
         z = Constant <value = int8 {{0}}> ()
@@ -197,6 +199,8 @@ def test_a_quantised_net_is_adopted_as_int8(model_file: Write, card: Write, tmp_
     adopted = adopt(model_file(text), card(), [flag])
     (graph,) = adopted.card.graphs
     assert (graph.file, graph.precision, graph.runtime, adopted.card.precision) == ("int8.onnx", "int8", "any", "int8")
+    with engine_of(adopted, tmp_path) as engine:
+        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
     unsigned = text.replace("int8 {0}", "uint8 {0}")
     (graph,) = adopt(model_file(unsigned), card(), [flag]).card.graphs
     assert (graph.file, graph.runtime) == ("int8.openvino.onnx", "openvino")
@@ -225,6 +229,11 @@ def test_an_engine_that_does_not_give_what_the_net_gives_is_refused(
         EngineError, match=r"not adopted, the engine agrees with the net itself on 37\.50% of pixels, wanted"
     ):
         adopt(model_file(FLAG_NET), card(), [flag])
+
+
+def test_a_net_that_gives_nan_is_refused(model_file: Write, card: Write, flag: Image) -> None:
+    with pytest.raises(EngineError, match=r"the net itself gives NaN, in 66\.7% of its answers"):
+        adopt(model_file("(float[1,3,48,64] x) => (float[1,3,48,64] y) { y = Div (x, x) }"), card(), [flag])
 
 
 def test_a_crash_of_the_runtime_is_a_message(
