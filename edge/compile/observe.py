@@ -26,7 +26,7 @@ from edge.backends.openvino import import_openvino
 from edge.card import Card
 from edge.compile.calibration import CalibrationSet, read_frames
 from edge.errors import CalibrationError, ConfigError, EngineError
-from edge.frame import Image, Letterbox
+from edge.frame import Image, Letterbox, ResizePolicy
 from edge.segmenter import Canvas
 from edge.train.recipe import Calibration
 
@@ -68,6 +68,7 @@ class Scales:
     set_sha256: str
     weights_sha256: str
     input_wh: tuple[int, int]
+    resize: ResizePolicy
     method: Method
     percentile: float | None
     frames: int
@@ -126,7 +127,7 @@ def _gist(error: Exception) -> str:
 
 
 def check_fresh(scales: Scales, chosen: CalibrationSet, wish: Calibration, card: Card) -> None:
-    """Refuse scales of another net, another set, another method or another input size.
+    """Refuse scales of another net, another set, another method, input size or resize policy.
 
     Raises:
         CalibrationError: naming what changed since.
@@ -137,6 +138,7 @@ def check_fresh(scales: Scales, chosen: CalibrationSet, wish: Calibration, card:
             ("the net's weights", scales.weights_sha256, card.weights_sha256),
             (f"the frames of calibration set {chosen.name}", scales.set_sha256, chosen.sha256),
             ("the input size", scales.input_wh, card.input_wh),
+            ("the resize policy", scales.resize, card.resize),
             ("the method", (scales.method, scales.percentile), (wish.method, wish.percentile)),
         )
         if found != wanted
@@ -232,6 +234,7 @@ def observe(
         set_sha256=chosen.sha256,
         weights_sha256=card.weights_sha256,
         input_wh=card.input_wh,
+        resize=card.resize,
         method=method,
         percentile=percentile,
         frames=chosen.frame_count,

@@ -162,7 +162,12 @@ def _onnxruntime(model: bytes, _precision: str, output: str | None) -> Session:
         raise EngineError(f"ONNX Runtime cannot be imported ({error}). Install it: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors: its warnings are about the foreign graph's style
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["WeightBiasQuantization"],  # it would round biases, which the graph leaves alone
+    )
     entrance = session.get_inputs()[0].name
     name = session.get_outputs()[0].name if output is None else output
     return lambda item: np.asarray(session.run([name], {entrance: item})[0])

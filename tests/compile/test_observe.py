@@ -199,6 +199,7 @@ def test_observing_a_drive_gives_ranges_and_says_what_they_are_of(chain: bytes, 
         set_sha256=chosen.sha256,
         weights_sha256=card.weights_sha256,
         input_wh=INPUT_WH,
+        resize="stretch",
         method="max",
         percentile=None,
         frames=3,
@@ -261,6 +262,7 @@ files = st.builds(
     set_sha256=st.text(),
     weights_sha256=st.text(),
     input_wh=st.tuples(st.integers(1, 9999), st.integers(1, 9999)),
+    resize=st.sampled_from(["letterbox", "stretch"]),
     method=st.sampled_from(["max", "percentile", "entropy"]),
     percentile=st.one_of(st.none(), st.floats(50, 100)),
     frames=st.integers(1, 10**6),
@@ -278,7 +280,7 @@ def test_scales_survive_their_file(scales: Scales, tmp_path_factory: pytest.Temp
 
 
 def made(tensors: dict[str, Range]) -> Scales:
-    return Scales("cal", "5" * 64, "2" * 64, INPUT_WH, "max", None, 3, tensors)
+    return Scales("cal", "5" * 64, "2" * 64, INPUT_WH, "stretch", "max", None, 3, tensors)
 
 
 def test_the_file_has_a_line_per_tensor_and_a_new_range_changes_only_that() -> None:
@@ -385,6 +387,7 @@ def test_stale_scales_are_refused_naming_all_that_changed(chain: bytes, card: Ca
         "the net's weights changed": (chosen, wish(), retrained),
         "the frames of calibration set cal changed": (other_set, wish(), card),
         "the input size changed": (chosen, wish(), larger),
+        "the resize policy changed": (chosen, wish(), dataclasses.replace(card, resize="letterbox")),
         "the method changed": (chosen, wish("entropy"), card),
         "the net's weights and the frames of calibration set cal changed": (other_set, wish(), retrained),
     }.items():
