@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli.shared import Precision, end_on_sigterm, make_progress_bar, need_torch, progress_report
+from edge.cli.shared import Precision, end_on_sigterm, make_progress_bar, need, progress_report
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.train.recipe import BuildPlan, Recipe
+    from edge.classes import ClassTable
+    from edge.compile.build import Steps
+    from edge.compile.observe import Scales
+    from edge.engine import Bundle
+    from edge.train.recipe import BuildPlan
 
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe, such as engines/road.yaml.")]
+RecipeFile = Annotated[Path | None, typer.Argument(help="A recipe, such as engines/road.yaml.")]
+OnnxFile = Annotated[Path | None, typer.Option(help="Your own net: an ONNX file. Needs --card.")]
+TorchNet = Annotated[
+    str | None, typer.Option("--torch", help="Your own net: MODULE:FACTORY. Needs --weights and --card.")
+]
+Weights = Annotated[Path | None, typer.Option(help="Its weights: what torch.save(net.state_dict(), FILE) wrote.")]
+CardYaml = Annotated[Path | None, typer.Option(help="What your net takes and gives: docs/bring-your-own-net.md.")]
 RunFolder = Annotated[
     Path | None, typer.Option("--run", help="The training run's folder, or a checkpoint; default: the recipe's.")
 ]
@@ -40,7 +53,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train a net. Ctrl-C saves and stops; the same command goes on where it stood."""
-    need_torch("edge train")
+    need("torch", "edge train")
     from edge.config import load_yaml
     from edge.train.loop import Trainer
     from edge.train.recipe import Recipe
@@ -72,7 +85,7 @@ def export(
     to: Annotated[Path, typer.Option(help="The bundle's folder; made anew.")],
 ) -> None:
     """Turn a trained net into a bundle that `edge run --engine` takes; prove that both agree, and measure it."""
-    need_torch("edge export")
+    need("torch", "edge export")
     from edge.compile.export import make_bundle
     from edge.compile.measure import measure_bundle
     from edge.config import load_yaml
@@ -95,9 +108,11 @@ def select(
 ) -> None:
     """Choose the frames that INT8's ranges are taken from: the most different ones, in content and light."""
     from edge.compile.build_report import png
-    from edge.compile.calibration import choose, contact_sheet, find_candidates, make_set
+    from edge.compile.calibration import NAME, choose, contact_sheet, find_candidates, make_set
     from edge.sinks.files import write_bytes, write_text
 
+    if not re.match(NAME, name):
+        raise ConfigError(f"a set's name is of a-z, 0-9, - and _, a letter first; found {name!r}")
     end_on_sigterm()
     with _Steps() as steps:
         candidates = find_candidates(drives, every, steps("looking at frames", None))
@@ -113,69 +128,203 @@ def select(
 
 
 @calibrate.command("run")
-def calibrate_run(recipe: RecipeFile, run_folder: RunFolder = None) -> None:
-    """Observe the recipe's calibration frames with its net, and write INT8's ranges beside the set."""
-    need_torch("edge calibrate run")
+def calibrate_run(
+    recipe: RecipeFile = None,
+    run_folder: RunFolder = None,
+    onnx: OnnxFile = None,
+    torch_net: TorchNet = None,
+    weights: Weights = None,
+    card: CardYaml = None,
+) -> None:
+    """Observe the calibration frames with the net, and write INT8's ranges beside the set."""
     from tempfile import TemporaryDirectory
 
-    from edge.compile.calibration import load_set
-    from edge.compile.export import make_bundle
-    from edge.compile.observe import observe, range_rows
     from edge.report import table
+
+    origin = _origin(recipe, run_folder, onnx, torch_net, weights, card)
+    wish = _wanted(origin)
+    end_on_sigterm()
+    with TemporaryDirectory(prefix="edge-calibrate-") as scratch, _Steps() as steps:
+        steps("the net in fp32", None)
+        scales = _observe(wish, origin.make(Path(scratch, "fp32")), steps)
+    from edge.compile.observe import range_rows
+
+    print(table(("tensor", "low", "high", "seen low", "seen high"), range_rows(scales)))
+    print(f"{wish.calibration.scales_path}: {len(scales.tensors)} ranges by {scales.method}. Next: edge build")
+
+
+def _observe(wish: BuildPlan, bundle: Bundle, steps: Steps) -> Scales:
+    """The ranges of the bundle's net, written beside the set."""
+    from edge.compile.calibration import load_set
+    from edge.compile.observe import observe
     from edge.sinks.files import write_text
 
-    plan, wish = _load(recipe)
-    end_on_sigterm()
-    chosen = load_set(wish.calibration.set_path)
-    with TemporaryDirectory(prefix="edge-calibrate-") as scratch, _Steps() as steps:
-        steps("exporting the net", None)
-        bundle = make_bundle(plan, _checkpoint(plan, run_folder), Path(scratch, "fp32"))
-        model = bundle.read(bundle.card.graphs[0])
-        passes = 1 if wish.calibration.method == "max" else 2
-        advance = steps("observing", passes * chosen.frame_count)
-        ranges = wish.calibration
-        scales = observe(model, bundle.card, chosen, ranges.method, ranges.percentile, advance)
+    ranges = wish.calibration
+    chosen = load_set(ranges.set_path)
+    advance = steps("observing calibration frames", chosen.frame_count * (1 if ranges.method == "max" else 2))
+    model = bundle.read(bundle.graph("f32", "openvino"))
+    scales = observe(model, bundle.card, chosen, ranges.method, ranges.percentile, advance)
     write_text(ranges.scales_path, scales.to_json())
-    print(table(("tensor", "low", "high", "seen low", "seen high"), range_rows(scales)))
-    print(f"{ranges.scales_path}: {len(scales.tensors)} ranges by {ranges.method}. Next: edge build {recipe}")
+    return scales
 
 
 def build(
-    recipe: RecipeFile,
+    recipe: RecipeFile = None,
     run_folder: RunFolder = None,
+    onnx: OnnxFile = None,
+    torch_net: TorchNet = None,
+    weights: Weights = None,
+    card: CardYaml = None,
     to: Annotated[Path | None, typer.Option(help="The bundle's folder; default: engines/built/NAME.")] = None,
     limit: Annotated[
-        str | None, typer.Option(help="Points that may be lost, in place of the recipe's: miou:0.5,road:0.3")
+        str | None, typer.Option(help="Points that may be lost, in place of the file's: miou:0.5,road:0.3")
     ] = None,
 ) -> None:
-    """Make an engine with INT8 graphs for OpenVINO and TensorRT, and prove it against fp32; refused if it loses more
-    than its limits.
+    """Make an engine of a recipe's net or of your own, with INT8 graphs for OpenVINO and TensorRT if the file has a
+    `build:` section; they are proven against fp32, and refused if they lose more than their limits.
     """
-    need_torch("edge build")
     from tempfile import TemporaryDirectory
 
+    origin = _origin(recipe, run_folder, onnx, torch_net, weights, card)
+    wish = origin.wish
+    if limit is not None or wish is not None:
+        wish = _wanted(origin, limit)
+    end_on_sigterm()
+    folder = to or Path("engines/built") / origin.name
+    with TemporaryDirectory(prefix="edge-build-") as scratch, _Steps() as steps:
+        steps("the net in fp32", None)
+        bundle = origin.make(Path(scratch, "fp32"))
+        if wish is None or bundle.card.precision == "int8":
+            _keep(bundle, folder)
+            return
+        text = _build_int8(wish, bundle, folder, steps)
+    print(text)
+
+
+def _keep(bundle: Bundle, folder: Path) -> None:
+    """The bundle as it is, with its speed."""
+    from edge.card import Measured
+    from edge.compile.measure import speeds, with_figures
+    from edge.engine import write_bundle
+
+    kept = write_bundle(folder, {graph.file: bundle.read(graph) for graph in bundle.card.graphs}, bundle.card)
+    with_figures(kept, Measured(speed=tuple(speeds(kept))))
+    print(f"{folder}: written, {bundle.card.precision}. Try it: edge run VIDEO --engine {folder}")
+
+
+def _build_int8(wish: BuildPlan, bundle: Bundle, folder: Path, steps: Steps) -> str:
+    """Build and write the engine; what is to be said of it.
+
+    Raises:
+        GateRefused: it loses more than its limits.
+    """
     from edge.compile.build import build as build_bundle
     from edge.compile.build import refusal
     from edge.compile.build_report import report_text, write_report
     from edge.compile.calibration import load_set
-    from edge.compile.export import make_bundle
     from edge.compile.observe import check_fresh, read_scales
 
-    plan, wish = _load(recipe, limit)
-    end_on_sigterm()
-    folder = to or Path("engines/built") / plan.name
-    reports = Path("engines/built") / f"{plan.name}.report"
-    chosen, scales = load_set(wish.calibration.set_path), read_scales(wish.calibration.scales_path)
-    with TemporaryDirectory(prefix="edge-build-") as scratch, _Steps() as steps:
-        steps("exporting the net", None)
-        bundle = make_bundle(plan, _checkpoint(plan, run_folder), Path(scratch, "fp32"))
-        check_fresh(scales, chosen, wish.calibration, bundle.card)
-        report = build_bundle(bundle, wish, chosen, scales, folder, reports / "sensitivity.json", steps)
+    chosen = load_set(wish.calibration.set_path)
+    known = wish.calibration.scales_path.is_file()
+    scales = read_scales(wish.calibration.scales_path) if known else _observe(wish, bundle, steps)
+    check_fresh(scales, chosen, wish.calibration, bundle.card)
+    reports = folder.with_name(f"{folder.name}.report")
+    report = build_bundle(bundle, wish, chosen, scales, folder, reports / "sensitivity.json", steps)
     write_report(report, reports)
-    print(report_text(report))
     if not report.holds:
+        print(report_text(report))
         raise refusal(report, reports)
-    print(f"\n{folder}: written. The report and its pictures: {reports}. Try it: edge run VIDEO --engine {folder}")
+    return (
+        f"{report_text(report)}\n\n{folder}: written. The report and its pictures: {reports}."
+        f" Try it: edge run VIDEO --engine {folder}"
+    )
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a net comes from: how to make its fp32 bundle in a folder, and what its file says about INT8."""
+
+    file: Path
+    name: str
+    table: ClassTable
+    wish: BuildPlan | None
+    make: Callable[[Path], Bundle]
+
+
+def _origin(
+    recipe: Path | None,
+    run_folder: Path | None,
+    onnx: Path | None,
+    torch_net: str | None,
+    weights: Path | None,
+    card: Path | None,
+) -> _Origin:
+    """The one net that the options name.
+
+    Raises:
+        ConfigError: they name none, several, or half of one; or its file is not in order.
+    """
+    need("onnx", "edge build")
+    if [recipe, onnx, torch_net].count(None) != 2:
+        raise ConfigError("one net is wanted: a recipe; or --onnx FILE --card FILE; or --torch MODULE:FACTORY ...")
+    if recipe is not None:
+        return _own(recipe, run_folder)
+    if card is None:
+        raise ConfigError("--card is missing: a file that says what the net takes and gives (edge build --help)")
+    from edge.compile.card_file import load_card_file
+
+    spec = load_card_file(card)
+    return _Origin(card, spec.name, spec.table, spec.build, _adopting(onnx, torch_net, weights, card))
+
+
+def _adopting(onnx: Path | None, torch_net: str | None, weights: Path | None, card: Path) -> Callable[[Path], Bundle]:
+    """How a net that somebody else trained becomes a bundle in a folder."""
+    from edge.engine import write_bundle
+
+    if onnx is not None:
+        from edge.compile.adopt import adopt
+
+        adopting = partial(adopt, onnx, card)
+    elif torch_net is not None and weights is not None:
+        need("torch", "edge build --torch")
+        from edge.compile.torch_module import adopt_torch
+
+        adopting = partial(adopt_torch, torch_net, weights, card)
+    else:
+        raise ConfigError("--weights is missing: the file that torch.save(net.state_dict(), FILE) wrote")
+
+    def make(folder: Path) -> Bundle:
+        adopted = adopting()
+        return write_bundle(folder, adopted.files, adopted.card)
+
+    return make
+
+
+def _own(recipe: Path, run_folder: Path | None) -> _Origin:
+    """A net that `edge train` trained."""
+    need("torch", "edge build of a recipe")
+    from edge.classes import CAMVID
+    from edge.compile.export import make_bundle
+    from edge.config import load_yaml
+    from edge.train.recipe import Recipe
+
+    plan = load_yaml(recipe, Recipe)
+    if run_folder is None and plan.checkpoint is None:
+        raise ConfigError(f"{recipe}: names no `checkpoint`; name the training run's folder: --run FOLDER")
+    checkpoint = run_folder or Path(str(plan.checkpoint))
+    checkpoint = checkpoint / "last.pt" if checkpoint.is_dir() else checkpoint
+    return _Origin(recipe, plan.name, CAMVID, plan.build, lambda folder: make_bundle(plan, checkpoint, folder))
+
+
+def _wanted(origin: _Origin, limit: str | None = None) -> BuildPlan:
+    """What the net's file says about INT8, with other limits if given; checked now, not after minutes of work."""
+    from edge.compile.judge import check_limits, parse_limits
+
+    if origin.wish is None:
+        raise ConfigError(f"{origin.file}: has no `build:` section, which says how to calibrate and what to hold")
+    gate = origin.wish.gate
+    limits = check_limits(gate.limits, origin.table) if limit is None else parse_limits(limit, origin.table)
+    return origin.wish.model_copy(update={"gate": gate.model_copy(update={"limits": limits})})
 
 
 def plan(
@@ -199,38 +348,10 @@ def plan(
             print(f"neither INT8 nor FP16: {', '.join(layers.slow)}")
 
 
-def _load(recipe: Path, limit: str | None = None) -> tuple[Recipe, BuildPlan]:
-    """The recipe and what it says about building, with other limits if given."""
-    from edge.classes import CAMVID
-    from edge.compile.judge import check_limits, parse_limits
-    from edge.config import load_yaml
-    from edge.train.recipe import Recipe
-
-    plan = load_yaml(recipe, Recipe)
-    if plan.build is None:
-        raise ConfigError(
-            f"{recipe}: has no `build:` section, which says how to calibrate and what to hold. See README"
-        )
-    wish = plan.build
-    if limit is not None:
-        gate = wish.gate.model_copy(update={"limits": parse_limits(limit, CAMVID)})
-        wish = wish.model_copy(update={"gate": gate})
-    check_limits(wish.gate.limits, CAMVID)  # now, not after minutes of work
-    return plan, wish
-
-
-def _checkpoint(plan: Recipe, run_folder: Path | None) -> Path:
-    if run_folder is not None:
-        return run_folder / "last.pt" if run_folder.is_dir() else run_folder
-    if plan.checkpoint is None:
-        raise ConfigError(f"recipe {plan.name}: names no `checkpoint`; name the training run's folder: --run FOLDER")
-    return Path(plan.checkpoint)
-
-
 class _Steps:
     """A line of progress for each step of long work, on a terminal; elsewhere a line of text as each begins."""
 
-    def __enter__(self) -> Callable[[str, int | None], Callable[[], None]]:
+    def __enter__(self) -> Steps:
         self._bar: Any = None
         self._task: Any = None
         return self._begin

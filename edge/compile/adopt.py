@@ -38,6 +38,7 @@ from edge.compile.foreign import (
 )
 from edge.compile.head import Head, chosen_output, only_input, read_head, read_output
 from edge.compile.portable import INVALID, forget_origin, halve_weights, opset_of
+from edge.compile.rewrite import rewrite
 from edge.compile.trial import run_apart, trial
 from edge.compile.wrap import wrap
 from edge.engine import MODEL_FILE
@@ -150,6 +151,7 @@ def _prepared(model: ModelProto, output: str | None, answers: NDArray[Any]) -> M
     """In float32 or INT8, in opset 17 where it can be, the head's shape known."""
     plain = to_known_opset(model)
     widen(plain)
+    plain = rewrite(plain)
     head = chosen_output(plain, output)
     element = head.type.tensor_type.elem_type
     head.CopyFrom(onnx.helper.make_tensor_value_info(head.name, element, answers.shape[1:]))

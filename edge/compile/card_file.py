@@ -13,6 +13,7 @@ from edge.compile.foreign import Layout
 from edge.compile.wrap import InputScaling
 from edge.config import StrictModel, load_yaml, parse_size_wh
 from edge.errors import ConfigError
+from edge.train.recipe import BuildPlan
 
 
 class ClassRow(StrictModel):
@@ -79,6 +80,7 @@ class CardFile(StrictModel):
     resize: Literal["letterbox", "stretch"] = "letterbox"
     net: str | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)  # of a torch net's factory
+    build: BuildPlan | None = None  # INT8 too, as a recipe has it
 
     @property
     def table(self) -> ClassTable:

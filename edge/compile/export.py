@@ -27,6 +27,7 @@ from edge.backends.openvino import import_openvino
 from edge.card import Card, Graph, Measured, Versions
 from edge.classes import CAMVID
 from edge.compile.portable import INVALID, OPSET, forget_origin, halve_weights, lower_opset
+from edge.compile.rewrite import rewrite
 from edge.compile.wrap import OURS, InputScaling, wrap
 from edge.engine import MODEL_FILE, Bundle, write_bundle
 from edge.errors import EngineError
@@ -61,7 +62,7 @@ def export_onnx(net: nn.Module, input_wh: tuple[int, int], scaling: InputScaling
     Raises:
         EngineError: the net holds something that cannot be exported.
     """
-    model = wrap(plain_onnx(net, input_wh), input_wh, scaling)
+    model = wrap(rewrite(plain_onnx(net, input_wh)), input_wh, scaling)
     halve_weights(model)
     return model.SerializeToString(deterministic=True)
 

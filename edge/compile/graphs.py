@@ -40,6 +40,9 @@ _AXES_ARE_INPUT_SINCE_18 = (
 )
 
 
+OPSET_OF_8 = 17  # TensorRT 8.5 and 8.6
+
+
 def for_tensorrt(model: bytes, precision: str, version: tuple[int, ...]) -> bytes:
     """The graph to give to a TensorRT of that version, (10, 3, 0) say, for a precision: "f32", "fp16" or "int8".
 
@@ -60,6 +63,11 @@ def for_tensorrt(model: bytes, precision: str, version: tuple[int, ...]) -> byte
             f"the graph for TensorRT at {precision} is {found}; give the bundle's graph of that precision"
         )
     typed = version[0] >= STRONGLY_TYPED_SINCE
+    if not typed and _opset(graph) > OPSET_OF_8:
+        raise EngineError(
+            f"the graph is in ONNX opset {_opset(graph)}; TensorRT {version[0]} reads {OPSET_OF_8} at most, and takes"
+            " newer ones wrongly without a word. A newer TensorRT is needed"
+        )
     if typed and precision != "f32":
         graph = typed_half(graph)
     elif precision == "int8":
