@@ -64,17 +64,19 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
         drive = source or write_drive(Path(folder) / "drive.mp4", frames, on_progress)
         cv2.setNumThreads(1)  # as `edge run` does
-        with open_engine(engine_name, precision=precision, threads=threads, backend=backend) as engine:
+        options: dict[str, Any] = {"precision": precision, "threads": threads, "backend": backend}
+        options["source_wh"] = _size_of(drive)
+        with open_engine(engine_name, **options) as engine:
             on_progress("bare engine", 0, 3)
             figures = {
                 "engine": engine.card.name,
+                "input_wh": engine.card.input_wh,
                 "precision": engine.precision,
                 "threads": engine.threads,
                 "machine": machine(),
                 "source": source or DRIVE.format(frames=frames),
                 "bare engine": bare_engine(engine, frames),
             }
-        options: dict[str, Any] = {"precision": precision, "threads": threads, "backend": backend}
         with open_engine(engine_name, side_by_side=True, **options) as engine:
             on_progress("masks", 1, 3)
             figures["masks"] = _pipeline(engine, drive, frames)
@@ -120,12 +122,13 @@ def compare(
     """
     bundle = find_bundle(engine_name)
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder, ExitStack() as engines:
-        entrants, absent = _entrants(bundle, threads, engines)
         drive = source or write_drive(Path(folder) / "drive.mp4", frames, on_progress)
+        entrants, absent = _entrants(bundle, {"threads": threads, "source_wh": _size_of(drive)}, engines)
         cv2.setNumThreads(1)  # as `edge run` does
         _measure(entrants, drive, frames, rounds, Path(folder) / "overlay.mp4", on_progress)
         return {
             "engine": bundle.card.name,
+            "input_wh": entrants[0].together.card.input_wh,
             "threads": entrants[0].together.threads,
             "machine": machine(),
             "source": source or DRIVE.format(frames=frames),
@@ -136,7 +139,9 @@ def compare(
         }
 
 
-def _entrants(bundle: Bundle, threads: int | None, engines: ExitStack) -> tuple[list[_Entrant], dict[str, str]]:
+def _entrants(
+    bundle: Bundle, wishes_of_all: Mapping[str, Any], engines: ExitStack
+) -> tuple[list[_Entrant], dict[str, str]]:
     """All that can run, open until `engines` is closed, and why the others cannot."""
     wishes = [("openvino", precision) for precision in openvino.PRECISIONS]
     absent: dict[str, str] = {}
@@ -146,7 +151,7 @@ def _entrants(bundle: Bundle, threads: int | None, engines: ExitStack) -> tuple[
         wishes += [("tensorrt", precision) for precision in tensorrt.PRECISIONS]
     entrants: list[_Entrant] = []
     for backend, precision in wishes:
-        opened = _open_entrant(bundle, backend, precision, threads, engines)
+        opened = _open_entrant(bundle, {"backend": backend, "precision": precision, **wishes_of_all}, engines)
         if isinstance(opened, _Entrant):
             entrants.append(opened)
         else:
@@ -157,19 +162,22 @@ def _entrants(bundle: Bundle, threads: int | None, engines: ExitStack) -> tuple[
     return entrants, absent
 
 
-def _open_entrant(
-    bundle: Bundle, backend: str, precision: str, threads: int | None, engines: ExitStack
-) -> _Entrant | str:
-    """Both engines of it, or why they cannot be had."""
-    options: dict[str, Any] = {"precision": precision, "backend": backend, "threads": threads}
+def _open_entrant(bundle: Bundle, wishes: Mapping[str, Any], engines: ExitStack) -> _Entrant | str:
+    """Both engines of it, or why they cannot be had; `wishes` are those of `open_engine`."""
     try:
-        together = engines.enter_context(open_engine(bundle.folder, **options))
-        side_by_side = engines.enter_context(open_engine(bundle.folder, side_by_side=True, **options))
+        together = engines.enter_context(open_engine(bundle.folder, **wishes))
+        side_by_side = engines.enter_context(open_engine(bundle.folder, side_by_side=True, **wishes))
     except BundleTampered:
         raise
     except EngineError as error:
         return str(error)
-    return _Entrant(precision, backend, together, side_by_side)
+    return _Entrant(wishes["precision"], wishes["backend"], together, side_by_side)
+
+
+def _size_of(source: str) -> tuple[int, int]:
+    """Of the source's frames, to which an engine is fitted."""
+    with open_source(source) as frames:
+        return frames.size_wh
 
 
 def _measure(
@@ -333,13 +341,18 @@ def bench_text(figures: dict[str, Any]) -> str:
     where = figures["machine"]
     return "\n".join(
         [
-            f"engine {figures['engine']} ({figures['precision']}), {figures['threads']} threads;"
+            f"engine {figures['engine']} ({figures['precision']}) at {_size(figures)}, {figures['threads']} threads;"
             f" {where['cpu']}, {where['cores']} cores",
             f"source {figures['source']}",
             "",
             table(header, rows),
         ]
     )
+
+
+def _size(figures: Mapping[str, Any]) -> str:
+    width, height = figures["input_wh"]
+    return f"{width}x{height}"
 
 
 def _cells(times: dict[str, float]) -> list[str]:
@@ -353,7 +366,8 @@ def compare_text(figures: Mapping[str, Any]) -> str:
     rows = [(*_speed_cells(entrant), *_accuracy_cells(entrant, groups)) for entrant in figures["entrants"]]
     where = figures["machine"]
     lines = [
-        f"engine {figures['engine']}, {figures['threads']} threads; {where['cpu']}, {where['cores']} cores",
+        f"engine {figures['engine']} at {_size(figures)}, {figures['threads']} threads;"
+        f" {where['cpu']}, {where['cores']} cores",
         f"source {figures['source']}, {figures['frames']} frames, the middle of {figures['rounds']} rounds",
         "",
         table((*header, "mIoU", *groups, "MB"), rows),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # edge.frame imports OpenCV, which a card does not need
 FORMAT = 2
 CARD_LIMIT_BYTES = 1 << 20
 GRAPH_FILE = r"[a-z0-9][a-z0-9_.-]{0,63}\.onnx"
+SIZE_WANTED = "[width, height] in pixels, 8 to 8192 each,"
 NAME = r"[a-z][a-z0-9_-]{0,63}"  # of an engine
 
 Value = TypeVar("Value")
@@ -30,16 +31,20 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX file of a bundle, whole in itself.
+    """One ONNX graph of a bundle: a file, whole in itself; or with a `delta`, what that makes of the file.
 
     `precision` is that of its arithmetic: fp32, fp16 or int8. `runtime` is what it was written for: "openvino" and
-    "tensorrt" take INT8 in different forms, "any" runs everywhere. `sha256` is of the file's bytes.
+    "tensorrt" take INT8 in different forms, "any" runs everywhere. `sha256` is of the graph's bytes. `input_wh` is None
+    for the card's own size; the same weights at another size differ in some hundred bytes, which `delta` holds
+    (edge.delta, in base64).
     """
 
     file: str
     precision: str
     runtime: str
     sha256: str
+    input_wh: tuple[int, int] | None = None
+    delta: str | None = None
 
 
 @dataclass(frozen=True)
@@ -261,7 +266,7 @@ def _read_card(reader: _Reader) -> Card | None:
         name=reader.matching("name", "a name of a-z, 0-9, - and _", NAME),
         description=reader.text("description"),
         table=cast("ClassTable", _read_table(reader)),
-        input_wh=reader.take("input_wh", "[width, height] in pixels, 8 to 8192 each,", _size_wh),
+        input_wh=reader.take("input_wh", SIZE_WANTED, _size_wh),
         resize=cast("ResizePolicy", reader.matching("resize", "letterbox or stretch", "letterbox|stretch")),
         net=reader.text("net"),
         precision=reader.matching("precision", "fp32, fp16 or int8", "fp32|fp16|int8"),
@@ -291,6 +296,8 @@ def _read_graph(reader: _Reader) -> Graph:
         precision=reader.matching("precision", "fp32, fp16 or int8", "fp32|fp16|int8"),
         runtime=reader.matching("runtime", "any, openvino or tensorrt", "any|openvino|tensorrt"),
         sha256=reader.sha256("sha256"),
+        input_wh=None if reader.null("input_wh") else reader.take("input_wh", SIZE_WANTED, _size_wh),
+        delta=None if reader.null("delta") else reader.matching("delta", "text in base64", "[A-Za-z0-9+/]+=*"),
     )
     reader.no_more()
     return graph
@@ -300,9 +307,16 @@ def _check_graphs(reader: _Reader, card: Card) -> None:
     """What one graph cannot tell alone; only asked when each is in order."""
     if reader.problems:
         return
-    files = [graph.file for graph in card.graphs]
-    if len(set(files)) < len(files):
-        reader.problems.append(f"graphs: a file is listed twice: {', '.join(sorted(files))}")
+    whole = [graph.file for graph in card.graphs if graph.delta is None]
+    if len(set(whole)) < len(whole):
+        reader.problems.append(f"graphs: a file is listed twice: {', '.join(sorted(whole))}")
+    for graph in card.graphs:
+        if (graph.delta is None) != (graph.input_wh is None):
+            reader.problems.append(
+                f"graphs: {graph.file} at {graph.input_wh}: a size of its own and a delta go together"
+            )
+        if graph.file not in whole:
+            reader.problems.append(f"graphs: {graph.file} is nowhere listed without a delta")
     if card.precision not in {graph.precision for graph in card.graphs}:
         reader.problems.append(f"precision: no graph is {card.precision}")
 

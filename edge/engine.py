@@ -13,18 +13,21 @@ Kept quick to import: `edge run` starts here.
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import difflib
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edge.card import CARD_LIMIT_BYTES, NAME, Card, Graph
+from edge.delta import apply_delta
 from edge.errors import BundleTampered, EngineError, EngineNotFound
 
 if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
@@ -60,7 +63,7 @@ class Bundle:
         """
         wanted = GRAPH_PRECISION.get(precision, precision)
         for graph in self.card.graphs:
-            if graph.precision == wanted and graph.runtime in (runtime, "any"):
+            if graph.precision == wanted and graph.runtime in (runtime, "any") and graph.input_wh is None:
                 return graph
         there = ", ".join(sorted(f"{g.precision} for {g.runtime}" for g in self.card.graphs))
         raise EngineError(
@@ -77,6 +80,12 @@ class Bundle:
         """
         path = self.folder / graph.file
         content = _read_file(path, GRAPH_LIMIT_BYTES)
+        if graph.delta is not None:
+            try:
+                content = apply_delta(content, base64.b64decode(graph.delta), GRAPH_LIMIT_BYTES)
+            except ValueError as error:
+                width, height = graph.input_wh or self.card.input_wh
+                raise BundleTampered(f"{path}: its form for {width}x{height} cannot be made: {error}") from error
         found = hashlib.sha256(content).hexdigest()
         if found != graph.sha256:
             raise BundleTampered(
@@ -85,6 +94,33 @@ class Bundle:
                 f" Restore the bundle, or make it again: edge build engines/{self.card.name}.yaml"
             )
         return content
+
+    def fitted(self, source_wh: tuple[int, int]) -> Bundle:
+        """The bundle at the one of its input sizes that shows frames of that size best: as large as any does, with the
+        least black around them.
+        """
+        if self.card.resize == "stretch":
+            return self
+        sizes = {self.card.input_wh, *(graph.input_wh for graph in self.card.graphs if graph.input_wh)}
+        scales = {size: min(size[0] / source_wh[0], size[1] / source_wh[1]) for size in sizes}
+        largest = max(scales.values())
+        return self.at(
+            min((size for size in sizes if scales[size] >= 0.99 * largest), key=lambda size: size[0] * size[1])
+        )
+
+    def at(self, input_wh: tuple[int, int]) -> Bundle:
+        """The bundle at one of its input sizes: its card has that size, and the graphs for it.
+
+        Raises:
+            EngineError: there is no such size.
+        """
+        if input_wh == self.card.input_wh:
+            return self
+        graphs = tuple(dataclasses.replace(g, input_wh=None) for g in self.card.graphs if g.input_wh == input_wh)
+        if not graphs:
+            sizes = {self.card.input_wh, *(graph.input_wh for graph in self.card.graphs if graph.input_wh)}
+            raise EngineError(f"{self.folder}: has no input of {input_wh}, but: {', '.join(map(str, sorted(sizes)))}")
+        return Bundle(self.folder, dataclasses.replace(self.card, input_wh=input_wh, graphs=graphs))
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -145,7 +181,7 @@ def write_bundle(folder: Path, graphs: Mapping[str, bytes], card: Card) -> Bundl
         EngineError: the card is not these graphs', the folder holds something else, or it cannot be written.
     """
     if {name: hashlib.sha256(graph).hexdigest() for name, graph in graphs.items()} != {
-        graph.file: graph.sha256 for graph in card.graphs
+        graph.file: graph.sha256 for graph in card.graphs if graph.delta is None
     }:
         raise EngineError(f"{folder}: not written, the card was made for other graphs")
     if folder.exists() and not (folder / CARD_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
@@ -260,6 +296,7 @@ def open_engine(
     threads: int | None = None,
     side_by_side: bool = False,
     backend: str | None = None,
+    source_wh: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
 ) -> Engine:
     """The engine of that name or in that folder, ready to run; close it, or use it with `with`.
 
@@ -270,12 +307,17 @@ def open_engine(
     frame together, so that its mask is young; or, `side_by_side`, on a frame each: more frames per second, for
     recordings.
 
+    `source_wh` is the size of the frames to come, or gives it when asked: of the bundle's input sizes, the one that
+    wastes least on them is taken. Without it, the card's own.
+
     Raises:
         EngineNotFound: there is no such bundle.
         BundleTampered: its graph is not the one its card was made for.
         EngineError: it cannot run here, or not with this precision or number of threads.
     """
     bundle = find_bundle(name_or_path)
+    if source_wh is not None:
+        bundle = bundle.fitted(source_wh() if callable(source_wh) else source_wh)
     if _chosen_backend(backend) == "tensorrt":
         from edge.backends.tensorrt import TensorRtEngine
         from edge.compile.plan import ensure_plan  # builds one where none is kept: minutes, once on a device

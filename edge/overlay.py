@@ -68,27 +68,47 @@ class YuvPainter:
         """Write `source`, tinted, into the planes of `target`."""
         tints = tint_map(classes, letterbox, self.table)
         rows = _tinted_rows(tints.cover)
+        covers: dict[tuple[int, int], Image] = {}  # U and V share theirs
         planes = zip((source.y, source.u, source.v), (target.y, target.u, target.v), self._tables, strict=True)
         for plane, out, table in planes:
             np.copyto(out, plane)
             if rows is not None:
-                self._blend(plane, out, tints, table, rows)
+                self._blend(plane, out, tints, table, _Band.of(rows, tints.cover.shape[0], plane.shape), covers)
 
-    def _blend(self, plane: Image, out: Image, tints: TintMap, table: Image, rows: tuple[int, int]) -> None:
-        """Blend where the rows of cells lie that hold a tint; the rest is left as it is."""
-        height, width = plane.shape
-        cells = tints.cover.shape[0]
-        # Cut where a row of cells begins exactly on a row of the plane: the part is then scaled as the whole would be.
+    def _blend(
+        self, plane: Image, out: Image, tints: TintMap, table: Image, band: _Band, covers: dict[tuple[int, int], Image]
+    ) -> None:
+        """Blend the band of rows that holds tints; the rest is left as it is."""
+        width, height = plane.shape[1], band.bottom - band.top
+        colour, cover, blend = (buffer[band.top : band.bottom] for buffer in self._scratch[plane.shape])
+        if plane.shape not in covers:
+            cv2.resize(tints.cover[band.cells], (width, height), dst=cover, interpolation=cv2.INTER_LINEAR)
+            covers[plane.shape] = cv2.threshold(cover, 127, 255, cv2.THRESH_BINARY, dst=cover)[1]
+        # Nearest cell: across first, then whole rows are copied, a fifth of the time that one call takes for both.
+        small = cv2.LUT(tints.rank[band.cells], table)
+        across = cv2.resize(small, (width, len(small)), interpolation=cv2.INTER_NEAREST)
+        np.take(across, np.arange(height) * len(small) // height, axis=0, out=colour, mode="clip")
+        cv2.addWeighted(plane[band.top : band.bottom], 1 - self.alpha, colour, self.alpha, 0, dst=blend)
+        cv2.copyTo(blend, covers[plane.shape], out[band.top : band.bottom])
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Rows of cells, and the rows `top` to `bottom` of a plane that they cover."""
+
+    cells: slice
+    top: int
+    bottom: int
+
+    @classmethod
+    def of(cls, rows: tuple[int, int], cells: int, plane_shape: tuple[int, ...]) -> _Band:
+        """The band around the rows of cells, cut where a row of cells begins exactly on a row of the plane: the part is
+        then scaled as the whole would be.
+        """
+        height = plane_shape[0]
         step = cells // math.gcd(cells, height)
         first, last = rows[0] // step * step, -(-rows[1] // step) * step
-        top, bottom = first * height // cells, last * height // cells
-        size_wh = (width, bottom - top)
-        colour, cover, blend = (buffer[top:bottom] for buffer in self._scratch[height, width])
-        cv2.resize(cv2.LUT(tints.rank[first:last], table), size_wh, dst=colour, interpolation=cv2.INTER_NEAREST)
-        cv2.resize(tints.cover[first:last], size_wh, dst=cover, interpolation=cv2.INTER_LINEAR)
-        cv2.threshold(cover, 127, 255, cv2.THRESH_BINARY, dst=cover)
-        cv2.addWeighted(plane[top:bottom], 1 - self.alpha, colour, self.alpha, 0, dst=blend)
-        cv2.copyTo(blend, cover, out[top:bottom])
+        return cls(slice(first, last), first * height // cells, last * height // cells)
 
 
 def _tinted_rows(cover: Image) -> tuple[int, int] | None:

@@ -93,7 +93,9 @@ def segment(
             source = open_source(str(source))
         frames = stack.enter_context(flowing(source, live))
         if isinstance(engine, (str, Path)):
-            engine = stack.enter_context(closing(open_engine(engine, side_by_side=not frames.live)))
+            engine = stack.enter_context(
+                closing(open_engine(engine, side_by_side=not frames.live, source_wh=source.size_wh))
+            )
         yield from Segmenter(engine).segment_all(frames)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge.card import Accuracy, Gate, Graph
+from edge.card import Accuracy, Card, Gate, Graph
 from edge.engine import Bundle
 from edge.pipeline import Summary
 
@@ -68,7 +68,7 @@ def card_text(bundle: Bundle) -> str:
         f"engine     {card.name}: {card.description}",
         f"folder     {bundle.folder}",
         f"net        {card.net}, {card.precision}, trained for {card.trained_steps} steps",
-        f"input      {width}x{height}, {card.resize}",
+        f"input      {width}x{height}, {card.resize}{_other_sizes(card)}",
         f"classes    {', '.join(f'{number} {name}' for number, name in enumerate(card.table.names))}",
         f"groups     {groups}",
         f"trained on {card.training_data}",
@@ -76,7 +76,7 @@ def card_text(bundle: Bundle) -> str:
         f"made       {card.created}, edge {made.edge}, torch {made.torch}, opset {made.opset}",
         f"weights    sha256 {card.weights_sha256[:16]}…",
         "",
-        table(("graph", "precision", "for", "sha256"), [_graph_row(graph) for graph in card.graphs]),
+        table(("graph", "size", "precision", "for", "sha256"), [_graph_row(graph, card) for graph in card.graphs]),
     ]
     if card.gate:
         lines += ["", *_gate_lines(card.gate)]
@@ -91,8 +91,14 @@ def card_text(bundle: Bundle) -> str:
     return "\n".join(lines)
 
 
-def _graph_row(graph: Graph) -> tuple[str, str, str, str]:
-    return graph.file, graph.precision, graph.runtime, f"{graph.sha256[:16]}…"
+def _other_sizes(card: Card) -> str:
+    others = sorted({graph.input_wh for graph in card.graphs if graph.input_wh})
+    return f"; frames of another shape: {', '.join(f'{w}x{h}' for w, h in others)}" if others else ""
+
+
+def _graph_row(graph: Graph, card: Card) -> tuple[str, ...]:
+    width, height = graph.input_wh or card.input_wh
+    return graph.file, f"{width}x{height}", graph.precision, graph.runtime, f"{graph.sha256[:16]}…"
 
 
 def _gate_lines(gate: Gate) -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 import edge.engine
 from edge.card import Accuracy, Card, Gate, Graph, Measured, Speed, Versions
 from edge.classes import CAMVID, make_table
+from edge.delta import make_delta
 from edge.engine import (
     MODEL_FILE,
     Bundle,
@@ -404,3 +406,81 @@ def test_importing_the_engine_module_brings_in_nothing_heavy() -> None:
     code = f"import sys, edge.engine; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# --------------------------------------------------------------------------------------------------- other input sizes
+
+
+def wide(card: Card, size_wh: tuple[int, int] = (64, 36), graph: bytes = b"a wide graph") -> Card:
+    delta = base64.b64encode(make_delta(MODEL, graph)).decode()
+    other = Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(graph).hexdigest(), size_wh, delta)
+    return dataclasses.replace(card, graphs=(*card.graphs, other))
+
+
+def test_a_graph_at_another_size_is_made_of_the_file_and_its_delta(tmp_path: Path, card: Card) -> None:
+    write_bundle(tmp_path / "b", {MODEL_FILE: MODEL}, wide(card))
+    bundle = load_bundle(tmp_path / "b").at((64, 36))
+    assert bundle.card.input_wh == (64, 36)
+    assert bundle.read(bundle.graph("f32", "openvino")) == b"a wide graph"
+    assert graph_of(load_bundle(tmp_path / "b")) == MODEL
+
+
+@pytest.mark.parametrize(
+    ("source_wh", "size_wh"),
+    [
+        ((1280, 720), (64, 36)),
+        ((1920, 1080), (64, 36)),
+        ((640, 480), (64, 48)),
+        ((480, 640), (64, 48)),
+        ((9, 1), (64, 36)),
+    ],
+)
+def test_frames_get_the_size_that_shows_them_largest_with_the_least_black_around(
+    tmp_path: Path, card: Card, source_wh: tuple[int, int], size_wh: tuple[int, int]
+) -> None:
+    bundle = write_bundle(tmp_path / "b", {MODEL_FILE: MODEL}, wide(card))
+    assert bundle.fitted(source_wh).card.input_wh == size_wh
+
+
+def test_an_engine_that_stretches_has_one_size(tmp_path: Path, card: Card) -> None:
+    bundle = write_bundle(tmp_path / "b", {MODEL_FILE: MODEL}, dataclasses.replace(wide(card), resize="stretch"))
+    assert bundle.fitted((1280, 720)).card.input_wh == (64, 48)
+
+
+def test_a_size_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path, card: Card) -> None:
+    bundle = write_bundle(tmp_path / "b", {MODEL_FILE: MODEL}, wide(card))
+    with pytest.raises(EngineError, match=r"has no input of \(9, 9\), but: \(64, 36\), \(64, 48\)"):
+        bundle.at((9, 9))
+
+
+def test_a_delta_that_gives_another_graph_is_refused(tmp_path: Path, card: Card) -> None:
+    card = wide(card)
+    forged = dataclasses.replace(card.graphs[1], delta=base64.b64encode(make_delta(MODEL, b"evil")).decode())
+    bundle = write_bundle(
+        tmp_path / "b", {MODEL_FILE: MODEL}, dataclasses.replace(card, graphs=(card.graphs[0], forged))
+    )
+    with pytest.raises(BundleTampered, match="not the one its card was made for"):
+        graph_of(bundle.at((64, 36)))
+    torn = dataclasses.replace(forged, delta="QUJD")
+    card = dataclasses.replace(card, graphs=(card.graphs[0], torn))
+    bundle = write_bundle(tmp_path / "b", {MODEL_FILE: MODEL}, card)
+    with pytest.raises(BundleTampered, match="its form for 64x36 cannot be made: not a difference"):
+        graph_of(bundle.at((64, 36)))
+
+
+def test_an_engine_is_fitted_to_the_frames_to_come(street_net: Any, tmp_path: Path, make_card: Any) -> None:
+    from edge.compile.export import export_onnx
+
+    tall, flat = (export_onnx(street_net, size_wh) for size_wh in ((96, 72), (96, 56)))
+    delta = base64.b64encode(make_delta(tall, flat)).decode()
+    card = make_card(tall, table=CAMVID, input_wh=(96, 72), name="street")
+    other = Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(flat).hexdigest(), (96, 56), delta)
+    write_bundle(tmp_path / "b", {MODEL_FILE: tall}, dataclasses.replace(card, graphs=(*card.graphs, other)))
+    write_bundle(tmp_path / "flat", {MODEL_FILE: flat}, make_card(flat, table=CAMVID, input_wh=(96, 56), name="street"))
+    image = np.random.default_rng(2).integers(0, 256, (56, 96, 3), np.uint8)
+    with open_engine(tmp_path / "b", source_wh=(1280, 720)) as fitted, open_engine(tmp_path / "flat") as plain:
+        assert fitted.card.input_wh == (96, 56)
+        np.testing.assert_array_equal(fitted.infer(image), plain.infer(image))
+    with open_engine(tmp_path / "b", source_wh=lambda: (640, 480)) as engine:
+        assert engine.card.input_wh == (96, 72)
+    assert len(delta) < 4000  # weights are not stored again

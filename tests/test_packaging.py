@@ -37,7 +37,7 @@ def test_the_wheel_holds_the_package_and_its_engine_and_nothing_else(wheel: Path
     assert "edge/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"edge", "edge_segmentation"}
     assert not [name for name in names if "test" in name]
-    assert wheel.stat().st_size < 14e6
+    assert wheel.stat().st_size < 26e6  # the engine in every precision: INT8 for a CPU, INT8 and FP16 for a GPU
 
 
 def test_an_installed_wheel_segments_without_the_checkout(wheel: Path, tmp_path: Path) -> None:

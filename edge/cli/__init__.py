@@ -147,16 +147,18 @@ def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tu
 
     `wishes` are those of `open_engine`.
     """
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from edge.sources.open import is_camera, open_source
 
     every_frame = not (is_camera(source) if live is None else live)
 
+    size_wh: Future[tuple[int, int]] = Future()
+
     def open_engine() -> Engine:
         from edge import engine as engines
 
-        return engines.open_engine(engine, side_by_side=every_frame, **wishes)
+        return engines.open_engine(engine, side_by_side=every_frame, source_wh=size_wh.result, **wishes)
 
     with ThreadPoolExecutor(1, "open engine") as pool:
         future = pool.submit(open_engine)
@@ -164,7 +166,12 @@ def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tu
 
         # Every stage has a thread of its own; OpenCV's helpers would only wait for cores that other stages are using.
         cv2.setNumThreads(1)
-        frames = open_source(source)
+        try:
+            frames = open_source(source)
+        except BaseException as error:
+            size_wh.set_exception(error)  # nothing to fit the engine to: its thread ends, too
+            raise
+        size_wh.set_result(frames.size_wh)
         try:
             return future.result(), frames
         except BaseException:  # Ctrl-C too: whatever ends the opening of one closes the other
@@ -188,8 +195,11 @@ def evaluate(
     from edge.evaluate import evaluate as evaluate_frames
     from edge.evaluate import score_text
     from edge.sinks.files import write_text
+    from edge.sources.open import open_source
 
-    opened = open_engine(engine, precision=precision, side_by_side=True, backend=backend)
+    with open_source(frames) as source:
+        size_wh = source.size_wh
+    opened = open_engine(engine, precision=precision, side_by_side=True, backend=backend, source_wh=size_wh)
     try:
         with Progress(len(list(labels.glob("*.png"))) or None, None, frames) as advance:
             score = evaluate_frames(frames, labels, opened, on_result=advance)

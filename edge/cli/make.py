@@ -197,7 +197,7 @@ def build(
         if wish is None or bundle.card.precision == "int8":
             _keep(bundle, folder)
             return
-        text = _build_int8(wish, bundle, folder, steps)
+        text = _build_int8(origin, wish, bundle, folder, steps)
     print(text)
 
 
@@ -212,7 +212,7 @@ def _keep(bundle: Bundle, folder: Path) -> None:
     print(f"{folder}: written, {bundle.card.precision}. Try it: edge run VIDEO --engine {folder}")
 
 
-def _build_int8(wish: BuildPlan, bundle: Bundle, folder: Path, steps: Steps) -> str:
+def _build_int8(origin: _Origin, wish: BuildPlan, bundle: Bundle, folder: Path, steps: Steps) -> str:
     """Build and write the engine; what is to be said of it.
 
     Raises:
@@ -229,7 +229,8 @@ def _build_int8(wish: BuildPlan, bundle: Bundle, folder: Path, steps: Steps) -> 
     scales = read_scales(wish.calibration.scales_path) if known else _observe(wish, bundle, steps)
     check_fresh(scales, chosen, wish.calibration, bundle.card)
     reports = folder.with_name(f"{folder.name}.report")
-    report = build_bundle(bundle, wish, chosen, scales, folder, reports / "sensitivity.json", steps)
+    notebook = reports / "sensitivity.json"
+    report = build_bundle(bundle, wish, chosen, scales, folder, notebook, steps, origin.at_size)
     write_report(report, reports)
     if not report.holds:
         print(report_text(report))
@@ -249,6 +250,7 @@ class _Origin:
     table: ClassTable
     wish: BuildPlan | None
     make: Callable[[Path], Bundle]
+    at_size: Callable[[tuple[int, int]], bytes] | None = None  # the fp32 graph at another input size
 
 
 def _origin(
@@ -303,6 +305,8 @@ def _adopting(onnx: Path | None, torch_net: str | None, weights: Path | None, ca
 def _own(recipe: Path, run_folder: Path | None) -> _Origin:
     """A net that `edge train` trained."""
     need("torch", "edge build of a recipe")
+    from tempfile import TemporaryDirectory
+
     from edge.classes import CAMVID
     from edge.compile.export import make_bundle
     from edge.config import load_yaml
@@ -313,7 +317,13 @@ def _own(recipe: Path, run_folder: Path | None) -> _Origin:
         raise ConfigError(f"{recipe}: names no `checkpoint`; name the training run's folder: --run FOLDER")
     checkpoint = run_folder or Path(str(plan.checkpoint))
     checkpoint = checkpoint / "last.pt" if checkpoint.is_dir() else checkpoint
-    return _Origin(recipe, plan.name, CAMVID, plan.build, lambda folder: make_bundle(plan, checkpoint, folder))
+
+    def at_size(input_wh: tuple[int, int]) -> bytes:
+        with TemporaryDirectory(prefix="edge-build-") as scratch:
+            bundle = make_bundle(plan.at(input_wh), checkpoint, Path(scratch, "fp32"))
+            return bundle.read(bundle.card.graphs[0])
+
+    return _Origin(recipe, plan.name, CAMVID, plan.build, lambda folder: make_bundle(plan, checkpoint, folder), at_size)
 
 
 def _wanted(origin: _Origin, limit: str | None = None) -> BuildPlan:

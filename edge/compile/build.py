@@ -10,11 +10,12 @@ ranges of the activations  (calibration/NAME.scales.json, checked to be fresh)
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -34,8 +35,9 @@ from edge.compile.observe import Scales, layer_name, quantisable
 from edge.compile.quantize import Form, to_bytes, write_int8
 from edge.compile.sensitivity import measure_sensitivity
 from edge.compile.trial import run_apart, trial
+from edge.delta import make_delta
 from edge.engine import MODEL_FILE, Bundle, Engine, open_engine, write_bundle
-from edge.errors import EngineError, GateRefused
+from edge.errors import ConfigError, EngineError, GateRefused
 from edge.evaluate import plain
 from edge.frame import Image, Letterbox
 from edge.segmenter import Canvas
@@ -60,13 +62,16 @@ def _in_silence(title: str, total: int | None) -> Callable[[], None]:
 
 @dataclass
 class Attempt:
-    """INT8 graphs with some layers kept in floating point, and what the judge found."""
+    """INT8 graphs with some layers kept in floating point, and what the judge found. `others` are the graphs, fp32 and
+    INT8, for other input sizes.
+    """
 
     kept_float: tuple[str, ...]
     graphs: dict[str, bytes]
     own: Judged
     judged: dict[str, Judged]
     lost: dict[str, dict[str, float]]
+    others: dict[tuple[int, int], dict[str, bytes]] = field(default_factory=dict)
 
     def broken(self, limits: Mapping[str, float]) -> dict[str, list[str]]:
         """By graph, the limits that do not hold; empty when all hold."""
@@ -134,11 +139,13 @@ def build(
     folder: Path,
     notebook: Path,
     steps: Steps = _in_silence,
+    at_size: Callable[[tuple[int, int]], bytes] | None = None,
 ) -> Report:
     """Write into `folder` the bundle's fp32 graph with INT8 graphs beside it, if they hold the plan's limits.
 
     `scales` must be fresh. Unfinished measurements are kept in the file `notebook`. Whether the bundle was written
-    tells `Report.holds`; `refusal` gives the words for one that was not.
+    tells `Report.holds`; `refusal` gives the words for one that was not. `at_size` gives the fp32 graph at another
+    input size, if the plan names any.
 
     Raises:
         EngineError: a graph cannot be written or run.
@@ -151,12 +158,16 @@ def build(
         images = _pictures(chosen, bundle.card, TRIAL_FRAMES)
         work = _Work(bundle, plan, limits, scales, model, images, Path(scratch), steps)
         graph = onnx.load_from_string(model)
-        key = hashlib.sha256(f"{hashlib.sha256(model).hexdigest()} {scales.sha256}".encode()).hexdigest()
+        key = _sha256(f"{_sha256(model)} {scales.sha256}".encode())
         layers = len({layer_name(node) for node in quantisable(graph)})
         advance = steps("what each layer costs in INT8", layers)
         sensitivity = measure_sensitivity(graph, scales.tensors, images, notebook, key, advance)
         attempts = find_mix(work, graph, list(sensitivity))
         attempts[-1] = _with_floats(work, attempts[-1])
+        for size_wh in plan.sizes_wh:
+            if at_size is None:
+                raise ConfigError("sizes: this net comes as a graph, and has that graph's one size")
+            _add_size(work, attempts[-1], _resized(work, chosen, at_size(size_wh), size_wh))
         report = Report(
             card=bundle.card,
             limits=limits,
@@ -214,6 +225,21 @@ def _attempt(work: _Work, graph: ModelProto, kept: tuple[str, ...]) -> Attempt:
     return Attempt(kept, graphs, own, judged, lost)
 
 
+def _resized(work: _Work, chosen: CalibrationSet, model: bytes, size_wh: tuple[int, int]) -> _Work:
+    """The same work at another input size."""
+    card = dataclasses.replace(work.card, input_wh=size_wh)
+    bundle = Bundle(work.bundle.folder, card)
+    return dataclasses.replace(work, bundle=bundle, model=model, images=_pictures(chosen, card, TRIAL_FRAMES))
+
+
+def _add_size(work: _Work, attempt: Attempt, resized: _Work) -> None:
+    """Write, try and judge the attempt's graphs at another input size."""
+    width, height = resized.card.input_wh
+    again = _attempt(resized, onnx.load_from_string(resized.model), attempt.kept_float)
+    attempt.others[width, height] = again.graphs
+    attempt.lost.update({f"{name} {width}x{height}": lost for name, lost in again.lost.items()})
+
+
 def _try(graph: bytes, form: Form, images: Sequence[Image]) -> None:
     """Run a new graph in a process of its own, and by ONNX Runtime, which takes each rounding as it is written.
 
@@ -239,7 +265,7 @@ def _open_int8(work: _Work, graphs: Mapping[str, bytes], form: Form) -> Engine:
 
 def _open_openvino(work: _Work, graph: bytes, precision: str) -> Engine:
     """An engine of that graph alone, from a bundle that nobody else sees."""
-    sha256 = hashlib.sha256(graph).hexdigest()
+    sha256 = _sha256(graph)
     file = INT8_FILES["openvino"] if precision == "int8" else MODEL_FILE
     held = "int8" if precision == "int8" else "fp32"
     card = dataclasses.replace(work.card, graphs=(Graph(file, held, "any", sha256),), precision=held)
@@ -317,10 +343,12 @@ def _p50_ms(engines: Mapping[str, Engine]) -> dict[str, float]:
 
 
 def _write(work: _Work, attempt: Attempt, folder: Path) -> None:
-    graphs = [Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(work.model).hexdigest())]
-    for form in work.plan.targets:
-        file = INT8_FILES[form]
-        graphs.append(Graph(file, "int8", form, hashlib.sha256(attempt.graphs[file]).hexdigest()))
+    kinds = {MODEL_FILE: ("fp32", "any"), **{INT8_FILES[form]: ("int8", form) for form in work.plan.targets}}
+    graphs = [Graph(file, *kind, _sha256(attempt.graphs[file])) for file, kind in kinds.items()]
+    for size_wh, others in attempt.others.items():
+        for file, kind in kinds.items():
+            delta = base64.b64encode(make_delta(attempt.graphs[file], others[file])).decode()
+            graphs.append(Graph(file, *kind, _sha256(others[file]), size_wh, delta))
     card = dataclasses.replace(
         work.card,
         graphs=tuple(graphs),
@@ -338,6 +366,10 @@ def _write(work: _Work, attempt: Attempt, folder: Path) -> None:
     )
     written = write_bundle(folder, attempt.graphs, card)
     with_figures(written, dataclasses.replace(card.measured, speed=tuple(speeds(written))))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _accuracies(work: _Work, attempt: Attempt) -> Iterator[Accuracy]:

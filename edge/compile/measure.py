@@ -35,7 +35,7 @@ def measure_bundle(bundle: Bundle, val: Folder) -> Bundle:
 
 def with_figures(bundle: Bundle, measured: Measured) -> Bundle:
     """The bundle, written again with these figures in its card."""
-    graphs = {graph.file: bundle.read(graph) for graph in bundle.card.graphs}
+    graphs = {graph.file: bundle.read(graph) for graph in bundle.card.graphs if graph.delta is None}
     return write_bundle(bundle.folder, graphs, dataclasses.replace(bundle.card, measured=measured))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,12 @@ def make(street: Street, make_card: MakeCard, tmp_path: Path) -> Made:
         model = export_onnx(net, COLOUR_WH)
         bundle = write_bundle(tmp_path / "fp32", {MODEL_FILE: model}, make_card(model))
         scales = observe(model, bundle.card, street.chosen, "max")
+        at_size = partial(export_onnx, net)
         gate = GatePlan(frames=str(street.frames), labels=str(street.labels) if labels else None, limits=limits)
         wish = BuildPlan(calibration=Calibration(set="calibration/patches.yaml"), gate=gate, **plan)
         folder = tmp_path / "built"
-        return build(bundle, wish, street.chosen, scales, folder, tmp_path / "notebook.json"), folder
+        notebook = tmp_path / "notebook.json"
+        return build(bundle, wish, street.chosen, scales, folder, notebook, at_size=at_size), folder
 
     return made
 
@@ -193,6 +196,19 @@ def test_without_labels_an_engine_is_judged_by_the_pixels_it_sees_otherwise(make
 def test_a_plan_without_tensorrt_makes_no_graph_for_it(make: Made) -> None:
     _, folder = make(colour_net(), targets=("openvino",))
     assert sorted(path.name for path in folder.iterdir()) == ["card.json", "int8.openvino.onnx", "model.onnx"]
+
+
+def test_another_input_size_costs_no_second_copy_of_the_weights_and_is_judged_too(make: Made) -> None:
+    report, folder = make(colour_net(), sizes=("64x36",), limits={"disagreement": 5.0})
+    assert report.holds, report_text(report)
+    assert "int8.openvino.onnx 64x36" in report.attempts[-1].lost
+    assert len(list(folder.glob("*.onnx"))) == 3
+    image = cv2.resize(patches(3)[0], (64, 36))
+    with open_engine(folder, backend="openvino", source_wh=(1280, 720)) as engine:
+        assert (engine.precision, engine.card.input_wh) == ("int8", (64, 36))
+        wide = engine.infer(image)
+    with open_engine(folder, backend="openvino", source_wh=(1280, 720), precision="f32") as engine:
+        assert np.mean(engine.infer(image) == wide) > 0.9
 
 
 def test_a_limit_that_cannot_be_judged_is_refused_before_any_work(make: Made) -> None:
