@@ -10,12 +10,10 @@ ranges of the activations  (calibration/NAME.scales.json, checked to be fresh)
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -24,26 +22,26 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
+from edge.backends import tensorrt
 from edge.backends.openvino import import_openvino
 from edge.bench import bare_engine
-from edge.card import Accuracy, Card, Gate, Graph, Measured
+from edge.card import Card, Graph
+from edge.compile.attempt import INT8_FILES, Attempt, Form, Point, Report, sha256_of, write_built
 from edge.compile.calibration import CalibrationSet, drive_name, read_frames
 from edge.compile.graphs import for_tensorrt
-from edge.compile.judge import Judged, OrtEngine, broken_limits, check_limits, judge, points_lost
-from edge.compile.measure import evaluate_command, openvino_version, speeds, with_figures
+from edge.compile.judge import Judged, OrtEngine, check_limits, judge, points_lost
+from edge.compile.measure import onnxruntime_version, openvino_version
 from edge.compile.observe import Scales, layer_name, quantisable
-from edge.compile.quantize import Form, to_bytes, write_int8
+from edge.compile.quantize import Form as Target
+from edge.compile.quantize import to_bytes, write_int8
 from edge.compile.sensitivity import measure_sensitivity
 from edge.compile.trial import run_apart, trial
-from edge.delta import make_delta
 from edge.engine import MODEL_FILE, Bundle, Engine, open_engine, write_bundle
 from edge.errors import ConfigError, EngineError, GateRefused
-from edge.evaluate import plain
 from edge.frame import Image, Letterbox
 from edge.segmenter import Canvas
 from edge.train.recipe import BuildPlan
 
-INT8_FILES: dict[Form, str] = {"openvino": "int8.openvino.onnx", "tensorrt": "int8.tensorrt.onnx"}
 HALF = " (half)"  # behind a file's name: its strongly typed FP16 form, which TensorRT >= 10 gets
 TYPED_SINCE = (10, 0)
 TRIAL_FRAMES = 8
@@ -58,51 +56,6 @@ Steps = Callable[[str, "int | None"], Callable[[], None]]
 
 def _in_silence(title: str, total: int | None) -> Callable[[], None]:
     return lambda: None
-
-
-@dataclass
-class Attempt:
-    """INT8 graphs with some layers kept in floating point, and what the judge found. `others` are the graphs, fp32 and
-    INT8, for other input sizes.
-    """
-
-    kept_float: tuple[str, ...]
-    graphs: dict[str, bytes]
-    own: Judged
-    judged: dict[str, Judged]
-    lost: dict[str, dict[str, float]]
-    others: dict[tuple[int, int], dict[str, bytes]] = field(default_factory=dict)
-
-    def broken(self, limits: Mapping[str, float]) -> dict[str, list[str]]:
-        """By graph, the limits that do not hold; empty when all hold."""
-        found = {name: broken_limits(lost, limits) for name, lost in self.lost.items()}
-        return {name: names for name, names in found.items() if names}
-
-
-@dataclass(frozen=True)
-class Point:
-    """One engine on the front: how fast it is on this machine, and how right."""
-
-    label: str
-    p50_ms: float
-    judged: Judged
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that a build found, for people."""
-
-    card: Card
-    limits: Mapping[str, float]
-    data: str
-    sensitivity: Mapping[str, float]
-    ranges: Mapping[str, str]  # by layer: what INT8 covers of its input, in words
-    attempts: Sequence[Attempt]
-    front: Sequence[Point]
-
-    @property
-    def holds(self) -> bool:
-        return not self.attempts[-1].broken(self.limits)
 
 
 @dataclass
@@ -158,7 +111,7 @@ def build(
         images = _pictures(chosen, bundle.card, TRIAL_FRAMES)
         work = _Work(bundle, plan, limits, scales, model, images, Path(scratch), steps)
         graph = onnx.load_from_string(model)
-        key = _sha256(f"{_sha256(model)} {scales.sha256}".encode())
+        key = sha256_of(f"{sha256_of(model)} {scales.sha256}".encode())
         layers = len({layer_name(node) for node in quantisable(graph)})
         advance = steps("what each layer costs in INT8", layers)
         sensitivity = measure_sensitivity(graph, scales.tensors, images, notebook, key, advance)
@@ -178,7 +131,7 @@ def build(
             front=_front(work, graph, sensitivity),
         )
         if report.holds:
-            _write(work, attempts[-1], folder)
+            write_built(bundle.card, plan, limits, scales, attempts[-1], folder)
         return report
 
 
@@ -219,10 +172,15 @@ def _attempt(work: _Work, graph: ModelProto, kept: tuple[str, ...]) -> Attempt:
     kept_words = f" with {len(kept)} layers in float" if kept else ""
     with ExitStack() as engines:
         candidates = {
-            INT8_FILES[form]: engines.enter_context(_open_int8(work, graphs, form)) for form in work.plan.targets
+            _int8_form(form): engines.enter_context(_open_int8(work, graphs, form)) for form in work.plan.targets
         }
         own, judged, lost = _judge(work, candidates, f"INT8{kept_words} against fp32")
     return Attempt(kept, graphs, own, judged, lost)
+
+
+def _int8_form(form: Target) -> Form:
+    by = openvino_version() if form == "openvino" else onnxruntime_version()
+    return Form(INT8_FILES[form], INT8_FILES[form], "int8", by)
 
 
 def _resized(work: _Work, chosen: CalibrationSet, model: bytes, size_wh: tuple[int, int]) -> _Work:
@@ -240,7 +198,7 @@ def _add_size(work: _Work, attempt: Attempt, resized: _Work) -> None:
     attempt.lost.update({f"{name} {width}x{height}": lost for name, lost in again.lost.items()})
 
 
-def _try(graph: bytes, form: Form, images: Sequence[Image]) -> None:
+def _try(graph: bytes, form: Target, images: Sequence[Image]) -> None:
     """Run a new graph in a process of its own, and by ONNX Runtime, which takes each rounding as it is written.
 
     OpenVINO crashes over some quantised graphs, and is silently wrong on others.
@@ -257,50 +215,74 @@ def _try(graph: bytes, form: Form, images: Sequence[Image]) -> None:
         )
 
 
-def _open_int8(work: _Work, graphs: Mapping[str, bytes], form: Form) -> Engine:
+def _open_int8(work: _Work, graphs: Mapping[str, bytes], form: Target) -> Engine:
     if form == "tensorrt":
         return OrtEngine(graphs[INT8_FILES[form]], work.card, "int8")
     return _open_openvino(work, graphs[INT8_FILES[form]], "int8")
 
 
 def _open_openvino(work: _Work, graph: bytes, precision: str) -> Engine:
-    """An engine of that graph alone, from a bundle that nobody else sees."""
-    sha256 = _sha256(graph)
+    """An engine of that graph alone."""
     file = INT8_FILES["openvino"] if precision == "int8" else MODEL_FILE
-    held = "int8" if precision == "int8" else "fp32"
-    card = dataclasses.replace(work.card, graphs=(Graph(file, held, "any", sha256),), precision=held)
-    written = write_bundle(work.scratch / sha256[:16], {file: graph}, card)
-    return open_engine(written.folder, precision=precision, backend="openvino")
+    return open_engine(_scratch_bundle(work, {file: graph}).folder, precision=precision, backend="openvino")
+
+
+def _scratch_bundle(work: _Work, graphs: Mapping[str, bytes]) -> Bundle:
+    """A bundle that nobody else sees."""
+    listed = tuple(
+        Graph(file, "fp32" if file == MODEL_FILE else "int8", "any", sha256_of(graph)) for file, graph in graphs.items()
+    )
+    card = dataclasses.replace(work.card, graphs=listed, precision=listed[0].precision)
+    name = sha256_of("".join(graph.sha256 for graph in listed).encode())[:16]
+    return write_bundle(work.scratch / name, graphs, card)
 
 
 def _judge(
-    work: _Work, candidates: Mapping[str, Engine], title: str
-) -> tuple[Judged, dict[str, Judged], dict[str, dict[str, float]]]:
+    work: _Work, candidates: Mapping[Form, Engine], title: str
+) -> tuple[Judged, dict[Form, Judged], dict[str, dict[str, float]]]:
     """Fp32, each candidate, and the points that each lost."""
     advance = work.steps(f"judging {title}", None)
+    by_label = {form.label: engine for form, engine in candidates.items()}
     with _open_openvino(work, work.model, "f32") as reference:
-        own, judged = judge(reference, candidates, work.frames, work.labels, advance)
+        own, found = judge(reference, by_label, work.frames, work.labels, advance)
     table = work.card.table
-    return own, judged, {name: points_lost(own, found, table, work.limits) for name, found in judged.items()}
+    lost = {label: points_lost(own, judged, table, work.limits) for label, judged in found.items()}
+    return own, {form: found[form.label] for form in candidates}, lost
 
 
 def _with_floats(work: _Work, attempt: Attempt) -> Attempt:
-    """The attempt with the other floating point forms judged too: they do not depend on which layers are INT8."""
-    typed: dict[str, tuple[bytes, str]] = {}
-    if "tensorrt" in work.plan.targets:
-        if "fp16" in work.plan.precisions:
-            typed[MODEL_FILE + HALF] = (for_tensorrt(work.model, "fp16", TYPED_SINCE), "fp16")
-        name = INT8_FILES["tensorrt"]
-        typed[name + HALF] = (for_tensorrt(attempt.graphs[name], "int8", TYPED_SINCE), "int8")
+    """The attempt with the other forms judged too, which do not decide which layers are INT8: half floats, bf16, and on
+    a device what TensorRT itself makes of the graphs.
+    """
     with ExitStack() as engines:
-        candidates: dict[str, Engine] = {
-            name: engines.enter_context(OrtEngine(graph, work.card, precision))
-            for name, (graph, precision) in typed.items()
-        }
-        if "openvino" in work.plan.targets and has_bf16():
-            candidates[f"{MODEL_FILE} (bf16)"] = engines.enter_context(_open_openvino(work, work.model, "bf16"))
+        candidates = {form: engines.enter_context(engine) for form, engine in _other_forms(work, attempt)}
         _, judged, lost = _judge(work, candidates, "FP16 and bf16 against fp32")
     return dataclasses.replace(attempt, judged={**attempt.judged, **judged}, lost={**attempt.lost, **lost})
+
+
+def _other_forms(work: _Work, attempt: Attempt) -> Iterator[tuple[Form, Engine]]:
+    if "openvino" in work.plan.targets and has_bf16():
+        form = Form(f"{MODEL_FILE} (bf16)", MODEL_FILE, "bf16", openvino_version())
+        yield form, _open_openvino(work, work.model, "bf16")
+    if "tensorrt" not in work.plan.targets:
+        return
+    graphs = {INT8_FILES["tensorrt"]: "int8"}
+    if "fp16" in work.plan.precisions:
+        graphs[MODEL_FILE] = "fp16"
+    for file, precision in graphs.items():
+        half = for_tensorrt(attempt.graphs[file], precision, TYPED_SINCE)
+        form = Form(file + HALF, file, precision, onnxruntime_version())
+        yield form, OrtEngine(half, work.card, precision)
+    if tensorrt.why_not() is None:
+        bundle = _scratch_bundle(work, {file: attempt.graphs[file] for file in (MODEL_FILE, INT8_FILES["tensorrt"])})
+        for file, precision in graphs.items():
+            form = Form(
+                f"{file} ({precision} by TensorRT)",
+                file,
+                precision,
+                f"TensorRT {tensorrt.import_tensorrt().__version__}",
+            )
+            yield form, open_engine(bundle.folder, precision=precision, backend="tensorrt")
 
 
 def has_bf16() -> bool:
@@ -328,83 +310,16 @@ def _front(work: _Work, graph: ModelProto, sensitivity: Mapping[str, float]) -> 
         if has_bf16():
             opened["bf16"] = engines.enter_context(_open_openvino(work, work.model, "bf16"))
         opened["fp32"] = engines.enter_context(_open_openvino(work, work.model, "f32"))
-        _, judged, _ = _judge(work, opened, "the front of speed and accuracy")
+        forms = {Form(name, "", "", ""): engine for name, engine in opened.items()}
+        _, judged, _ = _judge(work, forms, "the front of speed and accuracy")
         times = _p50_ms(opened)
-        return [Point(name, times[name], judged[name]) for name in opened]
+        return [Point(form.label, times[form.label], found) for form, found in judged.items()]
 
 
 def _p50_ms(engines: Mapping[str, Engine]) -> dict[str, float]:
     """Milliseconds a frame, the middle of some rounds; all in turn, so that what slows the machine down meets all."""
     rounds = [{n: bare_engine(e, SPEED_FRAMES // ROUNDS)["p50_ms"] for n, e in engines.items()} for _ in range(ROUNDS)]
     return {name: median(times[name] for times in rounds) for name in engines}
-
-
-# ---------------------------------------------------------------------------------------------------------- the bundle
-
-
-def _write(work: _Work, attempt: Attempt, folder: Path) -> None:
-    kinds = {MODEL_FILE: ("fp32", "any"), **{INT8_FILES[form]: ("int8", form) for form in work.plan.targets}}
-    graphs = [Graph(file, *kind, _sha256(attempt.graphs[file])) for file, kind in kinds.items()]
-    for size_wh, others in attempt.others.items():
-        for file, kind in kinds.items():
-            delta = base64.b64encode(make_delta(attempt.graphs[file], others[file])).decode()
-            graphs.append(Graph(file, *kind, _sha256(others[file]), size_wh, delta))
-    card = dataclasses.replace(
-        work.card,
-        graphs=tuple(graphs),
-        precision="int8",
-        gate=Gate(
-            data=work.plan.gate.frames,
-            frames=attempt.own.frames,
-            calibration=work.scales.calibration,
-            scales_sha256=work.scales.sha256,
-            limits=work.limits,
-            lost=attempt.lost,
-            kept_float=attempt.kept_float,
-        ),
-        measured=Measured(tuple(_accuracies(work, attempt)), ()),
-    )
-    written = write_bundle(folder, attempt.graphs, card)
-    with_figures(written, dataclasses.replace(card.measured, speed=tuple(speeds(written))))
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _accuracies(work: _Work, attempt: Attempt) -> Iterator[Accuracy]:
-    """Of every graph that was judged; without labels, there is none."""
-    if not attempt.own.confusion.counts.any():
-        return
-    openvino = openvino_version()
-    yield _accuracy(work, MODEL_FILE, "f32", openvino, attempt.own)
-    for name, judged in attempt.judged.items():
-        file, _, form = name.partition(" ")
-        by_openvino = form == "(bf16)" or file == INT8_FILES["openvino"]
-        precision = form.strip("()") if form == "(bf16)" else ("fp16" if file == MODEL_FILE else "int8")
-        yield _accuracy(work, name, precision, openvino if by_openvino else _onnxruntime(), judged)
-
-
-def _onnxruntime() -> str:
-    from importlib.metadata import version
-
-    return f"ONNX Runtime {version('onnxruntime')}"
-
-
-def _accuracy(work: _Work, graph: str, precision: str, by: str, judged: Judged) -> Accuracy:
-    gate, confusion = work.plan.gate, judged.confusion
-    again = evaluate_command(gate.frames, gate.labels or "", work.card.name, precision)
-    return Accuracy(
-        graph=graph,
-        precision=precision,
-        judge=by,
-        data=gate.frames,
-        frames=judged.frames,
-        miou=round(confusion.miou(), 5),
-        pixel_accuracy=round(confusion.pixel_accuracy(), 5),
-        iou={name: plain(iou) for name, iou in zip(work.card.table.names, confusion.iou(), strict=True)},
-        command=again if by.startswith("OpenVINO") else f"edge build engines/{work.card.name}.yaml",
-    )
 
 
 def refusal(report: Report, pictures: Path) -> GateRefused:

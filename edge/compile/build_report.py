@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from edge.compile.build import Attempt, Point, Report
+from edge.compile.attempt import Attempt, Point, Report
 from edge.compile.judge import worst_frames
 from edge.errors import OutputError
 from edge.frame import Image
@@ -28,10 +28,10 @@ def write_report(report: Report, folder: Path) -> Path:
     if report.front:
         write_bytes(folder / "front.png", _drawn_front(report))
     attempt = report.attempts[-1]
-    for name, judged in attempt.judged.items():
-        if name in attempt.graphs:
-            picture = worst_frames(judged, report.card.table, name.removesuffix(".onnx"))
-            write_bytes(folder / f"worst-{name.removesuffix('.onnx')}.png", png(picture))
+    for form, judged in attempt.judged.items():
+        if form.label in attempt.graphs:
+            name = form.label.removesuffix(".onnx")
+            write_bytes(folder / f"worst-{name}.png", png(worst_frames(judged, report.card.table, name)))
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 
 from edge.backends.openvino import PRECISIONS, import_openvino
 from edge.bench import bare_engine, machine
@@ -56,6 +57,14 @@ def opened_or_not(bundle: Bundle, precision: str) -> Iterator[Engine | None]:
 def openvino_version() -> str:
     """As a card names it: "OpenVINO 2026.4.1"."""
     return f"OpenVINO {import_openvino().__version__.split('-')[0]}"
+
+
+def onnxruntime_version() -> str:
+    """Likewise: "ONNX Runtime 1.32.0"; without a number where it is not installed."""
+    try:
+        return f"ONNX Runtime {version('onnxruntime')}"
+    except PackageNotFoundError:
+        return "ONNX Runtime"
 
 
 def speeds(bundle: Bundle) -> Iterator[Speed]:

@@ -15,7 +15,8 @@ import pytest
 from conftest import COLOUR_WH, MakeCard
 
 from edge.card import Card
-from edge.compile.build import Report, build, refusal
+from edge.compile.attempt import Report
+from edge.compile.build import build, refusal
 from edge.compile.build_report import report_text, write_report
 from edge.compile.calibration import CalibrationSet, choose, find_candidates, make_set
 from edge.compile.observe import observe
