@@ -1,0 +1,84 @@
+"""The addresses of the page: the page itself, its feed, probes and metrics. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
+
+from edge.serve.feed import Feed
+from edge.serve.guard import COOKIE, Guard, pass_of, same
+from edge.serve.metrics import CONTENT_TYPE, Metrics
+from edge.serve.picture import Pictures
+from edge.serve.state import Live
+
+STATIC = Path(__file__).parent / "static"
+FILES = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+FORM_LIMIT_BYTES = 1024
+WEEK_S = 7 * 24 * 3600
+
+
+def make_app(
+    live: Live,
+    pictures: Pictures,
+    *,
+    names: frozenset[str],
+    token: bytes | None,
+    secure: bool,
+    ready_within_s: float,
+) -> ASGIApp:
+    """The app behind its guard; `secure` says that it is served over TLS."""
+    feed = Feed(live, pictures)
+    metrics = Metrics(live, lambda: feed.viewers)
+
+    async def is_ready(request: Request) -> Response:
+        reason = live.look().why_not_ready(ready_within_s)
+        return JSONResponse({"ready": reason is None, "reason": reason or ""}, 503 if reason else 200)
+
+    async def is_alive(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def show_metrics(request: Request) -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    routes: list[Route | WebSocketRoute] = [
+        *(Route(path, partial(_file, *file)) for path, file in FILES.items()),
+        Route("/healthz", is_alive),
+        Route("/readyz", is_ready),
+        Route("/metrics", show_metrics),
+        WebSocketRoute("/feed", feed.serve),
+    ]
+    if token is not None:
+        routes.append(Route("/login", partial(_file, "login.html", "text/html")))
+        routes.append(Route("/login", partial(_log_in, token, secure), methods=["POST"]))
+    return Guard(Starlette(routes=routes), names, token)
+
+
+async def _file(name: str, media_type: str, request: Request) -> Response:
+    return Response((STATIC / name).read_bytes(), media_type=media_type)
+
+
+async def _log_in(token: bytes, secure: bool, request: Request) -> Response:
+    """A form with the right token gives a cookie; the token itself appears in no address."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > FORM_LIMIT_BYTES:
+            return PlainTextResponse(f"The form is longer than {FORM_LIMIT_BYTES} bytes.\n", 413)
+    given = parse_qs(body.decode("latin-1"), max_num_fields=4).get("token", [""])[0]
+    if not same(given.strip().encode(), token):
+        return RedirectResponse("/login#wrong", 303)
+    response = RedirectResponse("/", 303)
+    response.set_cookie(COOKIE, pass_of(token), max_age=WEEK_S, httponly=True, secure=secure, samesite="strict")
+    return response

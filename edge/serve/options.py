@@ -1,0 +1,130 @@
+"""Where the page is served, and to whom: this machine alone, unless a token and a certificate say otherwise."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+import stat
+from pathlib import Path
+
+from edge.config import StrictModel
+from edge.errors import ConfigError
+
+TOKEN_BYTES = (16, 256)
+_ANY = ("0.0.0.0", "::")
+
+
+class WebOptions(StrictModel):
+    """The page's part of a config file.
+
+    Attributes:
+        address: the IP address of the interface to listen on; 127.0.0.1 is seen by this machine alone.
+        port: 0 takes any that is free.
+        names: names and addresses, besides localhost, that the page may be opened under.
+        token_file: holds the token that viewers must know, one line; such as systemd's LoadCredential gives.
+        certificate_file, key_file: PEM, for https.
+        ready_within_s: /readyz says no when no mask was published for longer than this.
+    """
+
+    address: str = "127.0.0.1"
+    port: int = 8008
+    names: tuple[str, ...] = ()
+    token_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    ready_within_s: float = 2.0
+
+
+def check_options(options: WebOptions) -> None:
+    """Refuse what cannot be, or would show the camera to a network without asking who looks.
+
+    Raises:
+        ConfigError: saying what is missing.
+    """
+    address = _ip(options.address)
+    if not 0 <= options.port <= 65535:
+        raise ConfigError(f"web.port: {options.port} is not a port, wanted 0 to 65535")
+    if bool(options.certificate_file) != bool(options.key_file):
+        raise ConfigError("web: certificate_file and key_file are wanted both, or neither")
+    for name in options.names:
+        if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", name):
+            raise ConfigError(f"web.names: {name!r} is not a host name or address; write it without port, as car.local")
+    if address.is_loopback:
+        return
+    missing = [
+        what
+        for what, there in (
+            ("token_file", options.token_file),
+            ("certificate_file and key_file", options.certificate_file),
+        )
+        if not there
+    ]
+    if missing:
+        raise ConfigError(
+            f"web.address: {options.address} can be reached from the network, which needs {' and '.join(missing)};"
+            " or take 127.0.0.1, and from elsewhere: ssh -L 8008:127.0.0.1:8008 THIS_MACHINE"
+        )
+    if options.address in _ANY and not options.names:
+        raise ConfigError(
+            f"web.address: {options.address} is every interface; web.names must then list what the page is opened"
+            " under, such as [car.local, 192.168.1.5]"
+        )
+
+
+def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(address)
+    except ValueError as error:
+        raise ConfigError(
+            f"web.address: {address!r} is not an IP address; wanted is that of an interface, such as 127.0.0.1"
+        ) from error
+
+
+def allowed_names(options: WebOptions) -> frozenset[str]:
+    """What a browser may call us, in small letters."""
+    own = () if options.address in _ANY else (options.address,)
+    return frozenset(name.lower() for name in ("localhost", "127.0.0.1", "::1", *own, *options.names))
+
+
+def read_token(path: Path) -> bytes:
+    """The token in a file: one line of 16 to 256 printable characters, which others may not read.
+
+    Raises:
+        ConfigError: it cannot be read, is open to all, or is no such line. The message does not show it.
+    """
+    try:
+        with path.open("rb") as file:
+            mode, token = path.stat().st_mode, file.read(TOKEN_BYTES[1] + 3).strip()
+    except OSError as error:
+        raise ConfigError(f"{path}: the token cannot be read: {error.strerror}") from error
+    if mode & stat.S_IROTH:
+        raise ConfigError(f"{path}: every user of this machine may read the token. Run: chmod o-rwx {path}")
+    if not TOKEN_BYTES[0] <= len(token) <= TOKEN_BYTES[1] or not re.fullmatch(rb"[!-~]+", token):
+        raise ConfigError(
+            f"{path}: a token is one line of {TOKEN_BYTES[0]} to {TOKEN_BYTES[1]} characters without blanks."
+            f" Make one: openssl rand -hex 24 > {path}"
+        )
+    return token
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS 1.2 or newer with that certificate.
+
+    Raises:
+        ConfigError: the files cannot be read, or do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        raise ConfigError(
+            f"{certificate} and {key}: cannot be taken as a PEM certificate and its unencrypted key: {error}"
+        ) from error
+    return context
+
+
+def _no_password() -> str:
+    """Else OpenSSL asks for one on the terminal, and a service waits for ever."""
+    raise ValueError("the key wants a password")

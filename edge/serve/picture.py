@@ -1,0 +1,152 @@
+"""What a browser gets of one result: the frame as JPEG and the class map, made once for all who look."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from edge.errors import OutputError
+from edge.frame import Frame, Image
+from edge.segmenter import shrink, small_bgr_from_yuv
+from edge.serve.state import Live, Newest
+from edge.timing import Durations
+
+PICTURE_WIDTH = 1280  # a wider frame is shrunk: a screen shows no more, and a JPEG costs by the pixel
+JPEG_QUALITY = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """`jpeg` is the frame; `classes` the deflated (RFC 1950) ids of the cells that the frame covers, row by row."""
+
+    newest: Newest
+    jpeg: bytes
+    classes: bytes
+    picture_wh: tuple[int, int]
+    classes_wh: tuple[int, int]
+
+    def message(self) -> bytes:
+        """The message for a browser: length of the head (uint32, little endian), head (JSON), JPEG, class map.
+
+        `age_ms` runs from capture to mask, `now_age_ms` from capture to now: the browser's clock is not ours.
+        """
+        result = self.newest.result
+        head = {
+            "number": self.newest.number,
+            "frame": result.frame.index,
+            "media_s": None if result.frame.media_ns is None else round(result.frame.media_ns / 1e9, 3),
+            "age_ms": round(result.age_ms, 2),
+            "now_age_ms": round((time.monotonic_ns() - result.frame.captured_ns) / 1e6, 2),
+            "dropped": self.newest.dropped,
+            "picture_wh": self.picture_wh,
+            "classes_wh": self.classes_wh,
+            "jpeg_bytes": len(self.jpeg),
+        }
+        text = json.dumps(head, separators=(",", ":")).encode()
+        return b"".join((struct.pack("<I", len(text)), text, self.jpeg, self.classes))
+
+
+def make_picture(newest: Newest) -> Picture:
+    """The picture of a result.
+
+    Raises:
+        OutputError: OpenCV cannot encode the frame.
+    """
+    image = picture_bgr(newest.result.frame)
+    try:
+        done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    except cv2.error as error:
+        raise OutputError(f"frame {newest.result.frame.index}: cannot be made a JPEG: {error}") from error
+    if not done:
+        raise OutputError(f"frame {newest.result.frame.index}: cannot be made a JPEG")
+    classes = newest.result.letterbox.content(newest.result.classes)
+    return Picture(
+        newest=newest,
+        jpeg=jpeg.tobytes(),
+        classes=zlib.compress(classes.tobytes(), 1),
+        picture_wh=(image.shape[1], image.shape[0]),
+        classes_wh=(classes.shape[1], classes.shape[0]),
+    )
+
+
+def picture_bgr(frame: Frame) -> Image:
+    """uint8 (h, w, 3) BGR: the frame, at most PICTURE_WIDTH wide.
+
+    The frame's own conversion is not asked for: it would be kept as long as the frame is.
+    """
+    width, height = frame.size_wh
+    if frame.yuv is None and width <= PICTURE_WIDTH:
+        return frame.image
+    scale = min(1.0, PICTURE_WIDTH / width)
+    target = np.empty((max(1, round(height * scale)), round(width * scale), 3), np.uint8)
+    if frame.yuv is not None:
+        small_bgr_from_yuv(frame.yuv, target)
+    else:
+        shrink(frame.image, target)
+    return target
+
+
+class Pictures:
+    """Pictures of the newest result, for any number of waiting viewers; belongs to one event loop.
+
+    A picture is made when somebody waits for it, in a thread, and once for all who wait.
+    """
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._arrived = asyncio.Event()
+        self._making: asyncio.Task[Picture] | None = None
+        self._thread = ThreadPoolExecutor(1, "page pictures")
+        self.encode = Durations()
+
+    def __enter__(self) -> Pictures:
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake)
+        self._live.listen(wake)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.listen(None)
+        self._thread.shutdown(cancel_futures=True)
+
+    async def newer(self, number: int) -> Picture:
+        """The newest result's picture, once there is a newer one than that number."""
+        while True:
+            arrived = self._arrived
+            newest = self._live.newest
+            if newest is not None and newest.number > number:
+                picture = await self._current(newest)
+                if picture.newest.number > number:
+                    return picture
+            else:
+                await arrived.wait()
+
+    async def _current(self, newest: Newest) -> Picture:
+        """The picture that is being made, or is still the newest; else a new one is begun."""
+        task = self._making
+        if task is None or (task.done() and not _is_of(task, newest)):
+            task = self._making = asyncio.create_task(self._make(newest))
+        return await asyncio.shield(task)  # a viewer who leaves takes no picture from the others
+
+    async def _make(self, newest: Newest) -> Picture:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, newest)
+
+    def _timed(self, newest: Newest) -> Picture:
+        with self.encode.span():
+            return make_picture(newest)
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._arrived = asyncio.Event()
+
+
+def _is_of(task: asyncio.Task[Picture], newest: Newest) -> bool:
+    return not task.cancelled() and task.exception() is None and task.result().newest.number == newest.number

@@ -1,0 +1,211 @@
+"""What is true now, in one place: the newest result, the camera's health, counters and times.
+
+The loop writes through `edge.serve.sink.WebSink`; the page, the metrics and the probes read.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from edge.card import Card
+from edge.engine import Engine
+from edge.segmentation import Segmentation
+from edge.timing import Durations
+
+CameraState = Literal["ok", "degraded", "lost", "stopped"]
+CAMERA_STATES: tuple[CameraState, ...] = get_args(CameraState)
+
+STEP_S, STEPS = 0.5, 120  # the last minute
+RATE_STEPS = 4  # how many steps a rate is counted over: 2 s, so that it does not flicker
+# Upper ends of the age histogram in seconds: a frame at 120, 60, 30 and 15 Hz lasts 8, 17, 33 and 67 ms.
+AGE_BOUNDS_S = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """How the camera is: `reason` says why it is not "ok"; `since_ns` is on the monotonic clock."""
+
+    state: CameraState
+    reason: str
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """A result and its number. Results are counted from 1 over all runs; a frame's index begins anew with each."""
+
+    number: int
+    result: Segmentation
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happened in one step of the history: frames, their ages from capture to mask, and drops."""
+
+    frames: int = 0
+    age_sum_ns: int = 0
+    age_max_ns: int = 0
+    dropped: int = 0
+
+
+class History:
+    """The last minute in steps of half a second; steps in which nothing happened are there, and empty."""
+
+    def __init__(self, began_ns: int) -> None:
+        self._began = _place(began_ns)
+        self._steps: deque[tuple[int, Step]] = deque(maxlen=STEPS + 1)
+
+    def add(self, now_ns: int, age_ns: int, dropped: int) -> None:
+        """One frame, and how many were dropped before it since the last one."""
+        place = _place(now_ns)
+        was = Step()
+        if self._steps and self._steps[-1][0] == place:
+            was = self._steps.pop()[1]
+        step = Step(was.frames + 1, was.age_sum_ns + age_ns, max(was.age_max_ns, age_ns), was.dropped + dropped)
+        self._steps.append((place, step))
+
+    def last(self, now_ns: int) -> list[Step]:
+        """The steps of the last minute that are over, oldest first; fewer in the first minute."""
+        steps, end = dict(self._steps), _place(now_ns)
+        return [steps.get(place, Step()) for place in range(max(self._began, end - STEPS), end)]
+
+
+def _place(now_ns: int) -> int:
+    return int(now_ns // (STEP_S * 1e9))
+
+
+def rate_hz(steps: list[Step]) -> float:
+    """Frames per second over the last steps; 0 before the first is over."""
+    last = steps[-RATE_STEPS:]
+    return sum(step.frames for step in last) / (len(last) * STEP_S) if last else 0.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All of it at one moment.
+
+    Attributes:
+        at_ns: the moment, on the monotonic clock.
+        newest: the newest result; None before the first.
+        frames, dropped: segmented, and lost because the loop was busy, since the start.
+        sent: results sent, by output.
+        age: from capture to mask, over all frames; `age_counts` the same by `AGE_BOUNDS_S`, one more for the rest.
+        steps: the last minute, oldest first.
+        stages: time per stage, in the order in which a frame passes them.
+    """
+
+    at_ns: int
+    newest: Newest | None
+    camera: Camera
+    frames: int
+    dropped: int
+    sent: Mapping[str, int]
+    age: Durations
+    age_counts: tuple[int, ...]
+    steps: list[Step]
+    stages: Mapping[str, Durations]
+
+    @property
+    def newest_age_s(self) -> float | None:
+        """How long ago the newest result's frame was captured; None before the first."""
+        return None if self.newest is None else (self.at_ns - self.newest.result.frame.captured_ns) / 1e9
+
+    def why_not_ready(self, within_s: float) -> str | None:
+        """Why no mask was published within that time; None if one was."""
+        silence_s = None if self.newest is None else (self.at_ns - self.newest.result.ready_ns) / 1e9
+        if silence_s is not None and silence_s <= within_s:
+            return None
+        camera = f"the camera is {self.camera.state}" + (f": {self.camera.reason}" if self.camera.reason else "")
+        return ("no mask yet" if silence_s is None else f"no mask for {silence_s:.1f} s") + f"; {camera}"
+
+
+class Live:
+    """What is true now. Any thread may write and read.
+
+    Attributes:
+        card, precision: of the engine; source: the camera, as the user named it.
+        stale_after_s: a result older than this is shown as old, never as what is there now.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        source: str,
+        stages: Callable[[], Mapping[str, Durations]],
+        *,
+        stale_after_s: float = 0.5,
+    ) -> None:
+        """`stages` gives the times of all stages so far, in the order in which a frame passes them."""
+        self.card: Card = engine.card
+        self.precision, self.source, self.stale_after_s = engine.precision, source, stale_after_s
+        self._stages = stages
+        self._lock = threading.Lock()
+        self._camera = Camera("stopped", "not started", time.monotonic_ns())
+        self._newest: Newest | None = None
+        self._frames = self._dropped = self._dropped_in_run = 0
+        self._sent: dict[str, int] = {}
+        self._age, self._age_counts = Durations(), [0] * (len(AGE_BOUNDS_S) + 1)
+        self._history = History(time.monotonic_ns())
+        self._listener: Callable[[], object] | None = None
+
+    def publish(self, result: Segmentation, dropped: int) -> None:
+        """A new result; `dropped` frames were dropped before it since its run began."""
+        age_ns = result.ready_ns - result.frame.captured_ns
+        with self._lock:
+            if self._camera.state == "stopped":
+                self._camera = Camera("ok", "", time.monotonic_ns())
+            newly_dropped = dropped - self._dropped_in_run if dropped >= self._dropped_in_run else dropped
+            self._frames += 1
+            self._dropped += newly_dropped
+            self._dropped_in_run = dropped
+            self._newest = Newest(self._frames, result, self._dropped)
+            self._age.add(age_ns)
+            self._age_counts[bisect_left(AGE_BOUNDS_S, age_ns / 1e9)] += 1
+            self._history.add(time.monotonic_ns(), age_ns, newly_dropped)
+            if self._listener is not None:
+                self._listener()
+
+    def camera_is(self, state: CameraState, reason: str = "") -> None:
+        """The camera's health, when it changes; saying the same again changes nothing."""
+        with self._lock:
+            if (state, reason) != (self._camera.state, self._camera.reason):
+                self._camera = Camera(state, reason, time.monotonic_ns())
+
+    def count_sent(self, output: str) -> None:
+        """One result went out over `output`."""
+        with self._lock:
+            self._sent[output] = self._sent.get(output, 0) + 1
+
+    def listen(self, listener: Callable[[], object] | None) -> None:
+        """Call `listener` at each new result, from the publishing thread; None ends it. There is one at a time."""
+        with self._lock:
+            self._listener = listener
+
+    @property
+    def newest(self) -> Newest | None:
+        return self._newest
+
+    def look(self) -> Snapshot:
+        """All of it, as it is now."""
+        stages = self._stages()
+        with self._lock:
+            now_ns = time.monotonic_ns()
+            return Snapshot(
+                at_ns=now_ns,
+                newest=self._newest,
+                camera=self._camera,
+                frames=self._frames,
+                dropped=self._dropped,
+                sent=dict(self._sent),
+                age=self._age,
+                age_counts=tuple(self._age_counts),
+                steps=self._history.last(now_ns),
+                stages=dict(stages),
+            )

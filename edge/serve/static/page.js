@@ -1,0 +1,384 @@
+// The live page. The server sends the newest frame as JPEG and its class map apart; they are laid over each other here,
+// so that switching a layer or turning the opacity asks nothing of the machine in the car.
+
+const $ = (id) => document.getElementById(id);
+const stage = $("stage"), picture = $("picture"), pen = picture.getContext("2d", { alpha: false });
+const mask = document.createElement("canvas"), maskPen = mask.getContext("2d");
+
+const SILENCE_MS = 3000; // the server sends figures twice a second; after this the line is taken for dead
+const ROUND_TRIPS_MS = [250, 500, 1000, 2000];
+const AVERAGED_MS = 500; // over which the age on screen is averaged, to be readable
+
+let socket = null, attempts = 0, heardAt = 0;
+let hello = null, frame = null, figures = null;
+let shownAges = [], shares = new Float64Array(256), lut = new Uint32Array(256), opacity = 0.5;
+
+// ---- the line to the server
+
+function connect() {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const line = socket = new WebSocket(`${scheme}://${location.host}/feed`);
+  line.binaryType = "arraybuffer";
+  heardAt = performance.now();
+  let work = Promise.resolve();
+  line.onmessage = (event) => {
+    heardAt = performance.now();
+    const at = heardAt;
+    work = work.then(() => receive(line, event.data, at)).catch((error) => { console.error(error); line.close(); });
+  };
+  line.onopen = () => { attempts = 0; };
+  line.onclose = () => {
+    if (line !== socket) return;
+    socket = null;
+    if (!document.hidden) setTimeout(reconnect, ROUND_TRIPS_MS[Math.min(attempts++, ROUND_TRIPS_MS.length - 1)]);
+  };
+}
+
+function reconnect() {
+  if (!socket && !document.hidden) connect();
+}
+
+async function receive(line, data, at) {
+  if (typeof data === "string") {
+    const message = JSON.parse(data);
+    if (message.type === "hello") { greet(message); return; }
+    showFigures(message);
+  } else {
+    await showFrame(data, at);
+  }
+  if (line.readyState === WebSocket.OPEN) line.send("next");
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) socket?.close(); // nobody looks: the machine need not make pictures
+  else { attempts = 0; reconnect(); }
+});
+
+// ---- the picture
+
+async function showFrame(data, at) {
+  const headBytes = new DataView(data).getUint32(0, true), body = 4 + headBytes;
+  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, headBytes)));
+  const deflated = new Blob([new Uint8Array(data, body + head.jpeg_bytes)]).stream();
+  const [bitmap, classes] = await Promise.all([
+    createImageBitmap(new Blob([new Uint8Array(data, body, head.jpeg_bytes)], { type: "image/jpeg" })),
+    new Response(deflated.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer(),
+  ]);
+  frame?.bitmap.close();
+  frame = { ...head, bitmap, classes: new Uint8Array(classes), at };
+  colour();
+  const shownAge = age();
+  shownAges = [...shownAges.filter(([when]) => performance.now() - when < AVERAGED_MS), [performance.now(), shownAge]];
+  draw();
+  $("snapshot").disabled = false;
+}
+
+// Milliseconds since the frame was captured: as the server had it when it sent, and the time since it came.
+function age() {
+  return frame.now_age_ms + performance.now() - frame.at;
+}
+
+function isStale() {
+  return !frame || !hello || age() > hello.stale_after_ms;
+}
+
+function colour() {
+  if (!frame) return;
+  const [width, height] = frame.classes_wh;
+  if (mask.width !== width || mask.height !== height) { mask.width = width; mask.height = height; }
+  const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer), ids = frame.classes;
+  const counts = new Uint32Array(256);
+  for (let i = 0; i < ids.length; i++) { counts[ids[i]]++; pixels[i] = lut[ids[i]]; }
+  for (let id = 0; id < 256; id++) shares[id] = counts[id] / ids.length;
+  maskPen.putImageData(image, 0, 0);
+}
+
+function draw() {
+  if (!frame) return;
+  const [width, height] = frame.picture_wh;
+  if (picture.width !== width || picture.height !== height) { picture.width = width; picture.height = height; }
+  pen.globalAlpha = 1;
+  pen.drawImage(frame.bitmap, 0, 0);
+  const stale = isStale();
+  if (!stale) { // an old mask is not shown as if it were new
+    pen.globalAlpha = opacity;
+    pen.imageSmoothingQuality = "high";
+    pen.drawImage(mask, 0, 0, width, height);
+  }
+  stage.dataset.stale = String(stale);
+  stage.dataset.frame = String(frame.frame);
+}
+
+function watch() {
+  const stale = isStale(), connected = socket?.readyState === WebSocket.OPEN;
+  document.body.dataset.connected = String(connected);
+  if (!connected) { $("camera").dataset.state = "stopped"; write("camera-text", "camera unknown"); }
+  if (String(stale) !== stage.dataset.stale) { stage.dataset.stale = String(stale); draw(); }
+  if (frame) {
+    const [text, unit] = stale ? seconds(age()) : [Math.round(mean(shownAges.map(([, ms]) => ms))), "ms"];
+    write("age", stale ? Math.round(age()) : text);
+    write("live-text", `${stale ? "OLD" : "LIVE"} · ${text} ${unit}`);
+    write("stamp", `frame ${frame.frame}${frame.media_s === null ? "" : ` · ${frame.media_s.toFixed(2)} s`}`);
+  }
+  if (!connected) write("live-text", "NOT CONNECTED");
+  if (stale) explain(connected);
+  if (connected && performance.now() - heardAt > SILENCE_MS) socket.close();
+}
+
+function explain(connected) {
+  write("old-title", frame ? `No new frame for ${seconds(age()).join(" ")}` : "Waiting for the first frame");
+  const camera = figures?.camera;
+  write("old-reason", !connected ? "The line to the machine is broken; trying again."
+    : !camera || camera.state === "ok" ? "" : `Camera ${camera.state}${camera.reason ? `: ${camera.reason}` : ""}`);
+}
+
+// ---- what may be switched
+
+function greet(message) {
+  const fresh = JSON.stringify(hello?.layers) !== JSON.stringify(message.layers);
+  hello = message;
+  const [width, height] = hello.input_wh;
+  write("engine", `${hello.engine} · ${hello.net} · ${hello.precision} · ${width}×${height} — ${hello.source}`);
+  $("engine").title = `${hello.description} (edge ${hello.version})`;
+  if (fresh) $("layers").replaceChildren(...hello.layers.map(layerRow));
+  recolour();
+}
+
+function layerRow(layer, place) {
+  const row = document.createElement("li"), label = document.createElement("label");
+  const box = document.createElement("input"), swatch = document.createElement("span");
+  const name = document.createElement("span"), share = document.createElement("span");
+  box.type = "checkbox";
+  box.checked = layer.on;
+  box.dataset.layer = layer.name;
+  box.addEventListener("change", recolour);
+  swatch.className = "swatch";
+  swatch.style.background = `rgb(${layer.rgb.join(" ")})`;
+  name.textContent = layer.name;
+  share.className = "share";
+  if (place < 9) label.title = `Key ${place + 1}`;
+  label.append(box, swatch, name, share);
+  row.append(label);
+  return row;
+}
+
+function boxes() {
+  return [...$("layers").querySelectorAll("input")];
+}
+
+function recolour() {
+  lut = new Uint32Array(256);
+  boxes().forEach((box, place) => {
+    const { ids, rgb: [red, green, blue] } = hello.layers[place];
+    if (box.checked) for (const id of ids) lut[id] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
+  });
+  colour();
+  draw();
+}
+
+function switchAll(on) {
+  for (const box of boxes()) box.checked = on;
+  recolour();
+}
+
+$("all").addEventListener("click", () => switchAll(true));
+$("none").addEventListener("click", () => switchAll(false));
+$("opacity").addEventListener("input", (event) => {
+  opacity = event.target.value / 100;
+  write("opacity-value", `${event.target.value} %`);
+  draw();
+});
+
+// The picture as it is seen, its layers included, and what and when it shows written under it.
+function snapshot() {
+  if (!frame) return;
+  const copy = document.createElement("canvas"), copyPen = copy.getContext("2d");
+  const bar = Math.max(24, Math.round(picture.height / 24));
+  copy.width = picture.width;
+  copy.height = picture.height + bar;
+  if (isStale()) copyPen.filter = "grayscale(1)";
+  copyPen.drawImage(picture, 0, 0);
+  copyPen.filter = "none";
+  copyPen.fillStyle = "#0a0d11";
+  copyPen.fillRect(0, picture.height, copy.width, bar);
+  copyPen.fillStyle = "#e8edf2";
+  copyPen.font = `${Math.round(bar * 0.55)}px system-ui, sans-serif`;
+  const now = new Date();
+  const words = `${hello.source} · frame ${frame.frame} · age ${Math.round(age())} ms · ${now.toLocaleString()} · ${hello.engine} ${hello.precision}`;
+  copyPen.fillText(isStale() ? `OLD · ${words}` : words, bar * 0.4, picture.height + bar * 0.7, copy.width - bar * 0.8);
+  copy.toBlob((blob) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = `edge-${now.toISOString().replaceAll(":", "-").slice(0, 19)}-frame-${frame.frame}.png`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }, "image/png");
+}
+
+function fullScreen() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else stage.requestFullscreen?.();
+}
+
+$("snapshot").addEventListener("click", snapshot);
+$("full").addEventListener("click", fullScreen);
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  const key = event.key.toLowerCase();
+  if (key === "s") snapshot();
+  else if (key === "f") fullScreen();
+  else if (key >= "1" && key <= "9") boxes()[key - 1]?.click();
+});
+
+// ---- figures
+
+function showFigures(message) {
+  figures = message;
+  const { camera, history } = figures;
+  $("camera").dataset.state = camera.state;
+  const since = camera.state === "ok" ? "" : ` for ${seconds(camera.for_s * 1000).join(" ")}`;
+  write("camera-text", `camera ${camera.state}${since}${camera.reason ? `: ${camera.reason}` : ""}`);
+  write("rate", figures.rate_hz.toFixed(1));
+  write("rate-more", `${figures.frames.toLocaleString("en")} segmented`);
+  write("drops", figures.dropped.toLocaleString("en"));
+  const taken = figures.frames + figures.dropped;
+  write("drops-more", taken ? `${(100 * figures.dropped / taken).toFixed(1)} % of ${taken.toLocaleString("en")} captured` : "–");
+  if (figures.age_p50_ms !== null) {
+    write("age-more", `to the mask: p50 ${figures.age_p50_ms.toFixed(1)}, p99 ${figures.age_p99_ms.toFixed(1)} ms`);
+  }
+  showShares();
+  showStages();
+  const { steps } = history;
+  chart($("age-chart"), { steps, line: history.age_ms, high: history.age_max_ms, colour: "#5aa2ff", unit: "ms" });
+  chart($("rate-chart"), { steps, line: history.rate_hz, colour: "#28be78", unit: "fps" });
+  chart($("drops-chart"), { steps, bars: history.dropped, colour: "#ffb224", unit: "" });
+}
+
+function showShares() {
+  const cells = $("layers").querySelectorAll(".share");
+  hello?.layers.forEach((layer, place) => {
+    const part = layer.ids.reduce((sum, id) => sum + shares[id], 0);
+    cells[place].textContent = frame && !isStale() ? `${(100 * part).toFixed(1)} %` : "–";
+  });
+}
+
+// Bars one after another up to the mask, as a frame passes them; what runs beside the loop begins where the mask ends.
+function showStages() {
+  const stages = figures.stages, maskAt = stages.findIndex((item) => item.name === "infer");
+  const before = stages.filter((_, place) => place <= maskAt).reduce((sum, item) => sum + item.mean_ms, 0);
+  const end = Math.max(1, ...stages.map((item, place) => item.p99_ms + (place > maskAt ? before : 0)), before);
+  const slowest = Math.max(...stages.map((item) => item.mean_ms));
+  let at = 0;
+  $("stages").replaceChildren(...stages.map((item, place) => {
+    const row = document.createElement("li"), start = place <= maskAt ? at : before;
+    row.className = [place > maskAt ? "beside" : "", item.mean_ms === slowest ? "slowest" : ""].join(" ");
+    if (place <= maskAt) at += item.mean_ms;
+    row.append(part("name", item.name), track(start, item, end), part("ms", `${item.mean_ms.toFixed(1)} ms`));
+    row.title = `${item.name}: mean ${item.mean_ms.toFixed(2)} ms, p99 ${item.p99_ms.toFixed(2)} ms`;
+    return row;
+  }));
+  write("stages-total", before ? `${before.toFixed(1)} ms to the mask` : "");
+}
+
+function track(start, item, end) {
+  const whole = part("track", ""), bar = part("bar", ""), high = part("p99", "");
+  bar.style.left = `${100 * start / end}%`;
+  bar.style.width = `${100 * Math.min(item.mean_ms, end - start) / end}%`;
+  high.style.left = `${Math.min(99.5, 100 * (start + item.p99_ms) / end)}%`;
+  whole.append(bar, high);
+  return whole;
+}
+
+function part(name, text) {
+  const element = document.createElement("span");
+  element.className = name;
+  element.textContent = text;
+  return element;
+}
+
+// The last minute: a line or bars, over a grid with the top of its scale written at it.
+function chart(canvas, { steps, line, high, bars, colour: ink, unit }) {
+  const ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
+  const width = Math.round(box.width * ratio), height = Math.round(box.height * ratio);
+  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+  const ctx = canvas.getContext("2d"), values = bars ?? line, size = 0.72 * parseFloat(getComputedStyle(document.documentElement).fontSize) * ratio;
+  const top = niceTop(Math.max(bars ? 4 : 10, ...values, ...(high ?? [])));
+  const plot = { top: size * 0.7, bottom: height - size * 1.5, left: 0, right: width };
+  const missing = steps - values.length, step = width / steps;
+  const x = (place) => step * (missing + place + 0.5);
+  const y = (value) => plot.bottom - (plot.bottom - plot.top) * value / top;
+  ctx.clearRect(0, 0, width, height);
+  grid(ctx, plot, top, unit, size, y);
+  if (bars) {
+    ctx.fillStyle = ink;
+    values.forEach((value, place) => { if (value) ctx.fillRect(x(place) - step / 2, y(value), Math.max(ratio, step - ratio), plot.bottom - y(value)); });
+    return;
+  }
+  if (high) trace(ctx, high, x, y, `${ink}70`, ratio, false, plot);
+  trace(ctx, line, x, y, ink, 2 * ratio, true, plot);
+}
+
+function grid(ctx, plot, top, unit, size, y) {
+  ctx.font = `${size}px system-ui, "DejaVu Sans", sans-serif`;
+  ctx.strokeStyle = "#26303b";
+  ctx.lineWidth = 1;
+  ctx.beginPath();
+  for (const value of [0, top / 2, top]) { ctx.moveTo(plot.left, Math.round(y(value)) + 0.5); ctx.lineTo(plot.right, Math.round(y(value)) + 0.5); }
+  ctx.stroke();
+  ctx.fillStyle = "#9aa7b4";
+  ctx.textAlign = "left";
+  ctx.fillText(`${top} ${unit}`, plot.left, y(top) + size * 1.1);
+  ctx.fillText("−60 s", plot.left, plot.bottom + size * 1.25);
+  ctx.textAlign = "right";
+  ctx.fillText("now", plot.right, plot.bottom + size * 1.25);
+}
+
+// A line with gaps where there was nothing, filled below if wanted.
+function trace(ctx, values, x, y, ink, width, fill, plot) {
+  ctx.strokeStyle = ink;
+  ctx.lineWidth = width;
+  ctx.lineJoin = "round";
+  let run = [];
+  const finish = () => {
+    if (run.length) {
+      const path = new Path2D();
+      run.forEach(([px, py], place) => (place ? path.lineTo(px, py) : path.moveTo(px, py)));
+      if (run.length === 1) path.lineTo(run[0][0] + width, run[0][1]);
+      ctx.stroke(path);
+      if (fill) {
+        path.lineTo(run.at(-1)[0], plot.bottom);
+        path.lineTo(run[0][0], plot.bottom);
+        ctx.globalAlpha = 0.14;
+        ctx.fillStyle = ink;
+        ctx.fill(path);
+        ctx.globalAlpha = 1;
+      }
+    }
+    run = [];
+  };
+  values.forEach((value, place) => (value === null ? finish() : run.push([x(place), y(value)])));
+  finish();
+}
+
+function niceTop(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 4, 5, 10].map((step) => step * power).find((step) => step >= value);
+}
+
+// ---- words
+
+function seconds(ms) {
+  return ms < 1000 ? [Math.round(ms), "ms"] : ms < 120_000 ? [(ms / 1000).toFixed(1), "s"] : [Math.round(ms / 60_000), "min"];
+}
+
+function mean(values) {
+  return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0;
+}
+
+function write(id, text) {
+  const element = $(id);
+  if (element.textContent !== String(text)) element.textContent = text;
+}
+
+connect();
+setInterval(watch, 100);
