@@ -246,6 +246,24 @@ def doctor(json_file: JsonFile = None) -> int:
 
 
 @app.command()
+def serve(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The config file; systemd/edge.yaml shows every key.")],
+) -> int:
+    """Serve a camera's masks until SIGTERM: the camera may come and go. SIGHUP reads the config again."""
+    import faulthandler
+    import logging
+
+    import cv2
+
+    from edge.service.service import serve as serve_config
+
+    faulthandler.enable()  # a watchdog's SIGABRT then leaves every thread's stack in the journal
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    cv2.setNumThreads(1)  # every stage has a thread of its own
+    return serve_config(config)
+
+
+@app.command()
 def inspect(engine: Annotated[str, typer.Argument(help="An engine's name, or a bundle's folder.")] = "road") -> None:
     """Show an engine's card: what it sees, what it was trained on, how good and fast it was measured to be."""
     from edge.engine import find_bundle

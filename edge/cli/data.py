@@ -1,0 +1,37 @@
+"""The commands that look at training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.cli.shared import end_on_sigterm, make_progress_bar
+from edge.errors import DataError
+
+data = typer.Typer(help="Look at training data.", no_args_is_help=True)
+
+
+@data.callback()
+def _group() -> None:
+    """With a single command, typer would make the group itself that command."""
+
+
+@data.command()
+def check(recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines/road.yaml.")]) -> None:
+    """Read all frames and masks of a recipe: the share of each class, and all that is wrong, file by file."""
+    from edge.config import load_yaml
+    from edge.train.check import check_data, report_text
+    from edge.train.recipe import Recipe
+
+    plan = load_yaml(recipe, Recipe)
+    end_on_sigterm()
+    bar, task = make_progress_bar(f"reading {plan.name}", None)
+    try:
+        report = check_data(plan, lambda: bar.update(task, advance=1))
+    finally:
+        bar.stop()
+    print(report_text(report))
+    if report.problems:
+        raise DataError(f"{recipe}: its data has {len(report.problems)} problem(s), listed above")

@@ -1,0 +1,1 @@
+"""`edge serve`: a camera's masks for months, under systemd."""

@@ -1,0 +1,27 @@
+"""The service's config file, `edge.yaml`; every key with unit and default is in systemd/edge.yaml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edge.config import StrictModel
+from edge.serve.options import WebOptions
+
+
+class ServeConfig(StrictModel):
+    """One camera, one engine, and where results go.
+
+    Attributes:
+        camera: as `edge run` takes it.
+        engine, precision, backend, threads: as `edge run` takes them.
+        web: the live page; without it, nothing listens.
+    """
+
+    camera: str = Field(min_length=1)
+    engine: str = "road"
+    precision: Literal["int8", "f32", "bf16", "fp16"] | None = None
+    backend: Literal["openvino", "tensorrt"] | None = None
+    threads: int | None = Field(default=None, ge=1)
+    web: WebOptions | None = None

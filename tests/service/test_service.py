@@ -1,0 +1,152 @@
+"""The service as systemd sees it: a real process, a real notification socket, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("uvicorn", reason="the live page needs the serve extra")
+
+CONFIG = """
+camera: "{camera}"
+engine: {engine}
+web: {{port: 0}}
+"""
+STREET = "scene:street?seed=3&frames=100000&size=160x120&fps=20"
+
+
+class Manager:
+    """Listens as systemd does, and runs the service."""
+
+    def __init__(self, folder: Path, config: str) -> None:
+        self.config = folder / "edge.yaml"
+        self.config.write_text(config)
+        self.log = folder / "log.txt"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(folder / "notify"))
+        environment = {**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "600000"}
+        with self.log.open("w") as log:
+            command = [sys.executable, "-m", "edge.cli", "serve", "-c", str(self.config)]
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def __enter__(self) -> Manager:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+        self._socket.close()
+
+    def heard(self, word: str, within_s: float = 30) -> str:
+        """The first message that holds the word."""
+        end_s = time.monotonic() + within_s
+        while (left_s := end_s - time.monotonic()) > 0:
+            self._socket.settimeout(left_s)
+            with contextlib.suppress(TimeoutError):
+                message = self._socket.recv(4096).decode()
+                if word in message:
+                    return message
+        raise AssertionError(f"{word} was not said within {within_s} s: {self.log.read_text()}")
+
+    def forget(self) -> None:
+        """What was said so far."""
+        self._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._socket.recv(4096)
+
+    def ends(self, within_s: float = 10) -> int:
+        return self.process.wait(within_s)
+
+
+Start = Callable[..., Manager]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    with contextlib.ExitStack() as stack:
+        yield lambda config: stack.enter_context(Manager(tmp_path, config))
+
+
+def config(camera: str = STREET, engine: str = "road") -> str:
+    return CONFIG.format(camera=camera, engine=engine)
+
+
+def test_it_is_ready_with_its_first_mask_and_feeds_the_watchdog_while_masks_come(start: Start) -> None:
+    service = start(config())
+    assert "masks of scene:street" in service.heard("READY=1")
+    for _ in range(3):
+        service.heard("WATCHDOG=1", within_s=5)
+
+
+def test_sigterm_ends_it_in_good_order(start: Start) -> None:
+    service = start(config())
+    service.heard("READY=1")
+    service.process.send_signal(signal.SIGTERM)
+    service.heard("STOPPING=1", within_s=5)
+    assert service.ends() == 0
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_sigterm_ends_it_while_it_waits_for_a_camera(start: Start) -> None:
+    with socket.socket() as silent:  # accepts and says nothing
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        service = start(config(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"))
+        service.heard("waiting for rtsp://")
+        service.process.send_signal(signal.SIGTERM)
+        assert service.ends() == 0
+
+
+def test_a_camera_that_is_not_there_is_waited_for_and_the_manager_is_asked_for_time(start: Start) -> None:
+    service = start(config("rtsp://user:secret@127.0.0.1:9/x"))
+    assert "EXTEND_TIMEOUT_USEC=10000000" in service.heard("waiting for rtsp://")
+    service.heard("waiting for rtsp://", within_s=15)  # and again
+    assert "secret" not in service.log.read_text()
+
+
+def test_sighup_takes_a_new_config(start: Start) -> None:
+    service = start(config())
+    service.heard("READY=1")
+    service.config.write_text(config(STREET.replace("seed=3", "seed=4")))
+    service.process.send_signal(signal.SIGHUP)
+    service.heard("RELOADING=1", within_s=10)
+    service.heard("READY=1")
+
+
+def test_sighup_with_a_config_that_is_not_in_order_changes_nothing(start: Start) -> None:
+    service = start(config())
+    service.heard("READY=1")
+    service.config.write_text(config().replace("engine: road", "engine: raod"))
+    service.process.send_signal(signal.SIGHUP)
+    service.forget()
+    service.heard("WATCHDOG=1", within_s=5)
+    assert "the new config is refused, the old one stays: no engine is called 'raod'" in service.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("camera: ''\n", 78, "camera"),
+        ("camera: '0'\nwebb: {}\n", 78, "webb: no such key; did you mean 'web'?"),
+        (f"camera: '{STREET}'\n", 78, "the config names no output"),
+        (f"camera: '{STREET}'\nweb: {{address: 0.0.0.0}}\n", 78, "can be reached from the network"),
+        (f"camera: '{STREET}'\nengine: raod\nweb: {{}}\n", 70, "no engine is called 'raod'"),
+    ],
+)
+def test_a_config_that_is_not_in_order_ends_it_with_one_line(start: Start, text: str, code: int, said: str) -> None:
+    service = start(text)
+    assert service.ends(30) == code
+    log = service.log.read_text()
+    assert said in log
+    assert "Traceback" not in log

@@ -1,0 +1,49 @@
+"""The unit, its config and its installer."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge.config import load_yaml
+from edge.serve.options import WebOptions
+from edge.service.config import ServeConfig
+
+HOME = Path(__file__).parents[2] / "systemd"
+
+
+def test_the_config_that_is_installed_is_in_order() -> None:
+    config = load_yaml(HOME / "edge.yaml", ServeConfig)
+    assert config.web is not None
+    assert config.web.address == "127.0.0.1"
+
+
+@pytest.mark.parametrize("key", [*ServeConfig.model_fields, *WebOptions.model_fields])
+def test_the_config_that_is_installed_shows_every_key(key: str) -> None:
+    assert re.search(rf"^ *#?{key}:", (HOME / "edge.yaml").read_text(), re.MULTILINE)
+
+
+def test_the_unit_exposes_little() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed (Debian: systemd)")
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(HOME / "edge.service")]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    level = re.search(r"exposure level for edge\.service: ([0-9.]+)", said.stdout)
+    if level is None:
+        pytest.skip(f"this systemd-analyze cannot look at a file: {said.stderr.strip()}")
+    assert float(level[1]) <= 1.4
+
+
+def test_the_installer_is_a_shell_script_that_wants_root() -> None:
+    script = str(HOME / "install.sh")
+    assert subprocess.run(["sh", "-n", script]).returncode == 0
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed (Debian: util-linux)")
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", script]
+    said = subprocess.run(nobody, capture_output=True, text=True)
+    assert said.returncode == 1
+    assert "root is wanted" in said.stderr
