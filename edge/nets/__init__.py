@@ -8,8 +8,19 @@ from torch import nn
 
 from edge.errors import ConfigError
 from edge.nets.ddrnet import DDRNet23Slim
+from edge.nets.edge_small import EdgeSmall
+from edge.nets.segnet import SegNet, SegNetBasic
+from edge.nets.unet import UNet, UNetResNet34
 
-NETS: dict[str, Callable[[int], nn.Module]] = {"ddrnet23_slim": DDRNet23Slim}
+NETS: dict[str, Callable[..., nn.Module]] = {
+    "ddrnet23_slim": DDRNet23Slim,
+    "edge_small": EdgeSmall,
+    "segnet": SegNet,
+    "segnet_basic": SegNetBasic,
+    "unet": UNet,
+    "unet_resnet34": UNetResNet34,
+}
+"""By name: what makes the net for a number of classes. All take `width`, the channels of the first layer."""
 
 
 def make_net(name: str, classes: int) -> nn.Module:

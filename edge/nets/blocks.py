@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,6 +18,11 @@ def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool 
     return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
 
 
+def conv_relu(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    """Convolution with bias and ReLU, of nets older than batch norm; "same" padding."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ReLU(inplace=True))
+
+
 def bn_relu_conv(inputs: int, outputs: int, kernel: int, bias: bool = False) -> nn.Sequential:
     """Pre-activated convolution: batch norm, ReLU, convolution with "same" padding."""
     return nn.Sequential(
@@ -22,6 +30,21 @@ def bn_relu_conv(inputs: int, outputs: int, kernel: int, bias: bool = False) -> 
         nn.ReLU(inplace=True),
         nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias),
     )
+
+
+class ImageNetScale(nn.Module):
+    """BGR in 0..1 to the scale of encoders that were trained on ImageNet: (x - mean) / standard deviation."""
+
+    BGR_MEAN = (0.406, 0.456, 0.485)
+    BGR_STD = (0.225, 0.224, 0.229)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(self.BGR_MEAN)[None, :, None, None], persistent=False)
+        self.register_buffer("factor", 1 / torch.tensor(self.BGR_STD)[None, :, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) * self.factor
 
 
 class BasicBlock(nn.Module):
@@ -63,17 +86,18 @@ def resize_to(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def init_weights(net: nn.Module) -> None:
+def crop_to(x: Tensor, like: Tensor) -> Tensor:
+    """Cut at bottom and right, to the height and width of `like`."""
+    return x[..., : like.shape[-2], : like.shape[-1]]
+
+
+def init_weights(net: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
     """He initialisation for convolutions, identity for batch norms."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
-
-
-def parameter_count(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
