@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edge.errors import DataError
-from edge.metrics import Confusion
+from edge.metrics import BoundaryScore, Confusion
 
 # Truth and prediction of three classes, 255 is unlabelled:
 #   class 0: 3 true, 2 found, 2 right -> IoU 2 / (3 + 2 - 2) = 2/3
@@ -138,3 +138,77 @@ def test_a_perfect_prediction_scores_one(truth: np.ndarray) -> None:
     confusion = Confusion(4)
     confusion.add(truth, truth)
     assert confusion.miou() == confusion.pixel_accuracy() == 1.0
+
+
+def test_dice_is_twice_the_hits_over_both_sizes(confusion: Confusion) -> None:
+    np.testing.assert_allclose(confusion.dice(), [4 / 5, 6 / 8, 2 / 3])
+
+
+@given(maps, maps)
+def test_dice_follows_from_iou(truth: np.ndarray, found: np.ndarray) -> None:
+    confusion = Confusion(4)
+    confusion.add(truth, found)
+    iou = confusion.iou()
+    np.testing.assert_allclose(confusion.dice(), 2 * iou / (1 + iou))
+
+
+# ------------------------------------------------------------------------------------------------------------ outlines
+
+
+def column_from(x: int, height: int = 6, width: int = 8) -> np.ndarray:
+    """uint8 (6, 8), diagonal 10: class 0 left of column x, class 1 from there on."""
+    made = np.zeros((height, width), np.uint8)
+    made[:, x:] = 1
+    return made
+
+
+@pytest.mark.parametrize(("tolerance", "expected"), [(0.09, 0.0), (0.1, 1.0)])
+def test_an_outline_counts_within_the_tolerance(tolerance: float, expected: float) -> None:
+    score = BoundaryScore(2, tolerance=tolerance)
+    score.add(column_from(4), column_from(5))  # a pixel apart, a tenth of the diagonal
+    assert score.f1().tolist() == [expected, expected]
+
+
+def test_boundary_f1_is_the_harmonic_mean_of_precision_and_recall() -> None:
+    truth, found = np.zeros((6, 8), np.uint8), np.zeros((6, 8), np.uint8)
+    truth[2, 2] = 1
+    found[2, 2] = found[2, 6] = 1  # both found pixels are outline: one of two is near the truth, all the truth is found
+    score = BoundaryScore(2, tolerance=0.0)
+    score.add(truth, found)
+    assert score.f1()[1] == pytest.approx(2 * 0.5 * 1 / 1.5)
+
+
+def test_frames_count_for_the_classes_whose_outline_they_show() -> None:
+    score = BoundaryScore(3, tolerance=0.0)
+    score.add(column_from(4), column_from(4))
+    score.add(column_from(4), column_from(6))
+    score.add(np.full((6, 8), 2, np.uint8), np.full((6, 8), 2, np.uint8))  # fills the picture: no outline
+    assert score.f1()[:2].tolist() == [0.5, 0.5]
+    assert math.isnan(score.f1()[2])
+    assert score.mean() == 0.5
+
+
+def test_an_outline_that_is_there_in_one_map_only_scores_zero() -> None:
+    score = BoundaryScore(2)
+    score.add(column_from(4), np.zeros((6, 8), np.uint8))
+    assert score.f1().tolist() == [0.0, 0.0]
+
+
+def test_next_to_unlabelled_pixels_there_is_no_outline() -> None:
+    truth = column_from(4)
+    truth[:, 3:5] = 255
+    score = BoundaryScore(2)
+    score.add(truth, column_from(4))
+    assert math.isnan(score.mean())
+
+
+def test_boundary_scores_of_maps_of_different_shapes_are_refused() -> None:
+    with pytest.raises(DataError, match="truth has shape"):
+        BoundaryScore(2).add(column_from(4), column_from(4)[1:])
+
+
+@given(maps)
+def test_a_perfect_outline_scores_one(truth: np.ndarray) -> None:
+    score = BoundaryScore(4)
+    score.add(truth, truth)
+    assert math.isnan(score.mean()) or score.mean() == 1.0
