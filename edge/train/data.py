@@ -10,50 +10,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.classes import ClassTable
-from edge.config import data_path
 from edge.errors import DataError
-from edge.frame import Image, Letterbox
+from edge.frame import Image, Letterbox, ResizePolicy
 from edge.sources.scene import StreetScene
 from edge.train.augment import Pair, augment
+from edge.train.label_sets import Translation
+from edge.train.layouts import Labelled, find_pairs, translation_of
 from edge.train.recipe import Folder, Recipe, Rendered
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
-
-def load_folder(folder: Folder, table: ClassTable, input_wh: tuple[int, int]) -> list[Pair]:
+def load_folder(
+    folder: Folder, table: ClassTable, input_wh: tuple[int, int], resize: ResizePolicy = "letterbox"
+) -> list[Pair]:
     """Every frame of a folder with its mask, at network size; what lies outside the frame is ignored.
 
     Raises:
         DataError: a folder is missing or empty, a frame has no mask, a mask has another size or ids outside the table.
+        ConfigError: the folder's labels have no map to the table's classes.
     """
-    frames, labels = data_path(folder.frames), data_path(folder.labels)
-    for place in (frames, labels):
-        if not place.is_dir():
-            raise DataError(f"{place}: there is no such folder")
-    paths = sorted(p for p in frames.iterdir() if p.suffix.lower() in PICTURES)
-    if not paths:
-        raise DataError(f"{frames}: holds no pictures ({', '.join(PICTURES)})")
-    return [_load_pair(path, labels / f"{path.stem}.png", table, input_wh) for path in paths]
+    translate = translation_of(folder, table)
+    pairs = (read_pair(labelled, translate) for labelled in find_pairs(folder))
+    return [fit_pair(image, labels, table.ignore_id, input_wh, resize) for image, labels in pairs]
 
 
-def _load_pair(frame: Path, mask: Path, table: ClassTable, input_wh: tuple[int, int]) -> Pair:
+def read_pair(labelled: Labelled, translate: Translation) -> Pair:
+    """A frame and its mask in the net's class ids, as large as they are.
+
+    Raises:
+        DataError: one is unreadable, the mask has another size, or values that its label set does not know.
+    """
+    frame, mask = labelled.frame, labelled.mask
     image = cv2.imread(str(frame), cv2.IMREAD_COLOR)
-    labels = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise DataError(f"{frame}: is not a readable picture")
-    if labels is None:
-        raise DataError(f"{mask}: is missing or unreadable; every frame needs a mask of its name")
-    if labels.ndim != 2 or labels.dtype != np.uint8 or labels.shape != image.shape[:2]:
-        raise DataError(f"{mask}: has shape {labels.shape}, {labels.dtype}; wanted uint8 {image.shape[:2]}")
-    stray = np.setdiff1d(labels, [*range(len(table)), table.ignore_id, 255])
-    if stray.size:
-        raise DataError(f"{mask}: holds id {stray[0]}; known are 0 to {len(table) - 1} and {table.ignore_id} (ignored)")
-    return fit_pair(image, labels, table.ignore_id, input_wh)
+    values = cv2.imread(str(mask), cv2.IMREAD_COLOR if translate.source.is_coloured else cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise DataError(f"{mask}: is missing or unreadable; every frame needs a mask")
+    if values.shape[:2] != image.shape[:2]:
+        raise DataError(f"{mask}: has shape {values.shape}, {values.dtype}; wanted uint8 {image.shape[:2]}")
+    try:
+        return np.asarray(image, np.uint8), translate(values)
+    except DataError as error:
+        raise DataError(f"{mask}: {error}") from error
 
 
-def fit_pair(image: Image, labels: Image, ignore_id: int, input_wh: tuple[int, int]) -> Pair:
-    """A frame and its mask at network size, letterboxed as at run time."""
-    box = Letterbox.fit((image.shape[1], image.shape[0]), input_wh)
+def fit_pair(
+    image: Image, labels: Image, ignore_id: int, input_wh: tuple[int, int], resize: ResizePolicy = "letterbox"
+) -> Pair:
+    """A frame and its mask at network size, placed as at run time."""
+    box = Letterbox.fit((image.shape[1], image.shape[0]), input_wh, resize)
     if box.is_identity:
         return image, labels
     canvas = np.zeros((*input_wh[::-1], 3), np.uint8), np.full(input_wh[::-1], ignore_id, np.uint8)
@@ -61,6 +66,28 @@ def fit_pair(image: Image, labels: Image, ignore_id: int, input_wh: tuple[int, i
     box.content(canvas[0])[:] = cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR)
     box.content(canvas[1])[:] = cv2.resize(labels, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
     return canvas
+
+
+def plain_folder(folder: Folder, table: ClassTable, scratch: Path) -> Folder:
+    """The folder itself if its masks hold the table's ids; else pairs in `scratch` that do: links to the frames, which
+    are not copied, and masks of the same names. So what measures an engine need not know of layouts.
+
+    Raises:
+        DataError, ConfigError: as `load_folder`.
+    """
+    if folder.is_plain:
+        return folder
+    translate = translation_of(folder, table)
+    frames, labels = scratch / "frames", scratch / "labels"
+    for place in (frames, labels):
+        place.mkdir(parents=True)
+    for number, labelled in enumerate(find_pairs(folder)):
+        _, ids = read_pair(labelled, translate)
+        name = f"{number:06d}-{labelled.frame.stem}"  # cities may name their frames alike
+        (frames / f"{name}{labelled.frame.suffix}").symlink_to(labelled.frame.resolve())
+        if not cv2.imwrite(str(labels / f"{name}.png"), ids):
+            raise DataError(f"{labels}: the masks cannot be written there")
+    return Folder(frames=str(frames), labels=str(labels))
 
 
 def render_pairs(

@@ -16,17 +16,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.classes import CAMVID, ClassTable
-from edge.errors import ConfigError
-from edge.metrics import Confusion
+from edge.classes import ClassTable
+from edge.config import data_path
+from edge.errors import ConfigError, DataError
+from edge.frame import Image
+from edge.metrics import BoundaryScore, Confusion
 from edge.nets import make_net
 from edge.train.augment import Pair
+from edge.train.checkpoint import read_checkpoint, write_checkpoint
 from edge.train.data import batches, class_shares, load_folder, render_pairs
-from edge.train.losses import class_weights, ohem_cross_entropy, soft_jaccard
-from edge.train.recipe import Optimisation, Recipe
+from edge.train.journal import Journal, plain
+from edge.train.losses import auxiliary_losses, class_weights, summed_loss
+from edge.train.plots import write_plots
+from edge.train.qat import FakeQuantised, Form
+from edge.train.recipe import Recipe
+from edge.train.schedule import learning_rate, make_optimiser, set_learning_rate
 
 SAVE_EVERY = 250  # steps
-VALIDATE_EVERY = 1000
+OBSERVED_FRAMES = 16  # that the ranges of quantisation-aware training start from
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclasses.dataclass
@@ -41,168 +49,271 @@ class Report:
 
 
 class Trainer:
-    """One training run in a folder: owns the net, its averaged twin, the optimiser and `last.pt`."""
+    """One training run in a folder: owns the net, its averaged twin, the optimiser, `last.pt` and `best.pt`.
+
+    `last.pt` is what a run goes on from, and what is exported. `best.pt` is of the validation with the highest mIoU: to
+    look at, since a choice by the validation set flatters its score.
+    """
 
     def __init__(self, recipe: Recipe, folder: Path, device: str = "auto") -> None:
-        self.recipe, self.folder = recipe, folder
-        self.table: ClassTable = CAMVID
+        """A new run, or the one that stands in `folder`.
+
+        Raises:
+            ConfigError: the folder holds the run of another net, or the device cannot do the recipe's precision.
+        """
+        self.recipe, self.folder, self.plan = recipe, folder, recipe.training
+        self.table: ClassTable = recipe.table
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        if self.plan.precision == "fp16" and self.device.type != "cuda":
+            raise ConfigError(f"{recipe.name}: precision fp16 needs CUDA; a {self.device.type} trains in bf16 or fp32")
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
-        self.net = make_net(recipe.net, len(self.table)).to(self.device, memory_format=torch.channels_last)
-        self.averaged = make_net(recipe.net, len(self.table)).to(self.device, memory_format=torch.channels_last).eval()
-        self.averaged.load_state_dict(self.net.state_dict())
-        self.optimiser = _make_optimiser(self.net, recipe.optimisation)
+        state = read_checkpoint(self.checkpoint, recipe, self.device) if self.checkpoint.is_file() else None
+        self.net, self.averaged = self._make_nets(state)
+        self.optimiser = make_optimiser(self.net, self.plan)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")
+        self.journal = Journal(folder, self.table)
         self.step = 0
-        self.history: list[dict[str, Any]] = []
-        if self.checkpoint.is_file():
-            self._load()
+        self.best_miou = -1.0
+        self.stale = 0  # validations since the best one
+        if state is not None:
+            self._load(state)
 
     @property
     def checkpoint(self) -> Path:
         return self.folder / "last.pt"
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.step >= self.plan.steps or (self.plan.patience is not None and self.stale >= self.plan.patience)
+
+    # ----------------------------------------------------------------------------------------------------------- a run
+
     def run(self, on_street: Callable[[int, int], None] = lambda done, total: None) -> Generator[Report, None, None]:
         """Train to the recipe's last step, yielding a report after every one. Closing the iterator saves and stops.
 
-        Streets are rendered first, once; `on_street` is told how many of how many are done.
+        Streets are rendered first, once; `on_street` is told how many of how many are done. At the end, scores and
+        pictures are written into the folder.
         """
         cv2.setNumThreads(1)
-        real = [pair for folder in self.recipe.train for pair in load_folder(folder, self.table, self.recipe.input_wh)]
-        val = load_folder(self.recipe.val, self.table, self.recipe.input_wh)
+        real = [pair for folder in self.recipe.train for pair in self._read(folder)]
+        val = self._read(self.recipe.val)
         rendered: list[Pair] = []
         if self.recipe.rendered:
             rendered = render_pairs(self.recipe.rendered, self.recipe.input_wh, self.folder / "rendered.npz", on_street)
         shares = torch.from_numpy(class_shares(real, len(self.table))).float().to(self.device)
-        weights = class_weights(shares, self.recipe.optimisation.class_balance)
-        steps = self.recipe.optimisation.steps
+        weights = class_weights(shares, self.plan.class_balance)
+        self._start_ranges(real)
+        self.journal.open(self.step)
         stream = _ahead(batches(real, rendered, self.recipe, self.table, self.step))
         try:
-            while self.step < steps:
+            while not self.ended:
                 report = self._train_one(next(stream), weights)
-                done = self.step == steps
-                if done or self.step % VALIDATE_EVERY == 0:
-                    report.confusion = self.validate(val)
-                    self._log(report)
-                if done or self.step % SAVE_EVERY == 0:
+                if self.step == self.plan.steps or self.step % self.plan.validate_every == 0:
+                    report.confusion, _ = self.validate(val)
+                    self._note(report, report.confusion)
+                if self.ended or self.step % SAVE_EVERY == 0:
                     self.save()
                 yield report
+            self.write_results(val)
         finally:
             stream.close()
+            self.journal.close()
             self.save()
 
+    def _read(self, folder: Any) -> list[Pair]:
+        return load_folder(folder, self.table, self.recipe.input_wh, self.recipe.resize)
+
     def _train_one(self, batch: tuple[np.ndarray, np.ndarray], weights: Tensor) -> Report:
-        plan = self.recipe.optimisation
-        rate = learning_rate(plan, self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        rate = learning_rate(self.plan, self.step)
+        set_learning_rate(self.optimiser, rate)
+        if isinstance(self.net, FakeQuantised):
+            self.net.form = self._forms[self.step % len(self._forms)]
         images = to_input(batch[0], self.device)
         self.net.train()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        half = AUTOCAST.get(self.plan.precision)
+        with torch.autocast(self.device.type, half, enabled=half is not None):
             outputs = self.net(images)
         loss = self._loss(outputs if isinstance(outputs, tuple) else (outputs,), batch[1], weights)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), plan.clip_norm)
-        self.optimiser.step()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.plan.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         self.step += 1
         self._average()
-        return Report(self.step, plan.steps, float(loss.detach()), rate)
+        report = Report(self.step, self.plan.steps, float(loss.detach()), rate)
+        self.journal.add_loss(self.step, report.loss, rate)
+        return report
 
     def _loss(self, outputs: tuple[Tensor, ...], labels: np.ndarray, weights: Tensor) -> Tensor:
         """The loss at half resolution, a quarter of the cost; which of each 2x2 labels counts changes by step, so that
         no side is favoured.
         """
-        plan, ignore = self.recipe.optimisation, self.table.ignore_id
+        plan, ignore = self.plan, self.table.ignore_id
         dy, dx = divmod(self.step % 4, 2)
         target = torch.from_numpy(np.ascontiguousarray(labels[:, dy::2, dx::2])).to(self.device).long()
         target[target >= len(self.table)] = ignore
         total = torch.zeros((), device=self.device)
         for place, logits in enumerate(outputs):
             logits = F.interpolate(logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
-            loss = ohem_cross_entropy(logits, target, weights, ignore, plan.ohem_keep)
-            if place == 0 and plan.jaccard_weight:
-                loss = loss + plan.jaccard_weight * soft_jaccard(logits, target, ignore)
+            losses = auxiliary_losses(plan.losses) if place else plan.losses
+            loss = summed_loss(logits, target, losses, weights, ignore, plan.ohem_keep)
             total = total + loss * (plan.auxiliary_weight if place else 1.0)
         return total
 
     @torch.no_grad()
     def _average(self) -> None:
         """Exponential moving average of weights and batch-norm statistics, short-memoried at the start."""
-        decay = min(self.recipe.optimisation.ema_decay, (1 + self.step) / (10 + self.step))
+        decay = min(self.plan.ema_decay, (1 + self.step) / (10 + self.step))
         pairs = zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True)
         means, current = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
         torch._foreach_lerp_(means, current, 1 - decay)
 
-    @torch.no_grad()
-    def validate(self, pairs: list[Pair]) -> Confusion:
-        """The averaged net's confusion on labelled frames, at full resolution and precision."""
-        confusion = Confusion(len(self.table), (self.table.ignore_id, 255))
-        self.averaged.eval()
-        for image, labels in pairs:
-            logits = self.averaged(to_input(image[None], self.device))
-            logits = F.interpolate(logits, size=labels.shape, mode="bilinear", align_corners=False)
-            confusion.add(labels, logits.argmax(1)[0].to(torch.uint8).cpu().numpy())
-        return confusion
+    # ------------------------------------------------------------------------------------------------------ validation
 
-    def _log(self, report: Report) -> None:
-        assert report.confusion is not None
-        iou = {name: round(float(v), 4) for name, v in zip(self.table.names, report.confusion.iou(), strict=True)}
-        entry = {
-            "step": report.step,
-            "loss": round(report.loss, 4),
-            "miou": round(report.confusion.miou(), 4),
-            "iou": iou,
+    def validate(self, pairs: list[Pair]) -> tuple[Confusion, list[float]]:
+        """The averaged net's confusion on labelled frames, at full resolution and precision, and each frame's mIoU."""
+        ignored = (self.table.ignore_id, 255)
+        total = Confusion(len(self.table), ignored)
+        scores = []
+        for image, labels in pairs:
+            one = Confusion(len(self.table), ignored)
+            one.add(labels, self.predict(image))
+            total.counts += one.counts
+            scores.append(one.miou())
+        return total, scores
+
+    @torch.no_grad()
+    def predict(self, image: Image) -> Image:
+        """uint8 (H, W): the averaged net's classes of an image of input size, uint8 (H, W, 3) BGR."""
+        self.averaged.eval()
+        logits = self.averaged(to_input(image[None], self.device))
+        logits = F.interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)
+        return logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
+
+    def _note(self, report: Report, confusion: Confusion) -> None:
+        """A validation in the journal; where it is the best so far, `best.pt`."""
+        self.journal.add_scores(report.step, report.loss, confusion)
+        if confusion.miou() > self.best_miou:
+            self.best_miou, self.stale = confusion.miou(), 0
+            write_checkpoint(self.folder / "best.pt", self._state())
+        else:
+            self.stale += 1
+
+    def write_results(self, val: list[Pair]) -> None:
+        """`scores.json` and pictures, of the averaged net as it is."""
+        confusion, scores = self.validate(val)
+        edges = BoundaryScore(len(self.table), (self.table.ignore_id, 255))
+        for image, labels in val:
+            edges.add(labels, self.predict(image))
+        per_class = {"iou": confusion.iou(), "dice": confusion.dice(), "boundary_f1": edges.f1()}
+        results = {
+            "step": self.step,
+            "frames": len(val),
+            "miou": plain(confusion.miou()),
+            "pixel_accuracy": plain(confusion.pixel_accuracy()),
+            "mean_boundary_f1": plain(edges.mean()),
+            **{
+                kind: {name: plain(value) for name, value in zip(self.table.names, values, strict=True)}
+                for kind, values in per_class.items()
+            },
         }
-        self.history.append(entry)
-        (self.folder / "history.json").write_text(json.dumps(self.history, indent=1) + "\n")
+        (self.folder / "scores.json").write_text(json.dumps(results, indent=1) + "\n")
+        write_plots(self.folder, self.table, self.journal, confusion, val, scores, self.predict, self.recipe.seed)
+
+    # ------------------------------------------------------------------------------------- quantisation-aware training
+
+    @property
+    def _forms(self) -> tuple[Form, ...]:
+        """The forms of INT8 that the same weights must serve; they are trained for in turn."""
+        return self.recipe.build.targets if self.recipe.build else ("openvino", "tensorrt")
+
+    def _make_nets(self, state: dict[str, Any] | None) -> tuple[nn.Module, nn.Module]:
+        """The net and its averaged twin: of the run's checkpoint, or fresh, or of the one that `qat` starts from."""
+        nets = [make_net(self.recipe.net, len(self.table)) for _ in range(2)]
+        nets[1].load_state_dict(nets[0].state_dict())
+        if self.recipe.qat and state is None:
+            trained = read_checkpoint(data_path(self.recipe.qat.checkpoint), self.recipe)
+            for net in nets:
+                net.load_state_dict(trained["averaged"])
+        if state is not None:
+            self._check_kind(state)
+            nets[0].load_state_dict(state["net"])
+            nets[1].load_state_dict(state["averaged"])
+        if self.recipe.qat:
+            width, height = self.recipe.input_wh
+            image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(self.recipe.seed))
+            nets = [FakeQuantised(net, image) for net in nets]
+            nets[1].form = self._forms[-1]
+        net, averaged = (net.to(self.device, memory_format=torch.channels_last) for net in nets)
+        return net, averaged.eval()
+
+    def _check_kind(self, state: dict[str, Any]) -> None:
+        if ("ranges" in state) != (self.recipe.qat is not None):
+            held, wanted = ("with", "without") if "ranges" in state else ("without", "with")
+            raise ConfigError(
+                f"{self.checkpoint}: holds a run {held} quantisation in the loop, the recipe wants one {wanted};"
+                " name another --run folder"
+            )
+
+    def _start_ranges(self, frames: list[Pair]) -> None:
+        """At the start of quantisation-aware training, the ranges are what some frames show."""
+        if not isinstance(self.net, FakeQuantised) or self.step:
+            return
+        if not frames:
+            raise DataError(f"{self.recipe.name}: has no frames to take ranges from")
+        places = np.linspace(0, len(frames) - 1, min(OBSERVED_FRAMES, len(frames))).round().astype(int)
+        self.net.observe([to_input(frames[place][0][None], self.device) for place in places])
+        self.averaged.load_state_dict(self.net.state_dict())
+
+    # ----------------------------------------------------------------------------------------------------- checkpoints
 
     def save(self) -> None:
         """Write `last.pt` as a whole or not at all."""
+        write_checkpoint(self.checkpoint, self._state())
+
+    def _state(self) -> dict[str, Any]:
         state = {
             "recipe": self.recipe.model_dump(mode="json"),
             "step": self.step,
-            "net": self.net.state_dict(),
-            "averaged": self.averaged.state_dict(),
+            "net": _plain(self.net).state_dict(),
+            "averaged": _plain(self.averaged).state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "history": self.history,
+            "scaler": self.scaler.state_dict(),
+            "best_miou": self.best_miou,
+            "stale": self.stale,
+            **self.journal.state(),
         }
-        partial = self.checkpoint.with_suffix(".part")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        if isinstance(self.net, FakeQuantised) and isinstance(self.averaged, FakeQuantised):
+            state["ranges"], state["skip_ranges"] = self.averaged.ranges(), self.averaged.skip_ranges()
+            state["roundings"] = [self.net.roundings.state_dict(), self.averaged.roundings.state_dict()]
+        return state
 
-    def _load(self) -> None:
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        if state["recipe"]["net"] != self.recipe.net:
-            raise ConfigError(
-                f"{self.checkpoint}: holds a {state['recipe']['net']}, the recipe wants a {self.recipe.net};"
-                " name another --run folder"
-            )
-        self.net.load_state_dict(state["net"])
-        self.averaged.load_state_dict(state["averaged"])
+    def _load(self, state: dict[str, Any]) -> None:
+        """The rest of a checkpoint; road.pt has no more than it had to."""
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.history = state["step"], state["history"]
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
+        self.step = state["step"]
+        self.best_miou, self.stale = state.get("best_miou", -1.0), state.get("stale", 0)
+        self.journal.load(state)
+        if "roundings" in state:
+            for net, roundings in zip((self.net, self.averaged), state["roundings"], strict=True):
+                assert isinstance(net, FakeQuantised)
+                net.roundings.load_state_dict(roundings)
 
 
-def learning_rate(plan: Optimisation, step: int) -> float:
-    """Linear warm-up, then (1 - progress) ** power (the "poly" schedule of DeepLab, arXiv 1606.00915)."""
-    warm = min(1.0, (step + 1) / max(1, plan.warmup_steps))
-    return plan.learning_rate * warm * (1 - step / plan.steps) ** plan.poly_power
+def _plain(net: nn.Module) -> nn.Module:
+    """The net itself, which computes without rounding."""
+    return net.net if isinstance(net, FakeQuantised) else net
 
 
 def to_input(images: np.ndarray, device: torch.device) -> Tensor:
     """uint8 (N, H, W, 3) BGR as float (N, 3, H, W) in 0..1: what every net takes, and what its exported graph does."""
     return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
-
-
-def _make_optimiser(net: nn.Module, plan: Optimisation) -> torch.optim.Optimizer:
-    """Weight decay on convolution kernels only."""
-    kernels = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [{"params": kernels, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    if plan.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=0.9)
-    return torch.optim.AdamW(groups, lr=plan.learning_rate)
 
 
 def _ahead(source: Iterator[Any], depth: int = 3) -> Generator[Any, None, None]:

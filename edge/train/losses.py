@@ -1,18 +1,59 @@
-"""Losses on logits (N, C, h, w) and class ids (N, h, w); pixels labelled `ignore_id` do not count."""
+"""Losses on logits (N, C, h, w) and class ids (N, h, w); pixels labelled `ignore_id` do not count.
+
+A batch without any labelled pixel has a loss of 0, with a gradient of 0.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from edge.train.recipe import Loss
+
+REGION = ("dice", "jaccard")  # of the whole picture; they say little of a pixel, so auxiliary heads learn without them
+
+
+def summed_loss(
+    logits: Tensor, labels: Tensor, losses: Mapping[Loss, float], weights: Tensor, ignore_id: int, ohem_keep: float
+) -> Tensor:
+    """The losses by name, each times its weight; `weights` (C,) are the classes' in the cross-entropies."""
+    terms = {
+        "cross_entropy": lambda: cross_entropy(logits, labels, weights, ignore_id),
+        "ohem": lambda: ohem_cross_entropy(logits, labels, weights, ignore_id, ohem_keep),
+        "dice": lambda: soft_dice(logits, labels, ignore_id),
+        "jaccard": lambda: soft_jaccard(logits, labels, ignore_id),
+        "bce_jaccard": lambda: bce_jaccard(logits, labels, ignore_id),
+        "bce_log_dice": lambda: bce_log_dice(logits, labels, ignore_id),
+    }
+    total = torch.zeros((), device=logits.device)
+    for name, weight in losses.items():
+        total = total + weight * terms[name]()
+    return total
+
+
+def auxiliary_losses(losses: Mapping[Loss, float]) -> Mapping[Loss, float]:
+    """What an auxiliary head learns by: the losses of single pixels, or all if there are none."""
+    return {name: weight for name, weight in losses.items() if name not in REGION} or losses
 
 
 def class_weights(shares: Tensor, balance: float) -> Tensor:
     """Weights ~ share ** -balance, (C,), scaled so that the mean over pixels is 1. 0 is no balance, 1 full balance."""
     weights = shares.clamp_min(1e-4) ** -balance
     return weights / (weights * shares).sum()
+
+
+# ---------------------------------------------------------------------------------------------------------- of a pixel
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, ignore_id: int) -> Tensor:
+    """Over the labelled pixels, each with its class's weight."""
+    if not bool((labels != ignore_id).any()):
+        return logits.sum() * 0
+    return F.cross_entropy(logits, labels, weights, ignore_index=ignore_id)
 
 
 def ohem_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, ignore_id: int, keep: float) -> Tensor:
@@ -33,15 +74,71 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, ignore_i
     return (losses[hard] * pixel_weights).sum() / pixel_weights.sum()
 
 
+def binary_cross_entropy(logits: Tensor, labels: Tensor, ignore_id: int) -> Tensor:
+    """Each class against all others by a sigmoid of its own; the mean over labelled pixels and classes."""
+    scores, truth = _labelled(logits, labels, ignore_id)
+    if truth.numel() == 0:
+        return logits.sum() * 0
+    # softplus(x) - t x is the cross-entropy of sigmoid(x) and t; t is 1 for one class in each pixel.
+    return (F.softplus(scores).sum() - scores.gather(1, truth[:, None]).sum()) / scores.numel()
+
+
+# --------------------------------------------------------------------------------------------------------- of a region
+
+
 def soft_jaccard(logits: Tensor, labels: Tensor, ignore_id: int) -> Tensor:
     """1 - soft IoU, averaged over the classes that occur in the labels (Rahman and Wang 2016)."""
-    classes = logits.shape[1]
+    chance, truth = _labelled(logits.softmax(1), labels, ignore_id)
+    return 1 - _mean_jaccard(chance, truth) if truth.numel() else logits.sum() * 0
+
+
+def soft_dice(logits: Tensor, labels: Tensor, ignore_id: int) -> Tensor:
+    """1 - soft Dice, averaged over the classes that occur (Milletari et al. 2016, arXiv 1606.04797; plain sums)."""
+    chance, truth = _labelled(logits.softmax(1), labels, ignore_id)
+    return 1 - _mean_dice(chance, truth) if truth.numel() else logits.sum() * 0
+
+
+def bce_jaccard(logits: Tensor, labels: Tensor, ignore_id: int) -> Tensor:
+    """Binary cross-entropy + 1 - soft IoU, both of sigmoids."""
+    chance, truth = _labelled(logits.sigmoid(), labels, ignore_id)
+    if truth.numel() == 0:
+        return logits.sum() * 0
+    return binary_cross_entropy(logits, labels, ignore_id) + 1 - _mean_jaccard(chance, truth)
+
+
+def bce_log_dice(logits: Tensor, labels: Tensor, ignore_id: int) -> Tensor:
+    """Binary cross-entropy - log(soft Dice), both of sigmoids (as Iglovikov and Shvets 2018, arXiv 1801.05746, eq. 5,
+    have it of Jaccard): steep where almost nothing overlaps.
+    """
+    chance, truth = _labelled(logits.sigmoid(), labels, ignore_id)
+    if truth.numel() == 0:
+        return logits.sum() * 0
+    dice = _mean_dice(chance, truth).clamp_min(torch.finfo(chance.dtype).tiny)
+    return binary_cross_entropy(logits, labels, ignore_id) - dice.log()
+
+
+def _labelled(values: Tensor, labels: Tensor, ignore_id: int) -> tuple[Tensor, Tensor]:
+    """Of (N, C, h, w) values the labelled pixels', (pixels, C), and their class ids."""
     known = (labels != ignore_id).flatten()
-    chance = logits.softmax(1).permute(0, 2, 3, 1).reshape(-1, classes)[known]  # (pixels, C)
-    truth = labels.flatten()[known]
-    # Sums by index instead of a one-hot tensor: a quarter of a whole training step on a CPU.
-    both = chance.new_zeros(classes).index_add(0, truth, chance.gather(1, truth[:, None])[:, 0])
-    target = torch.bincount(truth, minlength=classes)
+    return values.permute(0, 2, 3, 1).reshape(-1, values.shape[1])[known], labels.flatten()[known]
+
+
+def _mean_jaccard(chance: Tensor, truth: Tensor) -> Tensor:
+    both, target = _overlap(chance, truth)
     present = target > 0
     either = chance.sum(0) + target - both
-    return 1 - (both[present] / either[present]).mean() if bool(present.any()) else logits.sum() * 0
+    return (both[present] / either[present]).mean()
+
+
+def _mean_dice(chance: Tensor, truth: Tensor) -> Tensor:
+    both, target = _overlap(chance, truth)
+    present = target > 0
+    return (2 * both[present] / (chance.sum(0) + target)[present]).mean()
+
+
+def _overlap(chance: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """(C,): the chance of each class summed over its own pixels, and how many these are."""
+    classes = chance.shape[1]
+    # Sums by index instead of a one-hot tensor: a quarter of a whole training step on a CPU.
+    both = chance.new_zeros(classes).index_add(0, truth, chance.gather(1, truth[:, None])[:, 0])
+    return both, torch.bincount(truth, minlength=classes)

@@ -8,17 +8,44 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from edge.classes import ClassTable
 from edge.config import StrictModel, parse_size_wh
+from edge.train.label_sets import TABLES
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Loss = Literal["cross_entropy", "ohem", "dice", "jaccard", "bce_jaccard", "bce_log_dice"]
+
+
+class Split(StrictModel):
+    """The part of a data set that an entry takes. Whole drives are held out, chosen by the seed."""
+
+    part: Literal["train", "val"]
+    held_out: float = Field(gt=0, lt=1)  # of the frames, as nearly as drives allow
+    seed: int = 0
 
 
 class Folder(StrictModel):
-    """Frames and the masks of the same names; `$EDGE_DATA` at the start of a path is the environment variable."""
+    """Frames and their masks; `$EDGE_DATA` at the start of a path is the environment variable.
+
+    Plain "pairs" are masks of the frames' names that hold the net's own ids; other layouts are those of published sets
+    (`edge.train.layouts`). `map` says which class each of the set's labels becomes, where the declared map is not
+    wanted or there is none; labels that it leaves out are ignored. `names` is a text file with the frames to take.
+    """
 
     frames: str
     labels: str
+    layout: Literal[
+        "pairs", "camvid", "camvid32", "cityscapes", "cityscapes-train-ids", "bdd100k", "kitti", "comma10k", "pet"
+    ] = "pairs"
+    map: dict[str, str] | None = Field(default=None, min_length=1)
+    names: str | None = None
+    split: Split | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its masks can be used as they are."""
+        return self.layout == "pairs" and self.map is None and self.names is None and self.split is None
 
 
 class Rendered(StrictModel):
@@ -48,13 +75,25 @@ class Optimisation(StrictModel):
     learning_rate: Positive = 1e-3
     weight_decay: float = Field(default=0.02, ge=0)
     warmup_steps: int = Field(default=200, ge=0)
+    schedule: Literal["poly", "cosine"] = "poly"
     poly_power: Positive = 0.9
+    precision: Literal["bf16", "fp16", "fp32"] = "bf16"  # of the forward pass; weights are fp32 always
     clip_norm: Positive = 5.0
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     auxiliary_weight: float = Field(default=0.4, ge=0)
     ohem_keep: Share = 0.35  # hardest part of the pixels that the loss averages over
     class_balance: float = Field(default=0.3, ge=0, le=1)  # weight of a class ~ (its share of pixels) ** -class_balance
-    jaccard_weight: float = Field(default=0.5, ge=0)
+    losses: dict[Loss, Positive] = Field(default={"ohem": 1.0, "jaccard": 0.5}, min_length=1)  # summed by weight
+    validate_every: int = Field(default=1000, gt=0)  # steps
+    patience: int | None = Field(default=None, gt=0)  # validations without a better mIoU before the run ends early
+
+
+class Qat(StrictModel):
+    """Fine-tuning with INT8's rounding in the loop, from a checkpoint of the same net (`edge.train.qat`)."""
+
+    checkpoint: str
+    steps: int = Field(gt=0)
+    learning_rate: Positive = 1e-4
 
 
 class Calibration(StrictModel):
@@ -95,8 +134,20 @@ class BuildPlan(StrictModel):
 
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
     targets: tuple[Literal["openvino", "tensorrt"], ...] = ("openvino", "tensorrt")
+    sizes: tuple[str, ...] = ()  # more input sizes for frames of another shape: 480x272 for 16:9
     calibration: Calibration
     gate: GatePlan
+
+    @field_validator("sizes")
+    @classmethod
+    def _are_sizes(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
+        for text in sizes:
+            parse_size_wh(text)
+        return sizes
+
+    @property
+    def sizes_wh(self) -> list[tuple[int, int]]:
+        return [parse_size_wh(text) for text in self.sizes]
 
 
 class Recipe(StrictModel):
@@ -104,7 +155,7 @@ class Recipe(StrictModel):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     net: str
-    classes: Literal["camvid"] = "camvid"
+    classes: Literal["camvid", "cityscapes", "comma10k", "pet"] = "camvid"
     rare_classes: tuple[str, ...] = ()
     input_size: str = "480x360"
     resize: Literal["letterbox", "stretch"] = "letterbox"
@@ -114,6 +165,7 @@ class Recipe(StrictModel):
     rendered: Rendered | None = None
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation
+    qat: Qat | None = None
     checkpoint: str | None = None
     build: BuildPlan | None = None
     licence: str
@@ -124,6 +176,38 @@ class Recipe(StrictModel):
     def _is_a_size(cls, text: str) -> str:
         parse_size_wh(text)
         return text
+
+    def at(self, input_wh: tuple[int, int]) -> Recipe:
+        """The same net at another input size."""
+        return self.model_copy(update={"input_size": f"{input_wh[0]}x{input_wh[1]}"})
+
+    @model_validator(mode="after")
+    def _splits_agree(self) -> Self:
+        """Two entries of one data set must cut it at the same place, or validation frames are trained on."""
+        cuts: dict[str, Split] = {}
+        for folder in (*self.train, self.val):
+            if folder.split is None:
+                continue
+            cut = cuts.setdefault(folder.frames, folder.split)
+            if (cut.held_out, cut.seed) != (folder.split.held_out, folder.split.seed):
+                raise ValueError(f"{folder.frames}: is split in two ways; held_out and seed must be the same")
+        return self
+
+    @property
+    def table(self) -> ClassTable:
+        return TABLES[self.classes]
+
+    @property
+    def training(self) -> Optimisation:
+        """What this run optimises by: quantisation-aware fine-tuning has its own length and rate, and is in fp32, since
+        half floats would round what it rounds itself.
+        """
+        if self.qat is None:
+            return self.optimisation
+        changes = {"steps": self.qat.steps, "learning_rate": self.qat.learning_rate}
+        return self.optimisation.model_copy(
+            update={**changes, "warmup_steps": 0, "precision": "fp32", "optimiser": "adamw"}
+        )
 
     @property
     def input_wh(self) -> tuple[int, int]:

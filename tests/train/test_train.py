@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,11 +16,14 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from edge.classes import CAMVID  # noqa: E402
 from edge.config import parse_tree  # noqa: E402
 from edge.errors import ConfigError, DataError  # noqa: E402
+from edge.metrics import Confusion  # noqa: E402
+from edge.nets.blocks import conv_bn  # noqa: E402
 from edge.train.augment import augment, paste_rare, vary_light, warp  # noqa: E402
 from edge.train.data import batches, class_shares, load_folder  # noqa: E402
-from edge.train.loop import Trainer, learning_rate  # noqa: E402
-from edge.train.losses import class_weights, ohem_cross_entropy, soft_jaccard  # noqa: E402
+from edge.train.loop import Trainer  # noqa: E402
+from edge.train.plots import _chosen, panel_row  # noqa: E402
 from edge.train.recipe import Augmentation, Folder, Optimisation, Recipe  # noqa: E402
+from edge.train.schedule import learning_rate, make_optimiser  # noqa: E402
 
 WH = (96, 64)
 
@@ -55,22 +61,170 @@ def recipe(tmp_path: Path) -> Recipe:
     return parse_tree(tree, Recipe, "test")
 
 
-def test_a_run_that_was_interrupted_and_resumed_ends_where_an_unbroken_one_does(recipe: Recipe, tmp_path: Path) -> None:
-    unbroken = Trainer(recipe, tmp_path / "unbroken", "cpu")
-    for _ in unbroken.run():
-        pass
-    broken = Trainer(recipe, tmp_path / "broken", "cpu")
-    run = broken.run()
-    next(run)
-    next(run)
-    run.close()
+Change = Callable[..., Recipe]
+
+
+@pytest.fixture
+def changed(recipe: Recipe) -> Change:
+    """The recipe with other values: `changed(seed=2, optimisation={"steps": 3})`."""
+
+    def change(**values: Any) -> Recipe:
+        tree = recipe.model_dump(mode="json")
+        for key, value in values.items():
+            tree[key] = {**tree[key], **value} if isinstance(tree.get(key), dict) else value
+        return parse_tree(tree, Recipe, "test")
+
+    return change
+
+
+def trained(recipe: Recipe, folder: Path, steps: int | None = None) -> Trainer:
+    """A run, to its end or broken off after some steps."""
+    trainer = Trainer(recipe, folder, "cpu")
+    run = trainer.run()
+    for count, _ in enumerate(run, start=1):
+        if count == steps:
+            run.close()
+            break
+    return trainer
+
+
+@pytest.fixture
+def small_net(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A net of two convolutions in place of the real one, and no pictures at the end, which cost two seconds."""
+    monkeypatch.setattr("edge.train.loop.make_net", lambda name, classes: SmallNet(classes))
+    monkeypatch.setattr("edge.train.loop.write_plots", lambda *args: [])
+
+
+class SmallNet(torch.nn.Sequential):
+    def __init__(self, classes: int) -> None:
+        super().__init__(*conv_bn(3, 8, 3, 2), torch.nn.Conv2d(8, classes, 1))
+
+
+def test_a_run_that_was_interrupted_and_resumed_is_equal_to_an_unbroken_one_bit_by_bit(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.train.loop.write_plots", lambda *args: [])
+    unbroken = trained(recipe, tmp_path / "unbroken")
+    trained(recipe, tmp_path / "broken", steps=2)
     resumed = Trainer(recipe, tmp_path / "broken", "cpu")
     assert resumed.step == 2
     reports = list(resumed.run())
     assert [report.step for report in reports] == [3, 4]
     assert reports[-1].confusion is not None
-    for name, weight in unbroken.averaged.state_dict().items():
-        torch.testing.assert_close(resumed.averaged.state_dict()[name], weight, msg=name)
+    for one, other in ((unbroken.net, resumed.net), (unbroken.averaged, resumed.averaged)):
+        for name, weight in one.state_dict().items():
+            assert torch.equal(other.state_dict()[name], weight), name
+    assert resumed.journal.state() == unbroken.journal.state()
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("schedule", ["poly", "cosine"])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_every_way_of_optimising_lowers_the_loss_and_resumes_to_the_same_bits(
+    changed: Change, small_net: None, tmp_path: Path, optimiser: str, schedule: str, precision: str
+) -> None:
+    ways = {"optimiser": optimiser, "schedule": schedule, "precision": precision}
+    plan = changed(optimisation={**ways, "steps": 30, "batch": 4, "learning_rate": 0.01}, rare_classes=[])
+    unbroken = trained(plan, tmp_path / "unbroken")
+    trained(plan, tmp_path / "broken", steps=7)
+    resumed = trained(plan, tmp_path / "broken")
+    assert all(map(torch.equal, unbroken.averaged.state_dict().values(), resumed.averaged.state_dict().values()))
+    ((_, loss),) = unbroken.journal.losses
+    first = next(iter(Trainer(plan, tmp_path / "first", "cpu").run())).loss
+    assert loss < first
+
+
+def test_the_seed_decides_what_a_run_comes_to(changed: Change, small_net: None, tmp_path: Path) -> None:
+    runs = [trained(changed(seed=seed), tmp_path / str(place)) for place, seed in enumerate((3, 3, 4))]
+    first, same, other = (next(iter(run.averaged.state_dict().values())) for run in runs)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def test_a_run_leaves_checkpoints_scores_curves_and_pictures(recipe: Recipe, tmp_path: Path) -> None:
+    trained(recipe, tmp_path / "run")
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"last.pt", "best.pt", "history.json", "scores.json", "curves.png", "confusion.png"} <= left
+    assert {"frames-random.png", "frames-best.png", "frames-worst.png"} <= left
+    for name in ("last.pt", "best.pt"):
+        state = torch.load(tmp_path / "run" / name, weights_only=True)
+        assert parse_tree(state["recipe"], Recipe, name) == recipe
+    scores = json.loads((tmp_path / "run/scores.json").read_text())
+    history = json.loads((tmp_path / "run/history.json").read_text())
+    assert scores["miou"] == history[-1]["miou"]
+    assert set(scores["boundary_f1"]) == set(CAMVID.names)
+
+
+def test_curves_go_to_tensorboard_where_it_is_installed(recipe: Recipe, small_net: None, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    trained(recipe, tmp_path / "run")
+    (events,) = (tmp_path / "run/tensorboard").iterdir()
+    assert b"mIoU" in events.read_bytes()
+
+
+def test_the_best_checkpoint_is_of_the_validation_with_the_highest_mean_iou(
+    changed: Change, small_net: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.3, 0.6, 0.4, 0.5, 0.5])
+    monkeypatch.setattr(Trainer, "validate", lambda self, val: (_scored(next(scores)), [0.0] * len(val)))
+    trained(changed(optimisation={"validate_every": 1}), tmp_path / "run")
+    assert torch.load(tmp_path / "run/best.pt", weights_only=True)["step"] == 2
+    assert torch.load(tmp_path / "run/last.pt", weights_only=True)["step"] == 4
+
+
+def _scored(miou: float) -> Confusion:
+    """A confusion of one class's pixels with that IoU, all others absent."""
+    confusion = Confusion(11, (11,))
+    confusion.counts[0, 0] = round(1000 * miou)
+    confusion.counts[0, 1] = 1000 - round(1000 * miou)
+    confusion.miou = lambda: miou  # type: ignore[method-assign]
+    return confusion
+
+
+def test_with_patience_a_run_ends_when_validations_no_longer_improve(
+    changed: Change, small_net: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, 0.4, 0.6, 0.6, 0.3, 0.9])
+    monkeypatch.setattr(Trainer, "validate", lambda self, val: (_scored(next(scores)), [0.0] * len(val)))
+    plan = changed(optimisation={"steps": 50, "validate_every": 2, "patience": 2})
+    run = trained(plan, tmp_path / "run")
+    assert run.step == 10  # validations at 2, 4, 6; none better at 8 and 10
+    again = Trainer(plan, tmp_path / "run", "cpu")
+    assert again.ended
+
+
+def test_half_floats_without_cuda_are_refused(changed: Change, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="precision fp16 needs CUDA; a cpu trains in bf16 or fp32"):
+        Trainer(changed(optimisation={"precision": "fp16"}), tmp_path / "run", "cpu")
+
+
+def test_a_net_for_other_classes_is_trained_on_their_labels(changed: Change, small_net: None, tmp_path: Path) -> None:
+    to_pet = {"map": {"Sky": "background", "Road": "background", "Pedestrian": "pet"}, "layout": "camvid"}
+    data = changed().train[0].model_dump(mode="json") | to_pet
+    run = trained(changed(classes="pet", train=[data], val=data, rare_classes=["pet"]), tmp_path / "run")
+    assert run.table.names == ("pet", "background")
+    confusion, _ = run.validate(run._read(run.recipe.val))
+    assert confusion.counts.shape == (2, 2)
+    assert confusion.counts[0].sum() > 0
+
+
+def test_a_checkpoint_of_the_first_version_is_gone_on_from(recipe: Recipe, small_net: None, tmp_path: Path) -> None:
+    """It has no more than recipe, step, both nets, optimiser and history; its recipe has keys that are gone."""
+    trained(recipe, tmp_path / "run", steps=2)
+    path = tmp_path / "run/last.pt"
+    state = torch.load(path, weights_only=True)
+    old = {key: state[key] for key in ("recipe", "step", "net", "averaged", "optimiser", "history")}
+    del old["recipe"]["qat"], old["recipe"]["optimisation"]["losses"]
+    old["recipe"]["optimisation"]["jaccard_weight"] = 0.5
+    torch.save(old, path)
+    assert trained(recipe, tmp_path / "run").step == 4
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_by_name(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/last.pt").write_bytes(b"PK not really")
+    with pytest.raises(ConfigError, match=r"last.pt: is not a checkpoint of edge train"):
+        Trainer(recipe, tmp_path / "run", "cpu")
 
 
 def test_a_checkpoint_of_another_net_is_refused_and_kept(recipe: Recipe, tmp_path: Path) -> None:
@@ -196,40 +350,53 @@ def test_class_shares_leave_ignored_pixels_out() -> None:
     assert shares[3] == pytest.approx(1 / 3)
 
 
-def test_class_weights_are_one_on_average_over_pixels() -> None:
-    shares = torch.tensor([0.9, 0.1])
-    weights = class_weights(shares, 0.5)
-    assert float((weights * shares).sum()) == pytest.approx(1)
-    assert float(weights[1] / weights[0]) == pytest.approx(3)
-
-
-def test_hard_examples_alone_count() -> None:
-    # Pixels: certain and right (loss about 0), undecided (loss ln 2), ignored.
-    logits = torch.tensor([[[[20.0, 0.0, -20.0]], [[0.0, 0.0, 20.0]]]])
-    labels = torch.tensor([[[0, 1, 11]]])
-    loss = ohem_cross_entropy(logits, labels, torch.ones(2), ignore_id=11, keep=0.5)
-    assert float(loss) == pytest.approx(np.log(2))
-
-
-def test_soft_jaccard_is_one_minus_the_mean_overlap() -> None:
-    # Two pixels of class 0 and 1; chances of class 0: 0.8 and 0.4.
-    chance = torch.tensor([0.8, 0.4])
-    logits = torch.stack([chance.log(), (1 - chance).log()]).reshape(1, 2, 1, 2)
-    loss = soft_jaccard(logits, torch.tensor([[[0, 1]]]), ignore_id=11)
-    class0, class1 = 0.8 / (1.2 + 1 - 0.8), 0.6 / (0.8 + 1 - 0.6)
-    assert float(loss) == pytest.approx(1 - (class0 + class1) / 2)
-
-
-def test_a_batch_without_any_label_has_no_loss() -> None:
-    logits = torch.zeros(1, 3, 2, 2, requires_grad=True)
-    labels = torch.full((1, 2, 2), 11)
-    loss = ohem_cross_entropy(logits, labels, torch.ones(3), 11, 0.5) + soft_jaccard(logits, labels, 11)
-    loss.backward()
-    assert float(loss.detach()) == 0
-
-
 def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
     plan = Optimisation(steps=100, learning_rate=1.0, warmup_steps=10, poly_power=1.0)
     assert learning_rate(plan, 0) == pytest.approx(0.1)
     assert learning_rate(plan, 50) == pytest.approx(0.5)
     assert learning_rate(plan, 99) == pytest.approx(0.01)
+
+
+def test_a_cosine_falls_slowly_fast_and_slowly_again() -> None:
+    plan = Optimisation(steps=100, learning_rate=1.0, warmup_steps=0, schedule="cosine")
+    rates = [learning_rate(plan, step) for step in (0, 25, 50, 75)]
+    assert rates == pytest.approx([1.0, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])
+
+
+def test_biases_and_norms_do_not_decay() -> None:
+    kernels, others = make_optimiser(SmallNet(2), Optimisation(steps=1, weight_decay=0.1)).param_groups
+    assert (kernels["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert [p.ndim for p in kernels["params"]] == [4, 4]
+    assert [p.ndim for p in others["params"]] == [1, 1, 1]
+
+
+def test_gradients_are_clipped_to_the_norm(changed: Change, small_net: None, tmp_path: Path) -> None:
+    plan = changed(optimisation={"optimiser": "sgd", "clip_norm": 1e-6, "learning_rate": 1.0, "weight_decay": 0.0})
+    run = Trainer(plan, tmp_path / "run", "cpu")
+    before = [p.detach().clone() for p in run.net.parameters()]
+    next(iter(run.run()))
+    moved = [float((p.detach() - q).norm()) for p, q in zip(run.net.parameters(), before, strict=True)]
+    assert 0 < sum(length**2 for length in moved) ** 0.5 <= 1.1e-6
+
+
+def test_panels_show_image_truth_prediction_and_error() -> None:
+    image = np.full((6, 8, 3), 100, np.uint8)
+    truth = np.zeros((6, 8), np.uint8)
+    truth[:, 4:6], truth[:, 6:] = 3, CAMVID.ignore_id
+    found = np.zeros((6, 8), np.uint8)
+    plain, wanted, predicted, verdict = panel_row((image, truth), found, CAMVID)
+    assert (plain == image).all()
+    assert (wanted[0, 4] == CAMVID.colours_rgb[3][::-1]).all()  # an outline goes along the class's own edge
+    assert (predicted[0, 4] == CAMVID.colours_rgb[0][::-1]).all()
+    right, wrong, unknown = verdict[2, 1].tolist(), verdict[2, 5].tolist(), verdict[2, 7].tolist()
+    assert right.index(max(right)) == 1
+    assert wrong.index(max(wrong)) == 2
+    assert len(set(unknown)) == 1
+
+
+def test_the_best_and_the_worst_frames_are_shown_and_unlabelled_ones_never() -> None:
+    chosen = _chosen([0.5, float("nan"), 0.9, 0.1, 0.7, 0.3], seed=1)
+    assert chosen["best"] == [2, 4, 0, 5]
+    assert chosen["worst"] == [3, 5, 0, 4]
+    assert 1 not in chosen["random"]
+    assert _chosen([float("nan")], seed=1) == {}

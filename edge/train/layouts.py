@@ -1,0 +1,171 @@
+"""Where a data set keeps its frames, their masks and its drives: the layouts in which the sets are published."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.classes import ClassTable
+from edge.config import data_path
+from edge.errors import ConfigError, DataError
+from edge.train.label_sets import LABEL_SETS, Translation, ids_of
+from edge.train.recipe import Folder, Split
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a data set names things.
+
+    A frame's name ends in `frame`, or as any picture's does; its mask has one of `masks` in its place, in the same
+    subfolder. `drive` is a regular expression that finds the drive in a frame's path below the folder, without its
+    suffix; where it finds none, the whole folder is one drive.
+    """
+
+    label_set: str | None = None  # None: the net's own ids
+    frame: str | None = None
+    masks: tuple[str, ...] = (".png",)
+    drive: str = r"^(.*?)[-_ ]?\d*$"
+
+
+_CAMVID_DRIVE = r"([^/_]+)_[^/]*$"
+_CITY = r"([^/_]+)_\d+_\d+_leftImg8bit$"
+
+LAYOUTS: dict[str, Layout] = {
+    "pairs": Layout(),
+    # As the SegNet tutorial has it: train/*.png with trainannot/*.png of 12 ids.
+    "camvid": Layout("camvid", drive=_CAMVID_DRIVE),
+    # As Cambridge has it: 701_StillsRaw_full/*.png with LabeledApproved_full/*_L.png of 32 colours.
+    "camvid32": Layout("camvid32", masks=("_L.png",), drive=_CAMVID_DRIVE),
+    # leftImg8bit/train with gtFine/train, or leftImg8bit/train_extra with gtCoarse/train_extra; a folder for each city.
+    "cityscapes": Layout(
+        "cityscapes", "_leftImg8bit.png", ("_gtFine_labelIds.png", "_gtCoarse_labelIds.png"), drive=_CITY
+    ),
+    "cityscapes-train-ids": Layout(
+        "cityscapes-train-ids", "_leftImg8bit.png", ("_gtFine_labelTrainIds.png", "_gtCoarse_labelTrainIds.png"), _CITY
+    ),
+    # images/10k/train with labels/sem_seg/masks/train; seg/labels/train with *_train_id.png before 2020.
+    "bdd100k": Layout("cityscapes-train-ids", ".jpg", (".png", "_train_id.png"), r"([^/]+)$"),
+    # training/image_2 with training/semantic. Which scenes are of one drive is not said: all are one.
+    "kitti": Layout("cityscapes", ".png", drive=r"^()"),
+    # imgs with masks; 0000_0085e9e41513078a_2018-08-19--13-26-08_11_864.png is frame 864 of segment 11 of that drive.
+    "comma10k": Layout("comma10k", ".png", drive=r"^[^_/]+_(.+--\d\d-\d\d-\d\d)_"),
+    # images with annotations/trimaps; the lists beside trimaps are for `names`. Every picture is of another animal.
+    "pet": Layout("pet", ".jpg", drive=r"([^/]+)$"),
+}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A frame, its mask, and the drive they are of."""
+
+    frame: Path
+    mask: Path
+    drive: str
+
+
+def translation_of(folder: Folder, table: ClassTable) -> Translation:
+    """What makes a net's class ids of the folder's masks.
+
+    Raises:
+        ConfigError: the map does not fit, or is missing.
+    """
+    name = LAYOUTS[folder.layout].label_set
+    source = ids_of(table) if name is None else LABEL_SETS[name]
+    return Translation.between(source, table, folder.map)
+
+
+def find_pairs(folder: Folder) -> list[Labelled]:
+    """The frames that a recipe's entry takes, each with where its mask must be, in name order.
+
+    Raises:
+        DataError: a folder is missing or holds no such pictures, or a listed frame is not there.
+        ConfigError: EDGE_DATA is wanted and not set, or there is but one drive to split.
+    """
+    layout = LAYOUTS[folder.layout]
+    frames, labels = data_path(folder.frames), data_path(folder.labels)
+    for place in (frames, labels):
+        if not place.is_dir():
+            raise DataError(f"{place}: there is no such folder")
+    paths = _frames(frames, layout)
+    if folder.names is not None:
+        paths = _listed(paths, data_path(folder.names), layout)
+    pairs = [Labelled(path, _mask(path, frames, labels, layout), _drive(path, frames, layout)) for path in paths]
+    return _part(pairs, folder.split, frames) if folder.split else pairs
+
+
+def _frames(folder: Path, layout: Layout) -> list[Path]:
+    """The folder's own pictures; where it has none, those in its subfolders."""
+    endings = PICTURES if layout.frame is None else (layout.frame,)
+    for paths in (folder.iterdir(), folder.rglob("*")):
+        found = [path for path in paths if path.name.lower().endswith(tuple(ending.lower() for ending in endings))]
+        if found := [path for path in found if not path.name.startswith(".")]:  # macOS leaves ._NAME beside NAME
+            return sorted(found)
+    raise DataError(f"{folder}: holds no pictures ({', '.join('*' + ending for ending in endings)})")
+
+
+def _stem(path: Path, layout: Layout) -> str:
+    return path.stem if layout.frame is None else path.name[: -len(layout.frame)]
+
+
+def _mask(frame: Path, frames: Path, labels: Path, layout: Layout) -> Path:
+    """The mask that is there; if none is, the first that could be."""
+    place = labels / frame.parent.relative_to(frames)
+    candidates = [place / f"{_stem(frame, layout)}{ending}" for ending in layout.masks]
+    return next((path for path in candidates if path.is_file()), candidates[0])
+
+
+def _drive(frame: Path, frames: Path, layout: Layout) -> str:
+    """What the layout finds, or the frames' folder."""
+    found = re.search(layout.drive, frame.relative_to(frames).with_suffix("").as_posix())
+    return found[1].strip("/") or frames.name if found else frames.name
+
+
+def _listed(paths: list[Path], file: Path, layout: Layout) -> list[Path]:
+    """The frames that a text file names, a line each: its first word, with suffix or without; # starts a comment."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read as a list of frames: {error}") from error
+    by_stem = {_stem(path, layout): path for path in paths}
+    words = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    stems = [re.sub(r"\.(jpe?g|png|bmp)$", "", word, flags=re.IGNORECASE).rsplit("/")[-1] for word in words]
+    if missing := [stem for stem in stems if stem not in by_stem]:
+        raise DataError(f"{file}: names {missing[0]!r}, which is no frame ({len(missing)} of {len(stems)} are none)")
+    if not stems:
+        raise DataError(f"{file}: names no frame")
+    return [by_stem[stem] for stem in dict.fromkeys(stems)]
+
+
+def _part(pairs: Sequence[Labelled], split: Split, frames: Path) -> list[Labelled]:
+    held_out = drives_held_out(Counter(pair.drive for pair in pairs), split)
+    if not held_out:
+        raise ConfigError(
+            f"{frames}: holds one drive only, which is not split: training would see the neighbours of what validation"
+            " asks. Name other frames for `val`"
+        )
+    return [pair for pair in pairs if (pair.drive in held_out) == (split.part == "val")]
+
+
+def drives_held_out(frames_by_drive: Counter[str], split: Split) -> frozenset[str]:
+    """The drives for validation: about `split.held_out` of all frames, at least one drive and never all.
+
+    The order in which they are tried depends on seed and name alone, so that a new drive moves few others.
+    """
+    if len(frames_by_drive) < 2:
+        return frozenset()
+    drives = sorted(frames_by_drive, key=lambda drive: hashlib.sha256(f"{split.seed} {drive}".encode()).digest())
+    wanted = split.held_out * sum(frames_by_drive.values())
+    chosen: list[str] = []
+    count = 0
+    for drive in drives:
+        more = count + frames_by_drive[drive]
+        if abs(more - wanted) < abs(count - wanted) and len(chosen) + 1 < len(drives):
+            chosen.append(drive)
+            count = more
+    return frozenset(chosen or [min(drives, key=lambda drive: (frames_by_drive[drive], drive))])
