@@ -1,0 +1,107 @@
+"""`edge data check`: what is in a recipe's data, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from edge.cli.data import data
+from edge.errors import DataError
+
+
+def put_pair(root: Path, name: str, labels: Any, brightness: int) -> None:
+    for place, values in (("frames", np.full((2, 4, 3), brightness)), ("labels", labels)):
+        (root / place).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / place / f"{name}.png"), np.array(values, np.uint8))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    put_pair(tmp_path / "train", "monday_1", [[0, 0, 3, 11]] * 2, 10)
+    put_pair(tmp_path / "train", "tuesday_1", [[3, 3, 3, 3]] * 2, 20)
+    put_pair(tmp_path / "val", "friday_1", [[0, 9, 3, 3]] * 2, 30)
+    tree = {
+        "name": "tiny",
+        "net": "ddrnet23_slim",
+        "train": [{"frames": str(tmp_path / "train/frames"), "labels": str(tmp_path / "train/labels")}],
+        "val": {"frames": str(tmp_path / "val/frames"), "labels": str(tmp_path / "val/labels")},
+        "optimisation": {"steps": 1},
+        "licence": "none",
+        "data_note": "made up",
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def check(recipe: Path) -> tuple[str, BaseException | None]:
+    result = CliRunner().invoke(data, ["check", str(recipe)])
+    return result.output, result.exception
+
+
+def test_the_share_of_each_class_is_told_for_each_set(recipe: Path) -> None:
+    text, error = check(recipe)
+    assert error is None
+    assert re.search(r"^frames +2 +1$", text, re.MULTILINE)
+    assert re.search(r"^drives +2 +1$", text, re.MULTILINE)
+    assert re.search(r"^Sky +25.00% +25.00%$", text, re.MULTILINE)
+    assert re.search(r"^Road +62.50% +50.00%$", text, re.MULTILINE)
+    assert re.search(r"^unlabelled +12.50% +0.00%$", text, re.MULTILINE)
+    assert "no training frame shows Building, Pole," in text
+
+
+def test_all_problems_are_listed_file_by_file(recipe: Path, tmp_path: Path) -> None:
+    put_pair(tmp_path / "train", "monday_2", [[12, 0, 0, 0]] * 2, 40)
+    put_pair(tmp_path / "train", "monday_3", [[0, 0, 0]] * 2, 50)
+    put_pair(tmp_path / "train", "monday_4", [[0, 0, 0, 0]] * 2, 60)
+    (tmp_path / "train/labels/monday_4.png").unlink()
+    put_pair(tmp_path / "train", "monday_5", [[0, 0, 0, 0]] * 2, 70)
+    (tmp_path / "train/frames/monday_5.png").write_bytes(b"not a picture")
+    text, error = check(recipe)
+    assert isinstance(error, DataError)
+    assert "its data has 4 problem(s)" in str(error)
+    for words in (
+        "labels/monday_2.png: holds id 12",
+        "labels/monday_3.png: has shape (2, 3)",
+        "labels/monday_4.png: is missing",
+        "frames/monday_5.png: is not a readable picture",
+    ):
+        assert words in text
+
+
+def test_a_missing_set_does_not_hide_what_is_wrong_with_the_others(recipe: Path, tmp_path: Path) -> None:
+    put_pair(tmp_path / "val", "friday_2", [[12, 0, 0, 0]] * 2, 40)
+    recipe.write_text(recipe.read_text().replace("train/frames", "nowhere"))
+    text, _ = check(recipe)
+    assert "nowhere: there is no such folder" in text
+    assert "friday_2.png: holds id 12" in text
+
+
+def test_a_validation_frame_that_is_trained_on_is_a_problem(recipe: Path, tmp_path: Path) -> None:
+    put_pair(tmp_path / "train", "friday_9", [[0, 9, 3, 3]] * 2, 30)
+    text, error = check(recipe)
+    assert isinstance(error, DataError)
+    assert "friday_1.png: is a validation frame, and is trained on as" in text
+    assert "1 of 1 drives are trained on too (friday)" in text
+
+
+def test_the_same_picture_twice_is_a_problem(recipe: Path, tmp_path: Path) -> None:
+    put_pair(tmp_path / "train", "tuesday_2", [[3, 3, 3, 3]] * 2, 20)
+    text, _ = check(recipe)
+    assert re.search(r"tuesday_2.png: is the same picture as .*tuesday_1.png", text)
+
+
+def test_labels_that_a_map_leaves_out_are_told(recipe: Path) -> None:
+    tree = yaml.safe_load(recipe.read_text())
+    tree["train"][0]["map"] = {"Road": "Road"}
+    recipe.write_text(yaml.safe_dump(tree))
+    text, error = check(recipe)
+    assert error is None
+    assert "ignored are the labels Sky, Building" in text
