@@ -105,6 +105,21 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Fingerprint:
+    """What an engine's masks are like on its calibration frames, to tell a camera that sees something else.
+
+    `shares`: of the picture, by class, on average; `drift`: the largest Jensen-Shannon divergence of a frame's shares
+    from them, in bits; `edges` and `edges_high`: the share of cells whose class is not their right neighbour's, on
+    average and at most.
+    """
+
+    shares: Mapping[str, float]
+    drift: float
+    edges: float
+    edges_high: float
+
+
+@dataclass(frozen=True)
 class Measured:
     accuracy: tuple[Accuracy, ...] = ()
     speed: tuple[Speed, ...] = ()
@@ -135,6 +150,7 @@ class Card:
     graphs: tuple[Graph, ...]
     weights_sha256: str
     gate: Gate | None = None
+    fingerprint: Fingerprint | None = None
     measured: Measured = Measured()
     format: int = FORMAT
 
@@ -279,6 +295,7 @@ def _read_card(reader: _Reader) -> Card | None:
         graphs=tuple(_read_graph(part) for part in reader.parts("graphs")),
         weights_sha256=reader.sha256("weights_sha256"),
         gate=_read_gate(reader),
+        fingerprint=_read_fingerprint(reader),
         measured=Measured(
             tuple(_read_accuracy(part) for part in measured.parts("accuracy")),
             tuple(_read_speed(part) for part in measured.parts("speed")),
@@ -354,6 +371,20 @@ def _read_table(reader: _Reader) -> ClassTable | None:
     except ConfigError as error:
         reader.problems.append(str(error))
         return None
+
+
+def _read_fingerprint(reader: _Reader) -> Fingerprint | None:
+    if reader.null("fingerprint"):
+        return None
+    part = reader.part("fingerprint")
+    fingerprint = Fingerprint(
+        shares=part.take("shares", "an object of shares, 0 to 1,", lambda v: _values(v, lambda x: _number(x, 1))),
+        drift=part.number("drift", 1),
+        edges=part.number("edges", 1),
+        edges_high=part.number("edges_high", 1),
+    )
+    part.no_more()
+    return fingerprint
 
 
 def _read_accuracy(reader: _Reader) -> Accuracy:

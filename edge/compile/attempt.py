@@ -80,7 +80,10 @@ class Report:
 def write_built(
     card: Card, plan: BuildPlan, limits: Mapping[str, float], scales: Scales, attempt: Attempt, folder: Path
 ) -> None:
-    """The attempt's graphs as a bundle, with the gate that they passed and what was measured in its card."""
+    """The attempt's graphs as a bundle, with the gate that they passed and what was measured in its card.
+
+    `card` is the fp32 bundle's, with its fingerprint.
+    """
     kinds = {MODEL_FILE: ("fp32", "any"), **{INT8_FILES[form]: ("int8", form) for form in plan.targets}}
     graphs = [Graph(file, *kind, sha256_of(attempt.graphs[file])) for file, kind in kinds.items()]
     for size_wh, others in attempt.others.items():

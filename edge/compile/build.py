@@ -25,7 +25,7 @@ from onnx import ModelProto
 from edge.backends import tensorrt
 from edge.backends.openvino import import_openvino
 from edge.bench import bare_engine
-from edge.card import Card, Graph
+from edge.card import Card, Fingerprint, Graph
 from edge.compile.attempt import INT8_FILES, Attempt, Form, Point, Report, sha256_of, write_built
 from edge.compile.calibration import CalibrationSet, drive_name, read_frames
 from edge.compile.graphs import for_tensorrt
@@ -38,8 +38,10 @@ from edge.compile.sensitivity import measure_sensitivity
 from edge.compile.trial import run_apart, trial
 from edge.engine import MODEL_FILE, Bundle, Engine, open_engine, write_bundle
 from edge.errors import ConfigError, EngineError, GateRefused
+from edge.events import fingerprint_of
 from edge.frame import Image, Letterbox
-from edge.segmenter import Canvas
+from edge.segmentation import Segmentation
+from edge.segmenter import Canvas, Segmenter
 from edge.train.recipe import BuildPlan
 
 HALF = " (half)"  # behind a file's name: its strongly typed FP16 form, which TensorRT >= 10 gets
@@ -131,7 +133,8 @@ def build(
             front=_front(work, graph, sensitivity),
         )
         if report.holds:
-            write_built(bundle.card, plan, limits, scales, attempts[-1], folder)
+            card = dataclasses.replace(bundle.card, fingerprint=_fingerprint(work, chosen))
+            write_built(card, plan, limits, scales, attempts[-1], folder)
         return report
 
 
@@ -145,6 +148,20 @@ def _pictures(chosen: CalibrationSet, card: Card, count: int) -> list[Image]:
             canvas.draw(frame)
             images.append(canvas.image)
     return images
+
+
+def _fingerprint(work: _Work, chosen: CalibrationSet) -> Fingerprint:
+    """What the masks of the calibration frames are like."""
+    advance = work.steps("what the masks are like", chosen.frame_count)
+
+    def results() -> Iterator[Segmentation]:
+        with _open_openvino(work, work.model, "f32") as engine:
+            segmenter = Segmenter(engine)
+            for _, frame in read_frames(chosen):
+                yield segmenter.segment(frame)
+                advance()
+
+    return fingerprint_of(results(), work.card.table)
 
 
 # -------------------------------------------------------------------------------------------------------- the INT8 mix

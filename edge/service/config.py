@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from edge.config import StrictModel
+from edge.events import EventOptions
 from edge.serve.options import WebOptions
 
 
@@ -16,6 +17,7 @@ class ServeConfig(StrictModel):
     Attributes:
         camera: as `edge run` takes it.
         engine, precision, backend, threads: as `edge run` takes them.
+        events: what is looked for in the masks, and told in the log; without it, nothing.
         web: the live page; without it, nothing listens.
     """
 
@@ -24,4 +26,5 @@ class ServeConfig(StrictModel):
     precision: Literal["int8", "f32", "bf16", "fp16"] | None = None
     backend: Literal["openvino", "tensorrt"] | None = None
     threads: int | None = Field(default=None, ge=1)
+    events: EventOptions | None = None
     web: WebOptions | None = None

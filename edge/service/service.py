@@ -165,6 +165,12 @@ class Service:
         sinks: list[Sink] = []
         if self._config.web is not None:
             sinks.append(self._web(stack, engine, source, segmenter))
+        if self._config.events is not None:
+            from edge.events import Watcher
+            from edge.sinks.events import EventSink
+
+            card = engine.card
+            sinks.append(EventSink(Watcher(self._config.events, card.table, card.fingerprint)))
         if not sinks:
             raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")
         return sinks
