@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
@@ -72,12 +72,15 @@ async def _file(name: str, media_type: str, request: Request) -> Response:
 async def _log_in(token: bytes, secure: bool, request: Request) -> Response:
     """A form with the right token gives a cookie; the token itself appears in no address."""
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > FORM_LIMIT_BYTES:
-            return PlainTextResponse(f"The form is longer than {FORM_LIMIT_BYTES} bytes.\n", 413)
-    given = parse_qs(body.decode("latin-1"), max_num_fields=4).get("token", [""])[0]
-    if not same(given.strip().encode(), token):
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > FORM_LIMIT_BYTES:
+                return PlainTextResponse(f"The form is longer than {FORM_LIMIT_BYTES} bytes.\n", 413)
+    except ClientDisconnect:
+        return PlainTextResponse("", 400)  # nobody reads it
+    given = parse_qs(body.decode("latin-1")).get("token", [""])[0]
+    if not same(given.strip().encode("utf-8", "replace"), token):
         return RedirectResponse("/login#wrong", 303)
     response = RedirectResponse("/", 303)
     response.set_cookie(COOKIE, pass_of(token), max_age=WEEK_S, httponly=True, secure=secure, samesite="strict")

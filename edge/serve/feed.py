@@ -77,7 +77,7 @@ class Feed:
                     picture = await asyncio.wait_for(self._pictures.newer(number), due_s - time.monotonic())
                 except asyncio.TimeoutError:
                     continue
-                number = picture.newest.number
+                number = picture.number
                 sending = socket.send_bytes(picture.message())
                 self._live.count_sent("page")
             await asyncio.wait_for(sending, SILENT_S)

@@ -83,6 +83,8 @@ def _camera(now: Snapshot) -> Iterable[Metric]:
     for name in CAMERA_STATES:
         state.add_metric([name], float(name == now.camera.state))
     yield state
+    help_text = "How often the camera gave frames again after it was lost."
+    yield CounterMetricFamily("edge_camera_restarts", help_text, value=now.camera.restarts)
     changed_s = time.time() - (now.at_ns - now.camera.since_ns) / 1e9
     help_text = "When the camera came into its state, Unix time."
     yield GaugeMetricFamily("edge_camera_state_changed_timestamp_seconds", help_text, value=changed_s)

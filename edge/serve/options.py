@@ -45,6 +45,8 @@ def check_options(options: WebOptions) -> None:
     address = _ip(options.address)
     if not 0 <= options.port <= 65535:
         raise ConfigError(f"web.port: {options.port} is not a port, wanted 0 to 65535")
+    if not options.ready_within_s > 0:
+        raise ConfigError(f"web.ready_within_s: found {options.ready_within_s}, wanted more than 0 seconds")
     if bool(options.certificate_file) != bool(options.key_file):
         raise ConfigError("web: certificate_file and key_file are wanted both, or neither")
     for name in options.names:

@@ -7,6 +7,7 @@ import json
 import struct
 import time
 import zlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,32 +27,24 @@ JPEG_QUALITY = 80
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`jpeg` is the frame; `classes` the deflated (RFC 1950) ids of the cells that the frame covers, row by row."""
+    """`jpeg` is the frame; `classes` the deflated (RFC 1950) ids of the cells that the frame covers, row by row.
 
-    newest: Newest
+    It holds nothing of the result that it was made of: a camera may be waiting for the frame's memory.
+    """
+
+    number: int
+    captured_ns: int
+    head: Mapping[str, object]
     jpeg: bytes
     classes: bytes
-    picture_wh: tuple[int, int]
-    classes_wh: tuple[int, int]
 
     def message(self) -> bytes:
         """The message for a browser: length of the head (uint32, little endian), head (JSON), JPEG, class map.
 
         `age_ms` runs from capture to mask, `now_age_ms` from capture to now: the browser's clock is not ours.
         """
-        result = self.newest.result
-        head = {
-            "number": self.newest.number,
-            "frame": result.frame.index,
-            "media_s": None if result.frame.media_ns is None else round(result.frame.media_ns / 1e9, 3),
-            "age_ms": round(result.age_ms, 2),
-            "now_age_ms": round((time.monotonic_ns() - result.frame.captured_ns) / 1e6, 2),
-            "dropped": self.newest.dropped,
-            "picture_wh": self.picture_wh,
-            "classes_wh": self.classes_wh,
-            "jpeg_bytes": len(self.jpeg),
-        }
-        text = json.dumps(head, separators=(",", ":")).encode()
+        now_age_ms = round((time.monotonic_ns() - self.captured_ns) / 1e6, 2)
+        text = json.dumps({**self.head, "now_age_ms": now_age_ms}, separators=(",", ":")).encode()
         return b"".join((struct.pack("<I", len(text)), text, self.jpeg, self.classes))
 
 
@@ -61,21 +54,26 @@ def make_picture(newest: Newest) -> Picture:
     Raises:
         OutputError: OpenCV cannot encode the frame.
     """
-    image = picture_bgr(newest.result.frame)
+    result, frame = newest.result, newest.result.frame
+    image = picture_bgr(frame)
     try:
         done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     except cv2.error as error:
-        raise OutputError(f"frame {newest.result.frame.index}: cannot be made a JPEG: {error}") from error
+        raise OutputError(f"frame {frame.index}: cannot be made a JPEG: {error}") from error
     if not done:
-        raise OutputError(f"frame {newest.result.frame.index}: cannot be made a JPEG")
-    classes = newest.result.letterbox.content(newest.result.classes)
-    return Picture(
-        newest=newest,
-        jpeg=jpeg.tobytes(),
-        classes=zlib.compress(classes.tobytes(), 1),
-        picture_wh=(image.shape[1], image.shape[0]),
-        classes_wh=(classes.shape[1], classes.shape[0]),
-    )
+        raise OutputError(f"frame {frame.index}: cannot be made a JPEG")
+    classes = result.letterbox.content(result.classes)
+    head = {
+        "number": newest.number,
+        "frame": frame.index,
+        "media_s": None if frame.media_ns is None else round(frame.media_ns / 1e9, 3),
+        "age_ms": round(result.age_ms, 2),
+        "dropped": newest.dropped,
+        "picture_wh": (image.shape[1], image.shape[0]),
+        "classes_wh": (classes.shape[1], classes.shape[0]),
+        "jpeg_bytes": len(jpeg),
+    }
+    return Picture(newest.number, frame.captured_ns, head, jpeg.tobytes(), zlib.compress(classes.tobytes(), 1))
 
 
 def picture_bgr(frame: Frame) -> Image:
@@ -124,7 +122,7 @@ class Pictures:
             newest = self._live.newest
             if newest is not None and newest.number > number:
                 picture = await self._current(newest)
-                if picture.newest.number > number:
+                if picture.number > number:
                     return picture
             else:
                 await arrived.wait()
@@ -149,4 +147,4 @@ class Pictures:
 
 
 def _is_of(task: asyncio.Task[Picture], newest: Newest) -> bool:
-    return not task.cancelled() and task.exception() is None and task.result().newest.number == newest.number
+    return not task.cancelled() and task.exception() is None and task.result().number == newest.number

@@ -108,7 +108,7 @@ def _config(app: Any) -> uvicorn.Config:
         loop="asyncio",
         lifespan="off",
         log_config=None,
-        log_level="warning",
+        log_level="error",  # what any client can provoke is no news, and fills a disk
         access_log=False,
         server_header=False,
         proxy_headers=False,

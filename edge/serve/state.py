@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from edge.card import Card
 from edge.engine import Engine
@@ -29,11 +29,28 @@ AGE_BOUNDS_S = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3,
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """How the camera is: `reason` says why it is not "ok"; `since_ns` is on the monotonic clock."""
+    """How the camera is.
+
+    `reason` says why it is not "ok"; `since_ns` is on the monotonic clock; `restarts` is how often it came back.
+    """
 
     state: CameraState
     reason: str
     since_ns: int
+    restarts: int = 0
+
+
+class Health(Protocol):
+    """What a source that watches over its camera says of it."""
+
+    @property
+    def state(self) -> CameraState: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def since_ns(self) -> int: ...
+    @property
+    def restarts(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +157,16 @@ class Live:
         source: str,
         stages: Callable[[], Mapping[str, Durations]],
         *,
+        health: Callable[[], Health] | None = None,
         stale_after_s: float = 0.5,
     ) -> None:
-        """`stages` gives the times of all stages so far, in the order in which a frame passes them."""
+        """`stages` gives the times of all stages so far, in the order in which a frame passes them.
+
+        `health` gives that of the camera, where its source knows; else it is what `camera_is` was told.
+        """
         self.card: Card = engine.card
         self.precision, self.source, self.stale_after_s = engine.precision, source, stale_after_s
-        self._stages = stages
+        self._stages, self._health = stages, health
         self._lock = threading.Lock()
         self._camera = Camera("stopped", "not started", time.monotonic_ns())
         self._newest: Newest | None = None
@@ -178,6 +199,12 @@ class Live:
             if (state, reason) != (self._camera.state, self._camera.reason):
                 self._camera = Camera(state, reason, time.monotonic_ns())
 
+    def _camera_now(self) -> Camera:
+        if self._health is None:
+            return self._camera
+        health = self._health()
+        return Camera(health.state, health.reason, health.since_ns, health.restarts)
+
     def count_sent(self, output: str) -> None:
         """One result went out over `output`."""
         with self._lock:
@@ -194,13 +221,13 @@ class Live:
 
     def look(self) -> Snapshot:
         """All of it, as it is now."""
-        stages = self._stages()
+        stages, camera = self._stages(), self._camera_now()
         with self._lock:
             now_ns = time.monotonic_ns()
             return Snapshot(
                 at_ns=now_ns,
                 newest=self._newest,
-                camera=self._camera,
+                camera=camera,
                 frames=self._frames,
                 dropped=self._dropped,
                 sent=dict(self._sent),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,6 +151,20 @@ def test_a_wrong_token_in_the_form_gives_no_cookie_and_says_so(locked: WebServer
         assert (answer.status, answer.headers["location"]) == (303, "/login#wrong")
         assert "set-cookie" not in answer.headers
     assert b'id="wrong"' in ask(locked, "/login").body
+
+
+@given(body=st.binary(max_size=1024))
+def test_a_form_of_any_bytes_opens_nothing_and_breaks_nothing(locked: WebServer, body: bytes) -> None:
+    answer = ask(locked, "/login", method="POST", body=body)
+    assert (answer.status, answer.headers["location"]) == (303, "/login#wrong")
+
+
+def test_a_form_that_breaks_off_breaks_nothing(locked: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_connection(place_of(locked)) as line:
+        line.sendall(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\ntoken=")
+        time.sleep(0.05)
+    assert ask(locked, "/healthz").status == 200
+    assert caplog.records == []
 
 
 def test_a_token_in_an_address_opens_nothing(locked: WebServer) -> None:

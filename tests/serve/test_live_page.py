@@ -254,13 +254,30 @@ def test_the_token_is_asked_for_once_and_appears_in_no_address(
     with publishing(live, make_result, rate_hz=30), WebServer(live, options) as server:
         page.open(server)
         page.find("#token").send_keys("wrong" + Keys.ENTER)
-        assert soon(lambda: page.find("#wrong").is_displayed())
+        assert soon(lambda: page.driver.current_url.endswith("/login#wrong"))
+        assert page.find("#wrong").is_displayed()
         page.find("#token").send_keys(TOKEN + Keys.ENTER)
-        assert soon(lambda: len(page.driver.find_elements(By.ID, "stage")) == 1 and page.is_live())
-        assert page.driver.current_url == server.url
+        assert soon(lambda: page.driver.current_url == server.url)
+        assert soon(page.is_live)
         page.open(server)
         assert soon(page.is_live)
         page.driver.delete_all_cookies()
+
+
+def test_a_page_whose_token_is_no_longer_the_right_one_asks_for_it(
+    page: Page, live: Live, token_file: Path, make_result: MakeResult
+) -> None:
+    with publishing(live, make_result, rate_hz=30):
+        with WebServer(live, WebOptions(port=0, token_file=str(token_file))) as server:
+            page.open(server)
+            page.find("#token").send_keys(TOKEN + Keys.ENTER)
+            assert soon(lambda: page.driver.current_url == server.url)
+            assert soon(page.is_live)
+            port = place_of(server)[1]
+        token_file.write_text("another-" + TOKEN)
+        with WebServer(live, WebOptions(port=port, token_file=str(token_file))):
+            assert soon(lambda: page.driver.current_url.endswith("/login"))
+    page.driver.delete_all_cookies()
 
 
 def test_who_does_not_look_costs_no_pictures(

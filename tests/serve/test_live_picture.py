@@ -71,7 +71,7 @@ def test_a_picture_is_made_once_for_all_who_wait(live: Live, make_result: Any, m
             waiting.pop().cancel()  # who leaves takes no picture from the others
             goes_on.set()
             again = await pictures.newer(0)  # what is still the newest is not made anew
-            return [again.newest.number, *(picture.newest.number for picture in await asyncio.gather(*waiting))]
+            return [again.number, *(picture.number for picture in await asyncio.gather(*waiting))]
 
     assert asyncio.run(look()) == [1] * 20
     assert made == [1]
@@ -95,8 +95,8 @@ def test_who_asks_late_gets_the_newest_and_none_of_those_between(live: Live, mak
             first = await pictures.newer(0)
             for index in range(1, 8):
                 live.publish(make_result(index), 0)
-            second = await pictures.newer(first.newest.number)
-            return [first.newest.number, second.newest.number]
+            second = await pictures.newer(first.number)
+            return [first.number, second.number]
 
     assert asyncio.run(look()) == [1, 8]
 

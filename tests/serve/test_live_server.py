@@ -4,13 +4,17 @@ import logging
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("uvicorn", reason="pip install 'edge-segmentation[serve]'")
 
@@ -98,6 +102,37 @@ def test_a_head_of_a_megabyte_is_cut_off(server: WebServer) -> None:
     assert ask(server, "/healthz").status == 200
 
 
+HANDSHAKE = (
+    b"GET /feed HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+WORDS = [
+    HANDSHAKE,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"POST /login HTTP/1.1\r\nHost: localhost\r\n",
+    b"GET /feed HTTP/1.1\r\nHost: localhost\r\n",
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\n",
+    b"Content-Length: 9\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"\r\n",
+    b"\x81\x84\0\0\0\0next",  # a masked text frame
+    b"\x88\x80\0\0\0\0",  # a close frame
+]
+
+
+def test_a_server_that_is_sent_noise_goes_on_and_logs_nothing(
+    server: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    @given(noise=st.lists(st.one_of(st.binary(max_size=100), st.sampled_from(WORDS)), max_size=8))
+    def send(noise: list[bytes]) -> None:
+        with socket.create_connection(place_of(server)) as line, suppress(ConnectionError):
+            line.sendall(b"".join(noise))
+
+    send()
+    assert ask(server, "/healthz").status == 200
+    assert caplog.records == []
+
+
 def is_cut(line: socket.socket) -> bool:
     line.settimeout(10)
     try:
@@ -131,15 +166,11 @@ def test_a_viewer_let_go_who_still_reads_nothing_is_cut(
 ) -> None:
     monkeypatch.setattr(server_module, "LINGER_S", 0.1)
     monkeypatch.setattr("edge.serve.feed.SILENT_S", 0.2)
-    request = (
-        "GET /feed HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
     with ExitStack() as stack:
         server = stack.enter_context(WebServer(live, WebOptions(port=0)))
         stack.enter_context(publishing(live, make_result))
         line = stack.enter_context(socket.create_connection(place_of(server)))
-        line.sendall(request.encode())
+        line.sendall(HANDSHAKE)
         inner = server._server
         assert inner is not None
         assert soon(lambda: len(inner.server_state.connections) == 1)
@@ -192,3 +223,9 @@ def test_unsafe_options_are_refused_before_anything_listens(live: Live) -> None:
 def test_the_page_leaves_signals_and_logging_alone(server: WebServer) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert not logging.getLogger("uvicorn").handlers
+
+
+def test_the_page_brings_neither_torch_nor_onnx() -> None:
+    script = "import sys, edge.serve.server; print([m for m in ('torch', 'onnx', 'edge.compile') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge.errors import SourceDamaged
 from edge.serve.sink import WebSink
-from edge.serve.state import AGE_BOUNDS_S, STEP_S, STEPS, History, Live, Step, rate_hz
+from edge.serve.state import AGE_BOUNDS_S, STEP_S, STEPS, Camera, History, Live, Step, rate_hz
 from edge.timing import Durations
 
 STEP_NS = round(STEP_S * 1e9)
@@ -48,6 +48,14 @@ def test_saying_the_same_state_again_keeps_its_beginning(live: Live) -> None:
     assert live.look().camera.since_ns == began_ns
     live.camera_is("lost", "no frames for 2 s")
     assert live.look().camera.since_ns > began_ns
+
+
+def test_a_source_that_watches_its_camera_is_asked_for_its_health(make_card: Any, make_result: Any) -> None:
+    engine = cast("Any", SimpleNamespace(card=make_card(b""), precision="int8"))
+    health = Camera("degraded", "fps", 7, restarts=3)
+    live = Live(engine, "0", dict[str, Durations], health=lambda: health)
+    live.publish(make_result(), 0)
+    assert live.look().camera == health
 
 
 def test_a_run_that_ends_leaves_a_stopped_camera_and_the_reason(live: Live, make_result: Any) -> None:

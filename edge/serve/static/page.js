@@ -9,7 +9,7 @@ const SILENCE_MS = 3000; // the server sends figures twice a second; after this 
 const ROUND_TRIPS_MS = [250, 500, 1000, 2000];
 const AVERAGED_MS = 500; // over which the age on screen is averaged, to be readable
 
-let socket = null, attempts = 0, heardAt = 0;
+let socket = null, attempts = 0, heardAt = 0, farewell = "";
 let hello = null, frame = null, figures = null;
 let shownAges = [], shares = new Float64Array(256), lut = new Uint32Array(256), opacity = 0.5;
 
@@ -27,15 +27,23 @@ function connect() {
     work = work.then(() => receive(line, event.data, at)).catch((error) => { console.error(error); line.close(); });
   };
   line.onopen = () => { attempts = 0; };
-  line.onclose = () => {
+  line.onclose = (event) => {
     if (line !== socket) return;
     socket = null;
+    farewell = event.reason;
+    if (attempts) logInAgain();
     if (!document.hidden) setTimeout(reconnect, ROUND_TRIPS_MS[Math.min(attempts++, ROUND_TRIPS_MS.length - 1)]);
   };
 }
 
 function reconnect() {
   if (!socket && !document.hidden) connect();
+}
+
+// The server may want the token anew, as when it was changed.
+async function logInAgain() {
+  const answer = await fetch("/readyz").catch(() => null);
+  if (answer?.status === 401) location.reload();
 }
 
 async function receive(line, data, at) {
@@ -128,7 +136,7 @@ function watch() {
 function explain(connected) {
   write("old-title", frame ? `No new frame for ${seconds(age()).join(" ")}` : "Waiting for the first frame");
   const camera = figures?.camera;
-  write("old-reason", !connected ? "The line to the machine is broken; trying again."
+  write("old-reason", !connected ? `${farewell || "The line to the machine is broken"}; trying again.`
     : !camera || camera.state === "ok" ? "" : `Camera ${camera.state}${camera.reason ? `: ${camera.reason}` : ""}`);
 }
 
@@ -380,5 +388,5 @@ function write(id, text) {
   if (element.textContent !== String(text)) element.textContent = text;
 }
 
-connect();
+reconnect();
 setInterval(watch, 100);

@@ -1,0 +1,134 @@
+"""What viewers of the live page cost the loop: age and memory without any, with silent ones, and with ones that read.
+
+python -m benchmarks.page_viewers [--viewers 100] [--seconds 10] [--rate 30] [--rounds 3]
+
+A 720p street at a camera's rate goes through the road engine; the viewers are in a process of their own. Silent ones
+open the feed and never read nor answer; when the server lets one go it comes back at once. Also printed: how long the
+server takes to stop with all of them connected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from benchmarks.drive import street_720p
+from edge.engine import open_engine
+from edge.pipeline import Summary, run
+from edge.segmenter import Segmenter
+from edge.serve.options import WebOptions
+from edge.serve.server import WebServer
+from edge.serve.sink import WebSink
+from edge.serve.state import Live
+from edge.sources.flow import Latest, Paced
+from edge.sources.open import open_source
+from edge.timing import Stages
+
+HANDSHAKE = (
+    "GET /feed HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def be_viewers(port: int, count: int, reads: bool) -> None:
+    """In a process of its own, until it is ended."""
+    asyncio.run(_be_viewers(port, count, reads))
+
+
+async def _be_viewers(port: int, count: int, reads: bool) -> None:
+    await asyncio.gather(*((_read(port) if reads else _say_nothing(port)) for _ in range(count)))
+
+
+async def _read(port: int) -> None:
+    with suppress(ConnectionClosed):  # the server's end is the benchmark's
+        async with connect(f"ws://127.0.0.1:{port}/feed", proxy=None, compression=None, max_size=None) as line:
+            async for _ in line:
+                await line.send("next")
+
+
+async def _say_nothing(port: int) -> None:
+    while True:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(HANDSHAKE.encode())
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(8)
+        writer.transport.abort()
+
+
+@contextmanager
+def viewers(port: int, count: int, reads: bool) -> Iterator[None]:
+    if not count:
+        yield
+        return
+    process = multiprocessing.get_context("spawn").Process(target=be_viewers, args=(port, count, reads), daemon=True)
+    process.start()
+    time.sleep(2)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def drive(engine: Any, count: int, reads: bool, frames: int, rate_hz: float) -> tuple[Summary, float, float, int]:
+    """One run: its summary, resident MB before it and at its end, and ms to stop the server."""
+    recording = open_source(str(street_720p()))
+    recording.rate_hz = rate_hz
+    source, segmenter, stages = Latest(Paced(recording)), Segmenter(engine), Stages()
+    live = Live(engine, source.name, lambda: {"decode": source.decode, **segmenter.stages.by_name})
+    server = WebServer(live, WebOptions(port=0))
+    with server:
+        port = int(server.url.rstrip("/").rpartition(":")[2])
+        with viewers(port, count, reads):
+            summary = run(source, segmenter, [WebSink(live)], stages, max_frames=frames)
+            resident = resident_mb()
+            sent = live.look().sent.get("page", 0)
+            start_s = time.perf_counter()
+            server.__exit__(None, None, None)
+            stop_ms = (time.perf_counter() - start_s) * 1e3
+    return summary, resident, stop_ms, sent
+
+
+def main() -> None:
+    """Print the table; the kinds take turns, so that what else the machine does meets all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--viewers", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--rate", type=float, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    wish = parser.parse_args()
+    kinds = [("nobody", 0, False), ("silent", wish.viewers, False), ("one reads", 1, True), ("ten read", 10, True)]
+    frames = min(300, round(wish.seconds * wish.rate))
+    rows: dict[str, list[tuple[float, float, float, float, int]]] = {name: [] for name, *_ in kinds}
+    with open_engine("road") as engine:
+        drive(engine, 0, False, 30, wish.rate)  # warms caches and allocators
+        for _ in range(wish.rounds):
+            for name, count, reads in kinds:
+                summary, resident, stop_ms, sent = drive(engine, count, reads, frames, wish.rate)
+                age = summary.age
+                rows[name].append((age.percentile_ms(50), age.percentile_ms(99), resident, stop_ms, sent))
+    print(f"{wish.rounds} rounds of {frames} frames at {wish.rate:g} Hz; medians of the rounds, stop: the longest")
+    print(f"{'viewers':<10} {'age p50':>9} {'age p99':>9} {'resident':>10} {'stop':>8} {'pictures sent':>14}")
+    for name, runs in rows.items():
+        p50, p99, resident, _, sent = (statistics.median(column) for column in zip(*runs, strict=True))
+        stop_ms = max(row[3] for row in runs)
+        print(f"{name:<10} {p50:>6.1f} ms {p99:>6.1f} ms {resident:>7.1f} MB {stop_ms:>5.0f} ms {sent:>14.0f}")
+
+
+if __name__ == "__main__":
+    main()
