@@ -252,6 +252,12 @@ class Trainer:
         return net, averaged.eval()
 
     def _check_kind(self, state: dict[str, Any]) -> None:
+        """Refuse what cannot be gone on from."""
+        if missing := {"net", "averaged", "optimiser", "step", "history"} - set(state):
+            raise ConfigError(
+                f"{self.checkpoint}: holds no {', '.join(sorted(missing))}: it is a net that was released, not a run to"
+                " go on with; name another --run folder"
+            )
         if ("ranges" in state) != (self.recipe.qat is not None):
             held, wanted = ("with", "without") if "ranges" in state else ("without", "with")
             raise ConfigError(
@@ -293,7 +299,7 @@ class Trainer:
         return state
 
     def _load(self, state: dict[str, Any]) -> None:
-        """The rest of a checkpoint; road.pt has no more than it had to."""
+        """The rest of a checkpoint, which may be of the first version, without curves."""
         self.optimiser.load_state_dict(state["optimiser"])
         if state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])

@@ -220,6 +220,16 @@ def test_a_checkpoint_of_the_first_version_is_gone_on_from(recipe: Recipe, small
     assert trained(recipe, tmp_path / "run").step == 4
 
 
+def test_a_released_net_is_no_run_to_go_on_with(recipe: Recipe, small_net: None, tmp_path: Path) -> None:
+    """engines/road.pt holds recipe, step and averaged weights: to export, or for `qat` to start from."""
+    trained(recipe, tmp_path / "run", steps=1)
+    path = tmp_path / "run/last.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save({key: state[key] for key in ("recipe", "step", "averaged")}, path)
+    with pytest.raises(ConfigError, match="holds no history, net, optimiser: it is a net that was released"):
+        Trainer(recipe, tmp_path / "run", "cpu")
+
+
 def test_a_file_that_is_no_checkpoint_is_refused_by_name(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/last.pt").write_bytes(b"PK not really")
