@@ -1,59 +1,111 @@
-"""V4L2 cameras through OpenCV."""
+"""Cameras of this machine: V4L2 devices, GStreamer pipelines, and the CSI cameras of a Jetson."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import cv2
+from edge.errors import ConfigError, SourceError, SourceNotFound
+from edge.sources.capture.wire import Order
+from edge.sources.supervised import Supervised
 
-from edge.errors import SourceError, SourceNotFound
-from edge.frame import Frame
-from edge.timing import Durations
+_DEVICE = re.compile(r"(?P<device>\d+|/dev/[^?]+)(?:\?(?P<query>.*))?", re.DOTALL)
+_CSI = re.compile(r"csi:(?P<device>\d{1,2})(?:\?(?P<query>.*))?", re.DOTALL)
+_FORMATS = ("mjpeg", "yuyv", "uyvy", "nv12", "bgr3")
 
 
-class Camera:
-    """A camera by number or device path. Frames are stamped between grab and decode, and never buffered here."""
+def open_camera(name: str) -> Supervised:
+    """A camera by number or device path: "0", "/dev/video0?size=1280x720&fps=30&format=mjpeg". Capture begins at once.
 
-    live = True
-    frame_count: int | None = None
+    The driver takes the nearest to what is asked for; what it gives is in the source's `health.note`, and logged.
 
-    def __init__(self, device: str) -> None:
-        self.name = device
-        self.decode = Durations()
-        path = f"/dev/video{device}" if device.isdecimal() else device
-        _refuse_unreadable(path)
-        self._capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
-        if not self._capture.isOpened():
-            raise SourceError(f"{path}: cannot be opened as a camera. Is it in use elsewhere? Try: fuser -v {path}")
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        self.size_wh = (int(self._capture.get(3)), int(self._capture.get(4)))
-        self.rate_hz: float | None = self._capture.get(cv2.CAP_PROP_FPS) or None
+    Raises:
+        SourceNotFound: there is no such device.
+        SourceError: this user may not use it.
+        ConfigError: the wishes behind "?" are none.
+    """
+    match = _DEVICE.fullmatch(name)
+    device, query = (match["device"], match["query"]) if match else (name, None)
+    path = f"/dev/video{device}" if device.isdecimal() else device
+    wishes = _wishes(name, query, {"size": _size_wh, "fps": _rate_hz, "format": _pixel_format})
+    _refuse_unreadable(path)
+    order = Order("v4l2", path, wishes.get("size"), wishes.get("fps"), wishes.get("format"))
+    return Supervised(name, order)
 
-    def __enter__(self) -> Camera:
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._capture.release()
+def open_pipeline(name: str) -> Supervised:
+    """A GStreamer pipeline that ends in an appsink of BGR pictures: "gst:v4l2src ! ... ! appsink".
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Frames for as long as the camera gives them.
+    Raises:
+        ConfigError: it has no appsink.
+    """
+    pipeline = name.removeprefix("gst:").strip()
+    if "appsink" not in pipeline:
+        raise ConfigError(
+            f"{name}: hands over no pictures. It has to end in: videoconvert ! video/x-raw,format=BGR ! appsink"
+        )
+    return Supervised(name, Order("gstreamer", pipeline))
 
-        Raises:
-            SourceError: it stopped giving them.
-        """
-        index = 0
-        while self._capture.grab():
-            captured_ns = time.monotonic_ns()
-            with self.decode.span():
-                good, image = self._capture.retrieve()
-            if not good:
-                break
-            yield Frame(index=index, captured_ns=captured_ns, source=self.name, bgr=image)
-            index += 1
-        raise SourceError(f"camera {self.name}: stopped giving frames after {index}. Check its cable, start again.")
+
+def open_csi(name: str) -> Supervised:
+    """A CSI camera of a Jetson, through NVIDIA's Argus: "csi:0?size=1280x720&fps=30".
+
+    Raises:
+        ConfigError: the number or the wishes behind "?" are none.
+    """
+    match = _CSI.fullmatch(name)
+    if match is None:
+        raise ConfigError(f"{name}: is no CSI camera. One looks like this: csi:0?size=1280x720&fps=30")
+    wishes = _wishes(name, match["query"], {"size": _size_wh, "fps": _rate_hz})
+    size_wh, rate_hz = wishes.get("size") or (1280, 720), wishes.get("fps") or 30.0
+    pipeline = csi_pipeline(int(match["device"]), size_wh, rate_hz)
+    return Supervised(name, Order("gstreamer", pipeline, size_wh, rate_hz))
+
+
+def csi_pipeline(sensor: int, size_wh: tuple[int, int], rate_hz: float) -> str:
+    """The picture is scaled and brought to BGRx by the Jetson's own hardware; one frame waits, the newest."""
+    return (
+        f"nvarguscamerasrc sensor-id={sensor}"
+        f" ! video/x-raw(memory:NVMM),width={size_wh[0]},height={size_wh[1]},framerate={round(rate_hz * 1000)}/1000"
+        " ! nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR"
+        " ! appsink max-buffers=1 drop=true sync=false"
+    )
+
+
+def _wishes(name: str, query: str | None, readers: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+    wishes: dict[str, Any] = {}
+    for part in query.split("&") if query else []:
+        key, _, text = part.partition("=")
+        if key not in readers or key in wishes:
+            found = f"{key!r} twice" if key in wishes else f"{key!r}"
+            raise ConfigError(f"{name}: asks for {found}; wanted is each once of: {', '.join(readers)}")
+        try:
+            wishes[key] = readers[key](text)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {key}={text}: wanted is {error}") from None
+    return wishes
+
+
+def _size_wh(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match or not (16 <= int(match[1]) <= 16384 and 16 <= int(match[2]) <= 16384):
+        raise ValueError("WIDTHxHEIGHT, as 1280x720, each 16 to 16384")
+    return int(match[1]), int(match[2])
+
+
+def _rate_hz(text: str) -> float:
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text) or not 0 < float(text) <= 1000:
+        raise ValueError("pictures per second, as 30, at most 1000")
+    return float(text)
+
+
+def _pixel_format(text: str) -> str:
+    if text.lower() not in _FORMATS:
+        raise ValueError(f"one of {', '.join(_FORMATS)}")
+    return text.lower()
 
 
 def _refuse_unreadable(path: str) -> None:

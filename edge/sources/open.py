@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,24 +11,32 @@ from edge.errors import SourceNotFound
 
 if TYPE_CHECKING:  # a name is looked at before OpenCV is loaded
     from edge.sources.source import Source
+    from edge.sources.supervised import Supervised
 
-A_SOURCE_IS = "A source is a file, a folder, a pattern of pictures, a camera or scene:street."
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+A_SOURCE_IS = "A source is a file, a folder, a pattern of pictures, a camera, a stream's address or scene:street."
 
 
 def is_camera(name: str) -> bool:
     """Whether a name stands for a camera, whose frames come whether or not somebody takes them."""
-    return name.isdecimal() or name.startswith("/dev/video") or stat.S_ISCHR(_mode(name))
+    device = name.partition("?")[0]
+    if device.isdecimal() or name.startswith(("/dev/video", "gst:", "csi:")) or _ADDRESS.match(name):
+        return True
+    return stat.S_ISCHR(_mode(name)) or stat.S_ISCHR(_mode(device))
 
 
 def open_source(name: str) -> Source:
     """The source a name stands for; close it, or use it as a context manager.
 
-    `name` is a video file, a folder or pattern of pictures, a camera ("0", "/dev/video0") or a rendered street
-    ("scene:street?seed=7&frames=300&size=1280x720&fps=30"). Each kind is imported when it is asked for.
+    `name` is a video file, a folder or pattern of pictures, a rendered street
+    ("scene:street?seed=7&frames=300&size=1280x720&fps=30"), or a camera, whose first picture is awaited. A camera is
+    a device ("0", "/dev/video0?size=1280x720&fps=30&format=mjpeg"), an address ("rtsp://user:password@camera/1",
+    "http://camera/live.mjpg"), a CSI camera ("csi:0?size=1280x720&fps=30") or a pipeline ("gst:... ! appsink").
+    Each kind is imported when it is asked for.
 
     Raises:
-        SourceError: it is not there, or cannot be read as what it is.
-        ConfigError: a scene is asked for in words it does not know.
+        SourceError: it is not there, cannot be read as what it is, or is a camera that gives no picture.
+        ConfigError: a scene or a camera is asked for in words it does not know.
     """
     if name.startswith("scene:"):
         from edge.sources.scene import SceneSource
@@ -36,11 +45,13 @@ def open_source(name: str) -> Source:
     if not name:
         raise SourceNotFound(f"the source's name is empty. Is a variable not set? {A_SOURCE_IS}")
     if is_camera(name):
-        from edge.sources.camera import Camera
-
-        return Camera(name)
-    if "://" in name:
-        raise SourceNotFound(f"{name}: streams are not supported yet. {A_SOURCE_IS}")
+        camera = open_live(name)
+        try:
+            camera.await_first()
+        except BaseException:  # Ctrl-C too: nobody else could close it
+            camera.__exit__(None, None, None)
+            raise
+        return camera
     from edge.sources.pictures import SUFFIXES, Pictures
 
     mode = _mode(name)
@@ -50,6 +61,23 @@ def open_source(name: str) -> Source:
     from edge.sources.recording import Recording
 
     return Recording(name)
+
+
+def open_live(name: str) -> Supervised:
+    """A camera by its name, whose capture begins at once: it may be away now, and come later.
+
+    Raises:
+        SourceError: there is no such device, or the address is none.
+        ConfigError: it is asked for in words it does not know.
+    """
+    from edge.sources.camera import open_camera, open_csi, open_pipeline
+    from edge.sources.stream import open_stream
+
+    if name.startswith("gst:"):
+        return open_pipeline(name)
+    if name.startswith("csi:"):
+        return open_csi(name)
+    return open_stream(name) if _ADDRESS.match(name) else open_camera(name)
 
 
 def _mode(name: str) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from videos import picture, write_video
 
 from edge.errors import ConfigError, EdgeError, SourceError, SourceNotFound
-from edge.sources.open import open_source
+from edge.sources.open import is_camera, open_source
 from edge.sources.pictures import Pictures
 from edge.sources.recording import Recording
 
@@ -47,15 +47,29 @@ def test_a_video_in_the_memory_file_system_is_no_camera() -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("name", ["99", "/dev/video99"])
+@pytest.mark.parametrize("name", ["99", "/dev/video99", "99?size=640x480&fps=30", "/dev/video99?format=mjpeg"])
 def test_a_number_and_a_video_device_are_cameras(name: str) -> None:
+    assert is_camera(name)
     with pytest.raises(SourceNotFound, match="/dev/video99: there is no such camera"):
         open_source(name)
 
 
-@pytest.mark.parametrize("name", ["rtsp://camera/1", "http://[::1]/live.mp4", "https://example.org/*.png"])
-def test_a_stream_is_refused_with_what_there_is(name: str) -> None:
-    with pytest.raises(SourceNotFound, match=r"streams are not supported yet\..* a camera or scene:street"):
+@pytest.mark.parametrize(
+    "name",
+    ["rtsp://camera/1", "http://camera/live.mjpg", "gst:rtspsrc location=rtsp://a ! appsink", "csi:0", "HTTPS://a"],
+)
+def test_an_address_a_pipeline_and_a_csi_camera_are_cameras(name: str) -> None:
+    assert is_camera(name)
+
+
+@pytest.mark.parametrize("name", ["drive.mp4", "scene:street?seed=1", "pictures/*.png", "what?.mp4", "csi", ""])
+def test_what_has_an_end_is_no_camera(name: str) -> None:
+    assert not is_camera(name)
+
+
+@pytest.mark.parametrize("name", ["ftp://camera/1", "file:///etc/passwd", "s3://bucket/drive.mp4"])
+def test_an_address_of_another_kind_is_refused_with_those_there_are(name: str) -> None:
+    with pytest.raises(SourceNotFound, match=r"is not supported, only rtsp, rtsps, http, https"):
         open_source(name)
 
 

@@ -1,0 +1,158 @@
+"""The capture process: opens the camera, hands its pictures over, and begins anew when it is lost.
+
+It ends when its supervisor does: the kernel kills it (PR_SET_PDEATHSIG), even while a library hangs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+
+from edge.sources.capture.backoff import Backoff
+from edge.sources.capture.ring import RingWriter
+from edge.sources.capture.shot import CaptureError, Reader, Shot
+from edge.sources.capture.wire import Failed, Format, Kind, Message, Opened, Opening, Order, Picture, Unusable, packed
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_HOPELESS_S = 5.0  # a password that is tried too often locks the user out
+_ATTEMPTS = 200  # then a fresh process: libraries leak (GStreamer: 42 KB for each)
+_SAMPLES = 2000
+
+
+def main() -> None:
+    """Arguments: the socket's file descriptor and the supervisor's process id."""
+    parent = int(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the kernel was told
+        return
+    link = socket.socket(fileno=int(sys.argv[1]))
+    order = Order.unpack(link.recv(65536))
+    try:
+        _capture_for_ever(link, order)
+    except (BrokenPipeError, ConnectionResetError):
+        return  # the supervisor has closed its end
+
+
+def _capture_for_ever(link: socket.socket, order: Order) -> None:
+    backoff, outbox = Backoff(), Outbox(link)
+    with suppress(ImportError):  # told by the first attempt; done now, because it takes longer than opening may
+        reader_of(order.kind)
+    for _ in range(_ATTEMPTS):
+        outbox.send(Opening())
+        try:
+            with reader_of(order.kind)(order) as reader:
+                for shot in reader:
+                    outbox.put(shot)
+                    backoff.reset()
+        except CaptureError as error:
+            failure = Failed(error.hopeless, _HOPELESS_S if error.hopeless else backoff.next_s(), str(error))
+        except ImportError as error:
+            failure = Failed(True, _HOPELESS_S, f"cannot be read without a library: {error}")
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:  # noqa: BLE001 nobody sees this process's traceback: it is told, and tried again
+            failure = Failed(False, backoff.next_s(), f"{type(error).__name__}: {error}")
+        outbox.send(failure)
+        if not outbox.wait(failure.retry_s):
+            return
+
+
+def reader_of(kind: Kind) -> Callable[[Order], Reader]:
+    """What opens such a camera; its library is imported at the first call."""
+    if kind == "stream":
+        from edge.sources.capture.network import Stream
+
+        return Stream
+    from edge.sources.capture.device import Device
+
+    return Device
+
+
+class Outbox:
+    """Pictures into slots, and messages about them to the supervisor."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._rings, self._numbers = count(), count()
+        self._ring: RingWriter | None = None
+        self._format: Format | None = None
+
+    def send(self, message: Message) -> None:
+        if isinstance(message, Opening):
+            self._format = None  # the next picture tells it again
+        self._link.send(packed(message))
+
+    def put(self, shot: Shot) -> None:
+        """Hand a picture over, or say why not.
+
+        Raises:
+            CaptureError: it cannot be decoded.
+        """
+        number = next(self._numbers)
+        self._take_back()
+        if shot.corrupt:
+            self.send(Unusable(number, corrupt=True))
+            return
+        ring = self._ring_for(shot.format)
+        slot = ring.take()
+        if slot is None:
+            self.send(Unusable(number, corrupt=False))
+            return
+        start_ns = time.monotonic_ns()
+        view = ring.view(slot)
+        try:
+            shot.write(view)
+        except CaptureError:
+            ring.give_back(slot)
+            raise
+        decode_ns = shot.decode_ns + time.monotonic_ns() - start_ns
+        luma = view if shot.format.bgr else view[: shot.format.width * shot.format.height]
+        self.send(Picture(ring.number, slot, number, shot.captured_ns, shot.late_ns, decode_ns, *_seen(luma)))
+
+    def wait(self, seconds: float) -> bool:
+        """Let time pass; False when the supervisor is gone."""
+        until = time.monotonic() + seconds
+        while (left_s := until - time.monotonic()) > 0:
+            if select.select([self._link], [], [], left_s)[0] and not self._take_back():
+                return False
+        return True
+
+    def _ring_for(self, pictures: Format) -> RingWriter:
+        if self._ring is not None and pictures == self._format:
+            return self._ring
+        if self._ring is not None:
+            self._ring.close()
+        self._format, self._ring = pictures, RingWriter(next(self._rings) % 256, pictures.slot_bytes)
+        opened = Opened(self._ring.number, self._ring.slots, pictures)
+        socket.send_fds(self._link, [packed(opened)], [self._ring.fd])
+        return self._ring
+
+    def _take_back(self) -> bool:
+        """The slots that came back; False when the supervisor is gone."""
+        while True:
+            try:
+                message = self._link.recv(16, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            if not message:
+                return False
+            if self._ring is not None and message[0] == self._ring.number:
+                self._ring.give_back(message[1])
+
+
+def _seen(view: memoryview) -> tuple[int, int, int]:
+    """Brightness, spread and digest of a sample; an odd step takes all columns and, of BGR, all colours in turn."""
+    sample = bytes(view[:: max(1, len(view) // _SAMPLES) | 1])
+    ranked = sorted(sample)
+    edge = len(ranked) // 50
+    return sum(sample) // len(sample), ranked[-1 - edge] - ranked[edge], zlib.crc32(sample)

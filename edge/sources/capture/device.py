@@ -1,0 +1,124 @@
+"""Cameras of this machine through OpenCV: V4L2 devices, and GStreamer pipelines as CSI cameras need them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")  # seconds; OpenCV reads it when it is imported
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
+import cv2
+import numpy as np
+
+from edge.sources.capture.shot import CaptureError, Shot
+from edge.sources.capture.wire import Format, Order
+
+_LATEST_NS = 1_000_000_000  # a driver's time that is further from ours is by another clock
+
+
+class Device:
+    """A V4L2 camera or a GStreamer pipeline."""
+
+    def __init__(self, order: Order) -> None:
+        self._is_v4l2 = order.kind == "v4l2"
+        self._capture = _open_v4l2(order) if self._is_v4l2 else _open_gstreamer(order)
+        width = round(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height = round(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        rate_hz = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))
+        if width < 1 or height < 1:
+            self._capture.release()
+            raise CaptureError(f"gives pictures of {width}x{height}")
+        self._format = Format(width, height, bgr=True, rate_hz=rate_hz)
+        self._format = self._format._replace(note=unmet(order, self._format, self._pixel_format()))
+
+    def _pixel_format(self) -> str:
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)) if self._is_v4l2 else 0
+        return code.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ") if code > 0 else ""
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._capture.release()
+
+    def __iter__(self) -> Iterator[Shot]:
+        while self._capture.grab():
+            yield Shot(self._format, self._captured_ns(time.monotonic_ns()), 0, 0, False, self._write)
+        raise CaptureError("stopped giving pictures: is its cable in?")
+
+    def _captured_ns(self, now_ns: int) -> int:
+        """When the driver got the picture, by the clock that V4L2 drivers use, ours; now, where it has another."""
+        if not self._is_v4l2:
+            return now_ns
+        driver_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+        return driver_ns if 0 <= now_ns - driver_ns < _LATEST_NS else now_ns
+
+    def _write(self, slot: memoryview) -> None:
+        wanted = np.frombuffer(slot, np.uint8).reshape(self._format.height, self._format.width, 3)
+        good, image = self._capture.retrieve(wanted)
+        if not good or image is None:
+            raise CaptureError("gave a picture that cannot be decoded")
+        if image.shape != wanted.shape or image.dtype != np.uint8:
+            raise CaptureError(
+                f"gave a picture of {image.shape} (height, width, colours), not of {wanted.shape}."
+                " A pipeline ends in: videoconvert ! video/x-raw,format=BGR ! appsink"
+            )
+        if not np.shares_memory(image, wanted):
+            wanted[:] = image
+
+
+def _open_v4l2(order: Order) -> cv2.VideoCapture:
+    if not Path(order.target).exists():
+        raise CaptureError("is not there: is its cable in?")
+    if not os.access(order.target, os.R_OK | os.W_OK):
+        raise CaptureError("may not be used by this user: sudo usermod -aG video $USER, log in again", hopeless=True)
+    wishes = [cv2.CAP_PROP_BUFFERSIZE, 1]
+    if order.pixel_format:  # first: sizes and rates belong to a format
+        wishes += [cv2.CAP_PROP_FOURCC, fourcc(order.pixel_format)]
+    if order.size_wh:
+        wishes += [cv2.CAP_PROP_FRAME_WIDTH, order.size_wh[0], cv2.CAP_PROP_FRAME_HEIGHT, order.size_wh[1]]
+    if order.rate_hz:
+        wishes += [cv2.CAP_PROP_FPS, round(order.rate_hz)]
+    capture = cv2.VideoCapture(order.target, cv2.CAP_V4L2)
+    if not capture.isOpened():
+        raise CaptureError(f"cannot be opened as a camera: is it in use? Try: fuser -v {order.target}")
+    for name, value in zip(wishes[::2], wishes[1::2], strict=True):
+        capture.set(name, value)  # what came of it is in the note: drivers take the nearest that they can
+    return capture
+
+
+def _open_gstreamer(order: Order) -> cv2.VideoCapture:
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        raise CaptureError(
+            f"needs an OpenCV with GStreamer, as JetPack and Debian have it; this one, {cv2.__version__} in"
+            f" {Path(str(cv2.__file__)).parent}, is without",
+            hopeless=True,
+        )
+    capture = cv2.VideoCapture(order.target, cv2.CAP_GSTREAMER)
+    if not capture.isOpened():
+        raise CaptureError("the pipeline does not start. Try it alone: gst-launch-1.0 ... ! fakesink")
+    return capture
+
+
+_FOURCC = {"mjpeg": "MJPG", "yuyv": "YUYV", "uyvy": "UYVY", "nv12": "NV12", "bgr3": "BGR3", "h264": "H264"}
+
+
+def fourcc(name: str) -> int:
+    """V4L2's number of a pixel format, by its name ("mjpeg") or its four letters ("MJPG")."""
+    letters = _FOURCC.get(name.lower(), name.upper()).ljust(4)
+    return int.from_bytes(letters.encode("ascii"), "little")
+
+
+def unmet(order: Order, found: Format, pixel_format: str) -> str:
+    """Which wishes the camera did not grant; "" when it did all."""
+    faults = []
+    if order.size_wh and order.size_wh != (found.width, found.height):
+        faults.append(f"{order.size_wh[0]}x{order.size_wh[1]} was asked for, {found.width}x{found.height} is given")
+    if order.rate_hz and found.rate_hz and abs(order.rate_hz - found.rate_hz) > 0.5:
+        faults.append(f"{order.rate_hz:g} pictures per second were asked for, {found.rate_hz:g} are given")
+    if order.pixel_format and pixel_format and fourcc(order.pixel_format) != fourcc(pixel_format):
+        faults.append(f"{order.pixel_format} was asked for, {pixel_format.lower()} is given")
+    return "; ".join(faults)

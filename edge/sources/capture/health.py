@@ -1,0 +1,190 @@
+"""How a camera is: `ok`, `degraded` or `lost` for a reason, `stopped`."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from edge.sources.capture.wire import Format, Picture
+
+State = Literal["ok", "degraded", "lost", "stopped"]
+
+STUCK_NS = 1_500_000_000  # the same picture, or nothing in it, for so long is no chance
+RECENT_NS = 1_000_000_000  # a fault that is over is told for so long
+LATE_NS = 200_000_000
+STALE_PERIODS = 3
+_RATE_NS = 2_000_000_000  # a rate is counted over so long
+_SLOW = 0.8  # of the rate that the camera says it has
+_BLANK_SPREAD, _DARK, _BRIGHT = 10, 40, 215  # of 256; noise of a covered lens is within the spread
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a camera is at one moment; times are on the monotonic clock.
+
+    Attributes:
+        state, reason: "ok" has no reason; "degraded" gives pictures, "lost" none; "stopped" was asked for.
+        since_ns: when it came into this state for this reason.
+        restarts: how often it gave pictures again after it was lost.
+        last_error: what the camera or its library said last; kept when it is well again, "" if never.
+        pictures: how many came; corrupt: how many of them were not handed on because data were missing;
+            skipped: how many nobody took before a newer one came.
+        rate_hz: pictures per second over the last two seconds; 0 when there are none.
+        newest_ns: when the newest usable picture was captured; None before the first.
+        stale: there is none younger than three periods: what is shown is not what is there now.
+        size_wh: of the pictures; None before the first.
+        note: how what the camera gives differs from what it was asked for.
+    """
+
+    state: State
+    reason: str
+    since_ns: int
+    restarts: int = 0
+    last_error: str = ""
+    pictures: int = 0
+    corrupt: int = 0
+    skipped: int = 0
+    rate_hz: float = 0.0
+    newest_ns: int | None = None
+    stale: bool = True
+    size_wh: tuple[int, int] | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state} ({self.reason})" if self.reason else self.state
+
+
+class Watch:
+    """Makes health out of what the capture process says. One thread tells it, any may `look`."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._lock = threading.Lock()
+        self._health = Health("lost", "starting", now_ns)
+        self._arrivals: deque[int] = deque()
+        self._nominal_hz = 0.0
+        self._period_ns = 100_000_000.0
+        self._digest = -1
+        self._same_since_ns = self._lively_ns = now_ns
+        self._corrupt_ns = self._resized_ns = self._late_ns = now_ns - 10 * RECENT_NS
+        self._resized = ""
+        self._opened_ns = now_ns
+        self._blank = ""
+
+    def look(self, now_ns: int) -> Health:
+        with self._lock:
+            newest_ns, rate_hz = self._health.newest_ns, self._rate_hz(now_ns)
+            stale = newest_ns is None or now_ns - newest_ns > STALE_PERIODS * self._period_ns
+            return replace(self._health, stale=stale, rate_hz=rate_hz)
+
+    def opened(self, pictures: Format, now_ns: int) -> None:
+        """Pictures of this format follow."""
+        with self._lock:
+            size_wh, was_wh = (pictures.width, pictures.height), self._health.size_wh
+            if was_wh is not None and was_wh != size_wh:
+                self._resized = f"size changed from {was_wh[0]}x{was_wh[1]} to {size_wh[0]}x{size_wh[1]}"
+                self._resized_ns = now_ns
+            self._nominal_hz, self._opened_ns = pictures.rate_hz, now_ns
+            self._same_since_ns = self._lively_ns = now_ns
+            self._set(size_wh=size_wh, note=pictures.note)
+
+    def picture(self, picture: Picture, now_ns: int) -> None:
+        """A usable picture came."""
+        with self._lock:
+            self._arrived(now_ns)
+            if picture.digest != self._digest:
+                self._digest, self._same_since_ns = picture.digest, now_ns
+            self._blank = _blank(picture)
+            if not self._blank:
+                self._lively_ns = now_ns
+            if picture.late_ns > LATE_NS:
+                self._late_ns = now_ns
+            if self._health.state == "lost":
+                self._opened_ns = now_ns
+                self._set(restarts=self._health.restarts + (self._health.newest_ns is not None))
+            self._set(newest_ns=picture.captured_ns)
+            self._judge(now_ns)
+
+    def unusable(self, corrupt: bool, now_ns: int) -> None:
+        """A picture came that is not handed on."""
+        with self._lock:
+            self._arrived(now_ns)
+            if not corrupt:
+                self._set(skipped=self._health.skipped + 1)
+                return
+            self._corrupt_ns = now_ns
+            self._set(corrupt=self._health.corrupt + 1)
+            if self._health.state != "lost":  # it comes back with a picture that can be shown
+                self._judge(now_ns)
+
+    def skipped(self) -> None:
+        """A picture made room for a newer one before anybody took it."""
+        with self._lock:
+            self._set(skipped=self._health.skipped + 1)
+
+    def lost(self, reason: str, now_ns: int, error: str = "") -> None:
+        """No pictures come; `error` is what the camera or its library said."""
+        with self._lock:
+            self._arrivals.clear()
+            if error:
+                self._set(last_error=error)
+            self._become("lost", reason, now_ns)
+
+    def stopped(self, now_ns: int) -> None:
+        with self._lock:
+            self._arrivals.clear()
+            self._become("stopped", "", now_ns)
+
+    def quiet_ns(self) -> float:
+        """How long a picture may be awaited at this camera's rate: three periods; a second while it is not known."""
+        with self._lock:
+            return 3 * self._period_ns if len(self._arrivals) > 4 else 1e9
+
+    def _arrived(self, now_ns: int) -> None:
+        self._arrivals.append(now_ns)
+        while now_ns - self._arrivals[0] > _RATE_NS:
+            self._arrivals.popleft()
+        self._set(pictures=self._health.pictures + 1)
+        if rate_hz := self._rate_hz(now_ns):
+            self._period_ns = 1e9 / rate_hz
+
+    def _rate_hz(self, now_ns: int) -> float:
+        recent = [at_ns for at_ns in self._arrivals if now_ns - at_ns <= _RATE_NS]
+        span_ns = recent[-1] - recent[0] if recent else 0
+        return (len(recent) - 1) * 1e9 / span_ns if span_ns else 0.0
+
+    def _judge(self, now_ns: int) -> None:
+        fault = self._fault(now_ns)
+        self._become("degraded" if fault else "ok", fault, now_ns)
+
+    def _fault(self, now_ns: int) -> str:
+        """What is wrong with the pictures that come, the worst first; "" when nothing is."""
+        faults = {
+            "corrupt pictures": now_ns - self._corrupt_ns < RECENT_NS,
+            self._blank: now_ns - self._lively_ns > STUCK_NS,
+            "the same picture again and again": now_ns - self._same_since_ns > STUCK_NS,
+            self._resized: now_ns - self._resized_ns < RECENT_NS,
+            "pictures come late": now_ns - self._late_ns < RECENT_NS,
+            "fewer pictures than it should give": self._is_slow(now_ns),
+        }
+        return next((fault for fault, found in faults.items() if found), "")
+
+    def _is_slow(self, now_ns: int) -> bool:
+        return now_ns - self._opened_ns > _RATE_NS and self._rate_hz(now_ns) < _SLOW * self._nominal_hz
+
+    def _become(self, state: State, reason: str, now_ns: int) -> None:
+        if (state, reason) != (self._health.state, self._health.reason):
+            self._set(state=state, reason=reason, since_ns=now_ns)
+
+    def _set(self, **changes: Any) -> None:
+        self._health = replace(self._health, **changes)
+
+
+def _blank(picture: Picture) -> str:
+    """What to call a picture with nothing in it; "" for one with something."""
+    if picture.spread > _BLANK_SPREAD:
+        return ""
+    if picture.brightness < _DARK:
+        return "black pictures"
+    return "white pictures" if picture.brightness > _BRIGHT else "blank pictures"

@@ -1,0 +1,189 @@
+"""Streams of the network through FFmpeg: decoded planes, as the camera sends them."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+
+import av
+from av.codec.context import Flags
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+
+from edge.sources.capture.clock import CameraClock
+from edge.sources.capture.shot import CaptureError, Shot
+from edge.sources.capture.wire import Format, Order
+
+_OPEN_S, _READ_S = 1.0, 1.0
+_LATEST_NS = 1_000_000_000  # a backlog as long as this is thrown away, by connecting again
+# No file, whatever a playlist says. analyzeduration in microseconds: the first pictures are for us, not for the probe.
+_OPTIONS = {
+    "protocol_whitelist": "rtsp,rtp,http,https,httpproxy,tcp,udp,tls,crypto",
+    "fflags": "nobuffer",
+    "analyzeduration": "100000",
+    "probesize": "200000",
+}
+_PLANAR_420 = ("yuv420p", "yuvj420p")
+_AVCOL_SPC_BT709, _AVCOL_SPC_UNSPECIFIED, _AVCOL_RANGE_MPEG, _AVCOL_RANGE_JPEG = 1, 2, 1, 2  # libavutil/pixfmt.h
+_SWS_CS_BT709, _SWS_CS_BT601 = 1, 5  # libswscale/swscale.h
+_TIMELESS = ("mpjpeg", "mjpeg", "h264", "hevc")  # formats without times of their own; FFmpeg makes them up
+_ARRIVALS = 64  # packets whose pictures may still be on their way through the decoder
+
+
+class Stream:
+    """An RTSP or HTTP stream."""
+
+    def __init__(self, order: Order) -> None:
+        options = _OPTIONS | ({"rtsp_transport": "tcp"} if order.target.startswith("rtsp") else {})
+        start_s = time.monotonic()
+        try:
+            self._container = av.open(order.target, options=options, timeout=(_OPEN_S, _READ_S))
+        except FFmpegError as error:
+            if time.monotonic() - start_s >= _OPEN_S:  # RTSP makes "invalid data" of the interrupt
+                raise CaptureError(f"cannot be opened within {_OPEN_S:g} s") from error
+            raise _capture_error(error) from error
+        try:
+            self._prepare(order.target)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _prepare(self, url: str) -> None:
+        if url.startswith("http") and self._container.duration:
+            length_s = self._container.duration / av.time_base
+            raise CaptureError(f"is a recording of {length_s:.1f} s, not a camera. Download it first: curl -O", True)
+        if not self._container.streams.video:
+            raise CaptureError("holds no video", hopeless=True)
+        self._stream = self._container.streams.video[0]
+        codec = self._stream.codec_context
+        if codec is None:
+            raise CaptureError("is coded in a way that this FFmpeg does not know", hopeless=True)
+        # As in edge.sources.recording: frame threads hold pictures back, and H.264's slice threads hide damage.
+        codec.thread_type = "SLICE"
+        if codec.name == "h264":
+            codec.thread_count = 1
+        codec.flags |= Flags.low_delay
+        self._has_times = self._container.format.name not in _TIMELESS
+        self._rate_hz = float(self._stream.average_rate or 0) if self._has_times else 0.0
+        self._clock = CameraClock()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Shot]:
+        packets = self._container.demux(self._stream)
+        arrivals: OrderedDict[int | None, int] = OrderedDict()
+        while True:
+            packet = _next(packets)
+            arrived_ns = time.monotonic_ns()
+            arrivals[packet.pts] = arrived_ns
+            for picture, damaged in _decoded(packet):
+                decode_ns = time.monotonic_ns() - arrived_ns
+                came_ns = arrivals.pop(picture.pts if picture else packet.pts, arrived_ns)
+                yield self._shot(picture, came_ns, decode_ns, damaged)
+            while len(arrivals) > _ARRIVALS:
+                arrivals.popitem(last=False)
+
+    def _shot(self, picture: VideoFrame | None, came_ns: int, decode_ns: int, damaged: bool) -> Shot:
+        if picture is None:
+            return Shot(Format(1, 1, bgr=False), came_ns, 0, decode_ns, True, lambda slot: None)
+        late_ns = 0
+        if self._has_times and picture.pts is not None and picture.time_base:
+            late_ns = self._clock.late_ns(came_ns, round(picture.pts * Fraction(picture.time_base) * 1_000_000_000))
+        if late_ns > _LATEST_NS:
+            raise CaptureError(f"fell {late_ns / 1e9:.1f} s behind: its pictures come faster than they can be decoded")
+        planar, bt709, full_range = _planar(picture)
+        layout = Format(planar.width, planar.height, False, bt709, full_range, self._rate_hz)
+        return Shot(layout, came_ns - late_ns, late_ns, decode_ns, damaged, partial(_write, planar))
+
+
+def _next(packets: Iterator[Packet]) -> Packet:
+    try:
+        packet = next(packets, None)
+    except FFmpegError as error:
+        raise _capture_error(error) from error
+    if packet is None or not packet.size:
+        raise CaptureError("ended the stream")
+    return packet
+
+
+def _decoded(packet: Packet) -> list[tuple[VideoFrame | None, bool]]:
+    """Pictures, and whether they are damaged; None for a packet that does not decode at all."""
+    try:
+        return [(picture, picture.is_corrupt) for picture in packet.decode() if isinstance(picture, VideoFrame)]
+    except FFmpegError:
+        return [(None, True)]
+
+
+def _planar(picture: VideoFrame) -> tuple[VideoFrame, bool, bool]:
+    """The picture as 4:2:0 planes, whether by BT.709, and whether of full range.
+
+    An untagged picture is BT.601 up to 576 lines and BT.709 above, as in edge.sources.recording.
+    """
+    tag = int(picture.colorspace)
+    bt709 = picture.height > 576 if tag == _AVCOL_SPC_UNSPECIFIED else tag == _AVCOL_SPC_BT709
+    full_range = picture.format.name.startswith("yuvj") or int(picture.color_range) == _AVCOL_RANGE_JPEG
+    if picture.format.name in _PLANAR_420:
+        return picture, bt709, full_range
+    if picture.format.is_rgb or picture.format.has_palette:
+        return (
+            picture.reformat(format="yuv420p", dst_colorspace=_SWS_CS_BT709 if bt709 else _SWS_CS_BT601),
+            bt709,
+            False,
+        )
+    full_range |= picture.format.name.startswith("gray")  # libswscale takes every grey for full range
+    level = _AVCOL_RANGE_JPEG if full_range else _AVCOL_RANGE_MPEG
+    return picture.reformat(format="yuv420p", src_color_range=level, dst_color_range=level), bt709, full_range
+
+
+def _write(picture: VideoFrame, slot: memoryview) -> None:
+    at = 0
+    for place, plane in enumerate(picture.planes):
+        shrink = 1 if place else 0
+        width, height = (picture.width + shrink) >> shrink, (picture.height + shrink) >> shrink
+        _write_plane(plane, slot[at : at + width * height], width, height)
+        at += width * height
+
+
+def _write_plane(plane: VideoPlane, target: memoryview, width: int, height: int) -> None:
+    rows, stride = memoryview(plane).cast("B"), plane.line_size
+    if stride == width:
+        target[:] = rows[: width * height]
+        return
+    for row in range(height):
+        target[row * width : (row + 1) * width] = rows[row * stride : row * stride + width]
+
+
+_HOPELESS = {
+    "HTTPUnauthorizedError": "refuses the user name or password (401)",
+    "HTTPForbiddenError": "does not let this user in (403)",
+    "HTTPNotFoundError": "has no stream of that name (404)",
+    "HTTPBadRequestError": "does not understand the request (400)",
+    "ProtocolNotFoundError": "is of a kind that this FFmpeg cannot open",
+}
+_PASSING = {
+    "InvalidDataError": "sends something that is no video",
+    "ExitError": f"gave nothing for {_READ_S:g} s",  # PyAV's interrupt
+    "TimeoutError": "does not answer",
+    "ConnectionRefusedError": "refuses the connection: is the camera on, and is the port right?",
+    "ConnectionResetError": "broke off the connection",
+    "BrokenPipeError": "broke off the connection",
+    "EOFError": "broke off the connection",
+    "OSError": "broke off the connection",  # EIO, what FFmpeg makes of an HTTP server that is gone
+}
+
+
+def _capture_error(error: FFmpegError) -> CaptureError:
+    """FFmpeg's error in our words, which name no address: it may hold a password."""
+    kind = type(error).__name__
+    if kind in _HOPELESS:
+        return CaptureError(_HOPELESS[kind], hopeless=True)
+    return CaptureError(_PASSING.get(kind) or f"cannot be read ({error.strerror})")

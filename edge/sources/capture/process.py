@@ -1,0 +1,94 @@
+"""The supervisor's side of a capture process: started, heard, killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from edge.sources.capture.wire import LONGEST_MESSAGE, Message, Order, unpacked
+
+_KILLED_S = 0.3  # a process that takes longer waits for its driver
+# Without `site`, whose work the parent has done: what it found is handed on. -I: nothing is taken from where we stand.
+_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[3]); from edge.sources.capture.child import main; main()"
+
+
+class CaptureProcess:
+    """A running capture process and the socket to it.
+
+    The kernel kills the process when the thread that made this object ends (PR_SET_PDEATHSIG, prctl(2)).
+
+    Raises:
+        OSError: there is no memory or no process left.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        paths = json.dumps([str(Path(__file__).parents[3]), *sys.path])
+        words = [sys.executable, "-I", "-S", "-c", _CODE, str(theirs.fileno()), str(os.getpid()), paths]
+        with theirs:
+            try:
+                null = subprocess.DEVNULL
+                self._process = subprocess.Popen(
+                    words, stdin=null, stdout=null, stderr=null, pass_fds=[theirs.fileno()]
+                )
+            except BaseException:
+                self._link.close()
+                raise
+        self._link.send(order.pack())  # not among the arguments, which every user may read: it may hold a password
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fileno(self) -> int:
+        """To wait for messages by."""
+        return self._link.fileno()
+
+    def receive(self) -> tuple[Message | None, list[int]]:
+        """The next message and the file descriptors that came with it, the caller's to close; None at the end.
+
+        Raises:
+            WireError: it sent something else.
+        """
+        try:
+            data, fds, _, _ = socket.recv_fds(self._link, LONGEST_MESSAGE, 4)
+        except ConnectionError:
+            return None, []
+        try:
+            return (unpacked(data) if data else None), fds
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
+
+    def give_back(self, ring: int, slots: list[int]) -> None:
+        """These slots may be written again. A process that hangs or is gone need not hear it."""
+        for slot in slots:
+            with suppress(BlockingIOError, ConnectionError):
+                self._link.send(bytes([ring, slot]), socket.MSG_DONTWAIT)
+
+    def end(self) -> str:
+        """How it ended by itself, in words; it is killed if it did not."""
+        self.close()
+        code = self._process.returncode
+        if code is None:
+            return "cannot be killed: its driver hangs"
+        if code >= 0 or code == -signal.SIGKILL:
+            return f"ended with code {code}" if code >= 0 else "was killed"
+        return f"died of {signal.Signals(-code).name}"
+
+    def is_gone(self) -> bool:
+        """Whether the kernel is through with it: one that waits for a driver cannot be killed."""
+        return self._process.poll() is not None
+
+    def close(self) -> None:
+        self._process.kill()
+        self._link.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_KILLED_S)

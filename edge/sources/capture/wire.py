@@ -1,0 +1,171 @@
+"""What the capture process and its supervisor tell each other.
+
+They share a socket that keeps messages whole (SOCK_SEQPACKET). The supervisor sends one `Order`, then two bytes for
+each slot that it gives back: the ring's number and the slot. The process sends the messages below; with `Opened` comes
+the file descriptor of the memory that holds the pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["stream", "v4l2", "gstreamer"]
+
+LONGEST_MESSAGE = 4096
+_LONGEST_TEXT = 1000
+_LONGEST_SIDE_PX = 16384
+_MOST_SLOTS = 64
+
+
+class WireError(ValueError):
+    """A message that no capture process of ours sends: what it decodes may have taken it over."""
+
+
+class Order(NamedTuple):
+    """What to capture. `target` is a URL, a device's path or a pipeline; None leaves a wish to the camera."""
+
+    kind: Kind
+    target: str
+    size_wh: tuple[int, int] | None = None
+    rate_hz: float | None = None
+    pixel_format: str | None = None
+
+    def pack(self) -> bytes:
+        return json.dumps(self).encode()
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Order:
+        kind, target, size_wh, rate_hz, pixel_format = json.loads(data)
+        return cls(kind, target, size_wh and (size_wh[0], size_wh[1]), rate_hz, pixel_format)
+
+
+class Format(NamedTuple):
+    """What the pictures are like.
+
+    Attributes:
+        bgr: rows of B, G, R; else Y, U and V one behind the other, chroma of half the size rounded up.
+        bt709, full_range: how Y, U and V mean colours.
+        rate_hz: pictures per second as the camera says; 0 where it does not.
+        note: how this differs from what was asked for.
+    """
+
+    width: int
+    height: int
+    bgr: bool
+    bt709: bool = False
+    full_range: bool = False
+    rate_hz: float = 0.0
+    note: str = ""
+
+    @property
+    def slot_bytes(self) -> int:
+        if self.bgr:
+            return 3 * self.width * self.height
+        return self.width * self.height + 2 * ((self.width + 1) // 2) * ((self.height + 1) // 2)
+
+
+class Opening(NamedTuple):
+    """An attempt to open the camera begins."""
+
+
+class Opened(NamedTuple):
+    """Pictures of this format follow, in the slots of the ring whose memory comes with this message."""
+
+    ring: int
+    slots: int
+    format: Format
+
+
+class Picture(NamedTuple):
+    """A slot of a ring holds a picture, and belongs to the supervisor until it is given back.
+
+    Attributes:
+        number: counts what the camera gave to this process, unusable pictures included.
+        captured_ns: monotonic clock.
+        late_ns: how much later than the quickest ones it came, by the camera's clock; already taken off `captured_ns`.
+        decode_ns: how long it took to decode or convert it.
+        brightness, spread: mean of a sample of its bytes, and the range that holds 96 % of them.
+        digest: of that sample; the same twice means the same picture.
+    """
+
+    ring: int
+    slot: int
+    number: int
+    captured_ns: int
+    late_ns: int
+    decode_ns: int
+    brightness: int
+    spread: int
+    digest: int
+
+
+class Unusable(NamedTuple):
+    """A picture came that is not handed on: it is corrupt, or no slot was free for it."""
+
+    number: int
+    corrupt: bool
+
+
+class Failed(NamedTuple):
+    """The camera could not be opened, or gives no more. The next attempt comes in `retry_s`.
+
+    `hopeless`: it will fail in the same way until somebody changes something.
+    """
+
+    hopeless: bool
+    retry_s: float
+    why: str
+
+
+Message = Opening | Opened | Picture | Unusable | Failed
+
+# Fields in order, without a text that ends the message. Sizes and counts have no sign.
+_FORMS = {
+    Opening: struct.Struct("<"),
+    Opened: struct.Struct("<BBII???d"),
+    Picture: struct.Struct("<BBQQQQBBI"),
+    Unusable: struct.Struct("<Q?"),
+    Failed: struct.Struct("<?d"),
+}
+_KINDS = tuple(_FORMS)
+
+
+def packed(message: Message) -> bytes:
+    values: tuple = tuple(message)
+    if isinstance(message, Opened):
+        values = (message.ring, message.slots, *message.format)
+    text = values[-1] if isinstance(message, (Opened, Failed)) else ""
+    form = _FORMS[type(message)]
+    numbers = values[:-1] if isinstance(message, (Opened, Failed)) else values
+    return bytes([_KINDS.index(type(message))]) + form.pack(*numbers) + text[:_LONGEST_TEXT].encode()
+
+
+def unpacked(data: bytes) -> Message:
+    """The message; its format and slots are safe to map memory by.
+
+    Raises:
+        WireError: it is none.
+    """
+    try:
+        kind: Any = _KINDS[data[0]]
+        values, text = _FORMS[kind].unpack_from(data, 1), data[1 + _FORMS[kind].size :].decode("utf-8", "replace")
+    except (struct.error, LookupError) as error:
+        raise WireError(f"{data[:40]!r}: {error}") from error
+    if kind is Failed:
+        return Failed._make((*values, text))
+    if kind is Opened:
+        return _safe(Opened(values[0], values[1], Format._make((*values[2:], text))))
+    if text:
+        raise WireError(f"{data[:40]!r}: {len(text)} characters too many")
+    return kind(*values)
+
+
+def _safe(opened: Opened) -> Opened:
+    pictures = opened.format
+    if not (0 < pictures.width <= _LONGEST_SIDE_PX and 0 < pictures.height <= _LONGEST_SIDE_PX):
+        raise WireError(f"pictures of {pictures.width}x{pictures.height}")
+    if not 0 < opened.slots <= _MOST_SLOTS:
+        raise WireError(f"{opened.slots} slots")
+    return opened

@@ -1,0 +1,267 @@
+"""Cameras that hang, die and come back: each is captured in a process that is watched, killed and started again."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import NamedTuple
+
+from edge.errors import SourceError
+from edge.frame import Frame, Yuv420
+from edge.sources.capture.backoff import Backoff
+from edge.sources.capture.health import Health, Watch
+from edge.sources.capture.process import CaptureProcess
+from edge.sources.capture.ring import RingReader
+from edge.sources.capture.wire import Failed, Format, Message, Opened, Opening, Order, Picture, Unusable, WireError
+from edge.timing import Durations
+
+log = logging.getLogger(__name__)
+
+WAIT_S = 5.0  # for the first picture, where somebody waits
+_QUIET_S = 0.4  # without a picture: with the time to notice and kill, half a second
+_LEAVE_S = 0.9
+
+
+class _Waiting(NamedTuple):
+    """A picture that nobody took yet."""
+
+    picture: Picture
+    format: Format
+    ring: RingReader
+    index: int
+
+
+class _Step(NamedTuple):
+    """What the process is at, and how long that may take in seconds."""
+
+    name: str
+    limit_s: float
+
+
+class Supervised:
+    """A camera or stream as a source of its newest frame. It never ends by itself, however often the camera is lost.
+
+    A frame's pixels are views of memory that the capture process wrote, read-only; it writes there again when the frame
+    and all views of it are gone. Who keeps more than four frames gets copies.
+
+    `health` is how the camera is, at any time, for any thread. `name` is fit to be shown: it holds no password.
+    `size_wh` is (0, 0) before the first picture, and changes when the camera's pictures do.
+
+        with Supervised("rtsp://camera/1", Order("stream", "rtsp://camera/1")) as camera:
+            camera.await_first()
+            for frame in camera:
+                print(frame.index, camera.health)
+    """
+
+    live = True
+    frame_count: int | None = None
+
+    def __init__(self, name: str, order: Order, hide: Callable[[str], str] = str) -> None:
+        """Capture begins at once. `hide` takes the secrets out of what the camera or its library says."""
+        self.name = name
+        self.size_wh: tuple[int, int] = (0, 0)
+        self.rate_hz: float | None = None
+        self.decode = Durations()
+        self._order, self._hide = order, hide
+        self._watch = Watch(time.monotonic_ns())
+        self._changed = threading.Condition()
+        self._newest: _Waiting | None = None
+        self._ring: RingReader | None = None
+        self._pictures: Format | None = None
+        self._hopeless = False
+        self._first_index = self._next_index = 0
+        self._told = "lost (starting)"
+        self._stopping = threading.Event()
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._supervise, name=f"capture of {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def health(self) -> Health:
+        return self._watch.look(time.monotonic_ns())
+
+    def __enter__(self) -> Supervised:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the capture; within a second, whatever the camera does."""
+        self.stop()
+        self._thread.join(_LEAVE_S)
+        self._wake.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The newest frame each time, until the source is stopped; while the camera is lost, it waits."""
+        while (frame := self._take()) is not None:
+            yield frame
+            del frame  # who asks for the next one has done with this one
+
+    def stop(self) -> None:
+        """Let whoever iterates come to the end, and capture cease. Any thread may ask for it, any number of times."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._wake.send(b"!")
+        with self._changed:
+            self._changed.notify_all()
+
+    def await_first(self, wait_s: float = WAIT_S) -> None:
+        """Wait until there is a frame to take.
+
+        Raises:
+            SourceError: there was none in that time, or there will be none; why is in it.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._pictures or self._hopeless or self._stopping.is_set(), wait_s)
+        if self._pictures is None:
+            error = self.health.last_error or self.health.reason
+            within = "" if self._hopeless else f" in {wait_s:g} s"
+            raise SourceError(f"{self.name}: no picture came{within}: {error}. See docs/cameras.md")
+
+    def _take(self) -> Frame | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest or self._stopping.is_set())
+            waiting, self._newest = self._newest, None
+            if waiting is None or self._stopping.is_set():
+                return None
+            return _frame(waiting, self.name)
+
+    def _supervise(self) -> None:
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            try:
+                process = CaptureProcess(self._order)
+            except OSError as error:
+                self._lose("its process cannot be started", str(error))
+            else:
+                with closing(process):
+                    if self._listen(process):
+                        backoff.reset()
+                self._await_gone(process)
+            self._stopping.wait(backoff.next_s())
+        with self._changed:
+            self._newest = self._ring = None
+        self._watch.stopped(time.monotonic_ns())
+        self._woken.close()
+
+    def _listen(self, process: CaptureProcess) -> bool:
+        """Do what the process says until it ends, hangs or is to be stopped; whether it gave pictures."""
+        self._first_index = self._next_index
+        step, began_s = _Step("its process does not start", 30.0), time.monotonic()
+        ready = select.poll()
+        ready.register(process, select.POLLIN)
+        ready.register(self._woken, select.POLLIN)
+        while not self._stopping.is_set():
+            left_s = began_s + step.limit_s - time.monotonic()
+            if not ready.poll(max(0, math.ceil(left_s * 1000))):
+                self._lose(step.name)
+                break
+            if self._stopping.is_set():
+                break
+            try:
+                message, fds = process.receive()
+                next_step = self._take_in(message, fds, process)
+            except WireError as error:
+                self._lose("its process is not itself", str(error))
+                break
+            if next_step is None:
+                self._lose("its process ended", f"the capture process {process.end()}")
+                break
+            step, began_s = next_step, time.monotonic()
+        return self._next_index > self._first_index
+
+    def _await_gone(self, process: CaptureProcess) -> None:
+        """A process that waits for its driver holds the camera: another one would hang beside it."""
+        while not process.is_gone() and not self._stopping.is_set():
+            self._lose("its process cannot be killed: its driver hangs")
+            self._stopping.wait(0.1)
+
+    def _take_in(self, message: Message | None, fds: list[int], process: CaptureProcess) -> _Step | None:
+        """Act on a message. The limits: a library that hangs does not come back, so it need not be waited for."""
+        now_ns = time.monotonic_ns()
+        try:
+            if isinstance(message, Opened):
+                self._open(message, fds, now_ns)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        if isinstance(message, Opening):
+            return _Step("opening it hangs", 5.0)
+        if isinstance(message, Failed):
+            self._hopeless = message.hopeless
+            self._lose(self._hide(message.why))
+            return _Step("its process hangs", message.retry_s + 2.0)
+        if isinstance(message, Picture):
+            self._offer(message, process, now_ns)
+        elif isinstance(message, Unusable):
+            self._next_index = self._first_index + message.number + 1
+            self._watch.unusable(message.corrupt, now_ns)
+        elif message is None:
+            return None
+        self._tell()
+        return _Step("frozen: no pictures come", max(_QUIET_S, self._watch.quiet_ns() / 1e9))
+
+    def _open(self, message: Opened, fds: list[int], now_ns: int) -> None:
+        if len(fds) != 1:
+            raise WireError(f"pictures announced with {len(fds)} memories")
+        ring = RingReader(fds[0], message.ring, message.slots, message.format.slot_bytes)
+        with self._changed:
+            self._newest, self._ring, self._pictures = None, ring, message.format
+            self.size_wh, self.rate_hz = (message.format.width, message.format.height), message.format.rate_hz or None
+        self._watch.opened(message.format, now_ns)
+        if message.format.note:
+            log.warning("camera %s: %s", self.name, message.format.note)
+
+    def _offer(self, picture: Picture, process: CaptureProcess, now_ns: int) -> None:
+        """Put the picture where the next frame is taken from; one that still lies there makes room."""
+        self._watch.picture(picture, now_ns)
+        self.decode.add(picture.decode_ns)
+        with self._changed:
+            ring, pictures = self._ring, self._pictures
+            if ring is None or pictures is None or picture.ring != ring.number or picture.slot >= ring.slots:
+                raise WireError(f"a picture in slot {picture.slot} of ring {picture.ring}, which was not announced")
+            if self._newest is not None:
+                ring.skip(self._newest.picture.slot)
+                self._watch.skipped()
+            self._next_index = self._first_index + picture.number + 1
+            self._newest = _Waiting(picture, pictures, ring, self._next_index - 1)
+            returned = ring.returned()
+            self._changed.notify_all()
+        process.give_back(ring.number, returned)
+
+    def _lose(self, reason: str, error: str = "") -> None:
+        """No more pictures; one that nobody took yet goes too: it may be old when somebody comes for it."""
+        with self._changed:
+            self._newest = None
+        self._watch.lost(reason, time.monotonic_ns(), error or reason)
+        self._tell()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _tell(self) -> None:
+        """Log each change. Before the first picture, whoever waits for that is told."""
+        health = self.health
+        if (text := str(health)) != self._told:
+            self._told = text
+            is_news = health.newest_ns is not None and (health.restarts or health.state != "ok")
+            log.log(logging.WARNING if is_news else logging.INFO, "camera %s: %s", self.name, text)
+
+
+def _frame(waiting: _Waiting, name: str) -> Frame:
+    """The picture as a frame whose arrays are views of its slot."""
+    picture, layout, ring, index = waiting
+    data = ring.lease(picture.slot)
+    width, height = layout.width, layout.height
+    if layout.bgr:
+        image = data.reshape(height, width, 3)
+        return Frame(index=index, captured_ns=picture.captured_ns, source=name, bgr=image)
+    half_hw = (height + 1) // 2, (width + 1) // 2
+    luma, chroma = data[: width * height], data[width * height :].reshape(2, *half_hw)
+    matrix = "bt709" if layout.bt709 else "bt601"
+    planes = Yuv420(luma.reshape(height, width), chroma[0], chroma[1], matrix, layout.full_range)
+    return Frame(index=index, captured_ns=picture.captured_ns, source=name, yuv=planes)

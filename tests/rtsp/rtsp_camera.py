@@ -1,0 +1,53 @@
+"""A camera that speaks RTSP (gst-rtsp-server, H.264): python rtsp_camera.py PORT WIDTHxHEIGHTxFPS."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import gi
+from pictures import picture
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+
+def main(port: int, width: int, height: int, fps: int) -> None:
+    Gst.init(None)
+    start_s = time.monotonic()
+
+    def push(source: Gst.Element) -> None:
+        while True:
+            index = int((time.monotonic() - start_s) * fps)
+            buffer = Gst.Buffer.new_wrapped(picture(index, (width, height)).tobytes())
+            if source.emit("push-buffer", buffer) != Gst.FlowReturn.OK:
+                return
+            time.sleep(max(0.0, start_s + (index + 1) / fps - time.monotonic()))
+
+    def configure(_: object, media: GstRtspServer.RTSPMedia) -> None:
+        source = media.get_element().get_by_name_recurse_up("source")
+        threading.Thread(target=push, args=[source], daemon=True).start()
+
+    factory = GstRtspServer.RTSPMediaFactory()
+    factory.set_shared(True)
+    factory.set_launch(
+        "( appsrc name=source is-live=true format=time do-timestamp=true max-bytes=10000000"
+        f" caps=video/x-raw,format=BGR,width={width},height={height},framerate={fps}/1 ! videoconvert"
+        " ! video/x-raw,format=I420 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 bitrate=3000"
+        " ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+    )
+    factory.connect("media-configure", configure)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(str(port))
+    server.get_mount_points().add_factory("/cam", factory)
+    server.attach(None)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    GLib.MainLoop().run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *map(int, sys.argv[2].split("x")))

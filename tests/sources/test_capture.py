@@ -1,0 +1,343 @@
+"""The parts of capture that need no camera: messages, shared memory, clocks, health."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import math
+import os
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.sources.capture.backoff import FIRST_S, LONGEST_S, Backoff
+from edge.sources.capture.clock import CameraClock
+from edge.sources.capture.health import RECENT_NS, STUCK_NS, Watch
+from edge.sources.capture.ring import LEASES, SLOTS, RingReader, RingWriter
+from edge.sources.capture.wire import (
+    Failed,
+    Format,
+    Message,
+    Opened,
+    Opening,
+    Order,
+    Picture,
+    Unusable,
+    WireError,
+    packed,
+    unpacked,
+)
+
+MS = 1_000_000
+BYTES = 64
+
+u8, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 32, 64))
+words = st.text(max_size=60)
+seconds = st.floats(0, 1e6)
+formats = st.builds(
+    Format,
+    st.integers(1, 16384),
+    st.integers(1, 16384),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.floats(0, 1000),
+    words.filter(str.isascii),
+)
+messages: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Opening),
+    st.builds(Opened, u8, st.integers(1, 64), formats),
+    st.builds(Picture, u8, u8, u64, u64, u64, u64, u8, u8, u32),
+    st.builds(Unusable, u64, st.booleans()),
+    st.builds(Failed, st.booleans(), seconds, words),
+)
+
+
+@given(message=messages)
+def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
+    assert unpacked(packed(message)) == message
+
+
+@given(data=st.binary(max_size=200))
+def test_bytes_that_are_no_message_are_refused_and_no_crash(data: bytes) -> None:
+    try:
+        message = unpacked(data)
+    except WireError:
+        return
+    if isinstance(message, Opened):
+        assert 0 < message.format.slot_bytes <= 3 * 16384**2
+        assert 0 < message.slots <= 64
+
+
+def test_a_picture_without_a_pixel_and_one_too_large_to_map_are_refused() -> None:
+    for size_wh in ((0, 48), (64, 0), (16385, 48)):
+        with pytest.raises(WireError, match=f"{size_wh[0]}x{size_wh[1]}"):
+            unpacked(packed(Opened(0, SLOTS, Format(*size_wh, bgr=False))))
+
+
+@given(order=st.builds(Order, st.just("v4l2"), words, st.none() | st.tuples(u32, u32), st.none() | seconds, st.none()))
+def test_an_order_arrives_as_it_was_given(order: Order) -> None:
+    assert Order.unpack(order.pack()) == order
+
+
+def test_a_long_failure_is_cut_and_not_lost() -> None:
+    told = unpacked(packed(Failed(False, 0.5, "é" * 5000)))
+    assert isinstance(told, Failed)
+    assert set(told.why) == {"é"}
+    assert 500 <= len(told.why) <= 5000
+
+
+@pytest.fixture
+def ring() -> Iterator[tuple[RingWriter, RingReader]]:
+    writer = RingWriter(0, BYTES)
+    yield writer, RingReader(writer.fd, 0, SLOTS, BYTES)
+    writer.close()
+
+
+def test_a_leased_slot_is_a_read_only_view_of_what_was_written(ring: tuple[RingWriter, RingReader]) -> None:
+    writer, reader = ring
+    slot = writer.take()
+    assert slot is not None
+    writer.view(slot)[:] = bytes(range(BYTES))
+    data = reader.lease(slot)
+    np.testing.assert_array_equal(data, np.arange(BYTES))
+    with pytest.raises(ValueError, match="read-only"):
+        data[0] = 1
+    writer.view(slot)[0] = 77
+    assert data[0] == 77, "a copy, not a view"
+
+
+def test_a_slot_comes_back_when_the_last_view_of_it_is_gone_and_not_before(ring: tuple[RingWriter, RingReader]) -> None:
+    writer, reader = ring
+    slot = writer.take()
+    assert slot is not None
+    corner = reader.lease(slot).reshape(8, 8)[2:4, 2:4].T
+    gc.collect()
+    assert reader.returned() == []
+    del corner
+    assert reader.returned() == [slot]
+    assert reader.returned() == []
+
+
+def test_who_keeps_many_pictures_gets_copies_and_the_writer_keeps_slots(ring: tuple[RingWriter, RingReader]) -> None:
+    writer, reader = ring
+    kept = []
+    for value in range(10 * SLOTS):
+        slot = writer.take()
+        assert slot is not None, "the writer ran out of slots"
+        writer.view(slot)[:] = bytes([value]) * BYTES
+        kept.append(reader.lease(slot))
+        for free in reader.returned():
+            writer.give_back(free)
+    assert [set(picture.tolist()) for picture in kept] == [{value} for value in range(10 * SLOTS)]
+    kept.clear()
+    assert len(reader.returned()) == LEASES
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 2**32), steps=st.integers(20, 200))
+def test_no_picture_in_use_is_ever_overwritten_whoever_comes_first(seed: int, steps: int) -> None:
+    chance, writer = random.Random(seed), RingWriter(3, BYTES)
+    reader = RingReader(writer.fd, 3, SLOTS, BYTES)
+    on_the_way: list[tuple[int, int]] = []
+    held: list[tuple[int, np.ndarray]] = []
+    for number in range(steps):
+        what = chance.choice(["write", "take", "skip", "drop", "return"])
+        if what == "write" and (slot := writer.take()) is not None:
+            writer.view(slot)[:] = bytes([number]) * BYTES
+            on_the_way.append((number, slot))
+        elif what == "take" and on_the_way:
+            wrote, slot = on_the_way.pop(0)
+            held.append((wrote, reader.lease(slot)))
+        elif what == "skip" and on_the_way:
+            reader.skip(on_the_way.pop(0)[1])
+        elif what == "drop" and held:
+            held.pop(chance.randrange(len(held)))
+        elif what == "return":
+            for slot in reader.returned():
+                writer.give_back(slot)
+        assert all((picture == wrote).all() for wrote, picture in held)
+    writer.close()
+
+
+def test_memory_that_could_shrink_under_its_reader_is_refused() -> None:
+    fd = os.memfd_create("edge-test", os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, SLOTS * BYTES)
+        with pytest.raises(WireError, match="sealed: False"):
+            RingReader(fd, 0, SLOTS, BYTES)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        with pytest.raises(WireError, match=f"wanted are {2 * SLOTS * BYTES}"):
+            RingReader(fd, 0, 2 * SLOTS, BYTES)
+    finally:
+        os.close(fd)
+
+
+def test_something_that_is_no_memory_is_refused() -> None:
+    read, write = os.pipe()
+    try:
+        with pytest.raises(WireError, match="is none"):
+            RingReader(read, 0, SLOTS, BYTES)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_pictures_that_come_at_their_own_pace_are_not_late() -> None:
+    clock = CameraClock()
+    assert [clock.late_ns(1000 * MS + n * 33 * MS, n * 33 * MS) for n in range(50)] == [0] * 50
+
+
+def test_a_burst_after_a_pause_is_as_old_as_the_camera_says() -> None:
+    clock = CameraClock()
+    for number in range(30):
+        clock.late_ns(number * 33 * MS, number * 33 * MS)
+    lates = [clock.late_ns(29 * 33 * MS + 400 * MS + n, (30 + n) * 33 * MS) / MS for n in range(12)]
+    assert lates == pytest.approx([367 - 33 * n for n in range(12)], abs=5)
+
+
+def test_a_clock_that_runs_a_little_slow_is_not_taken_for_a_backlog() -> None:
+    clock = CameraClock()
+    assert max(clock.late_ns(round(n * 33 * MS * 1.0005), n * 33 * MS) for n in range(30 * 600)) < 1 * MS
+
+
+@pytest.mark.parametrize("jump_ns", [-5000 * MS, -(2**33) * MS // 90, 3_600_000 * MS])
+def test_a_jump_of_the_cameras_clock_makes_no_picture_late(jump_ns: int) -> None:
+    clock = CameraClock()
+    times = [n * 33 * MS + (jump_ns if n >= 20 else 0) for n in range(40)]
+    assert max(clock.late_ns(n * 33 * MS, time_ns) for n, time_ns in enumerate(times)) == 0
+
+
+@given(steps=st.lists(st.tuples(st.integers(0, 10**10), st.integers(-(10**10), 10**10)), max_size=60))
+def test_no_times_whatsoever_make_a_picture_early(steps: list[tuple[int, int]]) -> None:
+    clock, arrived_ns, media_ns = CameraClock(), 0, 0
+    for elapsed_ns, step_ns in steps:
+        arrived_ns, media_ns = arrived_ns + elapsed_ns, media_ns + step_ns
+        assert clock.late_ns(arrived_ns, media_ns) >= 0
+
+
+def test_waits_double_to_half_a_second_and_no_two_cameras_try_in_step() -> None:
+    backoff = Backoff()
+    waits = [backoff.next_s() for _ in range(12)]
+    assert FIRST_S / 2 <= waits[0] <= FIRST_S
+    assert all(LONGEST_S / 2 <= wait <= LONGEST_S for wait in waits[6:])
+    assert len(set(waits)) == len(waits)
+    backoff.reset()
+    assert backoff.next_s() <= FIRST_S
+
+
+FORMAT = Format(640, 360, bgr=False, rate_hz=30.0)
+
+
+class Camera:
+    """Feeds a Watch with pictures at an even rate."""
+
+    def __init__(self, rate_hz: float = 30.0) -> None:
+        self.now_ns, self.number, self._step_ns = 5 * 10**9, 0, round(1e9 / rate_hz)
+        self.watch = Watch(self.now_ns)
+        self.watch.opened(FORMAT, self.now_ns)
+
+    def give(self, count: int, *, late_ns: int = 0, brightness: int = 90, spread: int = 80, same: bool = False) -> str:
+        for _ in range(count):
+            self.now_ns += self._step_ns
+            self.number += 1
+            digest = 7 if same else self.number
+            seen = Picture(0, 0, self.number, self.now_ns - late_ns, late_ns, MS, brightness, spread, digest)
+            self.watch.picture(seen, self.now_ns)
+        return str(self.watch.look(self.now_ns))
+
+
+def test_a_camera_is_lost_until_its_first_picture_and_ok_with_it() -> None:
+    camera = Camera()
+    assert str(camera.watch.look(camera.now_ns)) == "lost (starting)"
+    assert camera.give(1) == "ok"
+    health = camera.watch.look(camera.now_ns)
+    assert (health.restarts, health.pictures, health.size_wh) == (0, 1, (640, 360))
+
+
+def test_health_says_since_when_and_counts_restarts() -> None:
+    camera = Camera()
+    camera.give(60)
+    lost_ns = camera.now_ns + 400 * MS
+    camera.watch.lost("frozen", lost_ns, "frozen")
+    camera.watch.lost("frozen", lost_ns + 300 * MS)
+    health = camera.watch.look(lost_ns + 500 * MS)
+    assert (str(health), health.since_ns, health.last_error) == ("lost (frozen)", lost_ns, "frozen")
+    assert health.stale
+    camera.now_ns = lost_ns + 800 * MS
+    assert camera.give(1) == "ok"
+    health = camera.watch.look(camera.now_ns)
+    assert (health.restarts, health.since_ns, health.last_error) == (1, camera.now_ns, "frozen")
+    assert not health.stale
+
+
+def test_pictures_are_stale_after_three_periods_of_the_cameras_own_rate() -> None:
+    for rate_hz in (5.0, 30.0):
+        camera = Camera(rate_hz)
+        camera.give(40)
+        period_ns = round(1e9 / rate_hz)
+        assert not camera.watch.look(camera.now_ns + 29 * period_ns // 10).stale
+        assert camera.watch.look(camera.now_ns + 31 * period_ns // 10).stale
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        ({"brightness": 16, "spread": 3}, "black pictures"),
+        ({"brightness": 240, "spread": 3}, "white pictures"),
+        ({"brightness": 128, "spread": 3}, "blank pictures"),
+        ({"same": True}, "the same picture again and again"),
+    ],
+)
+def test_pictures_that_show_nothing_new_are_told_within_two_seconds(fault: dict, name: str) -> None:
+    camera = Camera()
+    assert camera.give(90) == "ok"
+    assert camera.give(30 * STUCK_NS // 10**9 - 3, **fault) == "ok"
+    assert camera.give(15, **fault) == f"degraded ({name})"
+    assert camera.give(1) == "ok"
+
+
+def test_a_camera_that_gives_half_of_its_pictures_is_told_with_its_true_rate() -> None:
+    camera = Camera(15.0)
+    assert camera.give(90) == "degraded (fewer pictures than it should give)"
+    assert camera.watch.look(camera.now_ns).rate_hz == pytest.approx(15.0, rel=0.05)
+
+
+def test_corrupt_pictures_are_counted_told_and_do_not_pass_for_pictures() -> None:
+    camera = Camera()
+    camera.give(60)
+    newest_ns = camera.watch.look(camera.now_ns).newest_ns
+    for _ in range(10):
+        camera.now_ns += 33 * MS
+        camera.watch.unusable(True, camera.now_ns)
+    health = camera.watch.look(camera.now_ns)
+    assert (str(health), health.corrupt, health.newest_ns) == ("degraded (corrupt pictures)", 10, newest_ns)
+    assert health.stale
+    assert camera.give(math.ceil(30 * RECENT_NS / 1e9) + 1) == "ok"
+
+
+def test_a_corrupt_picture_does_not_bring_a_lost_camera_back() -> None:
+    camera = Camera()
+    camera.give(60)
+    camera.watch.lost("frozen", camera.now_ns)
+    camera.watch.unusable(True, camera.now_ns + MS)
+    assert camera.watch.look(camera.now_ns + MS).state == "lost"
+
+
+def test_a_change_of_size_is_told() -> None:
+    camera = Camera()
+    camera.give(60)
+    camera.watch.opened(FORMAT._replace(width=320, height=180), camera.now_ns)
+    assert camera.give(5) == "degraded (size changed from 640x360 to 320x180)"
+    assert camera.give(40) == "ok"
+
+
+def test_late_pictures_are_told() -> None:
+    camera = Camera()
+    camera.give(60)
+    assert camera.give(3, late_ns=350 * MS) == "degraded (pictures come late)"
+    assert camera.give(40) == "ok"

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from videos import write_video
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "rtsp"))
+
+from cameras import TestCamera, free_port, why_no_rtsp
+
+from edge.errors import SourceError, SourceNotFound
+from edge.sources.open import open_source
+from edge.sources.stream import open_stream, redacted, without_secrets
+
+CANARY = "c4n4ry"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://10.0.0.7:554/live", "rtsp://10.0.0.7:554/live"),
+        ("rtsp://admin@10.0.0.7/live", "rtsp://admin@10.0.0.7/live"),
+        ("rtsp://admin:c4n4ry@10.0.0.7:554/live?channel=1", "rtsp://admin:***@10.0.0.7:554/live?channel=1"),
+        ("rtsp://admin:a@c4n4ry@10.0.0.7/live", "rtsp://admin:***@10.0.0.7/live"),
+        ("rtsp://admin:a/c4n4ry@10.0.0.7/live", "rtsp://admin:***@10.0.0.7/live"),
+        ("rtsp://admin:a#c4n4ry@10.0.0.7/live", "rtsp://admin:***@10.0.0.7/live"),
+        ("http://cam/v.cgi?user=a&pwd=c4n4ry&channel=2", "http://cam/v.cgi?user=a&pwd=***&channel=2"),
+        ("http://cam/v.cgi?loginPass=c4n4ry", "http://cam/v.cgi?loginPass=***"),
+        ("http://u:c4n4ry@cam/v?access_token=c4n4ry", "http://u:***@cam/v?access_token=***"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert redacted(url) == shown
+    assert CANARY not in without_secrets(f"cannot open {url}", url)
+
+
+@given(password=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=12))
+def test_no_password_whatsoever_is_shown(password: str) -> None:
+    secret = password + CANARY
+    for written in (quote(secret, safe=""), secret):
+        url = f"rtsp://user:{written}@10.0.0.7:554/live"
+        assert CANARY not in redacted(url)
+        assert CANARY not in without_secrets(f"{url} {written} {secret}", url)
+
+
+@given(user=st.from_regex(r"[a-z]{1,8}", fullmatch=True), path=st.from_regex(r"[a-z0-9/]{0,20}", fullmatch=True))
+def test_an_address_without_a_secret_is_shown_as_it_is(user: str, path: str) -> None:
+    for url in (f"rtsp://{user}@camera:554/{path}", f"http://camera/{path}?channel=1"):
+        assert redacted(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("ftp://camera/1", "ftp:// is not supported, only rtsp, rtsps, http, https"),
+        ("rtsp://", "is no address"),
+        ("rtsp://cam era/1", "is no address"),
+        ("rtsp://camera:port/1", "is no address"),
+        ("rtsp://[::1/1", "is no address"),
+        (f"rtsp://admin:a/{CANARY}@10.0.0.7/live", "%2F"),
+    ],
+)
+def test_what_is_no_cameras_address_is_refused_at_once(url: str, what: str) -> None:
+    with pytest.raises(SourceNotFound, match=what) as refusal:
+        open_stream(url)
+    assert CANARY not in str(refusal.value)
+
+
+def test_a_password_is_in_no_message_and_in_no_list_of_processes(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("DEBUG")
+    url = f"rtsp://admin:{CANARY}@127.0.0.1:{free_port()}/live"
+    with open_stream(url) as source:
+        give_up_s = time.monotonic() + 20
+        while "refuses" not in source.health.last_error:
+            assert time.monotonic() < give_up_s, source.health
+            time.sleep(0.01)
+        listed = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=False).stdout
+        with pytest.raises(SourceError) as failure:
+            source.await_first(0.1)
+        told = [str(source.health), repr(source.health), source.name, str(failure.value), caplog.text]
+    assert CANARY not in "".join([*told, *capfd.readouterr(), listed])
+    assert "admin:***@127.0.0.1" in str(failure.value)
+
+
+def test_a_wrong_password_is_told_at_once_and_not_tried_again_and_again() -> None:
+    with TestCamera("http") as camera:
+        url = f"http://127.0.0.1:{camera.port}/secret"
+        with pytest.raises(SourceError, match=r"no picture came: refuses the user name or password \(401\)"):
+            open_source(url)
+
+
+def test_user_and_password_reach_the_camera() -> None:
+    with TestCamera("http") as camera, open_source(f"http://me:{CANARY}@127.0.0.1:{camera.port}/secret") as source:
+        frame = next(iter(source))
+        assert frame.source == source.name == f"http://me:***@127.0.0.1:{camera.port}/secret"
+
+
+def test_a_stream_that_an_rtsp_camera_does_not_have_is_named() -> None:
+    if why_no_rtsp():
+        pytest.skip(why_no_rtsp())
+    with TestCamera("rtsp") as camera, pytest.raises(SourceError, match=r"has no stream of that name \(404\)"):
+        open_source(f"rtsp://127.0.0.1:{camera.port}/other")
+
+
+def test_a_recording_behind_an_address_is_no_camera(tmp_path: Path) -> None:
+    write_video(tmp_path / "drive.mp4", 40)
+    port = free_port()
+    words = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "-d", str(tmp_path), str(port)]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with pytest.raises(SourceError, match=r"is a recording of 1\.3 s, not a camera\. Download it first"):
+            open_source(f"http://127.0.0.1:{port}/drive.mp4")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_playlist_may_not_name_files_of_this_machine(tmp_path: Path) -> None:
+    write_video(tmp_path / "private.ts", 40)
+    (tmp_path / "live.m3u8").write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.3,\nfile://{tmp_path}/private.ts\n"
+    )
+    port = free_port()
+    words = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "-d", str(tmp_path), str(port)]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with (
+            open_stream(f"http://127.0.0.1:{port}/live.m3u8") as source,
+            pytest.raises(SourceError, match="no picture came"),
+        ):
+            source.await_first(1.5)
+    finally:
+        server.kill()
+        server.wait()
