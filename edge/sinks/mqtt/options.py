@@ -1,0 +1,92 @@
+"""Which broker, and how it is told who we are."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from edge.errors import ConfigError
+from edge.sinks.mqtt.link import Address
+
+
+@dataclass(frozen=True, slots=True)
+class MqttOptions:
+    """The broker's part of a config file.
+
+    Attributes:
+        url: mqtts://HOST[:PORT]; mqtt:// only for a broker on this machine.
+        topic: what all topics begin with, such as edge/car-7.
+        credentials_file: user on the first line, password on the second; such as systemd's LoadCredential gives.
+        ca_file: PEM of who signed the broker's certificate; None: whom the system trusts.
+    """
+
+    url: str
+    topic: str
+    credentials_file: str | None = None
+    ca_file: str | None = None
+
+
+def check_topic(topic: str) -> None:
+    """Refuse what no broker takes as a topic, or none should."""
+    if not re.fullmatch(r"[^$/#+\s\x00-\x1f][^#+\x00-\x1f]*(?<!/)", topic) or len(topic.encode()) > 200:
+        raise ConfigError(f"mqtt.topic: {topic!r} cannot begin topics; wanted is one like edge/car-7, without # + $")
+
+
+def address_of(options: MqttOptions) -> Address:
+    """Where the broker is and who we are, with the files that the options name read.
+
+    Raises:
+        ConfigError: the options or their files are not in order. No message shows a password.
+    """
+    try:
+        url = urlsplit(options.url)
+        host, port = url.hostname, url.port
+    except ValueError as error:
+        raise ConfigError(f"mqtt.url: is no URL: {error}; wanted is one like mqtts://broker.example:8883") from error
+    if url.scheme not in ("mqtt", "mqtts") or not host or url.path.strip("/") or url.query or url.fragment:
+        raise ConfigError(f"mqtt.url: wanted is mqtts://HOST or mqtts://HOST:PORT, found scheme {url.scheme!r}")
+    if url.username is not None or url.password is not None:
+        raise ConfigError("mqtt.url: holds a user or password; they belong into the file that credentials_file names")
+    user, password = _read_credentials(Path(options.credentials_file)) if options.credentials_file else (None, None)
+    if url.scheme == "mqtts":
+        return Address(host, port or 8883, _tls_context(options.ca_file), user, password)
+    if options.ca_file:
+        raise ConfigError("mqtt.ca_file: is for mqtts://, and mqtt.url begins with mqtt://")
+    if not _is_this_machine(host):
+        raise ConfigError(f"mqtt.url: without TLS everybody on the way reads along; take mqtts://{host}")
+    return Address(host, port or 1883, None, user, password)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # SSLError is one
+        raise ConfigError(f"mqtt.ca_file: {ca_file}: cannot be read as PEM certificates: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _read_credentials(path: Path) -> tuple[str, str]:
+    try:
+        mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8"
+        raise ConfigError(f"mqtt.credentials_file: {path}: cannot be read: {reason}") from error
+    if mode & stat.S_IROTH:
+        raise ConfigError(f"{path}: every user of this machine may read the password. Run: chmod o-rwx {path}")
+    lines = text.splitlines()
+    if len(lines) != 2 or not all(lines):
+        raise ConfigError(f"{path}: wanted are two lines, user and password; found {len(lines)}")
+    return lines[0], lines[1]
