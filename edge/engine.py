@@ -99,14 +99,21 @@ class Bundle:
         """The bundle at the one of its input sizes that shows frames of that size best: as large as any does, with the
         least black around them.
         """
+        return self.steps(source_wh)[0]
+
+    def steps(self, source_wh: tuple[int, int]) -> list[Bundle]:
+        """The bundle at each of its input sizes that makes sense for frames of that size, the largest picture first;
+        of sizes that show frames equally large, the one with the least black around them.
+        """
         if self.card.resize == "stretch":
-            return self
+            return [self]
         sizes = {self.card.input_wh, *(graph.input_wh for graph in self.card.graphs if graph.input_wh)}
-        scales = {size: min(size[0] / source_wh[0], size[1] / source_wh[1]) for size in sizes}
-        largest = max(scales.values())
-        return self.at(
-            min((size for size in sizes if scales[size] >= 0.99 * largest), key=lambda size: size[0] * size[1])
-        )
+        best: dict[float, tuple[int, int]] = {}
+        for size in sorted(sizes, key=lambda size: size[0] * size[1]):
+            scale = min(size[0] / source_wh[0], size[1] / source_wh[1])
+            if not any(0.99 * scale <= other for other in best):
+                best[scale] = size
+        return [self.at(best[scale]) for scale in sorted(best, reverse=True)]
 
     def at(self, input_wh: tuple[int, int]) -> Bundle:
         """The bundle at one of its input sizes: its card has that size, and the graphs for it.
@@ -297,6 +304,7 @@ def open_engine(
     side_by_side: bool = False,
     backend: str | None = None,
     source_wh: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
+    input_wh: tuple[int, int] | None = None,
 ) -> Engine:
     """The engine of that name or in that folder, ready to run; close it, or use it with `with`.
 
@@ -308,7 +316,7 @@ def open_engine(
     recordings.
 
     `source_wh` is the size of the frames to come, or gives it when asked: of the bundle's input sizes, the one that
-    wastes least on them is taken. Without it, the card's own.
+    wastes least on them is taken. `input_wh` names one. Without either, the card's own.
 
     Raises:
         EngineNotFound: there is no such bundle.
@@ -316,7 +324,9 @@ def open_engine(
         EngineError: it cannot run here, or not with this precision or number of threads.
     """
     bundle = find_bundle(name_or_path)
-    if source_wh is not None:
+    if input_wh is not None:
+        bundle = bundle.at(input_wh)
+    elif source_wh is not None:
         bundle = bundle.fitted(source_wh() if callable(source_wh) else source_wh)
     if _chosen_backend(backend) == "tensorrt":
         from edge.backends.tensorrt import TensorRtEngine

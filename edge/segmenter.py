@@ -68,8 +68,8 @@ class Segmenter:
     def _canvas(self, source_wh: tuple[int, int]) -> Canvas:
         """This thread's input buffer, laid out for frames of this size; a new size gets a new one."""
         canvas: Canvas | None = getattr(self._local, "canvas", None)
-        if canvas is None or canvas.box.source_wh != source_wh:
-            card = self.engine.card
+        card = self.engine.card
+        if canvas is None or (canvas.box.source_wh, canvas.box.input_wh) != (source_wh, card.input_wh):
             canvas = self._local.canvas = Canvas(Letterbox.fit(source_wh, card.input_wh, card.resize))
         return canvas
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from edge.config import StrictModel
 from edge.events import EventOptions
+from edge.ladder import LadderOptions
 from edge.serve.options import WebOptions
 
 
@@ -17,6 +18,7 @@ class ServeConfig(StrictModel):
     Attributes:
         camera: as `edge run` takes it.
         engine, precision, backend, threads: as `edge run` takes them.
+        ladder: under overload, a smaller picture; without it, only frames are dropped.
         events: what is looked for in the masks, and told in the log; without it, nothing.
         web: the live page; without it, nothing listens.
     """
@@ -26,5 +28,6 @@ class ServeConfig(StrictModel):
     precision: Literal["int8", "f32", "bf16", "fp16"] | None = None
     backend: Literal["openvino", "tensorrt"] | None = None
     threads: int | None = Field(default=None, ge=1)
+    ladder: LadderOptions | None = None
     events: EventOptions | None = None
     web: WebOptions | None = None

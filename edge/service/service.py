@@ -19,6 +19,7 @@ from types import FrameType
 from edge.config import load_yaml
 from edge.engine import Engine, find_bundle, open_engine
 from edge.errors import ConfigError, EdgeError, SourceError
+from edge.ladder import Heat, Ladder, LadderEngine
 from edge.pipeline import Summary, flowing, run
 from edge.segmentation import Segmentation
 from edge.segmenter import Segmenter
@@ -113,6 +114,9 @@ class Service:
         self._published = 0
         self._camera: Supervised | None = None
         self._is_ready = False
+        self._ladder: Ladder | None = None
+        self._ladder_engine: LadderEngine | None = None
+        self._heat = Heat()
 
     def run(self, signals: _Signals) -> Summary:
         """Until a signal, the end of a source that ends, or a failure."""
@@ -153,13 +157,25 @@ class Service:
     def _open_engine(self, source: Source) -> Engine:
         config = self._config
         self._notifier.starting(f"opening engine {config.engine}", 600.0)  # TensorRT may have a plan to build
-        return open_engine(
-            config.engine,
-            precision=config.precision,
-            backend=config.backend,
-            threads=config.threads,
-            source_wh=source.size_wh,
-        )
+        sizes: list[tuple[int, int] | None] = [None]
+        if config.ladder is not None:
+            sizes = [step.card.input_wh for step in find_bundle(config.engine).steps(source.size_wh)]
+        steps = [
+            open_engine(
+                config.engine,
+                precision=config.precision,
+                backend=config.backend,
+                threads=config.threads,
+                source_wh=source.size_wh,
+                input_wh=size,
+            )
+            for size in sizes
+        ]
+        if config.ladder is None:
+            return steps[0]
+        self._ladder = Ladder(len(steps), config.ladder.deadline_ms)
+        self._ladder_engine = LadderEngine(steps)
+        return self._ladder_engine
 
     def _sinks(self, stack: ExitStack, engine: Engine, source: Source, segmenter: Segmenter) -> list[Sink]:
         sinks: list[Sink] = []
@@ -197,6 +213,11 @@ class Service:
 
     def _count(self, result: Segmentation) -> None:
         self._published += 1
+        if self._ladder is not None and self._ladder_engine is not None:
+            ladder = self._ladder
+            if ladder.update(result.age_ms, result.ready_ns, self._heat.is_hot()):
+                self._ladder_engine.use(ladder.step)
+                log.warning("input is now %dx%d: %s", *self._ladder_engine.card.input_wh, ladder.reason)
         if not self._is_ready:
             self._is_ready = True
             self._notifier.ready(f"masks of {result.frame.source}, {result.age_ms:.0f} ms old")

@@ -11,6 +11,7 @@ import pytest
 
 from edge.config import load_yaml
 from edge.events import EventOptions
+from edge.ladder import LadderOptions
 from edge.serve.options import WebOptions
 from edge.service.config import ServeConfig
 
@@ -23,7 +24,10 @@ def test_the_config_that_is_installed_is_in_order() -> None:
     assert config.web.address == "127.0.0.1"
 
 
-@pytest.mark.parametrize("key", [*ServeConfig.model_fields, *WebOptions.model_fields, *EventOptions.model_fields])
+@pytest.mark.parametrize(
+    "key",
+    [*ServeConfig.model_fields, *WebOptions.model_fields, *EventOptions.model_fields, *LadderOptions.model_fields],
+)
 def test_the_config_that_is_installed_shows_every_key(key: str) -> None:
     assert re.search(rf"^ *#?{key}:", (HOME / "edge.yaml").read_text(), re.MULTILINE)
 
