@@ -225,9 +225,11 @@ def _build_int8(origin: _Origin, wish: BuildPlan, bundle: Bundle, folder: Path, 
     from edge.compile.observe import check_fresh, read_scales
 
     chosen = load_set(wish.calibration.set_path)
-    known = wish.calibration.scales_path.is_file()
-    scales = read_scales(wish.calibration.scales_path) if known else _observe(wish, bundle, steps)
-    check_fresh(scales, chosen, wish.calibration, bundle.card)
+    scales = origin.trained(bundle)
+    if scales is None:
+        known = wish.calibration.scales_path.is_file()
+        scales = read_scales(wish.calibration.scales_path) if known else _observe(wish, bundle, steps)
+        check_fresh(scales, chosen, wish.calibration, bundle.card)
     reports = folder.with_name(f"{folder.name}.report")
     notebook = reports / "sensitivity.json"
     report = build_bundle(bundle, wish, chosen, scales, folder, notebook, steps, origin.at_size)
@@ -251,6 +253,7 @@ class _Origin:
     wish: BuildPlan | None
     make: Callable[[Path], Bundle]
     at_size: Callable[[tuple[int, int]], bytes] | None = None  # the fp32 graph at another input size
+    trained: Callable[[Bundle], Scales | None] = lambda bundle: None  # ranges that were learnt with the weights
 
 
 def _origin(
@@ -307,9 +310,10 @@ def _own(recipe: Path, run_folder: Path | None) -> _Origin:
     need("torch", "edge build of a recipe")
     from tempfile import TemporaryDirectory
 
-    from edge.classes import CAMVID
     from edge.compile.export import make_bundle
+    from edge.compile.observe import trained_scales
     from edge.config import load_yaml
+    from edge.train.qat import qat_scales
     from edge.train.recipe import Recipe
 
     plan = load_yaml(recipe, Recipe)
@@ -323,7 +327,13 @@ def _own(recipe: Path, run_folder: Path | None) -> _Origin:
             bundle = make_bundle(plan.at(input_wh), checkpoint, Path(scratch, "fp32"))
             return bundle.read(bundle.card.graphs[0])
 
-    return _Origin(recipe, plan.name, CAMVID, plan.build, lambda folder: make_bundle(plan, checkpoint, folder), at_size)
+    def trained(bundle: Bundle) -> Scales | None:
+        learnt = qat_scales(checkpoint)
+        model = bundle.read(bundle.graph("f32", "openvino"))
+        return trained_scales(model, bundle.card, learnt.inputs, learnt.skips) if learnt.inputs else None
+
+    make = partial(make_bundle, plan, checkpoint)
+    return _Origin(recipe, plan.name, plan.table, plan.build, make, at_size, trained)
 
 
 def _wanted(origin: _Origin, limit: str | None = None) -> BuildPlan:

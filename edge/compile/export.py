@@ -25,7 +25,6 @@ from torch import Tensor, nn
 import edge
 from edge.backends.openvino import import_openvino
 from edge.card import Card, Graph, Measured, Versions
-from edge.classes import CAMVID
 from edge.compile.portable import INVALID, OPSET, forget_origin, halve_weights, lower_opset
 from edge.compile.rewrite import rewrite
 from edge.compile.wrap import OURS, InputScaling, wrap
@@ -158,7 +157,7 @@ def make_bundle(recipe: Recipe, checkpoint: Path, folder: Path, images: Sequence
         EngineError: there is no such checkpoint, it is of another net, or the graph does not agree with the net.
     """
     state = _load_checkpoint(checkpoint, recipe)
-    table = CAMVID
+    table = recipe.table
     net = make_net(recipe.net, len(table)).eval()
     net.load_state_dict(state["averaged"])
     model = export_onnx(net, recipe.input_wh)

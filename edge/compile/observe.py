@@ -30,7 +30,7 @@ from edge.frame import Image, Letterbox, ResizePolicy
 from edge.segmenter import Canvas
 from edge.train.recipe import Calibration
 
-Method = Literal["max", "percentile", "entropy"]
+Method = Literal["max", "percentile", "entropy", "trained"]  # "trained": learnt with the weights, not observed
 METHODS = get_args(Method)
 FORMAT = 1
 BINS = 4096  # of a histogram, over both signs
@@ -239,6 +239,48 @@ def observe(
         percentile=percentile,
         frames=chosen.frame_count,
         tensors=find_ranges(model, feeds, pictures, method, percentile),
+    )
+
+
+def trained_scales(
+    model: bytes, card: Card, inputs: Mapping[str, tuple[float, float]], skips: Mapping[str, tuple[float, float]]
+) -> Scales:
+    """The ranges that quantisation-aware training learnt, by layer (`edge.train.qat.QatScales`), for the tensors of the
+    graph; where layers that read one tensor differ, the range that holds all.
+
+    Raises:
+        CalibrationError: the training did not quantise a layer that the graph has.
+    """
+    graph = onnx.load_from_string(model)
+    producer = {name: node for node in graph.graph.node for name in node.output}
+    inner = {node.output[0] for node in quantisable(graph)}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in tensors_to_observe(graph)}
+    for node in quantisable(graph):
+        layer = layer_name(node)
+        if layer not in inputs:
+            raise CalibrationError(
+                f"layer {layer}: the training learnt no range of what it reads. Train again with qat"
+            )
+        found[node.input[0]].append(inputs[layer])
+    for added, skip in skip_of(graph).items():
+        layer = next(layer_name(producer[name]) for name in producer[added].input if name in inner and name != skip)
+        found[skip] += [skips[layer]] if layer in skips else []
+    if bare := [name for name, ranges in found.items() if not ranges]:
+        raise CalibrationError(f"tensor {bare[0]}: the training learnt no range for it. Train it with qat")
+    tensors = {}
+    for name, layers in tensors_to_observe(graph).items():
+        low, high = min(0.0, *(r[0] for r in found[name])), max(0.0, *(r[1] for r in found[name]))
+        tensors[name] = Range(_rounded(low), _rounded(high), _rounded(low), _rounded(high), layers)
+    return Scales(
+        calibration="training",
+        set_sha256="",
+        weights_sha256=card.weights_sha256,
+        input_wh=card.input_wh,
+        resize=card.resize,
+        method="trained",
+        percentile=None,
+        frames=0,
+        tensors=tensors,
     )
 
 

@@ -38,6 +38,7 @@ from edge.compile.observe import (  # noqa: E402
     read_scales,
     skip_of,
     tensors_to_observe,
+    trained_scales,
 )
 
 helper = onnx.helper
@@ -490,3 +491,29 @@ def test_a_tensor_that_feeds_several_layers_is_observed_once(street: Any) -> Non
     assert ("conv3.0.body.0.0", "conv3.0.shortcut.0") in fed
     assert sum(map(len, feeds.values())) == 54
     assert set(skip_of(street).values()) <= set(feeds)
+
+
+# ------------------------------------------------------------------------------------------------------- trained ranges
+
+
+def test_ranges_that_were_learnt_with_the_weights_reach_the_tensors_their_layers_read(
+    street_bundle: Bundle, street: Any
+) -> None:
+    layers = [layer_name(node) for node in quantisable(street)]
+    inputs = {layer: (0.0, 1.0 + place) for place, layer in enumerate(layers)}
+    model = street_bundle.read(street_bundle.card.graphs[0])
+    scales = trained_scales(model, street_bundle.card, inputs, dict.fromkeys(layers, (-2.0, 0.5)))
+    assert scales.method == "trained"
+    assert set(scales.tensors) == set(tensors_to_observe(street))
+    for name, found in scales.tensors.items():
+        if found.feeds:  # the widest of all that read it
+            assert found.high == max(inputs[layer][1] for layer in found.feeds)
+        if name in skip_of(street).values():
+            assert found.low == -2.0
+        assert found.low <= 0 <= found.high
+
+
+def test_a_layer_that_was_not_trained_with_rounding_is_named(street_bundle: Bundle) -> None:
+    model = street_bundle.read(street_bundle.card.graphs[0])
+    with pytest.raises(CalibrationError, match=r"layer stem\.0\.0: the training learnt no range"):
+        trained_scales(model, street_bundle.card, {}, {})
