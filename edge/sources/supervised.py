@@ -117,11 +117,14 @@ class Supervised:
             SourceError: there was none in that time, or there will be none; why is in it.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._pictures or self._hopeless or self._stopping.is_set(), wait_s)
-        if self._pictures is None:
+            self._changed.wait_for(lambda: self._has_given() or self._hopeless or self._stopping.is_set(), wait_s)
+        if not self._has_given():
             error = self.health.last_error or self.health.reason
             within = "" if self._hopeless else f" in {wait_s:g} s"
             raise SourceError(f"{self.name}: no picture came{within}: {error}. See docs/cameras.md")
+
+    def _has_given(self) -> bool:
+        return self.health.newest_ns is not None
 
     def _take(self) -> Frame | None:
         with self._changed:

@@ -98,6 +98,34 @@ def test_an_opencv_without_gstreamer_is_told_at_once(name: str) -> None:
         open_source(name)
 
 
+DEBIAN_PIPELINE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from itertools import islice
+from edge.sources.open import open_source
+caps = "video/x-raw,width=320,height=240,framerate=30/1"
+start = f"gst:videotestsrc is-live=true num-buffers=60 pattern=red ! {caps} ! videoconvert"
+with open_source(f"{start} ! video/x-raw,format=BGR ! appsink max-buffers=1 drop=true sync=false") as camera:
+    frames = list(islice(camera, 70))  # more than the pipeline gives before it is started again
+    print(*{frame.size_wh for frame in frames}, camera.health.restarts >= 1, frames[-1].image[10, 10].argmax())
+try:
+    open_source(f"{start} ! video/x-raw,format=GRAY8 ! appsink")
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_pipeline_gives_pictures_ends_and_is_started_again() -> None:
+    probe = "import cv2; assert cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER)"
+    if subprocess.run(["/usr/bin/python3", "-c", probe], capture_output=True, check=False).returncode:
+        pytest.skip("no OpenCV with GStreamer here: apt-get install python3-opencv gstreamer1.0-plugins-base")
+    words = ["/usr/bin/python3", "-c", DEBIAN_PIPELINE, str(Path(__file__).parents[2])]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    first, second = done.stdout.splitlines()
+    assert first == "(320, 240) True 2"
+    assert "gave a picture of (240, 320) (height, width, colours), not of (240, 320, 3)" in second
+
+
 class FakeCapture:
     """What OpenCV gives for a V4L2 camera that can do 640x480 and 1280x720, at 30 pictures per second at most."""
 

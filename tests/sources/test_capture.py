@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.sources.capture.backoff import FIRST_S, LONGEST_S, Backoff
-from edge.sources.capture.clock import CameraClock
+from edge.sources.capture.clock import CameraClock, CameraPace
 from edge.sources.capture.health import RECENT_NS, STUCK_NS, Watch
 from edge.sources.capture.ring import LEASES, SLOTS, RingReader, RingWriter
 from edge.sources.capture.wire import (
@@ -212,12 +212,35 @@ def test_a_jump_of_the_cameras_clock_makes_no_picture_late(jump_ns: int) -> None
     assert max(clock.late_ns(n * 33 * MS, time_ns) for n, time_ns in enumerate(times)) == 0
 
 
+def lates_ms(arrivals_ms: list[int]) -> list[int]:
+    pace = CameraPace()
+    return [round(pace.late_ns(at_ms * MS, 0) / MS) for at_ms in arrivals_ms]
+
+
+def test_without_times_an_even_pace_and_a_little_unrest_are_on_time() -> None:
+    assert set(lates_ms([n * 33 + (n * 7) % 15 for n in range(60)])) == {0}
+
+
+def test_without_times_a_burst_after_a_pause_is_as_old_as_the_pace_says() -> None:
+    before = [n * 33 for n in range(30)]
+    burst = [29 * 33 + 330 + n for n in range(10)]  # ten came at once, taken one after another since the last
+    after = [29 * 33 + 330 + 33 * n for n in range(1, 10)]
+    lates = lates_ms([*before, *burst, *after])
+    assert lates[30:40] == pytest.approx([297 - 32 * n for n in range(10)], abs=2)
+    assert set(lates[41:]) == {0}
+
+
+def test_without_times_a_camera_that_slows_down_for_good_is_on_time_again() -> None:
+    assert set(lates_ms([*(n * 33 for n in range(30)), *(990 + n * 100 for n in range(30))])[-15:]) == {0}
+
+
 @given(steps=st.lists(st.tuples(st.integers(0, 10**10), st.integers(-(10**10), 10**10)), max_size=60))
 def test_no_times_whatsoever_make_a_picture_early(steps: list[tuple[int, int]]) -> None:
-    clock, arrived_ns, media_ns = CameraClock(), 0, 0
+    clock, pace, arrived_ns, media_ns = CameraClock(), CameraPace(), 0, 0
     for elapsed_ns, step_ns in steps:
         arrived_ns, media_ns = arrived_ns + elapsed_ns, media_ns + step_ns
         assert clock.late_ns(arrived_ns, media_ns) >= 0
+        assert pace.late_ns(arrived_ns, media_ns) >= 0
 
 
 def test_waits_double_to_half_a_second_and_no_two_cameras_try_in_step() -> None:

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "rtsp"))
 
 from cameras import TestCamera, free_port, why_no_rtsp
 from pictures import agreement
+from relay import Relay
 
 from edge.engine import Bundle, open_engine
 from edge.errors import SourceError
@@ -165,6 +166,20 @@ def test_a_frozen_camera_is_lost_within_half_a_second_and_comes_back_with_a_pict
         assert source.health.restarts == FAULTS
     assert max(noticed_s) < 1.0, noticed_s
     assert max(back_s) < 5.0, back_s
+
+
+def test_pictures_that_the_network_held_back_are_as_old_as_they_are(camera: TestCamera) -> None:
+    with Relay(camera.port) as relay, open_source(f"{camera.kind}://127.0.0.1:{relay.port}/cam") as source:
+        assert isinstance(source, Supervised)
+        frames = iter(source)
+        usual_ns = statistics.median(frame.captured_ns - code_of(frame)[1] for frame in islice(frames, 30))
+        relay.open.clear()
+        time.sleep(0.25)
+        relay.open.set()
+        behind_ns = [frame.captured_ns - code_of(frame)[1] - usual_ns for frame in islice(frames, 20)]
+        assert str(source.health) == "degraded (pictures come late)"
+        assert source.health.restarts == 0
+    assert max(behind_ns) < 0.1e9, "an old picture with a new time"
 
 
 def test_a_camera_that_died_is_lost_at_once_and_comes_back_when_it_does(camera: TestCamera) -> None:

@@ -154,5 +154,5 @@ def _seen(view: memoryview) -> tuple[int, int, int]:
     """Brightness, spread and digest of a sample; an odd step takes all columns and, of BGR, all colours in turn."""
     sample = bytes(view[:: max(1, len(view) // _SAMPLES) | 1])
     ranked = sorted(sample)
-    edge = len(ranked) // 50
+    edge = len(ranked) // 500
     return sum(sample) // len(sample), ranked[-1 - edge] - ranked[edge], zlib.crc32(sample)

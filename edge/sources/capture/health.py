@@ -17,7 +17,7 @@ LATE_NS = 200_000_000
 STALE_PERIODS = 3
 _RATE_NS = 2_000_000_000  # a rate is counted over so long
 _SLOW = 0.8  # of the rate that the camera says it has
-_BLANK_SPREAD, _DARK, _BRIGHT = 10, 40, 215  # of 256; noise of a covered lens is within the spread
+_BLANK_SPREAD, _DARK, _BRIGHT = 12, 40, 215  # of 256; noise behind a covered lens is within, a far light is not
 
 
 @dataclass(frozen=True, slots=True)

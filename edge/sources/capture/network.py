@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
-from edge.sources.capture.clock import CameraClock
+from edge.sources.capture.clock import CameraClock, CameraPace
 from edge.sources.capture.shot import CaptureError, Shot
 from edge.sources.capture.wire import Format, Order
 
@@ -70,7 +70,7 @@ class Stream:
         codec.flags |= Flags.low_delay
         self._has_times = self._container.format.name not in _TIMELESS
         self._rate_hz = float(self._stream.average_rate or 0) if self._has_times else 0.0
-        self._clock = CameraClock()
+        self._clock = CameraClock() if self._has_times else CameraPace()
 
     def __enter__(self) -> Stream:
         return self
@@ -95,9 +95,8 @@ class Stream:
     def _shot(self, picture: VideoFrame | None, came_ns: int, decode_ns: int, damaged: bool) -> Shot:
         if picture is None:
             return Shot(Format(1, 1, bgr=False), came_ns, 0, decode_ns, True, lambda slot: None)
-        late_ns = 0
-        if self._has_times and picture.pts is not None and picture.time_base:
-            late_ns = self._clock.late_ns(came_ns, round(picture.pts * Fraction(picture.time_base) * 1_000_000_000))
+        media_ns = round((picture.pts or 0) * Fraction(picture.time_base or 0) * 1_000_000_000)
+        late_ns = self._clock.late_ns(came_ns, media_ns)
         if late_ns > _LATEST_NS:
             raise CaptureError(f"fell {late_ns / 1e9:.1f} s behind: its pictures come faster than they can be decoded")
         planar, bt709, full_range = _planar(picture)

@@ -86,7 +86,7 @@ class Picture(NamedTuple):
         captured_ns: monotonic clock.
         late_ns: how much later than the quickest ones it came, by the camera's clock; already taken off `captured_ns`.
         decode_ns: how long it took to decode or convert it.
-        brightness, spread: mean of a sample of its bytes, and the range that holds 96 % of them.
+        brightness, spread: mean of a sample of its bytes, and the range that holds 99.6 % of them.
         digest: of that sample; the same twice means the same picture.
     """
 
