@@ -56,13 +56,18 @@ def load_pretrained(target: Vgg16 | ResNet | Fcn, path: Path) -> Loaded:
         raise DataError(f"{path}: holds the weights of another net; it has {found}, wanted is {wanted}")
     weights = target.state_dict()
     for ours, weight in matched.items():
-        if weight.numel() != weights[ours].numel():
+        if not _fits(weight, weights[ours]):
             shapes = f"{tuple(weight.shape)}, wanted is {tuple(weights[ours].shape)}"
             raise DataError(f"{path}: holds the weights of another net; {names[ours]} is {shapes}")
     _load(target, matched, first=next(iter(names)))
     used = {names[ours] for ours in matched}
     missing = tuple(ours for ours in names if ours not in matched)
     return Loaded(tuple(matched), missing, tuple(theirs for theirs in state if theirs not in used))
+
+
+def _fits(weight: Tensor, wanted: Tensor) -> bool:
+    """Of the same shape; or fully connected, with as many numbers as the kernel that stands for it."""
+    return weight.shape == wanted.shape or (weight.ndim == 2 and weight.numel() == wanted.numel())
 
 
 def _load(target: nn.Module, matched: dict[str, Tensor], first: str) -> None:

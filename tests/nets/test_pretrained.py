@@ -100,6 +100,11 @@ def saved(net: Any, folder: Path) -> Path:
     return path
 
 
+def turned(state: Any) -> Any:
+    """As many numbers as before in the first kernels, in another shape."""
+    return {**state, "features.0.weight": state["features.0.weight"].transpose(0, 1).contiguous()}
+
+
 PAIRS = {
     "vgg16_bn": (lambda: Vgg(True), lambda: vgg.Vgg16(WIDTH)),
     "vgg16": (lambda: Vgg(False), lambda: vgg.Vgg16(WIDTH, batch_norm=False)),
@@ -170,6 +175,10 @@ def test_files_older_than_the_counters_of_batch_norms_are_whole(tmp_path: Path) 
         (
             lambda: ResNet((2, 2, 2, 2)).state_dict(),
             r"another net; it has conv1\.weight, .*…, wanted is features",
+        ),
+        (
+            lambda: turned(Vgg(True).state_dict()),
+            r"another net; features\.0\.weight is \(3, 4, 3, 3\), wanted is \(4, 3, ",
         ),
         (lambda: {"epoch": 3}, "holds no weights by name"),
         (lambda: [1, 2], "holds no weights by name"),
