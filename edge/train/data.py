@@ -115,9 +115,11 @@ def render_pairs(
 
 
 def class_shares(pairs: list[Pair], classes: int) -> NDArray[np.float64]:
-    """The part of all labelled pixels that each class has, (classes,)."""
-    counts = sum(np.bincount(labels.reshape(-1), minlength=256)[:classes] for _, labels in pairs)
-    return counts / np.sum(counts)
+    """The part of all labelled pixels that each class has, (classes,); all 0 where nothing is labelled."""
+    counts = np.zeros(classes)
+    for _, labels in pairs:
+        counts += np.bincount(labels.reshape(-1), minlength=256)[:classes]
+    return counts / max(1.0, counts.sum())
 
 
 def batches(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from edge.classes import ClassTable
 from edge.config import data_path
-from edge.errors import ConfigError, DataError
+from edge.errors import ConfigError, DataError, EngineError
 from edge.frame import Image
 from edge.metrics import BoundaryScore, Confusion
 from edge.nets import make_net
@@ -76,6 +76,7 @@ class Trainer:
         self.step = 0
         self.best_miou = -1.0
         self.stale = 0  # validations since the best one
+        self._broken = False  # the net holds what is not a number: batch norms take it in before the loss shows it
         if state is not None:
             self._load(state)
 
@@ -103,6 +104,8 @@ class Trainer:
         if self.recipe.rendered:
             rendered = render_pairs(self.recipe.rendered, self.recipe.input_wh, self.folder / "rendered.npz", on_street)
         shares = torch.from_numpy(class_shares(real, len(self.table))).float().to(self.device)
+        if not bool(shares.any()):
+            raise DataError(f"{self.recipe.name}: no pixel of the training frames has a label. Try: edge data check")
         weights = class_weights(shares, self.plan.class_balance)
         self._start_ranges(real)
         self.journal.open(self.step)
@@ -120,7 +123,8 @@ class Trainer:
         finally:
             stream.close()
             self.journal.close()
-            self.save()
+            if not self._broken:
+                self.save()
 
     def _read(self, folder: Any) -> list[Pair]:
         return load_folder(folder, self.table, self.recipe.input_wh, self.recipe.resize)
@@ -139,7 +143,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.plan.clip_norm)
+        length = nn.utils.clip_grad_norm_(self.net.parameters(), self.plan.clip_norm)
+        self._check_finite(loss, length)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
@@ -147,6 +152,21 @@ class Trainer:
         report = Report(self.step, self.plan.steps, float(loss.detach()), rate)
         self.journal.add_loss(self.step, report.loss, rate)
         return report
+
+    def _check_finite(self, loss: Tensor, gradient_length: Tensor) -> None:
+        """Stop before a gradient that is not finite is stepped along. With loss scaling, one now and then is normal.
+
+        Raises:
+            EngineError: with what to change.
+        """
+        if bool(loss.isfinite()) and (self.scaler.is_enabled() or bool(gradient_length.isfinite())):
+            return
+        self._broken = True
+        raise EngineError(
+            f"{self.recipe.name}: diverged, loss or gradient of step {self.step + 1} is not finite. Lower"
+            f" `learning_rate` ({self.plan.learning_rate:g}) or raise `warmup_steps`, and start again in another --run"
+            " folder"
+        )
 
     def _loss(self, outputs: tuple[Tensor, ...], labels: np.ndarray, weights: Tensor) -> Tensor:
         """The loss at half resolution, a quarter of the cost; which of each 2x2 labels counts changes by step, so that

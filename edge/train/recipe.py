@@ -182,6 +182,12 @@ class Recipe(StrictModel):
         return self.model_copy(update={"input_size": f"{input_wh[0]}x{input_wh[1]}"})
 
     @model_validator(mode="after")
+    def _rare_classes_are_classes(self) -> Self:
+        for name in self.rare_classes:
+            self.table.ids(name)  # its ConfigError is a ValueError, and says which there are
+        return self
+
+    @model_validator(mode="after")
     def _splits_agree(self) -> Self:
         """Two entries of one data set must cut it at the same place, or validation frames are trained on."""
         cuts: dict[str, Split] = {}

@@ -123,9 +123,8 @@ def with_learned(model: Any, seen: Mapping[str, Range], learned: QatScales) -> d
     return ranges
 
 
-def int8_classes(net: Any, frames: list[Pair], form: Form, learned: QatScales | None = None) -> Image:
+def int8_classes(exported: bytes, frames: list[Pair], form: Form, learned: QatScales | None = None) -> Image:
     """uint8 (N, H, W): what ONNX Runtime finds with the INT8 graph, in ranges that were learned or just seen."""
-    exported = export_onnx(net, WH)
     model = onnx.load_from_string(exported)
     feeds = tensors_to_observe(model)
     pictures = [(str(place), image) for place, (image, _) in enumerate(frames)]
@@ -167,14 +166,19 @@ def spoilt(recipe: Recipe, tmp_path: Path) -> Path:
     return tmp_path / "spoilt.pt"
 
 
+def exported(checkpoint: Path) -> bytes:
+    """Of a checkpoint's averaged weights, which are those of a net like any other."""
+    net = ResidualNet(11)
+    net.load_state_dict(torch.load(checkpoint, weights_only=True)["averaged"])
+    return export_onnx(net, WH)
+
+
 def test_a_net_that_loses_in_int8_loses_less_after_training_with_its_rounding(spoilt: Path, tmp_path: Path) -> None:
     plan = make_recipe(tmp_path, qat={"checkpoint": str(spoilt), "steps": 60, "learning_rate": 0.002})
     frames = frames_of(plan)
     trained = run(plan, tmp_path / "qat")
     learned = qat_scales(tmp_path / "qat/last.pt")
-    before, after = (ResidualNet(11) for _ in range(2))
-    before.load_state_dict(torch.load(spoilt, weights_only=True)["averaged"])
-    after.load_state_dict(torch.load(tmp_path / "qat/last.pt", weights_only=True)["averaged"])  # a net like any other
+    before, after = exported(spoilt), exported(tmp_path / "qat/last.pt")
     assert isinstance(trained.averaged, FakeQuantised)
     for form in FORMS:
         found = int8_classes(after, frames, form, learned)

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from edge.classes import CAMVID  # noqa: E402
 from edge.config import parse_tree  # noqa: E402
-from edge.errors import ConfigError, DataError  # noqa: E402
+from edge.errors import ConfigError, DataError, EngineError  # noqa: E402
 from edge.metrics import Confusion  # noqa: E402
 from edge.nets.blocks import conv_bn  # noqa: E402
 from edge.train.augment import augment, paste_rare, vary_light, warp  # noqa: E402
@@ -196,6 +196,28 @@ def test_with_patience_a_run_ends_when_validations_no_longer_improve(
 def test_half_floats_without_cuda_are_refused(changed: Change, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="precision fp16 needs CUDA; a cpu trains in bf16 or fp32"):
         Trainer(changed(optimisation={"precision": "fp16"}), tmp_path / "run", "cpu")
+
+
+def test_a_run_that_diverges_stops_and_keeps_what_was_saved(
+    changed: Change, small_net: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(changed(), tmp_path / "run", steps=2)
+    before = (tmp_path / "run/last.pt").read_bytes()
+    monkeypatch.setattr("edge.train.loop.to_input", lambda images, device: torch.full((2, 3, 64, 96), float("nan")))
+    with pytest.raises(EngineError, match=r"diverged, loss or gradient of step 3 is not finite. Lower `learning_rate`"):
+        trained(changed(), tmp_path / "run")
+    assert (tmp_path / "run/last.pt").read_bytes() == before
+
+
+def test_training_frames_without_any_label_are_an_error(changed: Change, small_net: None, tmp_path: Path) -> None:
+    data = changed().train[0].model_dump(mode="json") | {"layout": "camvid", "map": {"Car": "Car"}}
+    with pytest.raises(DataError, match="no pixel of the training frames has a label"):
+        trained(changed(train=[data]), tmp_path / "run")
+
+
+def test_a_rare_class_that_is_none_is_refused_with_the_recipe(changed: Change) -> None:
+    with pytest.raises(ConfigError, match="no group or class 'Pedestrain'"):
+        changed(rare_classes=["Pedestrain"])
 
 
 def test_a_net_for_other_classes_is_trained_on_their_labels(changed: Change, small_net: None, tmp_path: Path) -> None:
