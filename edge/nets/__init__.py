@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from edge.errors import ConfigError
 from edge.nets.ddrnet import DDRNet23Slim
 from edge.nets.edge_small import EdgeSmall
+from edge.nets.fcn import fcn_resnet18, fcn_vgg16
 from edge.nets.segnet import SegNet, SegNetBasic
 from edge.nets.unet import UNet, UNetResNet34
 
@@ -19,6 +21,12 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "segnet_basic": SegNetBasic,
     "unet": UNet,
     "unet_resnet34": UNetResNet34,
+    "fcn32s_vgg16": partial(fcn_vgg16, stride=32),
+    "fcn16s_vgg16": partial(fcn_vgg16, stride=16),
+    "fcn8s_vgg16": partial(fcn_vgg16, stride=8),
+    "fcn32s_resnet18": partial(fcn_resnet18, stride=32),
+    "fcn16s_resnet18": partial(fcn_resnet18, stride=16),
+    "fcn8s_resnet18": partial(fcn_resnet18, stride=8),
 }
 """By name: what makes the net for a number of classes. All take `width`, the channels of the first layer."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 nets = pytest.importorskip("edge.nets")
 cost = pytest.importorskip("edge.nets.cost")
-fcn = pytest.importorskip("edge.nets.fcn")
 export = pytest.importorskip("edge.compile.export")
 observe = pytest.importorskip("edge.compile.observe")
 quantize = pytest.importorskip("edge.compile.quantize")
@@ -40,18 +38,14 @@ MILLIONS = {
 }
 GRAPH_WH = (107, 75)  # no multiple of anything
 
-FCNS = {f"fcn{s}s_vgg16": partial(fcn.fcn_vgg16, stride=s) for s in (32, 16, 8)}
-FCNS |= {f"fcn{s}s_resnet18": partial(fcn.fcn_resnet18, stride=s) for s in (32, 16, 8)}
-NETS = {**nets.NETS, **FCNS}
-
-every_net = pytest.mark.parametrize("name", NETS)
+every_net = pytest.mark.parametrize("name", nets.NETS)
 # FCN-8s holds all that its coarser siblings do.
-every_graph = pytest.mark.parametrize("name", [n for n in NETS if not n.startswith(("fcn32s", "fcn16s"))])
+every_graph = pytest.mark.parametrize("name", [n for n in nets.NETS if not n.startswith(("fcn32s", "fcn16s"))])
 
 
 def narrow(name: str) -> Any:
     torch.manual_seed(4)
-    return NETS[name](CLASSES, width=8)
+    return nets.NETS[name](CLASSES, width=8)
 
 
 def main(outputs: Any) -> Any:
@@ -61,7 +55,7 @@ def main(outputs: Any) -> Any:
 @every_net
 def test_it_has_the_parameters_that_it_says(name: str) -> None:
     with torch.device("meta"):
-        net = NETS[name](11)
+        net = nets.make_net(name, 11)
     assert round(cost.parameter_count(net) / 1e6, 2) == MILLIONS[name]
 
 
@@ -114,7 +108,7 @@ def test_in_evaluation_a_picture_does_not_depend_on_its_batch(name: str) -> None
 
 @every_net
 def test_saved_weights_are_the_net(name: str, tmp_path: Path) -> None:
-    net, other, image = narrow(name).eval(), NETS[name](CLASSES, width=8).eval(), torch.rand(1, 3, 64, 96)
+    net, other, image = narrow(name).eval(), nets.NETS[name](CLASSES, width=8).eval(), torch.rand(1, 3, 64, 96)
     torch.save(net.state_dict(), tmp_path / "net.pt")
     other.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True))
     with torch.no_grad():
