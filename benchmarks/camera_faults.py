@@ -5,7 +5,7 @@
 The camera is a real RTSP (gst-rtsp-server, H.264) or HTTP (JPEG) server on this machine, in turn killed and started
 again, and frozen (SIGSTOP) and let go. Each picture carries a barcode with its number and the time at which it was
 drawn, and colours that follow from its number. A mask counts as right when its frame was drawn after the camera came
-back, shows the colours of its number, and is stamped within 0.2 s of its drawing.
+back, shows the colours of its number, and is stamped no later than 0.2 s after its drawing.
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ def suffer(camera: TestCamera, source: Supervised, masks: Iterator[Segmentation]
 
 
 def is_true(mask: Segmentation) -> bool:
-    """Whether the frame's stamp is that of its picture."""
+    """Whether the frame is as old as its stamp says, or younger: without times in the stream, the worst is assumed."""
     code = read_barcode(mask.frame.image)
-    return code is not None and 0 <= mask.frame.captured_ns - code[1] < TRUE_STAMP_NS
+    return code is not None and mask.frame.captured_ns - code[1] < TRUE_STAMP_NS
 
 
 def is_right(mask: Segmentation, back_ns: int) -> bool:

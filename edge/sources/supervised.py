@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 WAIT_S = 5.0  # for the first picture, where somebody waits
 _QUIET_S = 0.4  # without a picture: with the time to notice and kill, half a second
 _LEAVE_S = 0.9
+_CALM_S = 10.0
 
 
 class _Waiting(NamedTuple):
@@ -77,7 +78,8 @@ class Supervised:
         self._pictures: Format | None = None
         self._hopeless = False
         self._first_index = self._next_index = 0
-        self._told = "lost (starting)"
+        self._told, self._told_s = self._watch.look(time.monotonic_ns()), 0.0
+        self._error: Exception | None = None
         self._stopping = threading.Event()
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._supervise, name=f"capture of {name}", daemon=True)
@@ -95,6 +97,7 @@ class Supervised:
         self.stop()
         self._thread.join(_LEAVE_S)
         self._wake.close()
+        self._woken.close()
 
     def __iter__(self) -> Iterator[Frame]:
         """The newest frame each time, until the source is stopped; while the camera is lost, it waits."""
@@ -117,7 +120,7 @@ class Supervised:
             SourceError: there was none in that time, or there will be none; why is in it.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._has_given() or self._hopeless or self._stopping.is_set(), wait_s)
+            self._changed.wait_for(self._is_settled, wait_s)
         if not self._has_given():
             error = self.health.last_error or self.health.reason
             within = "" if self._hopeless else f" in {wait_s:g} s"
@@ -126,15 +129,34 @@ class Supervised:
     def _has_given(self) -> bool:
         return self.health.newest_ns is not None
 
+    def _is_settled(self) -> bool:
+        """Whether it is clear that there is a first picture, or will be none."""
+        return self._has_given() or self._hopeless or self._error is not None or self._stopping.is_set()
+
     def _take(self) -> Frame | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._newest or self._stopping.is_set())
+            self._changed.wait_for(lambda: self._newest or self._error or self._stopping.is_set())
+            if self._error is not None:
+                raise self._error
             waiting, self._newest = self._newest, None
             if waiting is None or self._stopping.is_set():
                 return None
             return _frame(waiting, self.name)
 
     def _supervise(self) -> None:
+        try:
+            self._capture()
+        except Exception as error:  # noqa: BLE001 a fault of ours: handed to who iterates, and no wait without end
+            self._error = error
+            self._watch.lost("its supervisor failed", time.monotonic_ns(), repr(error))
+        else:
+            self._watch.stopped(time.monotonic_ns())
+        with self._changed:
+            self._newest = self._ring = None
+            self._changed.notify_all()
+
+    def _capture(self) -> None:
+        """Keep a capture process running until the source is stopped."""
         backoff = Backoff()
         while not self._stopping.is_set():
             try:
@@ -147,10 +169,6 @@ class Supervised:
                         backoff.reset()
                 self._await_gone(process)
             self._stopping.wait(backoff.next_s())
-        with self._changed:
-            self._newest = self._ring = None
-        self._watch.stopped(time.monotonic_ns())
-        self._woken.close()
 
     def _listen(self, process: CaptureProcess) -> bool:
         """Do what the process says until it ends, hangs or is to be stopped; whether it gave pictures."""
@@ -169,8 +187,8 @@ class Supervised:
             try:
                 message, fds = process.receive()
                 next_step = self._take_in(message, fds, process)
-            except WireError as error:
-                self._lose("its process is not itself", str(error))
+            except (WireError, OSError, MemoryError) as error:  # it lies, or its pictures do not fit into memory
+                self._lose("its pictures cannot be taken over", str(error) or type(error).__name__)
                 break
             if next_step is None:
                 self._lose("its process ended", f"the capture process {process.end()}")
@@ -247,12 +265,17 @@ class Supervised:
             self._changed.notify_all()
 
     def _tell(self) -> None:
-        """Log each change. Before the first picture, whoever waits for that is told."""
-        health = self.health
-        if (text := str(health)) != self._told:
-            self._told = text
-            is_news = health.newest_ns is not None and (health.restarts or health.state != "ok")
-            log.log(logging.WARNING if is_news else logging.INFO, "camera %s: %s", self.name, text)
+        """Log each change; one between ok and degraded only where the last line is not of just now.
+
+        Before the first picture, whoever waits for that is told.
+        """
+        health, now_s = self.health, time.monotonic()
+        is_calm = "lost" not in (health.state, self._told.state) and now_s - self._told_s < _CALM_S
+        if is_calm or str(health) == str(self._told):
+            return
+        self._told, self._told_s = health, now_s
+        is_news = health.newest_ns is not None and (health.restarts or health.state != "ok")
+        log.log(logging.WARNING if is_news else logging.INFO, "camera %s: %s", self.name, health)
 
 
 def _frame(waiting: _Waiting, name: str) -> Frame:

@@ -243,7 +243,7 @@ def test_no_times_whatsoever_make_a_picture_early(steps: list[tuple[int, int]]) 
         assert pace.late_ns(arrived_ns, media_ns) >= 0
 
 
-def test_waits_double_to_half_a_second_and_no_two_cameras_try_in_step() -> None:
+def test_waits_double_up_to_a_limit_and_no_two_cameras_try_in_step() -> None:
     backoff = Backoff()
     waits = [backoff.next_s() for _ in range(12)]
     assert FIRST_S / 2 <= waits[0] <= FIRST_S

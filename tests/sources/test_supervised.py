@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice, pairwise
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from edge.engine import Bundle, open_engine
 from edge.errors import SourceError
 from edge.frame import Frame
 from edge.segmenter import Segmenter
-from edge.sources.capture.wire import Order
+from edge.sources.capture.wire import Order, unpacked
 from edge.sources.flow import Latest
 from edge.sources.open import open_source
 from edge.sources.street.barcode import read_barcode
@@ -399,3 +399,47 @@ def test_latest_takes_its_frames_and_counts_as_ever(http_camera: TestCamera) -> 
             time.sleep(0.1)
         assert indices == sorted(set(indices))
         assert latest.dropped > 4
+
+
+def test_a_fault_of_the_supervisor_itself_comes_out_where_the_frames_do(
+    http_camera: TestCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*words: object) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr("edge.sources.supervised.Backoff", fail)
+    before = children()
+    with watched(http_camera.url) as source:
+        with pytest.raises(ZeroDivisionError, match="on purpose"):
+            next(iter(source))
+        assert str(source.health) == "lost (its supervisor failed)"
+        with pytest.raises(SourceError, match="on purpose"):
+            source.await_first()
+    assert children() <= before
+
+
+def test_a_process_that_sends_something_else_is_replaced(
+    http_camera: TestCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge.sources.capture import process
+
+    lies = [b"", b"\x02 too short", b"\x01" + bytes(30)]
+
+    def lying(data: bytes) -> object:
+        return unpacked(lies.pop() if len(lies) > 1 and data[0] == 2 else data)
+
+    monkeypatch.setattr(process, "unpacked", lying)
+    with watched(http_camera.url) as source:
+        wait_for(lambda: source.health.state == "ok" and len(lies) == 1, "it is well after the lies")
+        assert source.health.last_error
+
+
+def test_a_camera_that_hovers_between_ok_and_degraded_does_not_fill_the_log(
+    http_camera: TestCamera, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = cycle(["", "", "", "pictures come late"])
+    monkeypatch.setattr("edge.sources.capture.health.Watch._fault", lambda watch, now_ns: next(faults))
+    caplog.set_level("INFO")
+    with open_source(http_camera.url) as source:
+        assert len(list(islice(source, 40))) == 40
+    assert len(caplog.records) <= 2

@@ -28,6 +28,7 @@ _OPTIONS = {
     "analyzeduration": "100000",
     "probesize": "200000",
 }
+_RTSP_OPTIONS = {"rtsp_transport": "tcp", "allowed_media_types": "video"}
 _PLANAR_420 = ("yuv420p", "yuvj420p")
 _AVCOL_SPC_BT709, _AVCOL_SPC_UNSPECIFIED, _AVCOL_RANGE_MPEG, _AVCOL_RANGE_JPEG = 1, 2, 1, 2  # libavutil/pixfmt.h
 _SWS_CS_BT709, _SWS_CS_BT601 = 1, 5  # libswscale/swscale.h
@@ -39,7 +40,7 @@ class Stream:
     """An RTSP or HTTP stream."""
 
     def __init__(self, order: Order) -> None:
-        options = _OPTIONS | ({"rtsp_transport": "tcp"} if order.target.startswith("rtsp") else {})
+        options = _OPTIONS | (_RTSP_OPTIONS if order.target.startswith("rtsp") else {})
         start_s = time.monotonic()
         try:
             self._container = av.open(order.target, options=options, timeout=(_OPEN_S, _READ_S))
