@@ -11,6 +11,7 @@ from http.cookies import CookieError, SimpleCookie
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 COOKIE = "edge-page"
 OPEN_PATHS = frozenset({"/healthz", "/login", "/page.css", "/icon.svg"})  # without a token; they show nothing
@@ -35,14 +36,17 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        answer = self._refusal(scope) or self._app
-        await answer(scope, receive, send_with_headers)
+        refusal: ASGIApp | None = self._refusal(scope)
+        if refusal is not None and scope["type"] == "websocket":
+            # Without words: uvicorn logs an error for each refusal of a WebSocket that has any (Kludex/uvicorn#3138).
+            refusal = WebSocketClose()
+        await (refusal or self._app)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)

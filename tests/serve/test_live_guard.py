@@ -87,10 +87,13 @@ def test_the_name_is_what_stands_before_the_port(name: str, port: int) -> None:
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1", "http://[", "x", "file://"])
-def test_the_page_of_another_origin_gets_no_feed(server: WebServer, origin: str) -> None:
+def test_the_page_of_another_origin_gets_no_feed(
+    server: WebServer, origin: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(InvalidStatus) as caught, looking(server, additional_headers={"Origin": origin}):
         pass
     assert caught.value.response.status_code == 403
+    assert caplog.records == []
 
 
 def test_our_own_page_and_programs_without_an_origin_get_the_feed(server: WebServer) -> None:
@@ -112,10 +115,11 @@ def test_without_the_token_nothing_is_shown_but_that_the_process_lives(locked: W
         assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="edge"')
 
 
-def test_the_feed_too_wants_the_token(locked: WebServer) -> None:
+def test_the_feed_too_wants_the_token(locked: WebServer, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(InvalidStatus) as caught, looking(locked):
         pass
-    assert caught.value.response.status_code == 401
+    assert caught.value.response.status_code == 403
+    assert caplog.records == []
     with looking(locked, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as line:
         line.recv(timeout=10)
 
