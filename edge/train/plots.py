@@ -105,7 +105,7 @@ def _curves(journal: Journal, table: ClassTable) -> bytes:
         scores.plot(steps, values, marker=".", linewidth=1, label=name, color=(red / 255, green / 255, blue / 255))
     scores.plot(steps, [_percent(entry["miou"]) for entry in journal.history], "k.-", linewidth=2, label="mean")
     scores.set(xlabel="step", ylabel="IoU %", title="validation")
-    scores.legend(fontsize=6, loc="lower right")
+    scores.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     for panel in (losses, scores):
         panel.grid(alpha=0.3)
     return _png(figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 
 from edge.cli.data import data
 from edge.errors import DataError
+
+DATA = Path(os.environ.get("EDGE_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
 
 def put_pair(root: Path, name: str, labels: Any, brightness: int) -> None:
@@ -105,3 +108,15 @@ def test_labels_that_a_map_leaves_out_are_told(recipe: Path) -> None:
     text, error = check(recipe)
     assert error is None
     assert "ignored are the labels Sky, Building" in text
+
+
+@pytest.mark.skipif(not (DATA / "camvid").is_dir(), reason=f"no CamVid in {DATA}")
+def test_camvid_is_in_order_and_its_validation_drive_is_trained_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_DATA", str(DATA))
+    text, error = check(Path(__file__).parents[2] / "engines/road.yaml")
+    assert error is None
+    assert re.search(r"^frames +367 +101$", text, re.MULTILINE)
+    assert re.search(r"^drives +3 +1$", text, re.MULTILINE)
+    assert re.search(r"^Road +31.66% +28.95%$", text, re.MULTILINE)
+    assert re.search(r"^Pedestrian +0.64% +0.65%$", text, re.MULTILINE)
+    assert "1 of 1 drives are trained on too (0016E5)" in text
