@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -42,7 +42,7 @@ class OverlayVideo:
         self.path, self._stages, self._threads = path, stages, encoder_threads
         self._rate = max(Fraction(rate_hz or 10.0).limit_denominator(1001), Fraction(1, 1001))
         self._pending = PendingFile(path)
-        self._film: _Film | None = None
+        self._film: Film | None = None
         self._failed = False
 
     def __enter__(self) -> OverlayVideo:
@@ -62,7 +62,7 @@ class OverlayVideo:
         with self._translated():
             if self._film is None:
                 container_format = FORMATS[self.path.suffix.lower()]
-                self._film = _Film(self._pending.partial, container_format, self._rate, result, self._threads)
+                self._film = Film(self._pending.partial, container_format, self._rate, result, self._threads)
             with self._stages["overlay"].span():
                 self._film.draw(result, dropped)
             with self._stages["encode"].span():
@@ -87,10 +87,33 @@ class OverlayVideo:
             raise output_error(self.path, error) from error
 
 
-class _Film:
+class Output(Protocol):
+    """Takes bytes, one after another."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
+class Film:
     """An open video file with its encoder, and the one picture that is drawn into again and again."""
 
-    def __init__(self, path: Path, container_format: str, rate: Fraction, first: Segmentation, threads: int) -> None:
+    def __init__(
+        self,
+        target: Path | Output,
+        container_format: str,
+        rate: Fraction,
+        first: Segmentation,
+        threads: int,
+        *,
+        container: Mapping[str, str] | None = None,
+        encoder: Mapping[str, str] | None = None,
+    ) -> None:
+        """`target` is a path, or what takes the file's bytes as they come; `container` and `encoder` are options of
+        FFmpeg beside our own.
+
+        Raises:
+            OutputError: the frame is smaller than a video can be.
+            OSError, FFmpegError: the file or the encoder cannot be opened.
+        """
         import av
 
         width, height = (length // 2 * 2 for length in first.frame.size_wh)  # 4:2:0 halves both
@@ -101,8 +124,9 @@ class _Film:
         self._matrix: Matrix = source.matrix if source else "bt601"
         self._full_range = bool(source and source.full_range)
         # "file:", because FFmpeg takes what stands before a colon for a protocol.
-        self._container = av.open(f"file:{path}", "w", format=container_format)
-        self._stream = self._container.add_stream("libx264", rate=rate, options=ENCODER)
+        place = f"file:{target}" if isinstance(target, Path) else target
+        self._container = av.open(place, "w", format=container_format, options=dict(container or {}))
+        self._stream = self._container.add_stream("libx264", rate=rate, options=ENCODER | dict(encoder or {}))
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         context = self._stream.codec_context
         context.time_base = Fraction(1, TICKS_HZ)
@@ -110,7 +134,7 @@ class _Film:
         context.colorspace, context.color_range = _AVCOL_SPC[self._matrix], _AVCOL_RANGE[self._full_range]
         # libx264 copies a picture when it takes it (x264_encoder_encode), so that one serves for all frames.
         self._picture: VideoFrame = av.VideoFrame(width, height, "yuv420p")
-        self._target = _planes_of(self._picture)
+        self._target = _writable_planes(self._picture)
         self._i420: Image = np.empty((height * 3 // 2, width), np.uint8)
         self._painter = YuvPainter((width, height), first.table, self._matrix, self._full_range, TINT)
         self._by_media = first.frame.media_ns is not None
@@ -119,13 +143,19 @@ class _Film:
 
     def draw(self, result: Segmentation, dropped: int) -> None:
         """The frame, its tints and the line of figures into the encoder's picture."""
-        if result.frame.size_wh != self._frame_wh:
-            was, now = _text(self._frame_wh), _text(result.frame.size_wh)
-            raise OutputError(f"frame {result.frame.index} is {now}, the video began as {was}; a video has one size")
-        self._painter.paint(self._source_planes(result.frame), self._target, result.classes, result.letterbox)
+        self._painter.paint(self._planes_of(result.frame), self._target, result.classes, result.letterbox)
         draw_figures(self._target, f"age {result.age_ms:.0f} ms   frame {result.frame.index}   dropped {dropped}")
 
-    def _source_planes(self, frame: Frame) -> Yuv420:
+    def copy(self, frame: Frame) -> None:
+        """The frame as it is into the encoder's picture."""
+        planes = self._planes_of(frame)
+        for target, plane in ((self._target.y, planes.y), (self._target.u, planes.u), (self._target.v, planes.v)):
+            np.copyto(target, plane)
+
+    def _planes_of(self, frame: Frame) -> Yuv420:
+        if frame.size_wh != self._frame_wh:
+            was, now = _text(self._frame_wh), _text(frame.size_wh)
+            raise OutputError(f"frame {frame.index} is {now}, the video began as {was}; a video has one size")
         height, width = self._target.y.shape
         if frame.yuv is not None:
             y, u, v = frame.yuv.y, frame.yuv.u, frame.yuv.v
@@ -186,7 +216,7 @@ def _text(size_wh: tuple[int, int]) -> str:
     return f"{size_wh[0]}x{size_wh[1]}"
 
 
-def _planes_of(picture: VideoFrame) -> Yuv420:
+def _writable_planes(picture: VideoFrame) -> Yuv420:
     """The planes of a yuv420p picture as writable views."""
     arrays = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in picture.planes]
     y, u, v = (a[: p.height, : p.width] for a, p in zip(arrays, picture.planes, strict=True))
