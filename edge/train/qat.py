@@ -300,9 +300,13 @@ def _follow_convolutions(net: nn.Module) -> list[Any]:
 
 
 def _convolution_of(x: Tensor) -> str | None:
-    """The convolution that gave this, if nothing has changed it since: an in-place ReLU makes another tensor of it."""
-    layer, version = getattr(x, "edge_layer", (None, None))
-    return layer if version == x._version else None
+    """The convolution that gave this, if nothing has changed it since: an in-place ReLU makes another tensor of it.
+
+    A crop that takes all is no change; the graph has none.
+    """
+    whole = x._base if x._base is not None and x._base.shape == x.shape else x
+    layer, version = getattr(whole, "edge_layer", (None, None))
+    return layer if version == whole._version else None
 
 
 class _Additions(TorchFunctionMode):

@@ -97,9 +97,12 @@ class Qat(StrictModel):
 
 
 class Calibration(StrictModel):
-    """Where INT8's ranges come from: a set of frames, `calibration/NAME.yaml`, whose scales lie beside it."""
+    """Where INT8's ranges come from: a set of frames, `calibration/NAME.yaml`. The scales lie beside it, in a file of
+    its name, unless another is given: several nets may be calibrated on one set.
+    """
 
     set: str
+    scales: str | None = None
     method: Literal["max", "percentile", "entropy"] = "max"
     percentile: float | None = Field(default=None, gt=50, le=100)  # of the values that INT8 covers
 
@@ -115,7 +118,7 @@ class Calibration(StrictModel):
 
     @property
     def scales_path(self) -> Path:
-        return self.set_path.with_suffix(".scales.json")
+        return Path(self.scales) if self.scales else self.set_path.with_suffix(".scales.json")
 
 
 class GatePlan(StrictModel):
