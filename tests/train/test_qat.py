@@ -232,7 +232,7 @@ def test_a_net_trained_without_rounding_has_no_ranges(recipe: Recipe, tmp_path: 
 # -------------------------------------------------------------------------------------------------------- what is seen
 
 
-@pytest.mark.parametrize("name", ["ddrnet23_slim", "residual"])
+@pytest.mark.parametrize("name", ["ddrnet23_slim", "fcn8s_resnet18", "residual"])
 def test_torch_and_the_graph_agree_on_what_is_rounded(name: str) -> None:
     torch.manual_seed(2)
     net = ResidualNet(11) if name == "residual" else make_net(name, 11)
