@@ -166,6 +166,7 @@ def test_an_old_mask_is_never_shown_as_new(page: Page, server: WebServer, live: 
     assert page.shows(GREEN_XY, (0, 200, 0)), "the mask is gone from the picture"
     assert "grayscale" in page.find("#picture").value_of_css_property("filter")
     assert soon(lambda: page.text("#old-reason") == "Camera lost: unplugged")
+    assert page.js("return document.getElementById('news').textContent") == "No new frame, camera lost unplugged"
     with publishing(live, make_result, rate_hz=30):
         assert soon(page.is_live)
 
@@ -218,7 +219,7 @@ def test_figures_charts_and_waterfall_are_filled(
         ink = """return [...document.querySelectorAll("#figures canvas")].map((c) =>
             c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some((v) => v))"""
         assert page.js(ink) == [True, True, True]
-        assert page.find("#layers .share").text.endswith("%")
+        assert soon(lambda: page.text("#layers .share").endswith("%"))
     assert page.complaints() == []
 
 

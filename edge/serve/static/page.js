@@ -78,6 +78,7 @@ async function showFrame(data, at) {
   const shownAge = age();
   shownAges = [...shownAges.filter(([when]) => performance.now() - when < AVERAGED_MS), [performance.now(), shownAge]];
   draw();
+  watch();
   $("snapshot").disabled = false;
 }
 
@@ -114,7 +115,7 @@ function draw() {
     pen.drawImage(mask, 0, 0, width, height);
   }
   stage.dataset.stale = String(stale);
-  stage.dataset.frame = String(frame.frame);
+  write("stamp", `frame ${frame.frame}${frame.media_s === null ? "" : ` · ${frame.media_s.toFixed(2)} s`}`);
 }
 
 function watch() {
@@ -126,10 +127,11 @@ function watch() {
     const [text, unit] = stale ? seconds(age()) : [Math.round(mean(shownAges.map(([, ms]) => ms))), "ms"];
     write("age", stale ? Math.round(age()) : text);
     write("live-text", `${stale ? "OLD" : "LIVE"} · ${text} ${unit}`);
-    write("stamp", `frame ${frame.frame}${frame.media_s === null ? "" : ` · ${frame.media_s.toFixed(2)} s`}`);
   }
   if (!connected) write("live-text", "NOT CONNECTED");
   if (stale) explain(connected);
+  const camera = connected && figures ? `camera ${figures.camera.state} ${figures.camera.reason}` : "not connected";
+  write("news", `${stale ? "No new frame" : "Live"}, ${camera}`); // for screen readers: once for each change, without figures
   if (connected && performance.now() - heardAt > SILENCE_MS) socket.close();
 }
 
