@@ -35,7 +35,7 @@ RETRY_S = 30.0  # a topic that was refused is tried again after so long
 SILENT_S = 2.0  # a broker that acknowledges nothing for so long is said to
 _FRAMES_UNDERWAY = 8  # results and masks together: they never take the room that events need
 _SETTLED_S = 5.0  # a connection that lasted so long was a good one
-_LEAST_LIMIT_BYTES = 1024
+_LEAST_LIMIT_BYTES = 16_384  # what we usually send is smaller: a broken line is no reason to hold it back
 
 log = logging.getLogger(__name__)
 
