@@ -212,7 +212,7 @@ class Supervised:
             for fd in fds:
                 os.close(fd)
         if isinstance(message, Opening):
-            return _Step("opening it hangs", 5.0)
+            return _Step("opening it hangs", 8.0)
         if isinstance(message, Failed):
             self._hopeless = message.hopeless
             self._lose(self._hide(message.why))
@@ -240,6 +240,8 @@ class Supervised:
 
     def _offer(self, picture: Picture, process: CaptureProcess, now_ns: int) -> None:
         """Put the picture where the next frame is taken from; one that still lies there makes room."""
+        if picture.captured_ns > now_ns:
+            raise WireError(f"a picture taken {(picture.captured_ns - now_ns) / 1e9:.3f} s from now")
         self._watch.picture(picture, now_ns)
         self.decode.add(picture.decode_ns)
         with self._changed:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from types import TracebackType
 
 
 class Relay:
-    """Passes connections on to a port of this machine. Nothing passes towards us while `open` is not set."""
+    """Passes connections on to a port of this machine, each after `delay_s`. Nothing comes while `open` is not set."""
 
-    def __init__(self, port: int) -> None:
-        self._far, self._server = port, socket.create_server(("127.0.0.1", 0))
+    def __init__(self, port: int, delay_s: float = 0.0) -> None:
+        self._far, self._server, self._delay_s = port, socket.create_server(("127.0.0.1", 0)), delay_s
         self.port: int = self._server.getsockname()[1]
         self.open = threading.Event()
         self.open.set()
@@ -34,7 +35,9 @@ class Relay:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                near, far = self._server.accept()[0], socket.create_connection(("127.0.0.1", self._far))
+                near = self._server.accept()[0]
+                time.sleep(self._delay_s)
+                far = socket.create_connection(("127.0.0.1", self._far))
                 self._sockets += [near, far]
                 for source, target, held in ((near, far, None), (far, near, self.open)):
                     threading.Thread(target=_pump, args=[source, target, held], daemon=True).start()

@@ -240,12 +240,12 @@ def test_the_drivers_time_is_taken_where_it_is_by_our_clock_and_ours_where_it_is
 
 
 def test_a_camera_that_stops_is_an_error_and_no_end(fake: FakeCapture) -> None:
-    with Device(order()) as camera, pytest.raises(CaptureError, match="stopped giving pictures: is its cable in"):
+    with Device(order()) as camera, pytest.raises(CaptureError, match="stopped giving pictures \\(is its cable in"):
         list(camera)
 
 
 def test_a_device_that_is_gone_is_told_without_asking_opencv() -> None:
-    with pytest.raises(CaptureError, match="is not there: is its cable in"):
+    with pytest.raises(CaptureError, match=r"is not there \(is its cable in"):
         Device(Order("v4l2", "/dev/video98"))
 
 

@@ -36,12 +36,12 @@ MS = 1_000_000
 BYTES = 64
 
 u8, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 32, 64))
-words = st.text(max_size=60)
+words = st.text(max_size=60).filter(str.isprintable)
 seconds = st.floats(0, 1e6)
 formats = st.builds(
     Format,
-    st.integers(1, 16384),
-    st.integers(1, 16384),
+    st.integers(1, 7680),
+    st.integers(1, 4320),
     st.booleans(),
     st.booleans(),
     st.booleans(),
@@ -69,14 +69,20 @@ def test_bytes_that_are_no_message_are_refused_and_no_crash(data: bytes) -> None
     except WireError:
         return
     if isinstance(message, Opened):
-        assert 0 < message.format.slot_bytes <= 3 * 16384**2
+        assert 0 < message.format.slot_bytes <= 3 * 7680 * 4320
         assert 0 < message.slots <= 64
 
 
 def test_a_picture_without_a_pixel_and_one_too_large_to_map_are_refused() -> None:
-    for size_wh in ((0, 48), (64, 0), (16385, 48)):
+    for size_wh in ((0, 48), (64, 0), (16385, 48), (7680, 4321)):
         with pytest.raises(WireError, match=f"{size_wh[0]}x{size_wh[1]}"):
             unpacked(packed(Opened(0, SLOTS, Format(*size_wh, bgr=False))))
+
+
+def test_what_a_camera_says_cannot_write_a_second_line_into_the_log() -> None:
+    told = unpacked(packed(Failed(False, 0.5, "no\n2026 ok\x1b[2J\u202e")))
+    assert isinstance(told, Failed)
+    assert told.why == "no 2026 ok [2J "
 
 
 @given(order=st.builds(Order, st.just("v4l2"), words, st.none() | st.tuples(u32, u32), st.none() | seconds, st.none()))

@@ -320,6 +320,12 @@ def test_a_black_hole_is_given_up_and_tried_again() -> None:
                 call.close()
 
 
+def test_a_camera_that_takes_longer_to_open_than_one_is_given_at_first_is_opened(http_camera: TestCamera) -> None:
+    with Relay(http_camera.port, delay_s=1.2) as relay, watched(f"http://127.0.0.1:{relay.port}/cam") as source:
+        source.await_first(LONG_S)
+        assert source.health.last_error == "cannot be opened within 1 s"
+
+
 def test_a_camera_that_is_not_there_yet_is_awaited() -> None:
     port = free_port()
     with watched(f"http://127.0.0.1:{port}/cam") as source:

@@ -24,6 +24,8 @@ from edge.sources.capture.wire import Failed, Format, Kind, Message, Opened, Ope
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _HOPELESS_S = 5.0  # a password that is tried too often locks the user out
+# A camera that is away is given up soon, so that the next attempt finds it when it is back; a slow one gets its time.
+_FIRST_PATIENCE_S, _LONGEST_PATIENCE_S = 1.0, 4.0
 _ATTEMPTS = 200  # then a fresh process: libraries leak (GStreamer: 42 KB for each)
 _SAMPLES = 2000
 
@@ -44,31 +46,42 @@ def main() -> None:
 
 
 def _capture_for_ever(link: socket.socket, order: Order) -> None:
-    backoff, outbox = Backoff(), Outbox(link)
+    backoff, outbox, patience_s = Backoff(), Outbox(link), _FIRST_PATIENCE_S
     with suppress(ImportError):  # told by the first attempt; done now, because it takes longer than opening may
         reader_of(order.kind)
     for _ in range(_ATTEMPTS):
+        began_s = time.monotonic()
         outbox.send(Opening())
-        try:
-            with reader_of(order.kind)(order) as reader:
-                for shot in reader:
-                    outbox.put(shot)
-                    backoff.reset()
-        except CaptureError as error:
-            failure = Failed(error.hopeless, _HOPELESS_S if error.hopeless else backoff.next_s(), str(error))
-        except ImportError as error:
-            failure = Failed(True, _HOPELESS_S, f"cannot be read without a library: {error}")
-        except (BrokenPipeError, ConnectionResetError):
-            raise
-        except Exception as error:  # noqa: BLE001 nobody sees this process's traceback: it is told, and tried again
-            failure = Failed(False, backoff.next_s(), f"{type(error).__name__}: {error}")
-        outbox.send(failure)
-        if not outbox.wait(failure.retry_s):
+        error = _attempt(order, patience_s, outbox)
+        if outbox.has_given:
+            backoff.reset()
+        elif time.monotonic() - began_s >= patience_s:  # it may be slow, and not away
+            patience_s = min(2 * patience_s, _LONGEST_PATIENCE_S)
+        retry_s = _HOPELESS_S if error.hopeless else backoff.next_s()
+        outbox.send(Failed(error.hopeless, retry_s, str(error)))
+        if not outbox.wait(retry_s):
             return
 
 
-def reader_of(kind: Kind) -> Callable[[Order], Reader]:
-    """What opens such a camera; its library is imported at the first call."""
+def _attempt(order: Order, patience_s: float, outbox: Outbox) -> CaptureError:
+    """Open the camera and hand on what it gives until it gives no more; why it does not."""
+    try:
+        with reader_of(order.kind)(order, patience_s) as reader:
+            for shot in reader:
+                outbox.put(shot)
+    except CaptureError as error:
+        return error
+    except ImportError as error:
+        return CaptureError(f"cannot be read without a library: {error}", hopeless=True)
+    except (BrokenPipeError, ConnectionResetError):
+        raise
+    except Exception as error:  # noqa: BLE001 nobody sees this process's traceback: it is told, and tried again
+        return CaptureError(f"{type(error).__name__}: {error}")
+    return CaptureError("gives no more pictures")
+
+
+def reader_of(kind: Kind) -> Callable[[Order, float], Reader]:
+    """What opens such a camera, given so many seconds; its library is imported at the first call."""
     if kind == "stream":
         from edge.sources.capture.network import Stream
 
@@ -86,10 +99,11 @@ class Outbox:
         self._rings, self._numbers = count(), count()
         self._ring: RingWriter | None = None
         self._format: Format | None = None
+        self.has_given = False
 
     def send(self, message: Message) -> None:
         if isinstance(message, Opening):
-            self._format = None  # the next picture tells it again
+            self._format, self.has_given = None, False  # the next picture tells its format again
         self._link.send(packed(message))
 
     def put(self, shot: Shot) -> None:
@@ -115,6 +129,7 @@ class Outbox:
         except CaptureError:
             ring.give_back(slot)
             raise
+        self.has_given = True
         decode_ns = shot.decode_ns + time.monotonic_ns() - start_ns
         luma = view if shot.format.bgr else view[: shot.format.width * shot.format.height]
         self.send(Picture(ring.number, slot, number, shot.captured_ns, shot.late_ns, decode_ns, *_seen(luma)))

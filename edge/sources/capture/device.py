@@ -20,9 +20,9 @@ _LATEST_NS = 1_000_000_000  # a driver's time that is further from ours is by an
 
 
 class Device:
-    """A V4L2 camera or a GStreamer pipeline."""
+    """A V4L2 camera or a GStreamer pipeline. OpenCV opens it in its own time, whatever the patience."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, _patience_s: float = 0.0) -> None:
         self._is_v4l2 = order.kind == "v4l2"
         self._capture = _open_v4l2(order) if self._is_v4l2 else _open_gstreamer(order)
         width = round(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
@@ -47,7 +47,7 @@ class Device:
     def __iter__(self) -> Iterator[Shot]:
         while self._capture.grab():
             yield Shot(self._format, self._captured_ns(time.monotonic_ns()), 0, 0, False, self._write)
-        raise CaptureError("stopped giving pictures: is its cable in?")
+        raise CaptureError("stopped giving pictures (is its cable in?)")
 
     def _captured_ns(self, now_ns: int) -> int:
         """When the driver got the picture, by the clock that V4L2 drivers use, ours; now, where it has another."""
@@ -72,7 +72,7 @@ class Device:
 
 def _open_v4l2(order: Order) -> cv2.VideoCapture:
     if not Path(order.target).exists():
-        raise CaptureError("is not there: is its cable in?")
+        raise CaptureError("is not there (is its cable in?)")
     if not os.access(order.target, os.R_OK | os.W_OK):
         raise CaptureError("may not be used by this user: sudo usermod -aG video $USER, log in again", hopeless=True)
     wishes = [cv2.CAP_PROP_BUFFERSIZE, 1]

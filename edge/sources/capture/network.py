@@ -19,7 +19,7 @@ from edge.sources.capture.clock import CameraClock, CameraPace
 from edge.sources.capture.shot import CaptureError, Shot
 from edge.sources.capture.wire import Format, Order
 
-_OPEN_S, _READ_S = 1.0, 1.0
+_READ_S = 1.0
 _LATEST_NS = 1_000_000_000  # a backlog as long as this is thrown away, by connecting again
 # No file, whatever a playlist says. analyzeduration in microseconds: the first pictures are for us, not for the probe.
 _OPTIONS = {
@@ -37,16 +37,16 @@ _ARRIVALS = 64  # packets whose pictures may still be on their way through the d
 
 
 class Stream:
-    """An RTSP or HTTP stream."""
+    """An RTSP or HTTP stream, which has so many seconds to open."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, patience_s: float) -> None:
         options = _OPTIONS | (_RTSP_OPTIONS if order.target.startswith("rtsp") else {})
         start_s = time.monotonic()
         try:
-            self._container = av.open(order.target, options=options, timeout=(_OPEN_S, _READ_S))
+            self._container = av.open(order.target, options=options, timeout=(patience_s, _READ_S))
         except FFmpegError as error:
-            if time.monotonic() - start_s >= _OPEN_S:  # RTSP makes "invalid data" of the interrupt
-                raise CaptureError(f"cannot be opened within {_OPEN_S:g} s") from error
+            if time.monotonic() - start_s >= patience_s:  # RTSP makes "invalid data" of the interrupt
+                raise CaptureError(f"cannot be opened within {patience_s:g} s") from error
             raise _capture_error(error) from error
         try:
             self._prepare(order.target)
@@ -173,7 +173,7 @@ _PASSING = {
     "InvalidDataError": "sends something that is no video",
     "ExitError": f"gave nothing for {_READ_S:g} s",  # PyAV's interrupt
     "TimeoutError": "does not answer",
-    "ConnectionRefusedError": "refuses the connection: is the camera on, and is the port right?",
+    "ConnectionRefusedError": "refuses the connection (is it on, and is the port right?)",
     "ConnectionResetError": "broke off the connection",
     "BrokenPipeError": "broke off the connection",
     "EOFError": "broke off the connection",

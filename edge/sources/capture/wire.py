@@ -15,7 +15,7 @@ Kind = Literal["stream", "v4l2", "gstreamer"]
 
 LONGEST_MESSAGE = 4096
 _LONGEST_TEXT = 1000
-_LONGEST_SIDE_PX = 16384
+_LONGEST_SIDE_PX, _MOST_PIXELS = 16384, 7680 * 4320  # a header may claim anything; memory is taken for what is true
 _MOST_SLOTS = 64
 
 
@@ -151,6 +151,7 @@ def unpacked(data: bytes) -> Message:
     try:
         kind: Any = _KINDS[data[0]]
         values, text = _FORMS[kind].unpack_from(data, 1), data[1 + _FORMS[kind].size :].decode("utf-8", "replace")
+        text = "".join(sign if sign.isprintable() else " " for sign in text)  # it is logged: one line, no commands
     except (struct.error, LookupError) as error:
         raise WireError(f"{data[:40]!r}: {error}") from error
     if kind is Failed:
@@ -164,7 +165,8 @@ def unpacked(data: bytes) -> Message:
 
 def _safe(opened: Opened) -> Opened:
     pictures = opened.format
-    if not (0 < pictures.width <= _LONGEST_SIDE_PX and 0 < pictures.height <= _LONGEST_SIDE_PX):
+    sides_fit = 0 < pictures.width <= _LONGEST_SIDE_PX and 0 < pictures.height <= _LONGEST_SIDE_PX
+    if not sides_fit or pictures.width * pictures.height > _MOST_PIXELS:
         raise WireError(f"pictures of {pictures.width}x{pictures.height}")
     if not 0 < opened.slots <= _MOST_SLOTS:
         raise WireError(f"{opened.slots} slots")
