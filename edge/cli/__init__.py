@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.cli import make
+from edge.cli.data import data
 from edge.cli.shared import (
     Backend,
     EngineName,
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 
 make.add_to(app)
+app.add_typer(data, name="data")
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ def train(
     folder = run_folder or Path("engines/built") / f"{plan.name}.run"
     end_on_sigterm()
     trainer = Trainer(plan, folder, device)
-    bar, task = make_progress_bar(plan.name, plan.optimisation.steps)
+    bar, task = make_progress_bar(plan.name, plan.training.steps)
     try:
         streets = bar.add_task("rendering streets", total=None, visible=False, note="")
         for report in trainer.run(lambda done, total: bar.update(streets, completed=done, total=total, visible=True)):
@@ -86,15 +86,19 @@ def export(
 ) -> None:
     """Turn a trained net into a bundle that `edge run --engine` takes; prove that both agree, and measure it."""
     need("torch", "edge export")
+    from tempfile import TemporaryDirectory
+
     from edge.compile.export import make_bundle
     from edge.compile.measure import measure_bundle
     from edge.config import load_yaml
     from edge.report import card_text
+    from edge.train.data import plain_folder
     from edge.train.recipe import Recipe
 
     plan = load_yaml(recipe, Recipe)
     bundle = make_bundle(plan, run_folder / "last.pt" if run_folder.is_dir() else run_folder, to)
-    print(card_text(measure_bundle(bundle, plan.val)))
+    with TemporaryDirectory(prefix="edge-export-") as scratch:
+        print(card_text(measure_bundle(bundle, plain_folder(plan.val, plan.table, Path(scratch)))))
 
 
 @calibrate.command()
