@@ -36,7 +36,7 @@ $(VENV)/.runtime: $(VENV)/bin/python pyproject.toml
 # torch 2.13.0 by number: the CPU build where a package index or a local folder offers one.
 $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train,serve,dev]'
 	@touch $@
 
 # pycuda is for the tests of the CUDA layer, which run over a driver of their own; without it they are skipped.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bundles import COLOUR_WH, COLOURS, STREET_WH, AsNobody, MakeCard
 from hypothesis import HealthCheck, settings
 
 from edge.card import Card, Graph, Versions
-from edge.classes import CAMVID, ClassTable, make_table
+from edge.classes import CAMVID, ClassTable
 from edge.engine import MODEL_FILE, Bundle, write_bundle
 from edge.frame import Image
 
@@ -25,15 +26,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads cost nets of th
 settings.register_profile("edge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("edge")
 
-COLOUR_WH = (64, 48)
-STREET_WH = (150, 91)
-COLOURS = make_table(
-    rows=[("Blue", (0, 0, 255)), ("Green", (0, 255, 0)), ("Red", (255, 0, 0))],
-    groups={"warm": ["Red", "Green"], "cold": ["Blue"]},
-    tints={"warm": (255, 60, 60)},
-    ignore_id=255,
-)
-
 
 @pytest.fixture(autouse=True)
 def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -41,9 +33,6 @@ def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
     return home
-
-
-MakeCard = Callable[..., Card]
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +110,6 @@ def street_bundle(street_net: Any, tmp_path_factory: pytest.TempPathFactory, mak
 
 
 NOBODY = 65534
-AsNobody = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 
 import cv2
 import pytest
-from conftest import AsNobody
+from bundles import AsNobody
 from hypothesis import given
 from hypothesis import strategies as st
 

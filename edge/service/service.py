@@ -198,18 +198,13 @@ class Service:
 
         assert self._config.web is not None
         stages = lambda: {"decode": source.decode, **segmenter.stages.by_name, **self._stages.by_name}  # noqa: E731
-        live = Live(engine, source.name, stages)
+        camera = self._camera
+        live = Live(engine, source.name, stages, health=(lambda: camera.health) if camera else None)
+        if camera is None:
+            live.camera_is("ok")
         server = stack.enter_context(WebServer(live, self._config.web))
-        stack.enter_context(_Every(TICK_S, lambda: self._show_camera(live.camera_is)))
         log.info("live page: %s", server.url)
         return WebSink(live)
-
-    def _show_camera(self, camera_is: Callable[..., None]) -> None:
-        if self._camera is None:
-            camera_is("ok")
-        else:
-            health = self._camera.health
-            camera_is(health.state, health.reason)
 
     def _count(self, result: Segmentation) -> None:
         self._published += 1

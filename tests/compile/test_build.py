@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import COLOUR_WH, MakeCard
+from bundles import COLOUR_WH, MakeCard
 
 from edge.card import Card
 from edge.compile.attempt import Report

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import COLOURS
+from bundles import COLOURS
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
