@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import threading
 import time
@@ -10,13 +11,17 @@ from types import TracebackType
 
 
 class Relay:
-    """Passes connections on to a port of this machine, each after `delay_s`. Nothing comes while `open` is not set."""
+    """Passes connections on to a port of this machine, each after `delay_s`.
+
+    Nothing comes while `open` is not set; what comes while `damages` is set has a byte in each thousand changed.
+    """
 
     def __init__(self, port: int, delay_s: float = 0.0) -> None:
         self._far, self._server, self._delay_s = port, socket.create_server(("127.0.0.1", 0)), delay_s
         self.port: int = self._server.getsockname()[1]
         self.open = threading.Event()
         self.open.set()
+        self.damages = threading.Event()
         self._sockets = [self._server]
 
     def __enter__(self) -> Relay:
@@ -39,13 +44,24 @@ class Relay:
                 time.sleep(self._delay_s)
                 far = socket.create_connection(("127.0.0.1", self._far))
                 self._sockets += [near, far]
-                for source, target, held in ((near, far, None), (far, near, self.open)):
-                    threading.Thread(target=_pump, args=[source, target, held], daemon=True).start()
+                threading.Thread(target=self._ask, args=[near, far], daemon=True).start()
+                threading.Thread(target=self._answer, args=[far, near], daemon=True).start()
+
+    def _ask(self, near: socket.socket, far: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := near.recv(65536):
+                far.sendall(data)
+
+    def _answer(self, far: socket.socket, near: socket.socket) -> None:
+        chance = random.Random(1)
+        with contextlib.suppress(OSError):
+            while data := far.recv(65536):
+                self.open.wait()
+                near.sendall(damaged(data, chance) if self.damages.is_set() else data)
 
 
-def _pump(source: socket.socket, target: socket.socket, held: threading.Event | None) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            if held is not None:
-                held.wait()
-            target.sendall(data)
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(1 + len(data) // 1000):
+        changed[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    return bytes(changed)

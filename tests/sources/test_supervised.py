@@ -182,6 +182,18 @@ def test_pictures_that_the_network_held_back_are_as_old_as_they_are(camera: Test
     assert max(behind_ns) < 0.1e9, "an old picture with a new time"
 
 
+def test_damaged_data_end_nothing_and_are_over_when_they_are(camera: TestCamera) -> None:
+    with Relay(camera.port) as relay, open_source(f"{camera.kind}://127.0.0.1:{relay.port}/cam") as source:
+        assert isinstance(source, Supervised)
+        frames = iter(source)
+        list(islice(frames, 10))
+        relay.damages.set()
+        time.sleep(1.5)
+        relay.damages.clear()
+        wait_for(lambda: str(source.health) == "ok", "it is well again")
+        assert all(0 < frame.captured_ns - code_of(frame)[1] < 0.2e9 for frame in islice(frames, 5, 15))
+
+
 def test_a_camera_that_died_is_lost_at_once_and_comes_back_when_it_does(camera: TestCamera) -> None:
     with open_source(camera.url) as source:
         assert isinstance(source, Supervised)
