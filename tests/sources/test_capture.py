@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Iterator
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from edge.sources.capture.backoff import FIRST_S, LONGEST_S, Backoff
 from edge.sources.capture.clock import CameraClock, CameraPace
 from edge.sources.capture.health import RECENT_NS, STUCK_NS, Watch
+from edge.sources.capture.network import _planar, _write
 from edge.sources.capture.ring import LEASES, SLOTS, RingReader, RingWriter
 from edge.sources.capture.wire import (
     Failed,
@@ -31,6 +33,7 @@ from edge.sources.capture.wire import (
     packed,
     unpacked,
 )
+from edge.sources.recording import planes
 
 MS = 1_000_000
 BYTES = 64
@@ -191,6 +194,28 @@ def test_something_that_is_no_memory_is_refused() -> None:
     finally:
         os.close(read)
         os.close(write)
+
+
+@pytest.mark.parametrize("size_wh", [(64, 48), (70, 578), (33, 47)])
+@pytest.mark.parametrize("name", ["yuv420p", "yuvj420p", "yuvj422p", "yuyv422", "yuv444p", "gray", "bgr24"])
+def test_planes_and_colours_are_those_that_a_recording_has(name: str, size_wh: tuple[int, int]) -> None:
+    if name == "yuyv422":  # libswscale leaves the last row of chroma of an odd height as it found it
+        size_wh = (size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2)
+    width, height = size_wh
+    noise = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+
+    def decoded(space: int, colour_range: int) -> av.VideoFrame:
+        picture = av.VideoFrame.from_ndarray(noise, format="bgr24").reformat(format=name)
+        picture.colorspace, picture.color_range = space, colour_range
+        return picture
+
+    for tags in ((1, 1), (2, 0), (5, 2), (9, 2)):
+        wanted = planes(decoded(*tags))
+        planar, bt709, full_range = _planar(decoded(*tags))  # another one: a picture keeps what it was converted with
+        assert (bt709, full_range) == (wanted.matrix == "bt709", wanted.full_range)
+        slot = bytearray(Format(width, height, bgr=False).slot_bytes)
+        _write(planar, memoryview(slot))
+        assert slot == b"".join(plane.tobytes() for plane in (wanted.y, wanted.u, wanted.v)), tags
 
 
 def test_pictures_that_come_at_their_own_pace_are_not_late() -> None:

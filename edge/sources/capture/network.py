@@ -30,7 +30,8 @@ _OPTIONS = {
 }
 _RTSP_OPTIONS = {"rtsp_transport": "tcp", "allowed_media_types": "video"}
 _PLANAR_420 = ("yuv420p", "yuvj420p")
-_AVCOL_SPC_BT709, _AVCOL_SPC_UNSPECIFIED, _AVCOL_RANGE_MPEG, _AVCOL_RANGE_JPEG = 1, 2, 1, 2  # libavutil/pixfmt.h
+_AVCOL_SPC_IS_BT709 = {1: True, 5: False, 6: False}  # libavutil/pixfmt.h: BT709, BT470BG, SMPTE170M
+_AVCOL_RANGE_MPEG, _AVCOL_RANGE_JPEG = 1, 2
 _SWS_CS_BT709, _SWS_CS_BT601 = 1, 5  # libswscale/swscale.h
 _TIMELESS = ("mpjpeg", "mjpeg", "h264", "hevc")  # formats without times of their own; FFmpeg makes them up
 _ARRIVALS = 64  # packets whose pictures may still be on their way through the decoder
@@ -124,23 +125,22 @@ def _decoded(packet: Packet) -> list[tuple[VideoFrame | None, bool]]:
 
 
 def _planar(picture: VideoFrame) -> tuple[VideoFrame, bool, bool]:
-    """The picture as 4:2:0 planes, whether by BT.709, and whether of full range.
-
-    An untagged picture is BT.601 up to 576 lines and BT.709 above, as in edge.sources.recording.
+    """The picture as 4:2:0 planes, whether by BT.709, and whether of full range: as edge.sources.recording has it,
+    whose import would bring OpenCV into this process.
     """
-    tag = int(picture.colorspace)
-    bt709 = picture.height > 576 if tag == _AVCOL_SPC_UNSPECIFIED else tag == _AVCOL_SPC_BT709
-    full_range = picture.format.name.startswith("yuvj") or int(picture.color_range) == _AVCOL_RANGE_JPEG
-    if picture.format.name in _PLANAR_420:
+    name, colour_range = picture.format.name, int(picture.color_range)
+    bt709 = bool(_AVCOL_SPC_IS_BT709.get(int(picture.colorspace), picture.height > 576))
+    full_range = name.startswith("yuvj") or colour_range == _AVCOL_RANGE_JPEG
+    if name in _PLANAR_420:
         return picture, bt709, full_range
     if picture.format.is_rgb or picture.format.has_palette:
-        return (
-            picture.reformat(format="yuv420p", dst_colorspace=_SWS_CS_BT709 if bt709 else _SWS_CS_BT601),
-            bt709,
-            False,
-        )
-    full_range |= picture.format.name.startswith("gray")  # libswscale takes every grey for full range
-    level = _AVCOL_RANGE_JPEG if full_range else _AVCOL_RANGE_MPEG
+        matrix = _SWS_CS_BT709 if bt709 else _SWS_CS_BT601
+        planar = picture.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=_AVCOL_RANGE_MPEG)
+        return planar, bt709, False
+    if name.startswith("gray"):  # libswscale takes every grey for full range, whatever its tag
+        level, full_range = _AVCOL_RANGE_JPEG, colour_range != _AVCOL_RANGE_MPEG
+    else:
+        level = _AVCOL_RANGE_JPEG if full_range else _AVCOL_RANGE_MPEG
     return picture.reformat(format="yuv420p", src_color_range=level, dst_color_range=level), bt709, full_range
 
 
