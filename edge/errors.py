@@ -11,7 +11,8 @@
     │   ├── BundleTampered     the bundle is not what its card says
     │   └── GateRefused        it lost more accuracy than it was allowed to
     ├── DataError          65  labels or training data are not what they should be
-    │   └── CalibrationError   calibration frames or scales are not, or no longer
+    │   ├── CalibrationError   calibration frames or scales are not, or no longer
+    │   └── MaskError          a message is not a compact mask
     └── OutputError        73  a result cannot be written
 
 Messages are one or two sentences for the person at 3 a.m.: what happened, to which thing, what was found, and

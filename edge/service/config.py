@@ -10,6 +10,8 @@ from edge.config import StrictModel
 from edge.events import EventOptions
 from edge.ladder import LadderOptions
 from edge.serve.options import WebOptions
+from edge.sinks.mqtt.options import MqttOptions
+from edge.sinks.recorder import RecorderOptions
 
 
 class ServeConfig(StrictModel):
@@ -20,6 +22,8 @@ class ServeConfig(StrictModel):
         engine, precision, backend, threads: as `edge run` takes them.
         ladder: under overload, a smaller picture; without it, only frames are dropped.
         events: what is looked for in the masks, and told in the log; without it, nothing.
+        mqtt: results, masks and events to a broker.
+        recorder: what was seen, in segments of video within a quota.
         web: the live page; without it, nothing listens.
     """
 
@@ -30,4 +34,6 @@ class ServeConfig(StrictModel):
     threads: int | None = Field(default=None, ge=1)
     ladder: LadderOptions | None = None
     events: EventOptions | None = None
+    mqtt: MqttOptions | None = None
+    recorder: RecorderOptions | None = None
     web: WebOptions | None = None

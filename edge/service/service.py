@@ -19,12 +19,17 @@ from types import FrameType
 from edge.config import load_yaml
 from edge.engine import Engine, find_bundle, open_engine
 from edge.errors import ConfigError, EdgeError, SourceError
+from edge.events import Event, Watcher
 from edge.ladder import Heat, Ladder, LadderEngine
 from edge.pipeline import Summary, flowing, run
 from edge.segmentation import Segmentation
 from edge.segmenter import Segmenter
+from edge.serve.options import WebOptions
 from edge.service.config import ServeConfig
 from edge.service.notify import Notifier
+from edge.sinks.events import EventSink
+from edge.sinks.mqtt import MqttSink
+from edge.sinks.recorder import Recorder
 from edge.sinks.sink import Sink
 from edge.sources.open import is_camera, open_live, open_source
 from edge.sources.source import Source
@@ -178,31 +183,39 @@ class Service:
         return self._ladder_engine
 
     def _sinks(self, stack: ExitStack, engine: Engine, source: Source, segmenter: Segmenter) -> list[Sink]:
-        sinks: list[Sink] = []
-        if self._config.web is not None:
-            sinks.append(self._web(stack, engine, source, segmenter))
-        if self._config.events is not None:
-            from edge.events import Watcher
-            from edge.sinks.events import EventSink
-
+        config, sinks = self._config, list[Sink]()
+        listeners: list[Callable[[Event], object]] = []
+        if config.web is not None:
+            sinks.append(self._web(stack, engine, source, segmenter, config.web))
+        if config.mqtt is not None:
+            mqtt = MqttSink(config.mqtt, engine.card, self._stages)
+            listeners.append(lambda e: mqtt.event(e.name, active=e.active, frame=e.frame, value=e.value))
+            stack.enter_context(_Every(TICK_S, lambda: self._tell_camera(mqtt)))
+            sinks.append(mqtt)
+        if config.recorder is not None:
+            sinks.append(Recorder(config.recorder, source.rate_hz, self._stages))
+        if config.events is not None:
             card = engine.card
-            sinks.append(EventSink(Watcher(self._config.events, card.table, card.fingerprint)))
+            sinks.append(EventSink(Watcher(config.events, card.table, card.fingerprint), listeners))
         if not sinks:
             raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")
         return sinks
 
-    def _web(self, stack: ExitStack, engine: Engine, source: Source, segmenter: Segmenter) -> Sink:
+    def _tell_camera(self, mqtt: MqttSink) -> None:
+        health = self._camera.health if self._camera else None
+        mqtt.camera_is(health.state if health else "ok", health.reason if health else "")
+
+    def _web(self, stack: ExitStack, engine: Engine, source: Source, segmenter: Segmenter, options: WebOptions) -> Sink:
         from edge.serve.server import WebServer
         from edge.serve.sink import WebSink
         from edge.serve.state import Live
 
-        assert self._config.web is not None
         stages = lambda: {"decode": source.decode, **segmenter.stages.by_name, **self._stages.by_name}  # noqa: E731
         camera = self._camera
         live = Live(engine, source.name, stages, health=(lambda: camera.health) if camera else None)
         if camera is None:
             live.camera_is("ok")
-        server = stack.enter_context(WebServer(live, self._config.web))
+        server = stack.enter_context(WebServer(live, options))
         log.info("live page: %s", server.url)
         return WebSink(live)
 

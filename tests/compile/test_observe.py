@@ -330,7 +330,7 @@ def damaged(**changes: Any) -> str:
         (damaged(a={"feeds": "x"}), r"tensors\.a\.feeds: Input should be a valid (array|tuple)"),
         (damaged(a={"low": 0.5}), r"tensor a has the range 0\.5\.\.1, which must hold 0"),
         (damaged(a={"low": 3.0, "high": -3.0}), r"tensor a has the range 3\.\.-3, which must hold 0"),
-        (damaged(method="best"), "method: Input should be 'max', 'percentile' or 'entropy'"),
+        (damaged(method="best"), "method: Input should be 'max', 'percentile', 'entropy' or 'trained'"),
         (damaged(extra=1), "extra: Unexpected keyword argument"),
         (damaged(tensors=[]), "tensors: Input should be"),
     ],

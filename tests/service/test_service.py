@@ -150,3 +150,16 @@ def test_a_config_that_is_not_in_order_ends_it_with_one_line(start: Start, text:
     log = service.log.read_text()
     assert said in log
     assert "Traceback" not in log
+
+
+def test_a_recorder_alone_is_an_output_and_leaves_a_video_that_plays(start: Start, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    folder = tmp_path / "recordings"
+    service = start(f"camera: '{STREET}'\nrecorder: {{folder: {folder}}}\n")
+    service.heard("READY=1")
+    service.heard("WATCHDOG=1", within_s=5)
+    service.process.send_signal(signal.SIGTERM)
+    assert service.ends() == 0
+    (video,) = folder.glob("*.mp4")
+    with av.open(str(video)) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 2
