@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edge.card import Accuracy, Card, Gate, Graph
 from edge.engine import Bundle
@@ -103,18 +103,24 @@ def _graph_row(graph: Graph, card: Card) -> tuple[str, ...]:
 
 def _gate_lines(gate: Gate) -> list[str]:
     """What INT8 costs, beside what it was allowed to."""
-    header = ("points lost to fp32", "limit", *gate.lost)
-    keys = {key: None for lost in gate.lost.values() for key in lost}
-    rows = [
-        (
-            key,
-            f"{gate.limits[key]:.2f}" if key in gate.limits else "",
-            *(f"{lost[key]:+.2f}" if key in lost else "-" for lost in gate.lost.values()),
-        )
-        for key in keys
-    ]
     kept = ", ".join(gate.kept_float) or "none beyond the last"
-    return [f"gate on {gate.data}, {gate.frames} frames", table(header, rows), f"layers kept in float: {kept}"]
+    head = f"gate on {gate.data}, {gate.frames} frames"
+    return [head, losses_table(gate.lost, gate.limits), f"layers kept in float: {kept}"]
+
+
+def losses_table(lost: Mapping[str, Mapping[str, float]], limits: Mapping[str, float]) -> str:
+    """Points lost to fp32: a row per graph, a column per figure; what is over its limit is marked."""
+    keys = list(dict.fromkeys(key for losses in lost.values() for key in losses))
+    rows = [("limit", *(f"{limits[key]:.2f} " if key in limits else "" for key in keys))]
+    for graph, losses in lost.items():
+        rows.append((graph, *(_points(losses.get(key), limits.get(key)) for key in keys)))
+    return table(("points lost to fp32", *keys), rows)
+
+
+def _points(lost: float | None, limit: float | None) -> str:
+    if lost is None:
+        return "- "
+    return f"{lost:+.2f}{'!' if limit is not None and lost > limit else ' '}"
 
 
 def _accuracy_lines(measured: Sequence[Accuracy]) -> list[str]:

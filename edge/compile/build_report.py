@@ -12,7 +12,7 @@ from edge.compile.attempt import Attempt, Point, Report
 from edge.compile.judge import worst_frames
 from edge.errors import OutputError
 from edge.frame import Image
-from edge.report import table
+from edge.report import losses_table, table
 from edge.sinks.files import write_bytes, write_text
 
 SHOWN_LAYERS = 12
@@ -51,28 +51,14 @@ def report_text(report: Report) -> str:
     """The tables."""
     attempt = report.attempts[-1]
     verdict = "passed" if report.holds else "REFUSED"
-    lines = [f"{report.card.name}: {verdict} on {report.data}, {attempt.own.frames} frames", "", *_gate(report), ""]
+    lines = [f"{report.card.name}: {verdict} on {report.data}, {attempt.own.frames} frames"]
+    lines += ["", losses_table(attempt.lost, report.limits), ""]
     lines += _layers(report)
     if len(report.attempts) > 1:
         lines += ["", *_attempts(report)]
     if report.front:
         lines += ["", *_front(report)]
     return "\n".join(lines)
-
-
-def _gate(report: Report) -> list[str]:
-    """Points lost, a row per figure, a column per graph; what is over its limit is marked."""
-    attempt = report.attempts[-1]
-    keys = dict.fromkeys(key for lost in attempt.lost.values() for key in lost)
-    rows = []
-    for key in keys:
-        limit = report.limits.get(key)
-        row = [key, "" if limit is None else f"{limit:.2f}"]
-        for lost in attempt.lost.values():
-            over = limit is not None and lost[key] > limit
-            row.append(f"{lost[key]:+.2f}" + (" !" if over else "  "))
-        rows.append(row)
-    return [table(("points lost to fp32", "limit", *attempt.lost), rows)]
 
 
 def _layers(report: Report) -> list[str]:
