@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from edge.frame import Frame
-from edge.sources.source import Source
+from edge.sources.source import Source, Stoppable
 from edge.timing import Durations
 
 RATE_HZ = 10.0  # of a recording that does not say
@@ -41,6 +41,8 @@ class _Pulled:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        if isinstance(self._source, Stoppable):
+            self._source.stop()  # a camera that is away gives no frame at which the thread could leave
         try:
             self._await_end()
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edge.frame import Frame
 from edge.timing import Durations
@@ -36,3 +36,10 @@ class Source(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A source whose next frame may never come. `stop` ends the iteration, from any thread."""
+
+    def stop(self) -> None: ...

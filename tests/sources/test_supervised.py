@@ -461,3 +461,14 @@ def test_a_camera_that_hovers_between_ok_and_degraded_does_not_fill_the_log(
     with open_source(http_camera.url) as source:
         assert len(list(islice(source, 40))) == 40
     assert len(caplog.records) <= 2
+
+
+@pytest.mark.parametrize("state", ["frozen", "lost", "dead"])
+def test_latest_is_left_within_a_second_while_its_camera_is_away(state: str, http_camera: TestCamera) -> None:
+    before, source = children(), open_source(http_camera.url)
+    assert isinstance(source, Supervised)
+    with Latest(source) as latest:
+        list(islice(latest, 3))
+        bring_into(state, http_camera, source, before)
+        start_s = time.monotonic()
+    assert time.monotonic() - start_s < 1.0
