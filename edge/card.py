@@ -6,27 +6,38 @@ Read strictly, and without pydantic: `edge run` reads a card before its first fr
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
-from edge.classes import ClassTable, Rgb
+from edge.classes import ClassTable
 from edge.errors import ConfigError, EngineError
+from edge.strict_json import (
+    JSON_LIMIT_BYTES,
+    Reader,
+    as_groups,
+    as_losses,
+    as_number,
+    as_points,
+    as_rgb,
+    as_shares,
+    as_size_wh,
+    as_texts,
+    as_values,
+    as_whole,
+    parse_json,
+)
 
 if TYPE_CHECKING:  # edge.frame imports OpenCV, which a card does not need
     from edge.frame import ResizePolicy
 
 FORMAT = 2
-CARD_LIMIT_BYTES = 1 << 20
+CARD_LIMIT_BYTES = JSON_LIMIT_BYTES
 GRAPH_FILE = r"[a-z0-9][a-z0-9_.-]{0,63}\.onnx"
 SIZE_WANTED = "[width, height] in pixels, 8 to 8192 each,"
 NAME = r"[a-z][a-z0-9_-]{0,63}"  # of an engine
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -161,7 +172,7 @@ class Card:
         Raises:
             EngineError: it is not JSON or not a card; every misfit is listed, a line each.
         """
-        reader = _Reader(_parse_json(text, origin))
+        reader = Reader(parse_json(text, origin))
         card = _read_card(reader)
         reader.no_more()
         if reader.problems or card is None:
@@ -188,101 +199,18 @@ class Card:
         return re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
 
 
-def _parse_json(text: str, origin: str) -> Any:
-    if len(text.encode()) > CARD_LIMIT_BYTES:
-        raise EngineError(f"{origin}: is larger than {CARD_LIMIT_BYTES} bytes, which no card is")
-    try:
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
-        raise EngineError(f"{origin}: is not valid JSON: {error}") from error
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
-    return tree
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not a number JSON has")
-
-
-class _Reader:
-    """One JSON object, read key by key. Misfits are collected, so that a person sees all of them at once."""
-
-    def __init__(self, tree: Any, where: str = "", problems: list[str] | None = None) -> None:
-        self.problems: list[str] = [] if problems is None else problems
-        self._where = where
-        self._asked: list[str] = []
-        self._tree: dict[str, Any] = tree if isinstance(tree, dict) else {}
-        if not isinstance(tree, dict):
-            self.problems.append(f"{where or 'the whole file'}: an object is wanted, found {_short(tree)}")
-
-    def take(self, key: str, wanted: str, convert: Callable[[Any], Value | None]) -> Value:
-        """The value of `key`; `convert` gives None for what is not `wanted`. After a misfit the result is nonsense,
-        and only the problem list counts.
-        """
-        self._asked.append(key)
-        if key not in self._tree:
-            self.problems.append(f"{self._where}{key}: is missing")
-            return cast("Value", None)
-        value = convert(self._tree[key])
-        if value is None:
-            self.problems.append(f"{self._where}{key}: {wanted} is wanted, found {_short(self._tree[key])}")
-        return cast("Value", value)
-
-    def text(self, key: str) -> str:
-        return self.take(key, "text", lambda v: v if isinstance(v, str) else None)
-
-    def matching(self, key: str, wanted: str, pattern: str) -> str:
-        return self.take(key, wanted, lambda v: v if isinstance(v, str) and re.fullmatch(pattern, v) else None)
-
-    def sha256(self, key: str) -> str:
-        return self.matching(key, "a SHA-256 in 64 hex digits", "[0-9a-f]{64}")
-
-    def whole(self, key: str, low: int, high: int) -> int:
-        return self.take(key, f"a whole number from {low} to {high}", lambda v: _whole(v, low, high))
-
-    def number(self, key: str, high: float) -> float:
-        return self.take(key, f"a number from 0 to {high:g}", lambda v: _number(v, high))
-
-    def null(self, key: str) -> bool:
-        """Whether the key is there and null."""
-        self._asked.append(key)
-        return key in self._tree and self._tree[key] is None
-
-    def part(self, key: str) -> _Reader:
-        """The object under `key`, its problems joining ours."""
-        self._asked.append(key)
-        return _Reader(self._tree.get(key), f"{self._where}{key}.", self.problems)
-
-    def parts(self, key: str) -> list[_Reader]:
-        """The objects in the list under `key`."""
-        items = self.take(key, "a list", lambda v: v if isinstance(v, list) else None) or []
-        return [_Reader(item, f"{self._where}{key}.{place}.", self.problems) for place, item in enumerate(items)]
-
-    def no_more(self) -> None:
-        """Every key that was not asked for is a problem."""
-        for key in self._tree.keys() - self._asked:
-            close = difflib.get_close_matches(key, self._asked, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            self.problems.append(f"{self._where}{key}: no such key{hint}")
-
-
-def _read_card(reader: _Reader) -> Card | None:
+def _read_card(reader: Reader) -> Card | None:
     """The card, or None after a misfit."""
     made = reader.part("versions")
     measured = reader.part("measured")
     card = Card(
         format=reader.take(
-            "format", f"{FORMAT}, the only format this edge reads,", lambda v: _whole(v, FORMAT, FORMAT)
+            "format", f"{FORMAT}, the only format this edge reads,", lambda v: as_whole(v, FORMAT, FORMAT)
         ),
         name=reader.matching("name", "a name of a-z, 0-9, - and _", NAME),
         description=reader.text("description"),
         table=cast("ClassTable", _read_table(reader)),
-        input_wh=reader.take("input_wh", SIZE_WANTED, _size_wh),
+        input_wh=reader.take("input_wh", SIZE_WANTED, as_size_wh),
         resize=cast("ResizePolicy", reader.matching("resize", "letterbox or stretch", "letterbox|stretch")),
         net=reader.text("net"),
         precision=reader.matching("precision", "fp32, fp16 or int8", "fp32|fp16|int8"),
@@ -307,20 +235,20 @@ def _read_card(reader: _Reader) -> Card | None:
     return None if reader.problems else card
 
 
-def _read_graph(reader: _Reader) -> Graph:
+def _read_graph(reader: Reader) -> Graph:
     graph = Graph(
         file=reader.matching("file", "a file name that ends in .onnx", GRAPH_FILE),
         precision=reader.matching("precision", "fp32, fp16 or int8", "fp32|fp16|int8"),
         runtime=reader.matching("runtime", "any, openvino or tensorrt", "any|openvino|tensorrt"),
         sha256=reader.sha256("sha256"),
-        input_wh=None if reader.null("input_wh") else reader.take("input_wh", SIZE_WANTED, _size_wh),
+        input_wh=None if reader.null("input_wh") else reader.take("input_wh", SIZE_WANTED, as_size_wh),
         delta=None if reader.null("delta") else reader.matching("delta", "text in base64", "[A-Za-z0-9+/]+=*"),
     )
     reader.no_more()
     return graph
 
 
-def _check_graphs(reader: _Reader, card: Card) -> None:
+def _check_graphs(reader: Reader, card: Card) -> None:
     """What one graph cannot tell alone; only asked when each is in order."""
     if reader.problems:
         return
@@ -338,7 +266,7 @@ def _check_graphs(reader: _Reader, card: Card) -> None:
         reader.problems.append(f"precision: no graph is {card.precision}")
 
 
-def _read_gate(reader: _Reader) -> Gate | None:
+def _read_gate(reader: Reader) -> Gate | None:
     if reader.null("gate"):
         return None
     part = reader.part("gate")
@@ -347,20 +275,20 @@ def _read_gate(reader: _Reader) -> Gate | None:
         frames=part.whole("frames", 1, 10**9),
         calibration=part.text("calibration"),
         scales_sha256=part.sha256("scales_sha256"),
-        limits=part.take("limits", "an object of points, 0 to 100,", lambda v: _values(v, lambda x: _points(x, 0))),
-        lost=part.take("lost", "an object of objects of points", _losses),
-        kept_float=part.take("kept_float", "a list of layer names", _texts),
+        limits=part.take("limits", "an object of points, 0 to 100,", lambda v: as_values(v, lambda x: as_points(x, 0))),
+        lost=part.take("lost", "an object of objects of points", as_losses),
+        kept_float=part.take("kept_float", "a list of layer names", as_texts),
     )
     part.no_more()
     return gate
 
 
-def _read_table(reader: _Reader) -> ClassTable | None:
+def _read_table(reader: Reader) -> ClassTable | None:
     rows = reader.parts("classes")
     names = tuple(row.text("name") for row in rows)
-    colours = tuple(row.take("colour_rgb", "[red, green, blue], 0 to 255 each,", _rgb) for row in rows)
-    groups = reader.take("groups", "an object of lists of class names", _groups)
-    tints = reader.take("tints", "an object of [red, green, blue]", lambda v: _values(v, _rgb))
+    colours = tuple(row.take("colour_rgb", "[red, green, blue], 0 to 255 each,", as_rgb) for row in rows)
+    groups = reader.take("groups", "an object of lists of class names", as_groups)
+    tints = reader.take("tints", "an object of [red, green, blue]", lambda v: as_values(v, as_rgb))
     ignore_id = reader.whole("ignore_id", 0, 255)
     for row in rows:
         row.no_more()
@@ -373,12 +301,12 @@ def _read_table(reader: _Reader) -> ClassTable | None:
         return None
 
 
-def _read_fingerprint(reader: _Reader) -> Fingerprint | None:
+def _read_fingerprint(reader: Reader) -> Fingerprint | None:
     if reader.null("fingerprint"):
         return None
     part = reader.part("fingerprint")
     fingerprint = Fingerprint(
-        shares=part.take("shares", "an object of shares, 0 to 1,", lambda v: _values(v, lambda x: _number(x, 1))),
+        shares=part.take("shares", "an object of shares, 0 to 1,", lambda v: as_values(v, lambda x: as_number(x, 1))),
         drift=part.number("drift", 1),
         edges=part.number("edges", 1),
         edges_high=part.number("edges_high", 1),
@@ -387,7 +315,7 @@ def _read_fingerprint(reader: _Reader) -> Fingerprint | None:
     return fingerprint
 
 
-def _read_accuracy(reader: _Reader) -> Accuracy:
+def _read_accuracy(reader: Reader) -> Accuracy:
     accuracy = Accuracy(
         graph=reader.text("graph"),
         precision=reader.text("precision"),
@@ -396,14 +324,14 @@ def _read_accuracy(reader: _Reader) -> Accuracy:
         frames=reader.whole("frames", 1, 10**9),
         miou=reader.number("miou", 1),
         pixel_accuracy=reader.number("pixel_accuracy", 1),
-        iou=reader.take("iou", "an object of numbers from 0 to 1, or null,", _shares),
+        iou=reader.take("iou", "an object of numbers from 0 to 1, or null,", as_shares),
         command=reader.text("command"),
     )
     reader.no_more()
     return accuracy
 
 
-def _read_speed(reader: _Reader) -> Speed:
+def _read_speed(reader: Reader) -> Speed:
     speed = Speed(
         machine=reader.text("machine"),
         threads=reader.whole("threads", 1, 1024),
@@ -414,60 +342,3 @@ def _read_speed(reader: _Reader) -> Speed:
     )
     reader.no_more()
     return speed
-
-
-def _whole(value: Any, low: int, high: int) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high else None
-
-
-def _number(value: Any, high: float) -> float | None:
-    fits = (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= high
-    )
-    return float(value) if fits else None
-
-
-def _points(value: Any, low: float = -100.0) -> float | None:
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if fits and low <= value <= 100 else None
-
-
-def _rgb(value: Any) -> Rgb | None:
-    fits = isinstance(value, list) and len(value) == 3 and all(_whole(v, 0, 255) is not None for v in value)
-    return (value[0], value[1], value[2]) if fits else None
-
-
-def _size_wh(value: Any) -> tuple[int, int] | None:
-    fits = isinstance(value, list) and len(value) == 2 and all(_whole(v, 8, 8192) is not None for v in value)
-    return (value[0], value[1]) if fits else None
-
-
-def _values(value: Any, convert: Callable[[Any], Value | None]) -> dict[str, Value] | None:
-    """An object whose values all convert, else None."""
-    if not isinstance(value, dict):
-        return None
-    converted = {key: convert(item) for key, item in value.items()}
-    return None if None in converted.values() else cast("dict[str, Value]", converted)
-
-
-def _texts(value: Any) -> tuple[str, ...] | None:
-    return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
-
-
-def _groups(value: Any) -> dict[str, tuple[str, ...]] | None:
-    return _values(value, _texts)
-
-
-def _losses(value: Any) -> dict[str, dict[str, float]] | None:
-    return _values(value, lambda lost: _values(lost, _points))
-
-
-def _shares(value: Any) -> dict[str, float | None] | None:
-    if not isinstance(value, dict) or any(item is not None and _number(item, 1) is None for item in value.values()):
-        return None
-    return {key: None if item is None else float(item) for key, item in value.items()}
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
