@@ -276,7 +276,7 @@ class Recording:
         _call(driver, "cuStreamBeginCapture_v2", stream.handle, _CAPTURE_THREAD_LOCAL)
         try:
             enqueue()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the stream must not stay in capture
             driver.cuStreamEndCapture(stream.handle, ctypes.byref(graph))  # or the stream would stay in capture
             if graph:
                 driver.cuGraphDestroy(graph)

@@ -244,7 +244,7 @@ class _Segment:
         self._whole_bytes: int | None = None
         try:
             self._film = Film(self._output, "mp4", rate, first, 1, container=_FRAGMENTED, encoder=_UNDELAYED)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else could close the file
             self._leave()
             raise
 
@@ -270,7 +270,7 @@ class _Segment:
         """Where a write fails, the file ends with its last whole frame, whatever is written behind that."""
         try:
             yield
-        except BaseException:
+        except BaseException:  # whatever cut a fragment off, what is whole stays known
             if self._whole_bytes is None:
                 self._whole_bytes = _fragments(self._fd)[1]
             raise

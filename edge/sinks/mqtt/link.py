@@ -98,7 +98,7 @@ class Link:
         self._client = self._make_client(address, client_id, will)
         try:
             self._connect(address)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else could close the connection
             self.drop()
             raise
 

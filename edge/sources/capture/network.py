@@ -52,7 +52,7 @@ class Stream:
             raise _capture_error(error) from error
         try:
             self._prepare(order.target)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else could close the stream
             self._container.close()
             raise
 

@@ -37,7 +37,7 @@ class CaptureProcess:
                 self._process = subprocess.Popen(
                     words, stdin=null, stdout=null, stderr=null, pass_fds=[theirs.fileno()]
                 )
-            except BaseException:
+            except BaseException:  # Ctrl-C too: nobody else could close the link
                 self._link.close()
                 raise
         self._link.send(order.pack())  # not among the arguments, which every user may read: it may hold a password
@@ -62,7 +62,7 @@ class CaptureProcess:
             return None, []
         try:
             return (unpacked(data) if data else None), fds
-        except BaseException:
+        except BaseException:  # Ctrl-C too: descriptors that came with a message are ours
             for fd in fds:
                 os.close(fd)
             raise
