@@ -43,3 +43,22 @@ class Stoppable(Protocol):
     """A source whose next frame may never come. `stop` ends the iteration, from any thread."""
 
     def stop(self) -> None: ...
+
+
+@runtime_checkable
+class Seekable(Protocol):
+    """A recording whose frames can be taken by number, in any order.
+
+    Attributes:
+        frame_count: how many there are; the last is number `frame_count - 1`.
+    """
+
+    frame_count: int
+
+    def at(self, index: int) -> Frame:
+        """Frame `index`, whose own `index` is the same, as iterating gives it.
+
+        Raises:
+            SourceError: it cannot be decoded, or there is no such frame.
+        """
+        ...
