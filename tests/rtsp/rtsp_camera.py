@@ -1,4 +1,4 @@
-"""A camera that speaks RTSP (gst-rtsp-server, H.264): python rtsp_camera.py PORT WIDTHxHEIGHTxFPS."""
+"""A camera that speaks RTSP (gst-rtsp-server, H.264): python rtsp_camera.py PORT WIDTHxHEIGHTxFPS[xKEY_EVERY]."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 
-def main(port: int, width: int, height: int, fps: int) -> None:
+def main(port: int, width: int, height: int, fps: int, key_every: int = 15) -> None:
     Gst.init(None)
     start_s = time.monotonic()
 
@@ -35,7 +35,8 @@ def main(port: int, width: int, height: int, fps: int) -> None:
     factory.set_launch(
         "( appsrc name=source is-live=true format=time do-timestamp=true max-bytes=10000000"
         f" caps=video/x-raw,format=BGR,width={width},height={height},framerate={fps}/1 ! videoconvert"
-        " ! video/x-raw,format=I420 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 bitrate=3000"
+        " ! video/x-raw,format=I420"
+        f" ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max={key_every} bitrate=3000"
         " ! rtph264pay name=pay0 pt=96 config-interval=1 )"
     )
     factory.connect("media-configure", configure)

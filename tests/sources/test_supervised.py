@@ -133,6 +133,13 @@ def test_frames_outlive_their_source(http_camera: TestCamera) -> None:
     assert frame.yuv.y.std() > 10
 
 
+def test_the_first_picture_does_not_wait_for_the_next_key_picture() -> None:
+    if why_no_rtsp():
+        pytest.skip(why_no_rtsp())
+    with TestCamera("rtsp", "320x240x30x300") as camera, open_source(camera.url) as source:
+        assert code_of(next(iter(source)))[0] < 200
+
+
 def test_a_consumer_that_is_slow_gets_the_newest_frame(http_camera: TestCamera) -> None:
     with open_source(http_camera.url) as source:
         assert isinstance(source, Supervised)

@@ -21,12 +21,14 @@ from edge.sources.capture.wire import Format, Order
 
 _READ_S = 1.0
 _LATEST_NS = 1_000_000_000  # a backlog as long as this is thrown away, by connecting again
-# No file, whatever a playlist says. analyzeduration in microseconds: the first pictures are for us, not for the probe.
+_PROBE_BYTES = 200_000
+_WAITED_NS = 2_000_000  # a packet that takes so long was on its way, and not kept from the probe
+# No file, whatever a playlist says. analyzeduration in microseconds: pictures are for us, not for the probe. Not
+# fflags=nobuffer: it throws away what was probed, and so the key picture that the others need (half a second lost).
 _OPTIONS = {
     "protocol_whitelist": "rtsp,rtp,http,https,httpproxy,tcp,udp,tls,crypto",
-    "fflags": "nobuffer",
     "analyzeduration": "100000",
-    "probesize": "200000",
+    "probesize": str(_PROBE_BYTES),
 }
 # Not allowed_media_types=video: with it 7 of 100 openings of a fresh server gave no data, without it 1 (FFmpeg 8.1).
 _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
@@ -51,6 +53,8 @@ class Stream:
                 raise CaptureError(f"cannot be opened within {patience_s:g} s") from error
             raise _capture_error(error) from error
         try:
+            if time.monotonic() - start_s >= patience_s:  # it answered, and what the probe waited for did not come
+                raise CaptureError(f"gave nothing for {patience_s:g} s")
             self._prepare(order.target)
         except BaseException:  # Ctrl-C too: nobody else could close the stream
             self._container.close()
@@ -82,16 +86,18 @@ class Stream:
         self._container.close()
 
     def __iter__(self) -> Iterator[Shot]:
-        packets = self._container.demux(self._stream)
-        arrivals: OrderedDict[int | None, int] = OrderedDict()
+        packets, probed = self._container.demux(self._stream), _Probed()
+        arrivals: OrderedDict[int | None, int | None] = OrderedDict()
         while True:
+            asked_ns = time.monotonic_ns()
             packet = _next(packets)
             arrived_ns = time.monotonic_ns()
-            arrivals[packet.pts] = arrived_ns
+            arrivals[packet.pts] = None if probed.holds(packet.size, arrived_ns - asked_ns) else arrived_ns
             for picture, damaged in _decoded(packet):
                 decode_ns = time.monotonic_ns() - arrived_ns
                 came_ns = arrivals.pop(picture.pts if picture else packet.pts, arrived_ns)
-                yield self._shot(picture, came_ns, decode_ns, damaged)
+                if came_ns is not None:
+                    yield self._shot(picture, came_ns, decode_ns, damaged)
             while len(arrivals) > _ARRIVALS:
                 arrivals.popitem(last=False)
 
@@ -105,6 +111,22 @@ class Stream:
         planar, bt709, full_range = _planar(picture)
         layout = Format(planar.width, planar.height, False, bt709, full_range, self._rate_hz)
         return Shot(layout, came_ns - late_ns, late_ns, decode_ns, damaged, partial(_write, planar))
+
+
+class _Probed:
+    """Tells the packets that were read while the stream was opened: they come at once, and are no more than the probe
+    reads. The pictures after them need theirs, but when these were taken nobody knows: they are not handed on.
+    """
+
+    def __init__(self) -> None:
+        self._left_bytes = _PROBE_BYTES
+
+    def holds(self, size_bytes: int, waited_ns: int) -> bool:
+        if waited_ns > _WAITED_NS:
+            self._left_bytes = 0
+        is_held = self._left_bytes > 0
+        self._left_bytes -= size_bytes
+        return is_held
 
 
 def _next(packets: Iterator[Packet]) -> Packet:
