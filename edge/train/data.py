@@ -140,8 +140,17 @@ def batches(
         for pair in picks:
             donor = real[rng.integers(len(real))]
             views.append(augment(pair, donor, rare, recipe.augmentation, table.ignore_id, rng))
-        yield np.stack([v[0] for v in views]), np.stack([v[1] for v in views])
+        cut = _cut(recipe, step, rng)
+        yield np.stack([v[0][cut] for v in views]), np.stack([v[1][cut] for v in views])
         step += 1
+
+
+def _cut(recipe: Recipe, step: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """The rows and columns that the views of a batch keep: the shapes of the recipe take turns, at random places."""
+    shapes = recipe.augmentation.shapes_wh or [recipe.input_wh]
+    width, height = shapes[step % len(shapes)]
+    left, top = (int(rng.integers(room + 1)) for room in (recipe.input_wh[0] - width, recipe.input_wh[1] - height))
+    return slice(top, top + height), slice(left, left + width)
 
 
 def _real_picks(real: list[Pair], recipe: Recipe, count: int, step: int) -> Iterator[Pair]:

@@ -255,11 +255,12 @@ class Trainer:
         return self.recipe.build.targets if self.recipe.build else ("openvino", "tensorrt")
 
     def _make_nets(self, state: dict[str, Any] | None) -> tuple[nn.Module, nn.Module]:
-        """The net and its averaged twin: of the run's checkpoint, or fresh, or of the one that `qat` starts from."""
+        """The net and its averaged twin: of the run's checkpoint, of the one to start from, or fresh."""
         nets = [make_net(self.recipe.net, len(self.table)) for _ in range(2)]
         nets[1].load_state_dict(nets[0].state_dict())
-        if self.recipe.qat and state is None:
-            trained = read_checkpoint(data_path(self.recipe.qat.checkpoint), self.recipe)
+        start = self.recipe.qat.checkpoint if self.recipe.qat else self.recipe.start
+        if start and state is None:
+            trained = read_checkpoint(data_path(start), self.recipe)
             for net in nets:
                 net.load_state_dict(trained["averaged"])
         if state is not None:

@@ -66,6 +66,18 @@ class Augmentation(StrictModel):
     blur: Share = 0.2
     noise: Share = 0.2
     mix_rare: Share = 0.5  # chance that the rare classes of another frame are pasted in
+    shapes: tuple[str, ...] = ()  # that batches are cut to, in turn: 480x272 for 16:9
+
+    @field_validator("shapes")
+    @classmethod
+    def _are_sizes(cls, shapes: tuple[str, ...]) -> tuple[str, ...]:
+        for text in shapes:
+            parse_size_wh(text)
+        return shapes
+
+    @property
+    def shapes_wh(self) -> list[tuple[int, int]]:
+        return [parse_size_wh(text) for text in self.shapes]
 
 
 class Optimisation(StrictModel):
@@ -169,6 +181,7 @@ class Recipe(StrictModel):
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation
     qat: Qat | None = None
+    start: str | None = None  # a checkpoint of the same net whose weights are the first ones
     checkpoint: str | None = None
     build: BuildPlan | None = None
     licence: str
@@ -188,6 +201,19 @@ class Recipe(StrictModel):
     def _rare_classes_are_classes(self) -> Self:
         for name in self.rare_classes:
             self.table.ids(name)  # its ConfigError is a ValueError, and says which there are
+        return self
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> Self:
+        for width, height in self.augmentation.shapes_wh:
+            if width > self.input_wh[0] or height > self.input_wh[1]:
+                raise ValueError(f"augmentation.shapes: {width}x{height} is larger than input_size, {self.input_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_once(self) -> Self:
+        if self.start and self.qat:
+            raise ValueError("start: `qat` has a checkpoint of its own; leave one of them out")
         return self
 
     @model_validator(mode="after")

@@ -287,6 +287,31 @@ def test_the_batch_of_a_step_depends_on_nothing_but_seed_and_step(recipe: Recipe
     np.testing.assert_array_equal(third[1], labels)
 
 
+def test_batches_take_the_recipes_shapes_in_turn(changed: Change) -> None:
+    recipe = changed(augmentation={"shapes": ["96x64", "96x48", "64x64"]})
+    pairs = load_folder(recipe.train[0], CAMVID, WH)
+    stream = batches(pairs, [], recipe, CAMVID, 0)
+    cut = [next(stream) for _ in range(4)]
+    assert [labels.shape[1:] for _, labels in cut] == [(64, 96), (48, 96), (64, 64), (64, 96)]
+    assert all(images.shape == (*labels.shape, 3) for images, labels in cut)
+    np.testing.assert_array_equal(cut[2][0], next(batches(pairs, [], recipe, CAMVID, 2))[0])  # a resumed run's
+
+
+def test_a_shape_larger_than_the_input_is_refused_with_the_recipe(changed: Change) -> None:
+    with pytest.raises(ConfigError, match=r"augmentation.shapes: 96x80 is larger than input_size, 96x64"):
+        changed(augmentation={"shapes": ["96x80"]})
+
+
+def test_a_run_starts_from_the_weights_of_a_released_net(changed: Change, small_net: None, tmp_path: Path) -> None:
+    state = torch.load(trained(changed(seed=7), tmp_path / "first").checkpoint, weights_only=True)
+    torch.save({key: state[key] for key in ("recipe", "step", "averaged")}, tmp_path / "released.pt")
+    begun = Trainer(changed(start=str(tmp_path / "released.pt")), tmp_path / "second", "cpu")
+    assert begun.step == 0
+    for net in (begun.net, begun.averaged):
+        for name, value in net.state_dict().items():
+            torch.testing.assert_close(value, state["averaged"][name])
+
+
 def test_every_frame_is_seen_once_in_a_pass(recipe: Recipe) -> None:
     still = recipe.model_copy(
         update={
