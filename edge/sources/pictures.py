@@ -32,7 +32,7 @@ class Pictures:
             raise NotAVideo(f"{self.paths[0]}: is not a picture that can be read. Replace or remove it.")
         self.size_wh = (first.shape[1], first.shape[0])
         self.rate_hz: float | None = RATE_HZ
-        self.frame_count: int | None = len(self.paths)
+        self.frame_count = len(self.paths)
 
     def __enter__(self) -> Pictures:
         return self
@@ -48,18 +48,35 @@ class Pictures:
         """
         unreadable: list[Path] = []
         for index, path in enumerate(self.paths):
-            with self.decode.span():
-                image = _read(path)
-            if image is None:
+            frame = self._frame(index)
+            if frame is None:
                 unreadable.append(path)
                 continue
-            now_ns, media_ns = time.monotonic_ns(), round(index * 1e9 / RATE_HZ)
-            yield Frame(index=index, captured_ns=now_ns, media_ns=media_ns, source=str(path), bgr=image)
+            yield frame
         if unreadable:
             raise SourceDamaged(
                 f"{self.name}: {len(unreadable)} of {len(self.paths)} pictures could not be read, first"
                 f" {unreadable[0]}. The results cover the others; replace or remove these files."
             )
+
+    def at(self, index: int) -> Frame:
+        """Picture `index` of the list; see `Seekable.at`."""
+        if not 0 <= index < len(self.paths):
+            raise SourceError(f"{self.name}: has no frame {index}; its frames are 0 to {len(self.paths) - 1}")
+        frame = self._frame(index)
+        if frame is None:
+            raise SourceDamaged(f"{self.paths[index]}: is not a picture that can be read. Replace or remove it.")
+        return frame
+
+    def _frame(self, index: int) -> Frame | None:
+        """None where the file cannot be read as a picture."""
+        path = self.paths[index]
+        with self.decode.span():
+            image = _read(path)
+        if image is None:
+            return None
+        now_ns, media_ns = time.monotonic_ns(), round(index * 1e9 / RATE_HZ)
+        return Frame(index=index, captured_ns=now_ns, media_ns=media_ns, source=str(path), bgr=image)
 
 
 def list_pictures(place: str) -> list[Path]:

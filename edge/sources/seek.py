@@ -1,0 +1,319 @@
+"""Recordings whose frames are taken by number: video files, pictures, drives, a rendered street on a fixed clock."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from edge.errors import SourceDamaged, SourceError
+from edge.frame import Frame
+from edge.sources.open import is_camera, open_source
+from edge.sources.recording import Recording, _open, _set_threads, _video_stream
+from edge.sources.scene import SceneSource
+from edge.sources.source import Seekable
+from edge.sources.street.barcode import draw_barcode
+
+CACHE_BYTES = 96 << 20  # some 70 frames of 720p: a step back within them decodes nothing
+
+
+class Playable(Protocol):
+    """A source that is `Seekable`; see there and `edge.sources.source.Source`."""
+
+    name: str
+    size_wh: tuple[int, int]
+    rate_hz: float | None
+    frame_count: int
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def at(self, index: int) -> Frame: ...
+
+    def __enter__(self) -> Playable: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+def open_recording(name: str) -> Playable:
+    """The recording a name stands for, as `edge.sources.open.open_source` has them; close it.
+
+    Raises:
+        SourceError: it is not there, cannot be read, or is a camera or an endless street.
+    """
+    if name.startswith("scene:"):
+        return RecordedStreet(name)
+    if name and is_camera(name):
+        raise SourceError(f"{name}: is a camera; a replay wants a recording: a drive, a video or a folder of pictures")
+    source = open_source(name)
+    if isinstance(source, Recording):
+        source.__exit__(None, None, None)
+        return RecordedVideo(name)
+    if not isinstance(source, Seekable):
+        source.__exit__(None, None, None)
+        raise SourceError(f"{name}: its frames cannot be taken by number, so it cannot be replayed. Try: edge run")
+    return source  # type: ignore[return-value]  # a Source that is Seekable
+
+
+class RecordedStreet(SceneSource):
+    """The rendered street on the recorded clock: its barcode holds the frame's media time, so that frames repeat."""
+
+    frame_count: int  # type: ignore[assignment]  # an endless street is refused
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        if not self.frame_count:
+            raise SourceError(f"{uri}: has no end, so it is no recording. Say how long: frames=300")
+
+    def __enter__(self) -> RecordedStreet:
+        return self
+
+    def _frame(self, index: int) -> Frame:
+        media_ns = round(index * 1e9 / self.options.fps)
+        with self.decode.span():
+            image = self.scene.render(index).image
+        draw_barcode(image, index, media_ns)
+        return Frame(index=index, captured_ns=time.monotonic_ns(), source=self.name, bgr=image, media_ns=media_ns)
+
+    def at(self, index: int) -> Frame:
+        """Frame `index`; see `Seekable.at`."""
+        check_number(index, self.frame_count, self.name)
+        return self._frame(index)
+
+
+class RecordedVideo(Recording):
+    """A video file whose frames are taken by number, each the same bytes as when the file is read through.
+
+    The packets are listed once, without decoding. A frame is decoded from the keyframe before it; going on from there
+    keeps the decoder, and what was passed on the way is kept for steps back. Where some packets hold no frame, as in a
+    damaged file, numbers count packets.
+
+    Attributes:
+        frame_count: packets that hold a frame to be shown.
+        damage: what is missing by the file's own account, for people; "" in a sound file.
+    """
+
+    frame_count: int  # type: ignore[assignment]  # counted, not believed
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        try:
+            self._packets = PacketIndex.of(path)
+            self.damage = self._missing()
+        except BaseException:  # Ctrl-C too: there is no object yet that somebody could close
+            self._container.close()
+            raise
+        self.frame_count = self._packets.frame_count
+        self._walk: Walk | None = None
+        self._kept: OrderedDict[int, VideoFrame] = OrderedDict()
+
+    def __enter__(self) -> RecordedVideo:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._walk is not None:
+            self._walk.close()
+        self._kept.clear()
+        super().__exit__(*exception)
+
+    def at(self, index: int) -> Frame:
+        """Frame `index`; see `Seekable.at`.
+
+        Raises:
+            SourceDamaged: it does not decode, or only with damage.
+        """
+        check_number(index, self.frame_count, self.name)
+        start_ns = time.perf_counter_ns()
+        picture = self._kept.get(index) or self._decoded_at(index)
+        self.decode.add(time.perf_counter_ns() - start_ns)
+        if picture is None or picture.is_corrupt:
+            raise SourceDamaged(f"{self.name}: frame {index} is damaged and cannot be decoded; the others may be sound")
+        return self._frame(picture, index)
+
+    def _decoded_at(self, index: int) -> VideoFrame | None:
+        """From where the decoder is, if that helps; else from ever earlier keyframes, at last from the beginning."""
+        key = self._packets.key_before(index)
+        walk = self._walk
+        if walk is not None and key <= walk.next <= index and (picture := self._walked(walk, index)) is not None:
+            return picture
+        back = 0
+        while True:
+            keys = self._packets.keys
+            place = max(0, bisect_right(keys, key) - 1 - back)
+            picture = self._walked(self._start_at(keys[place] if place else 0), index)
+            if picture is not None or place == 0:
+                return picture
+            back = 2 * back + 1
+
+    def _start_at(self, key: int) -> Walk:
+        if self._walk is not None:
+            self._walk.close()
+        self._walk = Walk(self.name, self._packets, key)
+        return self._walk
+
+    def _walked(self, walk: Walk, index: int) -> VideoFrame | None:
+        """Decode on to frame `index`, keeping what is passed; None where it is not among what comes."""
+        while walk.next <= index and (step := walk.step()) is not None:
+            number, picture = step
+            self._keep(number, picture)
+            if number == index:
+                return picture
+        return None
+
+    def _keep(self, number: int, picture: VideoFrame) -> None:
+        self._kept[number] = picture
+        self._kept.move_to_end(number)
+        width, height = self.size_wh
+        while len(self._kept) > max(2, CACHE_BYTES // (2 * width * height)):
+            self._kept.popitem(last=False)
+
+    def _missing(self) -> str:
+        packets = self._packets
+        missing = max(0, self._promised_packets() - packets.packets)
+        short_s = (self._promised_end_s() or 0.0) - packets.end_s
+        faults = [
+            f"{missing} frames missing" if missing else "",
+            f"the last {short_s:.1f} s missing" if packets.end_s and short_s > self._slack_s() else "",
+            "broken off within the last frame" if self._breaks_off() else "",
+            "packets that cannot be read" if packets.unreadable else "",
+        ]
+        return ", ".join(filter(None, faults))
+
+
+class Listed(NamedTuple):
+    """A packet without its data; times in the stream's units."""
+
+    pts: int | None
+    dts: int | None
+    end: int
+    is_keyframe: bool
+    is_shown: bool
+
+    @classmethod
+    def of(cls, packet: Packet) -> Listed:
+        end = (packet.pts or 0) + (packet.duration or 0)
+        return cls(packet.pts, packet.dts, end, packet.is_keyframe, not packet.is_discard)
+
+
+class PacketIndex:
+    """What a video file's packets say of its frames, without decoding any.
+
+    Attributes:
+        packets: how many; end_s: when the last of them ends, in the file's time; unreadable: the demuxer gave up.
+        frame_count: packets whose frame is shown: an edit list may leave some out.
+        numbers: frame by presentation time; empty where times do not tell frames apart, which then are counted from the
+            beginning.
+        keys: numbers of the frames that decoding may start at, ascending; key_times: where to seek for each.
+    """
+
+    def __init__(self, packets: list[Listed], time_base: Fraction, unreadable: bool) -> None:
+        self.packets, self.unreadable = len(packets), unreadable
+        self.end_s = float(max((packet.end for packet in packets), default=0) * time_base)
+        shown = [packet for packet in packets if packet.is_shown]
+        times = sorted({packet.pts for packet in shown if packet.pts is not None})
+        self.frame_count = len(shown)
+        self.numbers = {pts: number for number, pts in enumerate(times)} if len(times) == len(shown) else {}
+        # By decoding time, where there is one: that is what MP4 seeks by, and it is never behind the frame's own.
+        starts = {
+            self.numbers[packet.pts]: packet.pts if packet.dts is None else min(packet.pts, packet.dts)
+            for packet in shown
+            if packet.is_keyframe and packet.pts is not None and self.numbers
+        }
+        self.keys = sorted({0, *starts})
+        self.key_times = [starts.get(number, 0) for number in self.keys]
+
+    @classmethod
+    def of(cls, path: str) -> PacketIndex:
+        """Read through the file.
+
+        Raises:
+            SourceError: it cannot be opened.
+        """
+        listed: list[Listed] = []
+        unreadable = False
+        with _open(Path(path)) as container:
+            stream = _video_stream(container, path)
+            try:
+                listed.extend(Listed.of(packet) for packet in container.demux(stream) if packet.size)
+            except FFmpegError:
+                unreadable = True
+            # AVI holds the order of decoding alone: what FFmpeg makes of it, where frames are reordered, is a guess.
+            if container.format.name == "avi" and stream.codec_context.has_b_frames:
+                listed = [packet._replace(pts=None) for packet in listed]
+            return cls(listed, stream.time_base or Fraction(0), unreadable)
+
+    def key_before(self, index: int) -> int:
+        """The last frame up to `index` that decoding may start at."""
+        return self.keys[bisect_right(self.keys, index) - 1]
+
+
+class Walk:
+    """A decoder that goes forward from a keyframe. `next` is the least number that may come."""
+
+    def __init__(self, path: str, packets: PacketIndex, key: int) -> None:
+        self._packets, self._key, self.next = packets, key, key
+        self._container = _open(Path(path))
+        try:
+            stream = _video_stream(self._container, path)
+            _set_threads(stream.codec_context)
+            if key:  # a file read from its beginning is not sought in: nothing is more exact than its beginning
+                self._container.seek(packets.key_times[packets.keys.index(key)], stream=stream, backward=True)
+            self._pictures = _pictures(self._container, stream)
+        except FFmpegError as error:
+            self._container.close()
+            raise SourceError(f"{path}: frame {key} cannot be sought: {error.strerror}. Try: ffprobe {path}") from error
+
+    def step(self) -> tuple[int, VideoFrame] | None:
+        """The next frame and its number; None behind the last.
+
+        What comes before the keyframe but is shown after the one before it may lack what it was made from: left out.
+        """
+        for picture in self._pictures:
+            number = self._number(picture)
+            if number >= self._key:
+                self.next = number + 1
+                return number, picture
+        self.next = 1 << 62
+        return None
+
+    def _number(self, picture: VideoFrame) -> int:
+        if not self._packets.numbers:
+            return self.next
+        return -1 if picture.pts is None else self._packets.numbers.get(picture.pts, -1)
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def check_number(index: int, frame_count: int, name: str) -> None:
+    """Raises:
+    SourceError: there is no frame of that number.
+    """
+    if not 0 <= index < frame_count:
+        raise SourceError(f"{name}: has no frame {index}; its frames are 0 to {frame_count - 1}")
+
+
+def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """What decodes; packets that do not are passed over, and their frames are missed by their number."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            decoded = stream.decode(packet)
+        except FFmpegError:
+            continue
+        yield from decoded
