@@ -6,14 +6,15 @@ Read strictly, and without pydantic: `edge run` reads a card before its first fr
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from edge.classes import ClassTable
-from edge.errors import ConfigError, EngineError
+from edge.errors import BundleTampered, ConfigError, EngineError
 from edge.strict_json import (
     JSON_LIMIT_BYTES,
     Reader,
@@ -38,6 +39,7 @@ CARD_LIMIT_BYTES = JSON_LIMIT_BYTES
 GRAPH_FILE = r"[a-z0-9][a-z0-9_.-]{0,63}\.onnx"
 SIZE_WANTED = "[width, height] in pixels, 8 to 8192 each,"
 NAME = r"[a-z][a-z0-9_-]{0,63}"  # of an engine
+SEAL = "card_sha256"  # the card's last key: the hash of what all others mean
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,20 @@ class Card:
 
         Raises:
             EngineError: it is not JSON or not a card; every misfit is listed, a line each.
+            BundleTampered: it is a card, but not as it was written.
         """
-        reader = Reader(parse_json(text, origin))
+        tree = parse_json(text, origin)
+        sealed = tree.pop(SEAL, None) if isinstance(tree, dict) else None
+        reader = Reader(tree)
         card = _read_card(reader)
         reader.no_more()
         if reader.problems or card is None:
             raise EngineError("\n  ".join([f"{origin}: {len(reader.problems)} problem(s)", *reader.problems]))
+        if sealed != (found := _seal(tree)):
+            raise BundleTampered(
+                f"{origin}: is not as it was written. Restore the bundle; or, if the change is meant, let its last"
+                f' line but one be  "{SEAL}": "{found}"'
+            )
         return card
 
     def to_json(self) -> str:
@@ -192,11 +202,17 @@ class Card:
             "tints": self.table.tints,
             "ignore_id": self.table.ignore_id,
         }
-        text = json.dumps(
-            {"format": tree.pop("format"), **tree, **table}, indent=1, allow_nan=False, ensure_ascii=False
-        )
+        tree = {"format": tree.pop("format"), **tree, **table}
+        tree[SEAL] = _seal(tree)
+        text = json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=False)
         # Colours, sizes and the like on one line each: a list of numbers needs no line per number.
         return re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
+
+
+def _seal(tree: dict[str, Any]) -> str:
+    """SHA-256 of what a card means: white space, the order of keys and the way a letter is escaped mean nothing."""
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_card(reader: Reader) -> Card | None:

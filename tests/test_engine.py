@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,31 @@ def test_any_card_survives_the_way_through_json(
 def test_a_card_reads_well_with_one_colour_a_line(card: Card) -> None:
     assert '"colour_rgb": [0, 0, 255]' in card.to_json()
     assert '"input_wh": [64, 48]' in card.to_json()
+
+
+@pytest.mark.parametrize(
+    ("was", "put"),
+    [('"trained_steps": 7', '"trained_steps": 8'), ("which colour a pixel", "what colour a pixel"), ("255]", "254]")],
+)
+def test_a_card_with_another_figure_word_or_colour_than_was_written_is_refused(card: Card, was: str, put: str) -> None:
+    text = card.to_json()
+    assert was in text
+    with pytest.raises(BundleTampered, match="is not as it was written"):
+        Card.from_json(text.replace(was, put, 1), "card.json")
+
+
+def test_a_change_that_is_meant_is_made_with_the_hash_that_the_refusal_names(card: Card) -> None:
+    changed = card.to_json().replace("which colour", "what colour")
+    with pytest.raises(BundleTampered) as refusal:
+        Card.from_json(changed, "card.json")
+    (line,) = re.findall(r'"card_sha256": "[0-9a-f]{64}"', str(refusal.value))
+    meant = re.sub(r'"card_sha256": "[0-9a-f]{64}"', line, changed)
+    assert Card.from_json(meant, "card.json") == dataclasses.replace(card, description="what colour a pixel has")
+
+
+def test_a_card_with_other_white_space_or_order_of_keys_is_the_same(card: Card) -> None:
+    tree = dict(reversed(tree_of(card).items()))
+    assert Card.from_json(json.dumps(tree), "card.json") == card
 
 
 def test_every_misfit_of_a_card_is_named_at_once(card: Card) -> None:
