@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import fcntl
 import logging
 import os
-import re
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from edge.errors import ConfigError, OutputError
+from edge.frame import Frame
 from edge.segmentation import Segmentation
-from edge.sinks.files import writing
+from edge.sinks.shelf import SegmentFile, Shelf
 from edge.sinks.video import Film
 from edge.timing import Stages
 
@@ -39,7 +36,6 @@ SYNC_S = 0.5  # what a power cut can cost
 RETRY_S = 2.0
 RESERVE = (0.05, 1 << 30)  # of the disk are left free: so great a part, and at most so many bytes
 _SEGMENTS_IN_QUOTA = 4  # at least: so that a small one still holds more than the segment that is being written
-_NAME = re.compile(r"edge-\d{8}T\d{6}Z-(\d{6,})\.mp4")
 _FRAGMENTED = {"movflags": "frag_every_frame+empty_moov+default_base_moof", "flush_packets": "1"}
 _UNDELAYED = {"tune": "zerolatency"}  # else x264 keeps a frame back, which a kill would cost
 
@@ -86,15 +82,64 @@ class RecorderHealth:
     size_bytes: int = 0
     deleted: int = 0
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """What only grows."""
+        return {"frames": self.frames, "frames_lost": self.frames_lost, "segments_deleted": self.deleted}
+
+    @property
+    def levels(self) -> dict[str, int]:
+        """What is on the disk now."""
+        return {"segments": self.segments, "size_bytes": self.size_bytes}
+
     def __str__(self) -> str:
         return f"{self.state} ({self.reason})" if self.reason else self.state
+
+
+class Segment(Protocol):
+    """One file of a recording. It gets its name when it holds a frame that plays: `plays` says so."""
+
+    path: Path
+    number: int
+    began_ns: int
+    size_wh: tuple[int, int]
+
+    @property
+    def plays(self) -> bool: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def write(self, result: Segmentation, dropped: int, stages: Stages) -> None: ...
+
+    def sync(self) -> None:
+        """What was written is on the disk when this is over."""
+        ...
+
+    def close(self) -> None:
+        """Complete the file; one that cannot be completed ends with its last whole frame."""
+        ...
+
+
+class SegmentKind(Protocol):
+    """What is recorded, in files that end with `suffix`."""
+
+    suffix: str
+
+    def begin(self, path: Path, number: int, first: Segmentation) -> Segment: ...
+
+    def mend(self, path: Path) -> None:
+        """Make whole again what a kill left half written."""
+        ...
 
 
 class Recorder:
     """Records each result. Once entered it never raises: what goes wrong is in `health`, which any thread may read."""
 
-    def __init__(self, options: RecorderOptions, rate_hz: float | None, stages: Stages) -> None:
-        """`rate_hz` is nominal; frames are shown as far apart as they were taken.
+    def __init__(
+        self, options: RecorderOptions, rate_hz: float | None, stages: Stages, kind: SegmentKind | None = None
+    ) -> None:
+        """Of a `kind`, by default video. `rate_hz` is nominal; frames are shown as far apart as they were taken.
 
         Raises:
             ConfigError: the options cannot be.
@@ -103,9 +148,10 @@ class Recorder:
         if options.quota_gb <= 0 or options.segment_s <= 0:
             raise ConfigError(f"recorder: quota_gb and segment_s must be above 0; found {options}")
         self._options, self._stages = options, stages
-        self._rate = max(Fraction(rate_hz or 10.0).limit_denominator(1001), Fraction(1, 1001))
-        self._shelf = _Shelf(Path(options.folder).expanduser(), int(options.quota_gb * 1e9))
-        self._segment: _Segment | None = None
+        self._kind = kind or _Videos(rate_hz, options.overlay)
+        folder = Path(options.folder).expanduser()
+        self._shelf = Shelf(folder, int(options.quota_gb * 1e9), self._kind.suffix, self._kind.mend)
+        self._segment: Segment | None = None
         self._next_try_s = self._next_sync_s = 0.0
         self._health = RecorderHealth("ok", "", time.monotonic_ns())
 
@@ -147,30 +193,30 @@ class Recorder:
             self._end_segment()
         if self._segment is None:
             self._segment = self._begin_segment(result)
-        self._segment.write(result, dropped, self._options.overlay, self._stages)
+        self._segment.write(result, dropped, self._stages)
         self._count(frames=self._health.frames + 1)
         if self._segment.plays:
             self._become("ok", "")
         if time.monotonic() >= self._next_sync_s:
             self._sync(self._segment)
 
-    def _is_over(self, segment: _Segment, result: Segmentation) -> bool:
+    def _is_over(self, segment: Segment, result: Segmentation) -> bool:
         """It has its length, or its share of the quota; or the camera's picture has another size now."""
-        lasted_s = (result.frame.captured_ns - segment.began_ns) / 1e9
+        lasted_s = (time_of_ns(result.frame) - segment.began_ns) / 1e9
         too_large = segment.size_bytes >= self._shelf.quota_bytes // _SEGMENTS_IN_QUOTA
         return lasted_s >= self._options.segment_s or too_large or result.frame.size_wh != segment.size_wh
 
-    def _begin_segment(self, first: Segmentation) -> _Segment:
-        self._make_room(0, self._shelf.reserve_bytes * 5 // 4)  # more than at which it stops: it does not stop at once
+    def _begin_segment(self, first: Segmentation) -> Segment:
+        self._make_room(0, self._reserve_bytes() * 5 // 4)  # more than at which it stops: it does not stop at once
         number, path = self._shelf.next_path()
-        segment = _Segment(path, number, self._rate, first)
+        segment = self._kind.begin(path, number, first)
         self._next_sync_s = time.monotonic() + SYNC_S
         return segment
 
-    def _sync(self, segment: _Segment) -> None:
+    def _sync(self, segment: Segment) -> None:
         with self._stages["write"].span():
             segment.sync()
-        self._make_room(segment.size_bytes, self._shelf.reserve_bytes)
+        self._make_room(segment.size_bytes, self._reserve_bytes())
         self._next_sync_s = time.monotonic() + SYNC_S
 
     def _make_room(self, in_work_bytes: int, free_bytes: int) -> None:
@@ -188,6 +234,10 @@ class Recorder:
                 f"{place}: the disk is full: {free_mb:.0f} MB are free, {free_bytes / 1e6:.0f} MB are wanted, and no"
                 f" recording is left to make room. Free space, see: df -h {place}"
             )
+
+    def _reserve_bytes(self) -> int:
+        """So much of the disk is left to others."""
+        return min(int(self._shelf.disk_bytes() * RESERVE[0]), RESERVE[1])
 
     def _end_segment(self) -> None:
         """Close the file; one that cannot be completed plays up to where it breaks off."""
@@ -231,16 +281,40 @@ class _DiskFull(OutputError):
     """The system has no room for what was to be written."""
 
 
-class _Segment:
-    """One file. It gets its name when it holds a frame that plays: no segment that has its name is empty."""
+def time_of_ns(frame: Frame) -> int:
+    """When the frame was taken: in its recording, if it is from one."""
+    return frame.captured_ns if frame.media_ns is None else frame.media_ns
 
-    def __init__(self, path: Path, number: int, rate: Fraction, first: Segmentation) -> None:
-        self.path, self.number = path, number
-        self.began_ns, self.size_wh = first.frame.captured_ns, first.frame.size_wh
-        self._partial = path.with_name(f".{path.name}.part")
-        self._fd = os.open(self._partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        self._output = _Output(self._fd)
-        self.plays = False
+
+class _Videos:
+    """Fragmented MP4, with the tints or plain."""
+
+    suffix = ".mp4"
+
+    def __init__(self, rate_hz: float | None, overlay: bool) -> None:
+        self._rate = max(Fraction(rate_hz or 10.0).limit_denominator(1001), Fraction(1, 1001))
+        self._overlay = overlay
+
+    def begin(self, path: Path, number: int, first: Segmentation) -> Segment:
+        return _Video(path, number, self._rate, self._overlay, first)
+
+    def mend(self, path: Path) -> None:
+        """Cut off the half frame at whose sight players complain."""
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(fd, _fragments(fd)[1])
+        finally:
+            os.close(fd)
+
+
+class _Video:
+    """One file."""
+
+    def __init__(self, path: Path, number: int, rate: Fraction, overlay: bool, first: Segmentation) -> None:
+        self.path, self.number, self._overlay = path, number, overlay
+        self.began_ns, self.size_wh = time_of_ns(first.frame), first.frame.size_wh
+        self._file = SegmentFile(path)
+        self._output = _Output(self._file.fd)
         self._whole_bytes: int | None = None
         try:
             self._film = Film(self._output, "mp4", rate, first, 1, container=_FRAGMENTED, encoder=_UNDELAYED)
@@ -249,12 +323,16 @@ class _Segment:
             raise
 
     @property
-    def size_bytes(self) -> int:
-        return os.fstat(self._fd).st_size
+    def plays(self) -> bool:
+        return self._file.is_named
 
-    def write(self, result: Segmentation, dropped: int, overlay: bool, stages: Stages) -> None:
+    @property
+    def size_bytes(self) -> int:
+        return self._file.size_bytes
+
+    def write(self, result: Segmentation, dropped: int, stages: Stages) -> None:
         with stages["overlay"].span():
-            if overlay:
+            if self._overlay:
                 self._film.draw(result, dropped)
             else:
                 self._film.copy(result.frame)
@@ -262,8 +340,7 @@ class _Segment:
             packets = self._film.encode(result.frame)
         with stages["write"].span(), self._kept_whole():
             self._film.mux(packets)
-        if not self.plays and _fragments(self._fd)[0]:
-            self._give_name()
+        self._name_if_it_plays()
 
     @contextmanager
     def _kept_whole(self) -> Iterator[None]:
@@ -272,39 +349,27 @@ class _Segment:
             yield
         except BaseException:  # whatever cut a fragment off, what is whole stays known
             if self._whole_bytes is None:
-                self._whole_bytes = _fragments(self._fd)[1]
+                self._whole_bytes = _fragments(self._file.fd)[1]
             raise
 
-    def _give_name(self) -> None:
-        os.fdatasync(self._fd)  # first: else a power cut leaves a name without a frame
-        self._partial.rename(self.path)
-        self.plays = True
-        _sync_folder(self.path.parent)
+    def _name_if_it_plays(self) -> None:
+        if not self.plays and _fragments(self._file.fd)[0]:
+            self._file.give_name()
 
     def sync(self) -> None:
-        """What was written is on the disk when this is over."""
-        os.fdatasync(self._fd)
+        os.fdatasync(self._file.fd)
 
     def close(self) -> None:
-        """Complete the file; one that cannot be completed ends with its last whole frame."""
         try:
             with self._kept_whole():
                 self._film.close(flush=self._whole_bytes is None)
-            if not self.plays and _fragments(self._fd)[0]:
-                self._give_name()
+            self._name_if_it_plays()
         finally:
             self._leave()
 
     def _leave(self) -> None:
         self._output.is_open = False
-        try:
-            if self._whole_bytes is not None:
-                os.ftruncate(self._fd, self._whole_bytes)
-            os.fdatasync(self._fd)
-        finally:
-            os.close(self._fd)
-            if not self.plays:
-                self._partial.unlink(missing_ok=True)
+        self._file.leave(self._whole_bytes)
 
 
 class _Output:
@@ -325,113 +390,6 @@ class _Output:
         return len(data)
 
 
-class _Shelf:
-    """The segments that are kept in a folder, the oldest first, and how much room there is for more.
-
-    They are told apart from other files by name, and ordered by the number in it: a clock may be wrong.
-    """
-
-    def __init__(self, folder: Path, quota_bytes: int) -> None:
-        self.folder, self.quota_bytes = folder, quota_bytes
-        self._kept: deque[tuple[int, Path, int]] = deque()
-        self._number = self.size_bytes = 0
-        self._lock_fd: int | None = None
-        with writing(folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Nothing is written to try it: the disk may be full now, and is no reason not to begin.
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise OutputError(f"{folder}: may not be written by this user. Name another place, or see: ls -ld {folder}")
-
-    def take(self) -> None:
-        """Take the folder for this process, and see what is in it.
-
-        Raises:
-            OutputError: another recorder has it.
-        """
-        with writing(self.folder):
-            self._lock_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                self.leave()
-                raise OutputError(
-                    f"{self.folder}: another recorder writes here. Give each a folder of its own"
-                ) from error
-            for partial in self.folder.glob(".edge-*.mp4.part"):  # of a run that was killed at its first frame
-                partial.unlink()
-            own = sorted(_own_files(self.folder))
-            if own:
-                _cut_half_frame(own[-1][1])
-            for number, path in own:
-                self.add(number, path)
-
-    def leave(self) -> None:
-        """Let another recorder have it."""
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
-
-    @property
-    def segments(self) -> int:
-        return len(self._kept)
-
-    @property
-    def reserve_bytes(self) -> int:
-        """So much of the disk is left to others."""
-        disk = os.statvfs(self.folder)
-        return min(int(disk.f_blocks * disk.f_frsize * RESERVE[0]), RESERVE[1])
-
-    def free_bytes(self) -> int:
-        disk = os.statvfs(self.folder)
-        return disk.f_bavail * disk.f_frsize
-
-    def next_path(self) -> tuple[int, Path]:
-        """Number and name for a new segment."""
-        self._number += 1
-        now = datetime.now(timezone.utc)
-        return self._number, self.folder / f"edge-{now:%Y%m%dT%H%M%SZ}-{self._number:06d}.mp4"
-
-    def add(self, number: int, path: Path) -> None:
-        size_bytes = path.stat().st_size
-        self._kept.append((number, path, size_bytes))
-        self._number = max(self._number, number)
-        self.size_bytes += size_bytes
-
-    def make_room(self, in_work_bytes: int, free_bytes: int) -> int:
-        """Delete the oldest until the quota holds and so much is free; how many went."""
-        deleted = 0
-        while self.size_bytes + in_work_bytes > self.quota_bytes or self.free_bytes() < free_bytes:
-            if not self.delete_oldest():
-                break
-            deleted += 1
-        return deleted
-
-    def delete_oldest(self) -> bool:
-        """Whether there was one."""
-        if not self._kept:
-            return False
-        _, path, size_bytes = self._kept[0]
-        path.unlink(missing_ok=True)
-        self._kept.popleft()
-        self.size_bytes -= size_bytes
-        return True
-
-
-def _own_files(folder: Path) -> Iterator[tuple[int, Path]]:
-    for path in folder.iterdir():
-        if (match := _NAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink():
-            yield int(match[1]), path
-
-
-def _cut_half_frame(path: Path) -> None:
-    """A kill in the midst of a write leaves half a frame at the end, at which players complain."""
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.ftruncate(fd, _fragments(fd)[1])
-    finally:
-        os.close(fd)
-
-
 def _fragments(fd: int) -> tuple[int, int]:
     """How many whole fragments an MP4 file has, and up to which byte it is whole (boxes: ISO/IEC 14496-12, 4.2)."""
     size_bytes, at, whole, count = os.fstat(fd).st_size, 0, 0, 0
@@ -446,15 +404,6 @@ def _fragments(fd: int) -> tuple[int, int]:
         if head[4:] != b"moof":  # which is nothing without the data behind it
             whole = at
     return count, whole
-
-
-def _sync_folder(folder: Path) -> None:
-    """The names in it are on the disk when this is over."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextmanager
