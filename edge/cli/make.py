@@ -62,6 +62,8 @@ def train(
     folder = run_folder or Path("engines/built") / f"{plan.name}.run"
     end_on_sigterm()
     trainer = Trainer(plan, folder, device)
+    for note in trainer.journal.notes:
+        print(note)
     bar, task = make_progress_bar(plan.name, plan.training.steps)
     try:
         streets = bar.add_task("rendering streets", total=None, visible=False, note="")

@@ -1,7 +1,7 @@
 """Weights of encoders that were trained on ImageNet, from files that torchvision's users have.
 
     net = make_net("segnet", 11)
-    print(load_pretrained(net.encoder, Path("vgg16_bn-6c64b313.pth")))
+    print(load_encoder(net, "segnet", Path("vgg16_bn-6c64b313.pth")))
 
 torchvision is not needed. Its nets take RGB, edge's BGR: the first convolution's kernels are turned around.
 """
@@ -36,6 +36,22 @@ class Loaded:
         others = ((self.missing, "missing"), (self.left_over, "left over"))
         said = [f"{len(names)} {what}: {_few(names)}" for names, what in others if names]
         return ", ".join([f"{len(self.matched)} matched", *said])
+
+
+def load_encoder(net: nn.Module, name: str, path: Path) -> Loaded:
+    """Load a file in torchvision's naming into the encoder of a net called `name`; of an FCN, into fc6 and fc7 too.
+
+    Raises:
+        ConfigError: the net has no such encoder, or there is no such file.
+        DataError: it holds no weights, or those of another net.
+    """
+    target = net if isinstance(net, Fcn) else getattr(net, "encoder", None)
+    if not isinstance(target, (Fcn, Vgg16, ResNet)):
+        raise ConfigError(
+            f"{path}: net {name} has no encoder that torchvision has weights for; segnet, unet_resnet34 and the fcn"
+            " nets have one"
+        )
+    return load_pretrained(target, path)
 
 
 def load_pretrained(target: Vgg16 | ResNet | Fcn, path: Path) -> Loaded:

@@ -16,26 +16,28 @@ LOSS_EVERY = 20  # steps that one point of the loss curve is the mean of
 
 
 class Journal:
-    """The curves of one run. `history.json` holds the scores of every validation; where the library tensorboard is
-    installed, the folder `tensorboard` holds all curves.
+    """The curves of one run, and notes on how it began. `history.json` holds the scores of every validation,
+    `notes.txt` the notes; where the library tensorboard is installed, the folder `tensorboard` holds all curves.
     """
 
     def __init__(self, folder: Path, table: ClassTable) -> None:
         self._folder, self._table = folder, table
         self.history: list[dict[str, Any]] = []
         self.losses: list[tuple[int, float]] = []  # step, mean loss since the last point
+        self.notes: list[str] = []
         self._pending: list[float] = []
         self._board: Any = None
 
     def state(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""
-        return {"history": self.history, "losses": self.losses, "pending": self._pending}
+        return {"history": self.history, "losses": self.losses, "pending": self._pending, "notes": self.notes}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint, which may be one of an older version without curves."""
         self.history = state["history"]
         self.losses = [(step, loss) for step, loss in state.get("losses", [])]
         self._pending = state.get("pending", [])
+        self.notes = state.get("notes", [])
 
     def open(self, step: int) -> None:
         """Start TensorBoard's log; what an earlier run wrote of later steps is hidden there."""
@@ -48,6 +50,11 @@ class Journal:
         if self._board is not None:
             self._board.close()
             self._board = None
+
+    def note(self, text: str) -> None:
+        """Keep a line, and write `notes.txt`."""
+        self.notes.append(text)
+        (self._folder / "notes.txt").write_text("".join(f"{line}\n" for line in self.notes))
 
     def add_loss(self, step: int, loss: float, rate: float) -> None:
         self._pending.append(loss)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from edge.errors import ConfigError, DataError, EngineError
 from edge.frame import Image
 from edge.metrics import BoundaryScore, Confusion
 from edge.nets import make_net
+from edge.nets.pretrained import load_encoder
 from edge.train.augment import Pair
 from edge.train.checkpoint import read_checkpoint, write_checkpoint
 from edge.train.data import batches, class_shares, load_folder, render_pairs
@@ -59,7 +60,9 @@ class Trainer:
         """A new run, or the one that stands in `folder`.
 
         Raises:
-            ConfigError: the folder holds the run of another net, or the device cannot do the recipe's precision.
+            ConfigError: the folder holds the run of another net, the device cannot do the recipe's precision, or there
+                is no file of the weights that the recipe starts from, or no encoder for them.
+            DataError: that file holds other weights.
         """
         self.recipe, self.folder, self.plan = recipe, folder, recipe.training
         self.table: ClassTable = recipe.table
@@ -69,10 +72,10 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         state = read_checkpoint(self.checkpoint, recipe, self.device) if self.checkpoint.is_file() else None
+        self.journal = Journal(folder, self.table)
         self.net, self.averaged = self._make_nets(state)
         self.optimiser = make_optimiser(self.net, self.plan)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")
-        self.journal = Journal(folder, self.table)
         self.step = 0
         self.best_miou = -1.0
         self.stale = 0  # validations since the best one
@@ -199,12 +202,15 @@ class Trainer:
 
     def validate(self, pairs: list[Pair]) -> tuple[Confusion, list[float]]:
         """The averaged net's confusion on labelled frames, at full resolution and precision, and each frame's mIoU."""
+        return self._scored(pairs, (self.predict(image) for image, _ in pairs))
+
+    def _scored(self, pairs: list[Pair], predictions: Iterable[Image]) -> tuple[Confusion, list[float]]:
         ignored = (self.table.ignore_id, 255)
         total = Confusion(len(self.table), ignored)
         scores = []
-        for image, labels in pairs:
+        for (_, labels), found in zip(pairs, predictions, strict=True):
             one = Confusion(len(self.table), ignored)
-            one.add(labels, self.predict(image))
+            one.add(labels, found)
             total.counts += one.counts
             scores.append(one.miou())
         return total, scores
@@ -228,10 +234,11 @@ class Trainer:
 
     def write_results(self, val: list[Pair]) -> None:
         """`scores.json` and pictures, of the averaged net as it is."""
-        confusion, scores = self.validate(val)
+        predictions = [self.predict(image) for image, _ in val]
+        confusion, scores = self._scored(val, predictions)
         edges = BoundaryScore(len(self.table), (self.table.ignore_id, 255))
-        for image, labels in val:
-            edges.add(labels, self.predict(image))
+        for (_, labels), found in zip(val, predictions, strict=True):
+            edges.add(labels, found)
         per_class = {"iou": confusion.iou(), "dice": confusion.dice(), "boundary_f1": edges.f1()}
         results = {
             "step": self.step,
@@ -257,13 +264,10 @@ class Trainer:
     def _make_nets(self, state: dict[str, Any] | None) -> tuple[nn.Module, nn.Module]:
         """The net and its averaged twin: of the run's checkpoint, of the one to start from, or fresh."""
         nets = [make_net(self.recipe.net, len(self.table)) for _ in range(2)]
-        nets[1].load_state_dict(nets[0].state_dict())
-        start = self.recipe.qat.checkpoint if self.recipe.qat else self.recipe.start
-        if start and state is None:
-            trained = read_checkpoint(data_path(start), self.recipe)
-            for net in nets:
-                net.load_state_dict(trained["averaged"])
-        if state is not None:
+        if state is None:
+            self._begin(nets[0])
+            nets[1].load_state_dict(nets[0].state_dict())
+        else:
             self._check_kind(state)
             nets[0].load_state_dict(state["net"])
             nets[1].load_state_dict(state["averaged"])
@@ -274,6 +278,14 @@ class Trainer:
             nets[1].form = self._forms[-1]
         net, averaged = (net.to(self.device, memory_format=torch.channels_last) for net in nets)
         return net, averaged.eval()
+
+    def _begin(self, net: nn.Module) -> None:
+        """Load what the recipe starts from, if anything, into a fresh net."""
+        if start := self.recipe.qat.checkpoint if self.recipe.qat else self.recipe.start:
+            net.load_state_dict(read_checkpoint(data_path(start), self.recipe)["averaged"])
+        if self.recipe.encoder_weights:
+            path = data_path(self.recipe.encoder_weights)
+            self.journal.note(f"{path}: {load_encoder(net, self.recipe.net, path)}")
 
     def _check_kind(self, state: dict[str, Any]) -> None:
         """Refuse what cannot be gone on from."""

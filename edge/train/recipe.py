@@ -182,6 +182,7 @@ class Recipe(StrictModel):
     optimisation: Optimisation
     qat: Qat | None = None
     start: str | None = None  # a checkpoint of the same net whose weights are the first ones
+    encoder_weights: str | None = None  # a file of torchvision's whose weights are the encoder's first ones
     checkpoint: str | None = None
     build: BuildPlan | None = None
     licence: str
@@ -212,8 +213,9 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _starts_once(self) -> Self:
-        if self.start and self.qat:
-            raise ValueError("start: `qat` has a checkpoint of its own; leave one of them out")
+        given = [name for name in ("qat", "start", "encoder_weights") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: each brings the first weights; leave all but one of them out")
         return self
 
     @model_validator(mode="after")
