@@ -1,0 +1,37 @@
+"""The name of a replay: one hash over all of its masks."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import numpy as np
+
+from edge.segmentation import Segmentation
+
+_HEAD = struct.Struct("<QHH")
+
+
+class MaskDigest:
+    """A sink that hashes masks. Two replays of equal `hexdigest` gave the same classes for the same frames in order.
+
+    SHA-256 over each frame's index (uint64), mask width and height (uint16, little endian) and class ids, row by row at
+    network size.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def __enter__(self) -> MaskDigest:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def write(self, result: Segmentation, dropped: int) -> None:
+        height, width = result.classes.shape
+        self._hash.update(_HEAD.pack(result.frame.index, width, height))
+        self._hash.update(np.ascontiguousarray(result.classes).data)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()

@@ -1,0 +1,84 @@
+"""What decides the bytes of a mask: the recording's content, the engine's, the libraries, the kind of processor."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import cv2
+
+import edge
+from edge.errors import SourceError
+from edge.sources.pictures import Pictures
+from edge.sources.seek import Playable
+
+if TYPE_CHECKING:
+    from edge.engine import Engine
+
+# The instruction sets that OpenVINO's INT8 and float kernels are chosen by: where these differ, rounding may.
+INSTRUCTION_SETS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "i8mm", "sve", "asimddp")
+
+
+def machine_kind(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The kind of processor as far as masks depend on it, such as "x86_64 avx512_vnni avx512f avx2"."""
+    try:
+        words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        words = set()  # no /proc: the architecture must do
+    return " ".join([platform.machine(), *(name for name in INSTRUCTION_SETS if name in words)])
+
+
+def library_versions(engine: Engine) -> str:
+    """Of what comes between file and mask, such as "edge 0.1.0, av 18.1.0, cv2 4.13.0, OpenVinoEngine 2026.4.1"."""
+    runtime = type(engine).__name__
+    if runtime == "OpenVinoEngine":
+        from edge.backends.openvino import import_openvino
+
+        runtime += f" {import_openvino().__version__}"
+    return f"edge {edge.__version__}, av {av.__version__}, cv2 {cv2.__version__}, {runtime}"
+
+
+def engine_identity(engine: Engine) -> list[str]:
+    """All that is known of an engine that its masks depend on."""
+    card = engine.card
+    graphs = [f"{graph.precision} {graph.runtime} {graph.sha256}" for graph in card.graphs]
+    return [*sorted(graphs), engine.precision, str(card.input_wh), card.resize, library_versions(engine)]
+
+
+def recording_sha256(source: Playable) -> str:
+    """Hash of a recording's content: of its file, or its files and their order; of a rendered street, of its name.
+
+    Raises:
+        SourceError: a file cannot be read.
+    """
+    digest = hashlib.sha256(f"{source.frame_count}".encode())
+    try:
+        for path in _files(source):
+            digest.update(_file_sha256(path))
+    except OSError as error:
+        raise SourceError(
+            f"{error.filename}: cannot be read: {error.strerror}. See who may: namei -l {error.filename}"
+        ) from error
+    if not Path(source.name).exists():
+        digest.update(source.name.encode())
+    return digest.hexdigest()
+
+
+def _files(source: Playable) -> list[Path]:
+    if isinstance(source, Pictures):
+        return source.paths
+    path = Path(source.name)
+    if path.is_dir():
+        return sorted(entry for entry in path.rglob("*") if entry.is_file())
+    return [path] if path.is_file() else []
+
+
+def _file_sha256(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.digest()
