@@ -1,0 +1,195 @@
+"""Which label belongs to which frame: one for every frame, or for some of them only."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge.classes import CAMVID, ClassTable
+from edge.errors import DataError
+from edge.frame import Frame, Image
+from edge.metrics import Confusion
+from edge.sources.pictures import Pictures
+from edge.sources.scene import SceneSource
+from edge.sources.source import Source
+
+UNLABELLED = 255  # by convention, besides the card's own ignore id
+
+
+def ignored_ids(table: ClassTable) -> list[int]:
+    """The ids in labels that mark pixels which do not count."""
+    return sorted({table.ignore_id, UNLABELLED})
+
+
+def make_confusion(table: ClassTable) -> Confusion:
+    """An empty confusion of these classes; unlabelled pixels will not count."""
+    return Confusion(len(table), ignored_ids(table))
+
+
+class Labels:
+    """The labels of a source's frames: pictures have theirs by name, frame i of a video the i-th in name order.
+
+    `sparse` labels belong to some frames only: a video's frame 120 has the one whose name ends in 120, say
+    `city_000120.png`. Frames count from 0.
+
+    Raises:
+        DataError: there are none; a picture has none, and they are not sparse; or one says no frame's number.
+    """
+
+    def __init__(self, source: Source, folder: Path, *, sparse: bool = False) -> None:
+        self._name, self._folder, self._sparse = source.name, folder, sparse
+        self.paths = _label_paths(folder)
+        self.count = len(self.paths)
+        if isinstance(source, Pictures):
+            self._path_of = _by_name(source, self.paths, folder, sparse)
+        elif sparse:
+            self._path_of = _by_number(self.paths)
+        else:
+            self._path_of = _by_order(self.paths, folder)
+
+    def find(self, frame: Frame) -> Image | None:
+        """uint8 (H, W) class ids, of the frame's size; None where labels are sparse and this frame has none.
+
+        Raises:
+            DataError: the frame should have a label and has none, or it is not one, or of another size.
+        """
+        path = self._path_of(frame)
+        if path is None:
+            return None
+        label = _read_label(path)
+        if label.shape != frame.size_wh[::-1]:
+            raise DataError(f"{path}: the label is {label.shape}, its frame {frame.size_wh[::-1]}; they must be equal")
+        return label
+
+    def of(self, frame: Frame) -> Image:
+        """uint8 (H, W) class ids.
+
+        Raises:
+            DataError: the frame has no label, or it is not one.
+        """
+        path = self._path_of(frame)
+        if path is None:
+            raise DataError(f"frame {frame.index} of {self._name}: has no label in {self._folder}")
+        return _read_label(path)
+
+    def where(self, frame: Frame) -> str:
+        """What to call the frame's label in a complaint."""
+        return str(self._path_of(frame))
+
+    def check_count(self, used: int) -> None:
+        """Refuse a source whose frames used fewer labels than there are."""
+        check_used(self._name, str(self._folder), self.count, used, self._sparse)
+
+
+def check_used(frames: str, folder: str, count: int, used: int, sparse: bool) -> None:
+    """Refuse labels that no frame used.
+
+    Raises:
+        DataError: saying how many.
+    """
+    if used == count:
+        return
+    if sparse:
+        raise DataError(f"{folder}: {count - used} of {count} labels are of no frame of {frames}")
+    raise DataError(
+        f"{frames} has {used} frames, {folder} {count} labels; there must be one label per frame."
+        " Where only some frames have one, say so: --sparse"
+    )
+
+
+class SceneLabels:
+    """The exact labels of a rendered street, rendered once more.
+
+    Raises:
+        DataError: the engine's classes are not the street's.
+    """
+
+    def __init__(self, source: SceneSource, table: ClassTable) -> None:
+        if table.names != CAMVID.names:
+            raise DataError(
+                f"{source.name}: its labels are CamVid's classes, the engine's are {', '.join(table.names)}"
+            )
+        self.count = source.options.frames
+        self._again = SceneSource(source.name)
+        self._one_at_a_time = threading.Lock()
+
+    def find(self, frame: Frame) -> Image:
+        """uint8 (H, W) class ids; what the barcode hides is unlabelled."""
+        with self._one_at_a_time:
+            return self._again.truth(frame.index)[0]
+
+    def where(self, frame: Frame) -> str:
+        """What to call the frame's label in a complaint."""
+        return f"{self._again.name} frame {frame.index}"
+
+
+def find_labels(source: Source, folder: Path | None, sparse: bool, table: ClassTable) -> Labels | SceneLabels | None:
+    """The labels of a source; a rendered street knows its own.
+
+    Raises:
+        DataError: see `Labels` and `SceneLabels`.
+    """
+    if folder is not None:
+        return Labels(source, folder, sparse=sparse)
+    if isinstance(source, SceneSource) and table.names == CAMVID.names:
+        return SceneLabels(source, table)
+    return None
+
+
+def _label_paths(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder of labels")
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        raise DataError(f"{folder}: holds no labels; they are one-channel PNG files of class ids")
+    return paths
+
+
+PathOf = Callable[[Frame], "Path | None"]
+
+
+def _by_name(source: Pictures, paths: list[Path], folder: Path, sparse: bool) -> PathOf:
+    by_stem = {path.stem: path for path in paths}
+    missing = [path for path in source.paths if path.stem not in by_stem]
+    if missing and not sparse:
+        raise DataError(
+            f"{missing[0]}: has no label {folder}/{missing[0].stem}.png ({len(missing)} frames have none)."
+            " Where only some frames have one, say so: --sparse"
+        )
+    return lambda frame: by_stem.get(Path(frame.source).stem)
+
+
+def _by_number(paths: list[Path]) -> PathOf:
+    by_number: dict[int, Path] = {}
+    for path in paths:
+        digits = re.search(r"([0-9]+)$", path.stem)
+        if not digits:
+            raise DataError(f"{path}: sparse labels of a video end in their frame's number, such as drive_000120.png")
+        if (other := by_number.setdefault(int(digits[1]), path)) is not path:
+            raise DataError(f"{path}: is a second label of frame {int(digits[1])}, besides {other.name}")
+    return lambda frame: by_number.get(frame.index)
+
+
+def _by_order(paths: list[Path], folder: Path) -> PathOf:
+    def label_of(frame: Frame) -> Path:
+        if frame.index >= len(paths):
+            raise DataError(
+                f"{folder}: has {len(paths)} labels, the video more frames; there must be one per frame."
+                " Where only some frames have one, say so: --sparse"
+            )
+        return paths[frame.index]
+
+    return label_of
+
+
+def _read_label(path: Path) -> Image:
+    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if label is None or label.ndim != 2 or label.dtype != np.uint8:
+        found = "unreadable" if label is None else f"{label.shape}, {label.dtype}"
+        raise DataError(f"{path}: a label is a one-channel 8-bit PNG of class ids; found {found}")
+    return label

@@ -1,0 +1,245 @@
+"""What one frame is measured for: against its label, against the frame before, against another engine."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.classes import ClassTable
+from edge.errors import ConfigError, DataError
+from edge.evaluate.drives import HORIZON
+from edge.evaluate.labels import ignored_ids
+from edge.evaluate.records import Counts, Record
+from edge.frame import Frame, Image
+from edge.metrics import Confusion, count_outlines, count_pairs
+from edge.segmentation import Segmentation
+from edge.segmenter import Canvas, Segmenter, shrink
+
+# On a flat road the distance of a row hangs on its depth below the horizon: for a camera 1.4 m up that sees 40 degrees,
+# 1.4 m / (2 tan 20°) = 1.9 m over that depth as a share of the height. 0.1 is 19 m, 0.25 is 8 m.
+BANDS = ("above horizon", "far (over 19 m)", "middle (8 to 19 m)", "near (under 8 m)")
+_BELOW_HORIZON = (0.0, 0.1, 0.25)
+SIZES = ("under 5 %", "5 to 10 %", "10 to 20 %", "20 % and more")  # of the picture's height
+_SIZE_STEPS = (0.05, 0.1, 0.2)
+_LEAST_PERSON_PX = 12  # less is a speck of the labeller's
+_FLOW_SHARE = 2  # optical flow is computed at half the network's size: a quarter of the cost, and logits are coarser
+
+
+class Truths(Protocol):
+    """Where labels come from: `Labels` or `SceneLabels`."""
+
+    count: int
+
+    def find(self, frame: Frame) -> Image | None: ...
+
+    def where(self, frame: Frame) -> str: ...
+
+
+@dataclass(frozen=True)
+class View:
+    """What the next frame needs of this one, at half the network's size: luma and classes, uint8 (h, w) both."""
+
+    index: int
+    luma: Image
+    classes: Image
+
+
+def view_of(result: Segmentation) -> View:
+    """The small view of a result."""
+    inside = result.letterbox.content(result.classes)
+    size_wh = (max(1, inside.shape[1] // _FLOW_SHARE), max(1, inside.shape[0] // _FLOW_SHARE))
+    frame = result.frame
+    small = np.empty((size_wh[1], size_wh[0], *(() if frame.yuv else (3,))), np.uint8)
+    shrink(frame.yuv.y if frame.yuv else frame.image, small)
+    luma = small if frame.yuv else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    classes = cv2.resize(np.ascontiguousarray(inside), size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+    return View(frame.index, luma, classes)
+
+
+class Measures:
+    """Measures frames of one drive. Any number of threads may, at once."""
+
+    def __init__(
+        self,
+        table: ClassTable,
+        truths: Truths | None = None,
+        *,
+        horizon: float = HORIZON,
+        other: Segmenter | None = None,
+        mirror: Segmenter | None = None,
+    ) -> None:
+        self._table, self._truths, self._horizon = table, truths, horizon
+        self._other, self._mirror = other, mirror
+        self._person = table.membership("pedestrian") if "pedestrian" in table.groups else np.zeros(256, np.uint8)
+        self._ignored = np.zeros(256, np.bool_)
+        self._ignored[ignored_ids(table)] = True
+        self._local = threading.local()
+
+    @property
+    def empty(self) -> Record:
+        """A record of zeros: the shapes of what is measured."""
+        count = len(self._table)
+        none = np.zeros(2, np.int64)
+        return Record(
+            *(0, -1, 0, np.zeros(count, np.int64), none, np.zeros((count, 3), np.int64), none, none),
+            confusion=np.zeros((len(BANDS), count, count), np.int64),
+            other=np.zeros((count, count), np.int64),
+            outlines=np.zeros((count, 4), np.int64),
+            people=np.zeros((len(SIZES), 4), np.int64),
+        )
+
+    def __call__(self, result: Segmentation, now: View, before: View | None) -> Record:
+        """The record of one frame; `before` is the view of the frame before it, if there is one.
+
+        Raises:
+            DataError: its label cannot be read or does not fit.
+            EngineError: the other engine cannot be run.
+        """
+        frame, inside = result.frame, np.ascontiguousarray(result.letterbox.content(result.classes))
+        followed, steady = self._steadiness(before, now)
+        second = self._other.segment(frame) if self._other else None
+        return Record(
+            index=frame.index,
+            media_ns=-1 if frame.media_ns is None else frame.media_ns,
+            age_ns=result.ready_ns - frame.captured_ns,
+            seen=np.bincount(inside.reshape(-1), minlength=len(self._table))[: len(self._table)],
+            followed=followed,
+            steady=steady,
+            agreement=_agreement(result, second) if second else np.zeros(2, np.int64),
+            mirrored=_same(inside, self._seen_mirrored(result)) if self._mirror else np.zeros(2, np.int64),
+            **self._against_label(result, inside, second),
+        )
+
+    def _against_label(self, result: Segmentation, inside: Image, second: Segmentation | None) -> dict[str, Counts]:
+        truth = self._truths.find(result.frame) if self._truths else None
+        if self._truths is None or truth is None:
+            return {}
+        try:
+            found = result.class_map()
+            small = truth
+            if inside.size < truth.size:  # a mask has no more outline than the net gave it
+                size_wh = (inside.shape[1], inside.shape[0])
+                small = cv2.resize(truth, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+            return {
+                "confusion": self._by_band(truth, found),
+                "other": self._confusion(truth, second.class_map() if second else None),
+                "outlines": count_outlines(
+                    small, inside if small is not truth else found, ~self._ignored[small], len(self._table)
+                ),
+                "people": self._people(truth, found),
+            }
+        except DataError as error:
+            raise DataError(f"{self._truths.where(result.frame)}: {error}") from error
+
+    def _confusion(self, truth: Image, found: Image | None) -> Counts:
+        confusion = Confusion(len(self._table), ignored_ids(self._table))
+        if found is not None and truth.size:
+            confusion.add(truth, found)
+        return confusion.counts
+
+    def _by_band(self, truth: Image, found: Image) -> Counts:
+        height = len(truth)
+        edges = [0, *(min(height, round((self._horizon + below) * height)) for below in _BELOW_HORIZON), height]
+        rows = [slice(*pair) for pair in pairwise(edges)]
+        return np.stack([self._confusion(truth[band], found[band]) for band in rows])
+
+    def _people(self, truth: Image, found: Image) -> Counts:
+        """By height: how many there are, how many of them are at least half found, and their pixels likewise.
+
+        One is a connected patch of the label: people who overlap count as one.
+        """
+        counts = np.zeros((len(SIZES), 4), np.int64)
+        there = cv2.LUT(truth, self._person)
+        if not there.any():
+            return counts
+        number, patches, boxes, _ = cv2.connectedComponentsWithStats(there, connectivity=8)
+        hits = np.bincount(patches[cv2.LUT(found, self._person) > 0], minlength=number)
+        for patch in range(1, number):
+            pixels, height = int(boxes[patch, cv2.CC_STAT_AREA]), int(boxes[patch, cv2.CC_STAT_HEIGHT])
+            if pixels >= _LEAST_PERSON_PX:
+                size = int(np.searchsorted(_SIZE_STEPS, height / len(truth), side="right"))
+                counts[size] += (1, 2 * hits[patch] >= pixels, pixels, hits[patch])
+        return counts
+
+    def _steadiness(self, before: View | None, now: View) -> tuple[Counts, Counts]:
+        """Do masks keep their classes along the motion of the picture? Varghese et al., "Unsupervised temporal
+        consistency metric for video segmentation in highly-automated driving", CVPR workshops 2020: the mask before is
+        warped along the optical flow (DIS, Kroeger et al. 2016) and compared with the mask now.
+
+        Pixels whose flow is not undone by the flow back are left out, by the bound of Sundaram et al. 2010, eq. 5:
+        they were hidden before, left the picture, or were not understood.
+        """
+        classes = len(self._table)
+        followed, steady = np.zeros(2, np.int64), np.zeros((classes, 3), np.int64)
+        if before is None or before.luma.shape != now.luma.shape or min(now.luma.shape) < _LEAST_FLOW_PX:
+            return followed, steady
+        warped, known = self._warped(before, now)
+        pairs = count_pairs(np.where(known, warped, 255).astype(np.uint8), now.classes)[:classes, :classes]
+        followed[:] = np.count_nonzero(known), known.size
+        steady[:] = np.stack([np.diag(pairs), pairs.sum(1), pairs.sum(0)], axis=1)
+        return followed, steady
+
+    def _warped(self, before: View, now: View) -> tuple[Image, NDArray[np.bool_]]:
+        """uint8 (h, w) the classes before, where they are now; bool (h, w) where that is known."""
+        flow = self._flow()
+        back = flow.calc(now.luma, before.luma, None)  # type: ignore[call-overload]
+        forth = flow.calc(before.luma, now.luma, None)  # type: ignore[call-overload]
+        height, width = now.luma.shape
+        was_x = back[..., 0] + np.arange(width, dtype=np.float32)
+        was_y = back[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+        forth = cv2.remap(forth, was_x, was_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        gap, reach = back + forth, _squared(back) + _squared(forth)
+        inside = (was_x > -0.5) & (was_x < width - 0.5) & (was_y > -0.5) & (was_y < height - 0.5)
+        warped = cv2.remap(before.classes, was_x, was_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        return warped, inside & (_squared(gap) < 0.01 * reach + 0.5)
+
+    def _flow(self) -> cv2.DISOpticalFlow:
+        """This thread's own: one holds buffers."""
+        if not hasattr(self._local, "flow"):
+            self._local.flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        return self._local.flow
+
+    def _seen_mirrored(self, result: Segmentation) -> Image:
+        """uint8 (h, w): what the engine sees in the mirrored picture, mirrored back."""
+        assert self._mirror is not None
+        canvas = Canvas(result.letterbox)
+        canvas.draw(result.frame)
+        content = canvas.box.content(canvas.image)
+        content[:] = content[:, ::-1].copy()
+        return canvas.box.content(self._mirror.engine.infer(canvas.image))[:, ::-1]
+
+
+_LEAST_FLOW_PX = 16  # DIS works on patches of 8
+
+
+def _squared(flow: NDArray[Any]) -> NDArray[Any]:
+    return flow[..., 0] * flow[..., 0] + flow[..., 1] * flow[..., 1]
+
+
+def _same(one: Image, two: Image) -> Counts:
+    return np.array([np.count_nonzero(one == two), one.size], np.int64)
+
+
+def _agreement(result: Segmentation, second: Segmentation) -> Counts:
+    """Pixels of the same class, and all: at network size if both engines share it, else at the picture's."""
+    if result.letterbox == second.letterbox:
+        return _same(result.letterbox.content(result.classes), second.letterbox.content(second.classes))
+    return _same(result.class_map(), second.class_map())
+
+
+def check_tables(one: ClassTable, two: ClassTable) -> None:
+    """Refuse to compare engines of different classes.
+
+    Raises:
+        ConfigError: naming the first difference.
+    """
+    if one.names != two.names:
+        differing = [pair for pair in zip(one.names, two.names, strict=False) if pair[0] != pair[1]]
+        what = f"{differing[0][0]} against {differing[0][1]}" if differing else f"{len(one)} against {len(two)}"
+        raise ConfigError(f"the two engines have different classes ({what}) and cannot be compared")

@@ -1,0 +1,122 @@
+"""What was measured of each frame, as columns; all that a report says is made from these."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import DataError
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One frame. All counts are of pixels, and whole numbers: adding them up is exact in any order.
+
+    Attributes:
+        index: the frame's, from 0.
+        media_ns: its time within the recording; -1 where the source has none.
+        age_ns: from its decoding to its mask, waiting included.
+        seen: (C,) pixels of each predicted class, at network size.
+        followed: (2,) pixels whose motion from the frame before is known, and all; zeros for a drive's first frame.
+        steady: (C, 3) of the followed pixels: those that kept the class, had it before, have it now.
+        agreement: (2,) pixels of the same class with the other engine, and all; zeros without one.
+        mirrored: (2,) pixels of the same class in the mirrored picture, and all; zeros if not asked for.
+        confusion: (B, C, C) truth by prediction, per distance band; None for a frame without label.
+        other: (C, C) the other engine's; zeros without one. None for a frame without label.
+        outlines: (C, 4) see `edge.metrics.count_outlines`; None for a frame without label.
+        people: (S, 4) per size: pedestrians, those found, their pixels, those found; None for a frame without label.
+    """
+
+    index: int
+    media_ns: int
+    age_ns: int
+    seen: Counts
+    followed: Counts
+    steady: Counts
+    agreement: Counts
+    mirrored: Counts
+    confusion: Counts | None = None
+    other: Counts | None = None
+    outlines: Counts | None = None
+    people: Counts | None = None
+
+
+OF_LABELS = ("confusion", "other", "outlines", "people")
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records as columns, int64, in the order of frames: `index` (N,), `seen` (N, C) and so on.
+
+    `labelled` (N,) is 1 where the frame has a label. The columns of labels have a row for each of these M frames only.
+    """
+
+    index: Counts
+    media_ns: Counts
+    age_ns: Counts
+    seen: Counts
+    followed: Counts
+    steady: Counts
+    agreement: Counts
+    mirrored: Counts
+    labelled: Counts
+    confusion: Counts
+    other: Counts
+    outlines: Counts
+    people: Counts
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @classmethod
+    def of(cls, records: Sequence[Record], empty: Record) -> Records:
+        """The records as columns; `empty` is a record of the right shapes, for columns without rows."""
+        columns: dict[str, Counts] = {
+            "labelled": np.array([record.confusion is not None for record in records], np.int64)
+        }
+        for field in dataclasses.fields(Record):
+            rows = [value for record in records if (value := getattr(record, field.name)) is not None]
+            shape = np.shape(getattr(empty, field.name))
+            columns[field.name] = np.array(rows, np.int64).reshape(len(rows), *shape)
+        return cls(**columns)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Records]) -> Records:
+        """The parts, one behind the other."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+    @property
+    def label_rows(self) -> Counts:
+        """(M,) the positions of the frames that have a label."""
+        return np.flatnonzero(self.labelled)
+
+
+def to_bytes(records: Records, facts: str) -> bytes:
+    """Records and a text about them, to be kept in a file."""
+    file = io.BytesIO()
+    columns: dict[str, Any] = {field.name: getattr(records, field.name) for field in dataclasses.fields(Records)}
+    np.savez_compressed(file, facts=np.frombuffer(facts.encode(), np.uint8), **columns)
+    return file.getvalue()
+
+
+def from_bytes(content: bytes, origin: str) -> tuple[Records, str]:
+    """What `to_bytes` kept.
+
+    Raises:
+        DataError: it is something else.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            columns = {field.name: file[field.name] for field in dataclasses.fields(Records)}
+            return Records(**columns), file["facts"].tobytes().decode()
+    except Exception as error:  # zipfile, zlib and numpy each have their own for a file that is not whole
+        raise DataError(f"{origin}: is not the result of a part of a drive ({error}). Remove it.") from error

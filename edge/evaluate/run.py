@@ -1,0 +1,387 @@
+"""Drives through an engine: planned in parts, each measured by the loop that drives, and joined again.
+
+A part's records depend on its frames alone, whoever measures it: so drives may be spread over processes and machines,
+interrupted and taken up again, and come out the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import cast
+
+from edge.classes import ClassTable
+from edge.engine import DEFAULT_ENGINE, Engine, find_bundle, open_engine
+from edge.errors import DataError, EdgeError, SourceDamaged, SourceError
+from edge.evaluate.drives import Drive
+from edge.evaluate.labels import check_used, find_labels
+from edge.evaluate.measures import Measures, View, check_tables, view_of
+from edge.evaluate.records import Record, Records
+from edge.evaluate.store import Store
+from edge.frame import Frame
+from edge.pipeline import segment
+from edge.segmentation import Segmentation
+from edge.segmenter import Segmenter
+from edge.sources.open import open_source
+from edge.sources.seek import Playable, RecordedVideo, open_recording
+from edge.sources.source import Source
+from edge.timing import Durations
+
+PART_FRAMES = 900  # of a long drive: half a minute at 30 Hz
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Which engine is evaluated, against which other one, if any.
+
+    Attributes:
+        engine, other: names or folders, as `open_engine` takes them.
+        mirror: also ask the engine about the mirrored picture, at the price of a second inference.
+        threads: of each engine; None for all cores.
+    """
+
+    engine: str = DEFAULT_ENGINE
+    precision: str | None = None
+    backend: str | None = None
+    other: str | None = None
+    other_precision: str | None = None
+    mirror: bool = False
+    threads: int | None = None
+
+    def open(self, size_wh: tuple[int, int]) -> Engine:
+        """The engine, fitted to frames of that size."""
+        return open_engine(
+            self.engine,
+            precision=self.precision,
+            threads=self.threads,
+            side_by_side=True,
+            backend=self.backend,
+            source_wh=size_wh,
+        )
+
+    def open_other(self, size_wh: tuple[int, int]) -> Engine | None:
+        """The engine to compare with, if there is one.
+
+        Raises:
+            ConfigError: its classes are others.
+        """
+        if self.other is None:
+            return None
+        check_tables(find_bundle(self.engine).card.table, find_bundle(self.other).card.table)
+        return replace(self, engine=self.other, precision=self.other_precision).open(size_wh)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames `start` to `stop` of a drive; without `stop`, all to its end."""
+
+    drive: Drive
+    start: int = 0
+    stop: int | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of a part.
+
+    Attributes:
+        expected: frames it should have had; None where the source does not say.
+        labels: how many the whole drive has.
+        fault: what was found wrong with the recording; "" if nothing.
+        engine, other: names and precisions.
+        elapsed_s: what it took.
+    """
+
+    records: Records
+    expected: int | None
+    labels: int
+    fault: str
+    engine: str
+    precision: str
+    other: str
+    elapsed_s: float
+
+
+@dataclass
+class DriveResult:
+    """What came of a drive. `error` says why there is nothing, or "" if there is."""
+
+    drive: Drive
+    measured: Measured | None = None
+    error: str = ""
+    exit_code: int = SourceError.exit_code
+
+    @property
+    def is_whole(self) -> bool:
+        """Nothing failed, is damaged or missing."""
+        measured = self.measured
+        if measured is None or measured.fault:
+            return False
+        return measured.expected is None or len(measured.records) >= measured.expected
+
+
+Outcome = tuple[Part, "Measured | EdgeError"]
+Execute = Callable[[Sequence[Part]], Iterable[Outcome]]  # in any order; an error is one of the part's own
+
+
+# ------------------------------------------------------------------------------------------------ one part, one engine
+
+
+class Worker:
+    """Measures parts of drives, one after another. Its engines stay open while frames keep their size."""
+
+    def __init__(self, contest: Contest) -> None:
+        self._contest = contest
+        self._size_wh: tuple[int, int] | None = None
+        self._engine: Engine | None = None
+        self._other: Engine | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open; the next part opens it again."""
+        for engine in (self._engine, self._other):
+            if engine is not None:
+                engine.close()
+        self._engine = self._other = self._size_wh = None
+
+    def measure(self, part: Part, on_frame: Callable[[], None] = lambda: None) -> Measured:
+        """Segment and measure a part's frames.
+
+        Raises:
+            SourceError: there is no such drive.
+            DataError: its labels are not in order.
+            EngineError: an engine cannot be run.
+        """
+        start_s = time.perf_counter()
+        with _open_part(part) as source:
+            engine, other = self._fitted(source.size_wh)
+            table = engine.card.table
+            drive, inner = part.drive, cast(Source, source.inner) if isinstance(source, Span) else source
+            truths = find_labels(inner, drive.labels, drive.sparse, table)
+            mirror = Segmenter(engine) if self._contest.mirror else None
+            rival = Segmenter(other) if other else None
+            measures = Measures(table, truths, horizon=drive.horizon, other=rival, mirror=mirror)
+            records: list[Record] = []
+            fault = ""
+            try:
+                with closing(cast(Generator[Segmentation], segment(source, engine, live=False))) as results:
+                    for record in _in_order(results, measures, engine.streams):
+                        if record.index >= part.start:
+                            records.append(record)
+                        on_frame()
+            except SourceDamaged as error:
+                fault = str(error)
+        return Measured(
+            Records.of(records, measures.empty),
+            source.frame_count if part.stop is None else part.stop - part.start,
+            truths.count if truths else 0,
+            fault,
+            engine.card.name,
+            engine.precision,
+            f"{other.card.name} ({other.precision})" if other else "",
+            time.perf_counter() - start_s,
+        )
+
+    def _fitted(self, size_wh: tuple[int, int]) -> tuple[Engine, Engine | None]:
+        if self._engine is None or self._size_wh != size_wh:
+            self.close()
+            self._engine = self._contest.open(size_wh)
+            self._other = self._contest.open_other(size_wh)
+            self._size_wh = size_wh
+        return self._engine, self._other
+
+
+def _in_order(results: Iterable[Segmentation], measures: Measures, threads: int) -> Generator[Record, None, None]:
+    """The records of results, in order, measured side by side; what `results` raises comes behind the last record."""
+    waiting: deque[Future[Record]] = deque()
+    pool = ThreadPoolExecutor(threads, "measure")
+    before: View | None = None
+    try:
+        feed = iter(results)
+        while True:
+            try:
+                result = next(feed, None)
+            except EdgeError:
+                yield from (waiting.popleft().result() for _ in range(len(waiting)))
+                raise
+            if result is None:
+                break
+            now = view_of(result)
+            follows = before is not None and before.index + 1 == now.index
+            waiting.append(pool.submit(measures, result, now, before if follows else None))
+            before = now
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        yield from (waiting.popleft().result() for _ in range(len(waiting)))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Span:
+    """Some frames of a recording as a source, with the one before them: how masks changed since is known, too."""
+
+    live = False
+
+    def __init__(self, inner: Playable, start: int, stop: int) -> None:
+        self.inner, self._numbers = inner, range(max(0, start - 1), min(stop, inner.frame_count))
+        self.name, self.size_wh, self.rate_hz = inner.name, inner.size_wh, inner.rate_hz
+        self.frame_count: int | None = len(self._numbers)
+        self.decode = Durations()
+
+    def __iter__(self) -> Iterator[Frame]:
+        for number in self._numbers:
+            with self.decode.span():
+                frame = self.inner.at(number)
+            frame.captured_ns = time.monotonic_ns()
+            yield frame
+
+    def __enter__(self) -> Span:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.inner.__exit__(kind, error, trace)
+
+
+def open_drive(name: str) -> Source:
+    """The drive from its first frame to its last; a rendered street on its recorded clock, alike every time."""
+    return cast(Source, open_recording(name)) if name.startswith("scene:") else open_source(name)
+
+
+def _open_part(part: Part) -> Source | Span:
+    if part.stop is None:
+        return open_drive(part.drive.frames)
+    return Span(open_recording(part.drive.frames), part.start, part.stop)
+
+
+# ----------------------------------------------------------------------------------------------------------- all drives
+
+
+@dataclass
+class _Ledger:
+    """The parts of one drive, and what came of them."""
+
+    parts: list[Part]
+    done: dict[int, Measured] = field(default_factory=dict)
+    error: EdgeError | None = None
+
+
+def evaluate_drives(
+    drives: Sequence[Drive], execute: Execute, store: Store | None = None, *, in_parts: bool = False
+) -> list[DriveResult]:
+    """What comes of each drive, in the order given. `in_parts` cuts long ones; a `store` keeps finished parts.
+
+    A drive that fails is in the result with the reason, and harms no other. One that shows damage while it is measured
+    in parts is measured again in one piece: only so are its frames counted as ever.
+
+    Raises:
+        EngineError: an engine cannot be run at all.
+        ConfigError: the engines cannot be compared.
+    """
+    ledgers = {drive.name: _planned(drive, in_parts) for drive in drives}
+    _execute(ledgers, execute, store)
+    again = {
+        name: _Ledger([Part(ledger.parts[0].drive)])
+        for name, ledger in ledgers.items()
+        if len(ledger.parts) > 1 and any(measured.fault for measured in ledger.done.values())
+    }
+    _execute(again, execute, store)
+    return [_result(drive, again.get(drive.name, ledgers[drive.name])) for drive in drives]
+
+
+def _planned(drive: Drive, in_parts: bool) -> _Ledger:
+    try:
+        return _Ledger(plan(drive) if in_parts else [Part(drive)])
+    except SourceError as error:
+        return _Ledger([], error=error)
+
+
+def plan(drive: Drive) -> list[Part]:
+    """A long drive in parts, if its frames can be taken by number and the file looks sound; else in one piece.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+    with suppress(SourceError), open_recording(drive.frames) as recording:
+        damaged = isinstance(recording, RecordedVideo) and recording.damage
+        count = recording.frame_count
+        if count > PART_FRAMES and not damaged:
+            return [Part(drive, start, min(start + PART_FRAMES, count)) for start in range(0, count, PART_FRAMES)]
+    return [Part(drive)]
+
+
+def _execute(ledgers: dict[str, _Ledger], execute: Execute, store: Store | None) -> None:
+    open_parts: list[Part] = []
+    for ledger in ledgers.values():
+        for part in ledger.parts:
+            kept = store.load(part) if store else None
+            if kept is not None:
+                ledger.done[part.start] = kept
+            else:
+                open_parts.append(part)
+    for part, outcome in execute(open_parts):
+        ledger = ledgers[part.drive.name]
+        if isinstance(outcome, EdgeError):
+            ledger.error = outcome
+        else:
+            ledger.done[part.start] = outcome
+            if store:
+                store.save(part, outcome)
+
+
+def _result(drive: Drive, ledger: _Ledger) -> DriveResult:
+    if ledger.error is not None:
+        return DriveResult(drive, error=str(ledger.error), exit_code=ledger.error.exit_code)
+    parts = [ledger.done[part.start] for part in ledger.parts]
+    first = parts[0]
+    expected = [part.expected for part in parts]
+    whole = replace(
+        first,
+        records=Records.joined([part.records for part in parts]),
+        expected=None if None in expected else sum(filter(None, expected)),
+        fault=" ".join(part.fault for part in parts if part.fault),
+        elapsed_s=sum(part.elapsed_s for part in parts),
+    )
+    try:
+        if whole.labels and not whole.fault:
+            check_used(drive.frames, str(drive.labels), whole.labels, int(whole.records.labelled.sum()), drive.sparse)
+    except DataError as error:
+        return DriveResult(drive, error=str(error), exit_code=error.exit_code)
+    return DriveResult(drive, whole)
+
+
+def one_by_one(contest: Contest, on_frame: Callable[[Part], None] = lambda part: None) -> Execute:
+    """Measure parts one after another in this process."""
+
+    def execute(parts: Sequence[Part]) -> Iterator[Outcome]:
+        with Worker(contest) as worker:
+            for part in parts:
+                yield part, attempt(worker, part, lambda part=part: on_frame(part))
+
+    return execute
+
+
+def attempt(worker: Worker, part: Part, on_frame: Callable[[], None]) -> Measured | EdgeError:
+    """What comes of a part, or what is wrong with its drive; what is wrong with an engine ends everything."""
+    try:
+        return worker.measure(part, on_frame)
+    except (SourceError, DataError) as error:
+        return error
+
+
+def table_of(contest: Contest) -> ClassTable:
+    """The classes that are evaluated."""
+    return find_bundle(contest.engine).card.table

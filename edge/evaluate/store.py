@@ -1,0 +1,97 @@
+"""Finished parts of drives on disk: what was interrupted goes on where it stood."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import edge
+from edge.engine import find_bundle
+from edge.errors import SourceError
+from edge.evaluate.records import from_bytes, to_bytes
+from edge.sinks.files import write_bytes
+
+if TYPE_CHECKING:
+    from edge.evaluate.run import Contest, Measured, Part
+
+FORMAT = 1  # of the records: another one is measured again
+_CHUNK_BYTES = 1 << 20
+
+
+class Store:
+    """A folder of parts. A part is found again by the content of its drive and labels, the engines, and what was asked.
+
+    Owns the folder's files; several processes may share it, since each file appears whole or not at all.
+    """
+
+    def __init__(self, folder: Path, contest: Contest) -> None:
+        self._folder = folder
+        names = [contest.engine, *([contest.other] if contest.other else [])]
+        graphs = [sorted(graph.sha256 for graph in find_bundle(name).card.graphs) for name in names]
+        wishes = [contest.precision, contest.other_precision, contest.backend, contest.mirror]
+        self._key = json.dumps([FORMAT, edge.__version__, graphs, wishes])
+        self._content: dict[str, str] = {}
+
+    def load(self, part: Part) -> Measured | None:
+        """The part as it was kept; None if it was not."""
+        from edge.evaluate.run import Measured
+
+        try:
+            path = self._path(part)
+            content = path.read_bytes()
+        except OSError:  # SourceError too: the drive is not there, which measuring it will tell
+            return None
+        records, facts = from_bytes(content, str(path))
+        return Measured(records=records, **json.loads(facts))
+
+    def save(self, part: Part, measured: Measured) -> None:
+        """Keep it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        facts = {f.name: getattr(measured, f.name) for f in dataclasses.fields(measured) if f.name != "records"}
+        write_bytes(self._path(part), to_bytes(measured.records, json.dumps(facts)))
+
+    def _path(self, part: Part) -> Path:
+        drive = part.drive
+        wanted = [self._of(drive.frames), drive.labels and self._of(str(drive.labels)), drive.sparse, drive.horizon]
+        key = json.dumps([self._key, wanted, part.start, part.stop])
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+
+    def _of(self, place: str) -> str:
+        if place not in self._content:
+            self._content[place] = content_hash(place)
+        return self._content[place]
+
+
+def content_hash(place: str) -> str:
+    """The SHA-256 of a file, of a folder's names and files, or of a scene's name.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    path = Path(place)
+    hasher = hashlib.sha256()
+    try:
+        if path.is_file():
+            _add(path, hasher)
+        elif path.is_dir():
+            for item in sorted(path.rglob("*")):
+                hasher.update(f"\0{item.relative_to(path)}\0".encode())
+                if item.is_file():
+                    _add(item, hasher)
+        else:
+            hasher.update(place.encode())
+    except OSError as error:
+        raise SourceError(f"{error.filename or place}: cannot be read: {error.strerror}") from error
+    return hasher.hexdigest()
+
+
+def _add(path: Path, hasher: hashlib._Hash) -> None:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            hasher.update(chunk)
