@@ -28,10 +28,11 @@ def is_camera(name: str) -> bool:
 def open_source(name: str) -> Source:
     """The source a name stands for; close it, or use it as a context manager.
 
-    `name` is a video file, a folder or pattern of pictures, a rendered street
-    ("scene:street?seed=7&frames=300&size=1280x720&fps=30"), or a camera, whose first picture is awaited. A camera is
-    a device ("0", "/dev/video0?size=1280x720&fps=30&format=mjpeg"), an address ("rtsp://user:password@camera/1",
-    "http://camera/live.mjpg"), a CSI camera ("csi:0?size=1280x720&fps=30") or a pipeline ("gst:... ! appsink").
+    `name` is a video file, a folder or pattern of pictures, a drive or ROS bag ("drive.mcap?topic=/camera/image"), a
+    rendered street ("scene:street?seed=7&frames=300&size=1280x720&fps=30"), or a camera, whose first picture is
+    awaited. A camera is a device ("0", "/dev/video0?size=1280x720&fps=30&format=mjpeg"), an address
+    ("rtsp://user:password@camera/1", "http://camera/live.mjpg"), a CSI camera ("csi:0?size=1280x720&fps=30") or a
+    pipeline ("gst:... ! appsink").
     Each kind is imported when it is asked for.
 
     Raises:
@@ -52,6 +53,10 @@ def open_source(name: str) -> Source:
             camera.__exit__(None, None, None)
             raise
         return camera
+    if _is_recorded(Path(name.partition("?topic=")[0])):
+        from edge.sources.drive import open_recorded
+
+        return open_recorded(name)
     from edge.sources.pictures import SUFFIXES, Pictures
 
     mode = _mode(name)
@@ -78,6 +83,16 @@ def open_live(name: str) -> Supervised:
     if name.startswith("csi:"):
         return open_csi(name)
     return open_stream(name) if _ADDRESS.match(name) else open_camera(name)
+
+
+def _is_recorded(path: Path) -> bool:
+    """Whether it is a drive or a ROS bag: one of their files, or a folder with them in it."""
+    try:
+        return path.suffix.lower() in (".mcap", ".bag", ".db3") or (
+            path.is_dir() and ((path / "metadata.yaml").exists() or any(path.glob("*.mcap")))
+        )
+    except (OSError, ValueError):  # it may not be seen, or is no name at all
+        return False
 
 
 def _mode(name: str) -> int:

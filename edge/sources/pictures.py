@@ -106,11 +106,11 @@ def _read(path: Path) -> Image | None:
     """uint8 (H, W, 3) BGR; None for what is no picture or only the upper part of one."""
     try:
         data = path.read_bytes()
-        return None if _is_cut_off_jpeg(data) else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return None if is_cut_off_jpeg(data) else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):  # cv2.error: an empty file and some malformed headers, where None is usual
         return None
 
 
-def _is_cut_off_jpeg(data: bytes) -> bool:
+def is_cut_off_jpeg(data: bytes) -> bool:
     """A JPEG whose last scan has no end: libjpeg fills what is missing with grey and OpenCV does not tell."""
     return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")

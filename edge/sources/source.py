@@ -25,9 +25,11 @@ class Source(Protocol):
     name: str
     size_wh: tuple[int, int]
     rate_hz: float | None
-    frame_count: int | None
     live: bool
     decode: Durations
+
+    @property
+    def frame_count(self) -> int | None: ...
 
     def __iter__(self) -> Iterator[Frame]: ...
 

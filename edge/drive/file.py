@@ -1,0 +1,269 @@
+"""What an MCAP file holds and where, read from the heads of its records: also of one that breaks off.
+
+MCAP's own reader refuses such a file as a whole. The format is at https://mcap.dev/spec.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from edge.drive.schema import missing
+from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
+
+if TYPE_CHECKING:
+    from mcap.records import Channel, Schema
+
+MAGIC = b"\x89MCAP0\r\n"
+_RECORD = struct.Struct("<BQ")  # opcode, length
+_MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
+_HEADER, _SCHEMA, _CHANNEL, _MESSAGE_CODE, _CHUNK, _INDEX, _ATTACHMENT, _METADATA = 1, 3, 4, 5, 6, 7, 9, 12
+_DATA_END, _FIRST_PRIVATE = 15, 128
+_LIMIT_BYTES = 1 << 28  # of a chunk: bounds what damage makes us allocate
+
+
+class Place(NamedTuple):
+    """Where a message's record is: at `offset` in the inflated chunk whose record is at `chunk` in the file; outside of
+    chunks that is None, and `offset` counts in the file.
+    """
+
+    time_ns: int
+    chunk: int | None
+    offset: int
+
+
+class DriveFile:
+    """The messages of an MCAP file by topic, in the order of their times. No file is held open.
+
+    Attributes:
+        places: of each topic's messages.
+        channels, schemas: by topic; a topic without a schema has none.
+        metadata: by name; of one that is repeated, the last. attachments: by name.
+        profile: the header's, such as "ros2".
+        ended: by its writer; else it was cut off.
+        bytes_lost: at the end, that belong to no whole record.
+        chunks_lost: damaged, and it is not known of how many messages.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises:
+        SourceNotFound: there is no such file.
+        NotAVideo: it is not an MCAP file.
+        ConfigError: the library is not installed.
+        """
+        try:
+            import mcap.records
+        except ImportError as error:
+            raise missing(error) from error
+        self._records: Any = mcap.records
+        self.path = path
+        self.places: dict[str, list[Place]] = {}
+        self.channels: dict[str, Channel] = {}
+        self.schemas: dict[str, Schema] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
+        self.attachments: dict[str, bytes] = {}
+        self.profile = ""
+        self.ended, self.bytes_lost, self.chunks_lost = False, 0, 0
+        self._topics: dict[int, str] = {}
+        self._schema_by_number: dict[int, Schema] = {}
+        self._loaded: tuple[int, bytes] | None = None
+        with _opened(path) as file:
+            self._scan(file)
+        for places in self.places.values():
+            places.sort(key=lambda place: place.time_ns)
+
+    def read(self, topic: str, place: Place) -> bytes:
+        """The message there.
+
+        Raises:
+            SourceError: it is not whole, or the file cannot be read any more.
+        """
+        if place.chunk is None:
+            with _opened(self.path) as file:
+                file.seek(place.offset)
+                _, length = _RECORD.unpack(head := file.read(_RECORD.size))
+                content, offset = head + file.read(min(length, _LIMIT_BYTES)), 0
+        else:
+            content, offset = self._content(place.chunk), place.offset
+        begin = offset + _RECORD.size + _MESSAGE.size
+        if begin <= len(content):
+            code, length = _RECORD.unpack_from(content, offset)
+            number, _, time_ns, _ = _MESSAGE.unpack_from(content, offset + _RECORD.size)
+            end = offset + _RECORD.size + length
+            found, wanted = (code, self._topics.get(number), time_ns), (_MESSAGE_CODE, topic, place.time_ns)
+            if found == wanted and begin <= end <= len(content):
+                return content[begin:end]
+        raise SourceDamaged(f"{self.path}: no message of {topic} is where its index has one. Copy the file again.")
+
+    # ------------------------------------------------------------------------------------------------------------ scan
+
+    def _scan(self, file: IO[bytes]) -> None:
+        """Look at each record in turn, up to the first that is not whole."""
+        size = os.fstat(file.fileno()).st_size
+        if file.read(len(MAGIC)) != MAGIC:
+            raise NotAVideo(f"{self.path}: is no MCAP file ({size} bytes). Look at what it is: file {self.path}")
+        whole, chunk = len(MAGIC), _Chunk()
+        for code, at, length in _records(file, size):
+            if code != _INDEX:
+                self._take(chunk)
+                chunk = _Chunk(at if code == _CHUNK else None)
+            if code == _DATA_END:
+                self.ended = True
+                return  # the summary behind it repeats what was seen
+            self._note_record(code, file, at, length, chunk)
+            whole = at + _RECORD.size + length
+        self.bytes_lost = size - whole
+        self._take(_Chunk(chunk.at))  # its index may be cut off, too: the chunk itself tells
+
+    def _note_record(self, code: int, file: IO[bytes], at: int, length: int, chunk: _Chunk) -> None:
+        with _parsing(f"{self.path}: its record at byte {at}"):
+            if code == _INDEX:
+                chunk.index.append(self._records.MessageIndex.read(_stream(file.read(length))))
+            elif code in (_HEADER, _SCHEMA, _CHANNEL, _METADATA, _ATTACHMENT):
+                self._note(code, file.read(length))
+            elif code == _MESSAGE_CODE:
+                self._note_message(file.read(_MESSAGE.size), None, at)
+
+    def _take(self, chunk: _Chunk) -> None:
+        """Where a chunk's messages are, by its index; one without, or of channels not seen yet, is looked into."""
+        if chunk.at is None:
+            return
+        if not chunk.index or any(index.channel_id not in self._topics for index in chunk.index):
+            self._look_into(chunk.at, with_messages=not chunk.index)
+        for index in chunk.index:
+            if topic := self._topics.get(index.channel_id):
+                self.places[topic] += [Place(time_ns, chunk.at, offset) for time_ns, offset in index.records]
+
+    def _look_into(self, at: int, with_messages: bool) -> None:
+        try:
+            content, offset = self._content(at), 0
+        except SourceDamaged:
+            self.chunks_lost += with_messages
+            return
+        while offset + _RECORD.size <= len(content):
+            code, length = _RECORD.unpack_from(content, offset)
+            begin = offset + _RECORD.size
+            if code in (_SCHEMA, _CHANNEL):
+                with _parsing(f"{self.path}: a record in its chunk at byte {at}"):
+                    self._note(code, content[begin : begin + length])
+            elif code == _MESSAGE_CODE and with_messages and length >= _MESSAGE.size:
+                self._note_message(content[begin : begin + _MESSAGE.size], at, offset)
+            offset = begin + length
+
+    def _note(self, code: int, content: bytes) -> None:
+        records, stream = self._records, _stream(content)
+        if code == _SCHEMA:
+            schema = records.Schema.read(stream)
+            self._schema_by_number[schema.id] = schema
+        elif code == _CHANNEL:
+            self._note_channel(records.Channel.read(stream))
+        elif code == _METADATA:
+            metadata = records.Metadata.read(stream)
+            self.metadata[metadata.name] = metadata.metadata
+        elif code == _ATTACHMENT:
+            if zlib.crc32(content[:-4]) == int.from_bytes(content[-4:], "little"):
+                attachment = records.Attachment.read(stream)
+                self.attachments[attachment.name] = attachment.data
+        else:
+            self.profile = records.Header.read(stream).profile
+
+    def _note_channel(self, channel: Channel) -> None:
+        self._topics[channel.id] = channel.topic
+        self.channels[channel.topic] = channel
+        self.places.setdefault(channel.topic, [])
+        if channel.schema_id in self._schema_by_number:
+            self.schemas[channel.topic] = self._schema_by_number[channel.schema_id]
+
+    def _note_message(self, head: bytes, chunk: int | None, offset: int) -> None:
+        number, _, time_ns, _ = _MESSAGE.unpack(head)
+        if topic := self._topics.get(number):
+            self.places[topic].append(Place(time_ns, chunk, offset))
+
+    # ---------------------------------------------------------------------------------------------------------- chunks
+
+    def _content(self, at: int) -> bytes:
+        """What is in the chunk whose record begins there, inflated; the last one is kept.
+
+        Raises:
+            SourceDamaged: it is not what was written.
+            SourceError: it cannot be read.
+        """
+        if self._loaded is not None and self._loaded[0] == at:
+            return self._loaded[1]
+        with _opened(self.path) as file:
+            file.seek(at)
+            head = file.read(_RECORD.size)
+            content = file.read(min(_RECORD.unpack(head)[1], _LIMIT_BYTES)) if len(head) == _RECORD.size else b""
+        with _parsing(f"{self.path}: its chunk at byte {at}"):
+            self._loaded = (at, _inflated(self._records.Chunk.read(_stream(content))))
+        return self._loaded[1]
+
+
+@dataclass
+class _Chunk:
+    """Where a chunk's record is, and the indexes that followed it; what is no chunk has no place."""
+
+    at: int | None = None
+    index: list[Any] = field(default_factory=list)
+
+
+def _records(file: IO[bytes], size: int) -> Iterator[tuple[int, int, int]]:
+    """Opcode, place and length of each whole record; the file stands at its content."""
+    at = len(MAGIC)
+    while at + _RECORD.size <= size:
+        file.seek(at)
+        code, length = _RECORD.unpack(file.read(_RECORD.size))
+        end = at + _RECORD.size + length
+        # A power cut leaves zeros, and what follows damage is anything.
+        if end > size or not (0 < code <= _DATA_END or code >= _FIRST_PRIVATE):
+            return
+        yield code, at, length
+        at = end
+
+
+def _inflated(chunk: Any) -> bytes:
+    from mcap.stream_reader import get_chunk_data_stream
+
+    if chunk.uncompressed_size > _LIMIT_BYTES:
+        raise ValueError(f"{chunk.uncompressed_size} bytes")
+    try:
+        stream, length = get_chunk_data_stream(chunk, validate_crc=True)
+        return stream.read(length)
+    except Exception as error:  # each codec raises what it likes at damaged data
+        raise ValueError(str(error)) from error
+
+
+def _stream(content: bytes) -> Any:
+    from mcap.data_stream import ReadDataStream
+
+    return ReadDataStream(BytesIO(content))
+
+
+@contextmanager
+def _parsing(what: str) -> Iterator[None]:
+    from mcap.exceptions import McapError
+
+    try:
+        yield
+    except (McapError, ValueError, struct.error) as error:
+        raise SourceDamaged(f"{what} is damaged ({error}). Copy the file again from its origin.") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except SourceError:
+        raise
+    except FileNotFoundError as error:
+        raise SourceNotFound(f"{path}: there is no such file. Look at what is there: ls {path.parent}") from error
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror or error}. See who may: namei -l {path}") from error

@@ -1,0 +1,309 @@
+"""Drives: what the camera saw and what was seen in it, in MCAP. docs/drives.md has the format.
+
+What is written is the system's within a quarter of a second, and on the disk within half: a kill costs no more than the
+one, a power cut no more than the other.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+
+from edge.card import Card
+from edge.classes import ClassTable
+from edge.drive.outlines import outlines_of
+from edge.drive.schema import (
+    CARD,
+    CONFIG,
+    FRAME_ID,
+    IMAGE,
+    MASK_SCHEMA,
+    MASKS,
+    OUTLINES,
+    PICTURE_SCHEMA,
+    RESULTS,
+    VIDEO_SCHEMA,
+    message_class,
+)
+from edge.drive.writer import DriveWriter
+from edge.errors import OutputError
+from edge.frame import Frame, Letterbox
+from edge.maskcodec import encode_mask
+from edge.segmentation import Segmentation
+from edge.sinks.files import writing
+from edge.sinks.jsonl import as_record
+from edge.sinks.recorder import SYNC_S, time_of_ns
+from edge.sinks.shelf import SegmentFile
+from edge.sinks.video import Film
+from edge.timing import Stages
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Codec = Literal["h264", "jpeg"]
+CHUNK_S = 0.25  # what a kill can cost
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
+_NOTHING = np.empty((0, 0), np.uint8)
+_NO_CLASSES = ClassTable(("nothing",), ((0, 0, 0),), {}, {})
+
+
+@dataclass(frozen=True)
+class DriveOptions:
+    """What a drive is to say about itself, and how its pictures are coded.
+
+    Attributes:
+        software: what records, with its version.
+        source, rate_hz: of the source; the rate is nominal.
+        card, precision: of the engine; None and "" where there is none.
+        config: the settings of the program that records, as YAML.
+    """
+
+    software: str
+    source: str
+    rate_hz: float | None = None
+    card: Card | None = None
+    precision: str = ""
+    config: str = ""
+    codec: Codec = "h264"
+
+    def attachments(self) -> dict[str, bytes]:
+        texts = {CARD: self.card.to_json() if self.card else "", CONFIG: self.config}
+        return {name: text.encode() for name, text in texts.items() if text}
+
+
+class DriveClock:
+    """Times for messages: on the wall clock, and as far apart as the frames were taken, whatever sets the clock since.
+
+    Each is later than the last, also where recordings were joined and their times jump back.
+    """
+
+    def __init__(self, first: Frame) -> None:
+        now_ns = time.monotonic_ns() if first.media_ns is None else time_of_ns(first)
+        self.offset_ns = time.time_ns() - now_ns
+        self._last_ns = 0
+
+    def stamp_ns(self, frame: Frame) -> int:
+        self._last_ns = max(self._last_ns + 1, time_of_ns(frame) + self.offset_ns)
+        return self._last_ns
+
+
+class Camera:
+    """Frames to messages of the image topic, in one codec."""
+
+    def __init__(self, options: DriveOptions, first: Segmentation) -> None:
+        self.size_wh = first.frame.size_wh
+        self._film: Film | None = None
+        if options.codec == "h264":
+            rate = max(Fraction(options.rate_hz or 10.0).limit_denominator(1001), Fraction(1, 1001))
+            # A key picture a second, to jump to. Foxglove wants no B frames, and x264 at zerolatency makes none.
+            encoder = {"tune": "zerolatency", "g": str(max(1, round(rate))), "sc_threshold": "0"}
+            self._film = Film(_Unused(), "h264", rate, first, 1, encoder=encoder)
+
+    def message(self, frame: Frame, time_ns: int, stages: Stages) -> tuple[bytes, bool]:
+        """The message, and whether its picture stands for itself.
+
+        Raises:
+            OutputError: the frame is of another size than the first.
+        """
+        with stages["encode"].span():
+            data, is_key = self._jpeg(frame) if self._film is None else self._h264(self._film, frame)
+        message = message_class(PICTURE_SCHEMA if self._film is None else VIDEO_SCHEMA)()
+        message.timestamp.FromNanoseconds(time_ns)
+        message.frame_id, message.data, message.format = FRAME_ID, data, "jpeg" if self._film is None else "h264"
+        return message.SerializeToString(), is_key
+
+    def _h264(self, film: Film, frame: Frame) -> tuple[bytes, bool]:
+        film.copy(frame)
+        packets = film.encode(frame)
+        if len(packets) != 1:
+            raise OutputError(f"frame {frame.index}: x264 made {len(packets)} packets of it; one is wanted")
+        return bytes(packets[0]), packets[0].is_keyframe
+
+    def _jpeg(self, frame: Frame) -> tuple[bytes, bool]:
+        return cv2.imencode(".jpg", frame.image, _JPEG)[1].tobytes(), True
+
+    def close(self) -> None:
+        if self._film is not None:
+            self._film.close(flush=False)
+
+
+class _Unused:
+    """Where FFmpeg would write a file: the packets are taken before."""
+
+    def write(self, data: bytes, /) -> int:
+        return len(data)
+
+
+def open_writer(fd: int, options: DriveOptions, clock: DriveClock, size_wh: tuple[int, int]) -> DriveWriter:
+    """A drive in an empty file, which says about itself what there is to say."""
+    about = {
+        "software": options.software,
+        "source": options.source,
+        "codec": options.codec,
+        "size": f"{size_wh[0]}x{size_wh[1]}",
+        "rate_hz": f"{options.rate_hz:g}" if options.rate_hz else "",
+        "engine": options.card.name if options.card else "",
+        "precision": options.precision,
+        "wall_minus_capture_ns": str(clock.offset_ns),
+    }
+    return DriveWriter(fd, about, options.attachments(), time.time_ns())
+
+
+def add_seen(writer: DriveWriter, result: Segmentation, dropped: int, time_ns: int) -> None:
+    """What was seen in a frame: its mask, outlines to show, figures."""
+    writer.add(MASKS, time_ns, mask_message(result, time_ns))
+    writer.add(OUTLINES, time_ns, outlines_of(result, time_ns))
+    writer.add(RESULTS, time_ns, json.dumps(as_record(result, dropped)).encode())
+
+
+def mask_message(result: Segmentation, time_ns: int) -> bytes:
+    """An edge.Mask."""
+    box = result.letterbox
+    message = message_class(MASK_SCHEMA)(
+        frame=result.frame.index,
+        source_width=box.source_wh[0],
+        source_height=box.source_wh[1],
+        content_xywh=box.content_xywh,
+        data=encode_mask(result.classes),
+    )
+    message.timestamp.FromNanoseconds(time_ns)
+    return message.SerializeToString()
+
+
+def unseen(frame: Frame) -> Segmentation:
+    """A frame that no engine was asked about, as drives take it."""
+    return Segmentation(frame, _NOTHING, Letterbox(frame.size_wh, (0, 0), (0, 0, 0, 0)), _NO_CLASSES, 0)
+
+
+class DriveSegments:
+    """Drives as a `edge.sinks.recorder.Recorder` keeps them: in segments, within a quota."""
+
+    suffix = ".mcap"
+
+    def __init__(self, options: DriveOptions) -> None:
+        """Raises:
+        ConfigError: the libraries are not installed.
+        """
+        message_class(MASK_SCHEMA)
+        message_class(VIDEO_SCHEMA)
+        self._options = options
+        self._clock: DriveClock | None = None
+
+    def begin(self, path: Path, number: int, first: Segmentation) -> DriveSegment:
+        self._clock = self._clock or DriveClock(first.frame)  # one for all: times go on from file to file
+        return DriveSegment(path, number, first, self._options, self._clock)
+
+    def mend(self, path: Path) -> None:
+        """Nothing: a drive that was cut off is read up to there, and told as what it is."""
+
+
+class DriveSegment:
+    """One file, which gets its name when it holds a frame."""
+
+    def __init__(self, path: Path, number: int, first: Segmentation, options: DriveOptions, clock: DriveClock) -> None:
+        self.path, self.number, self._clock = path, number, clock
+        self.began_ns, self.size_wh = time_of_ns(first.frame), first.frame.size_wh
+        self._camera = Camera(options, first)
+        self._next_chunk_s = 0.0  # the first frame is a chunk of its own: the file is there at once
+        self._file = SegmentFile(path)
+        try:
+            self._writer = open_writer(self._file.fd, options, clock, self.size_wh)
+        except BaseException:  # Ctrl-C too: nobody else could close the file
+            self._file.leave()
+            raise
+
+    @property
+    def plays(self) -> bool:
+        return self._file.is_named
+
+    @property
+    def size_bytes(self) -> int:
+        return self._file.size_bytes
+
+    def write(self, result: Segmentation, dropped: int, stages: Stages) -> None:
+        time_ns = self._clock.stamp_ns(result.frame)
+        image, _ = self._camera.message(result.frame, time_ns, stages)
+        with stages["write"].span():
+            self._writer.add(IMAGE, time_ns, image)
+            if result.classes.size:
+                add_seen(self._writer, result, dropped, time_ns)
+            if time.monotonic() >= self._next_chunk_s:
+                self._end_chunk()
+
+    def _end_chunk(self) -> None:
+        self._writer.flush()
+        self._next_chunk_s = time.monotonic() + CHUNK_S
+        if not self.plays:
+            self._file.give_name()
+
+    def sync(self) -> None:
+        self._end_chunk()
+        self._writer.sync()
+
+    def close(self) -> None:
+        try:
+            self._camera.close()
+            self._writer.finish()
+        finally:
+            self._file.leave(self._writer.size_bytes)
+
+
+class DriveSink:
+    """One drive in one file. It is there from its first frame on, and whole up to a quarter of a second ago."""
+
+    def __init__(self, path: Path, options: DriveOptions, stages: Stages) -> None:
+        """Raises:
+        OutputError: there is such a file, or it may not be written.
+        ConfigError: the libraries are not installed.
+        """
+        self._segments, self._path, self._stages = DriveSegments(options), path, stages
+        self._segment: DriveSegment | None = None
+        self._next_sync_s = 0.0
+        with writing(path):
+            if path.exists():
+                raise OutputError(f"{path}: there is one already, and a drive is never overwritten. Name another file.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Complete the file; one that failed ends with its last whole chunk."""
+        if self._segment is not None:
+            with suppress(OutputError) if error else nullcontext(), self._translated():
+                self._segment.close()
+
+    def write(self, result: Segmentation, dropped: int) -> None:
+        with self._translated():
+            if self._segment is None:
+                self._segment = self._segments.begin(self._path, 0, result)
+            self._segment.write(result, dropped, self._stages)
+            if time.monotonic() >= self._next_sync_s:
+                self._segment.sync()
+                self._next_sync_s = time.monotonic() + SYNC_S
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        from av.error import FFmpegError
+
+        try:
+            yield
+        except OutputError:
+            raise
+        except (OSError, FFmpegError) as error:
+            raise OutputError(
+                f"{self._path}: cannot be written on: {error.strerror or error}. It holds what was recorded until then."
+                f" See: df -h {self._path.parent}"
+            ) from error

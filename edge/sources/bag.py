@@ -1,0 +1,193 @@
+"""Pictures from ROS bags: ROS 1 (.bag) and ROS 2 (a folder with metadata.yaml, or its .db3 or .mcap alone)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge.drive.schema import missing
+from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
+from edge.frame import Frame, Image
+from edge.sources.drive import choose_topic, split_topic
+from edge.sources.pictures import is_cut_off_jpeg
+from edge.timing import Durations
+
+_PLAIN, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+# sensor_msgs/image_encodings.hpp. OpenCV names a Bayer pattern by its second row's second and third pixel.
+_TO_BGR: dict[str, tuple[int, int | None]] = {
+    "bgr8": (3, None),
+    "8UC3": (3, None),
+    "rgb8": (3, cv2.COLOR_RGB2BGR),
+    "bgra8": (4, cv2.COLOR_BGRA2BGR),
+    "rgba8": (4, cv2.COLOR_RGBA2BGR),
+    "mono8": (1, cv2.COLOR_GRAY2BGR),
+    "8UC1": (1, cv2.COLOR_GRAY2BGR),
+    "yuv422": (2, cv2.COLOR_YUV2BGR_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2BGR_UYVY),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2BGR_YUYV),
+    "yuyv": (2, cv2.COLOR_YUV2BGR_YUYV),
+    "bayer_rggb8": (1, cv2.COLOR_BAYER_BG2BGR),
+    "bayer_bggr8": (1, cv2.COLOR_BAYER_RG2BGR),
+    "bayer_gbrg8": (1, cv2.COLOR_BAYER_GR2BGR),
+    "bayer_grbg8": (1, cv2.COLOR_BAYER_GB2BGR),
+}
+
+
+class Bag:
+    """One topic of a bag as a source; `media_ns` counts from the first picture, by the stamps of the messages."""
+
+    live = False
+
+    def __init__(self, place: str) -> None:
+        """`place` may end in "?topic=/camera/image_raw", which is needed where several topics hold pictures.
+
+        Raises:
+            SourceError: it is no bag, or no pictures can be read from it.
+            ConfigError: the topic is not there or not told, or the library is not installed.
+        """
+        try:
+            from rosbags.highlevel import AnyReader
+            from rosbags.typesys import Stores, get_typestore
+        except ImportError as error:
+            raise missing(error) from error
+        path, wanted = split_topic(place)
+        self.name = place
+        self.decode = Durations()
+        self._begin_ns = -1
+        with _translated(place):
+            if not path.exists():
+                raise SourceNotFound(f"{path}: is not there. Look at what is: ls {path.parent}")
+            # Bags of ROS 2 before Iron do not say what their messages are made of; those of cameras never changed.
+            self._reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+            self._reader.open()
+        try:
+            self._open(wanted)
+        except BaseException:  # Ctrl-C too: there is no object yet that somebody could close
+            self._reader.close()
+            raise
+
+    def _open(self, wanted: str | None) -> None:
+        pictures = [c for c in self._reader.connections if c.msgtype in (_PLAIN, _COMPRESSED) and c.msgcount]
+        self.topic = choose_topic({c.topic: c.msgtype for c in pictures}, wanted, self.name)
+        self._connections = [connection for connection in pictures if connection.topic == self.topic]
+        self.frame_count = sum(connection.msgcount for connection in self._connections)
+        lasted_s = self._reader.duration / 1e9
+        self.rate_hz = round((self.frame_count - 1) / lasted_s, 3) if self.frame_count > 1 and lasted_s > 0 else None
+        first = next((outcome for outcome in self._outcomes() if isinstance(outcome, Frame)), None)
+        if first is None:
+            reason = next(self._outcomes(), "")
+            raise NotAVideo(f"{self.name}: none of the {self.frame_count} pictures can be read. {reason}")
+        self.size_wh = first.size_wh
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._reader.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Every picture that can be read, as often as wanted.
+
+        Raises:
+            SourceDamaged: after the last, where some could not be, or are missing.
+        """
+        decoded, first_loss = 0, ""
+        for outcome in self._outcomes():
+            if isinstance(outcome, Frame):
+                decoded += 1
+                yield outcome
+            else:
+                first_loss = first_loss or str(outcome)
+        if decoded < self.frame_count:
+            raise SourceDamaged(
+                f"{self.name}: is damaged: {decoded} of {self.frame_count} frames were decoded. {first_loss} The"
+                " results cover the decoded frames only."
+            )
+
+    def at(self, index: int) -> Frame:
+        """Frame `index` of the topic.
+
+        Raises:
+            SourceError: it cannot be read, or there is no such frame.
+        """
+        if not 0 <= index < len(self._times_ns):
+            raise SourceError(f"{self.name}: there is no frame {index}; there are 0 to {len(self._times_ns) - 1}")
+        time_ns = self._times_ns[index]
+        nth = index - self._times_ns.index(time_ns)  # of the messages of one time
+        with _translated(self.name):
+            found = list(self._reader.messages(self._connections, start=time_ns, stop=time_ns + 1))
+        return self._frame(index, *found[nth])
+
+    @cached_property
+    def _times_ns(self) -> list[int]:
+        """When each message was recorded; for that, all are read once."""
+        with _translated(self.name):
+            return [time_ns for _, time_ns, _ in self._reader.messages(self._connections)]
+
+    def _outcomes(self) -> Iterator[Frame | SourceError]:
+        """Each frame, or why there is none."""
+        messages = self._reader.messages(self._connections)
+        for index in range(self.frame_count):
+            try:
+                with _translated(self.name):
+                    message = next(messages, None)
+                if message is None:
+                    return
+                outcome = self._frame(index, *message)
+            except SourceError as error:
+                outcome = error
+            yield outcome
+
+    def _frame(self, index: int, connection: Any, time_ns: int, content: bytes) -> Frame:
+        what = f"{self.name}: frame {index}"
+        with self.decode.span():
+            with _translated(what):
+                message: Any = self._reader.deserialize(content, connection.msgtype)
+                stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec or time_ns
+            image = _inflated(message, what) if connection.msgtype == _COMPRESSED else _plain(message, what)
+        if self._begin_ns < 0:
+            self._begin_ns = stamp_ns
+        media_ns = stamp_ns - self._begin_ns
+        return Frame(index=index, captured_ns=time.monotonic_ns(), media_ns=media_ns, source=self.name, bgr=image)
+
+
+def _inflated(message: Any, what: str) -> Image:
+    data = bytes(message.data)
+    image = None
+    if data and not is_cut_off_jpeg(data):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise SourceDamaged(f"{what} is no picture, or only the upper part of one ({message.format}).")
+    return image
+
+
+def _plain(message: Any, what: str) -> Image:
+    """uint8 (H, W, 3) BGR, of rows that may be padded."""
+    if message.encoding not in _TO_BGR:
+        raise SourceError(f"{what} is coded as {message.encoding!r}; can be read: {', '.join(_TO_BGR)}.")
+    channels, conversion = _TO_BGR[message.encoding]
+    height, width, step = message.height, message.width, message.step
+    data = np.asarray(message.data, np.uint8)
+    if min(width, height) < 1 or width * channels > step or data.size != height * step:
+        raise SourceDamaged(f"{what} of {width}x{height} has {data.size} bytes in rows of {step}.")
+    pixels = np.ascontiguousarray(data.reshape(height, step)[:, : width * channels].reshape(height, width, channels))
+    try:
+        return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+    except cv2.error as error:  # an odd width has no 4:2:2
+        raise SourceDamaged(f"{what} of {width}x{height} cannot be {message.encoding}.") from error
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:  # the library's parsers let through what damaged data make of them
+        raise SourceDamaged(f"{what}: cannot be read as a ROS bag: {error}.") from error
