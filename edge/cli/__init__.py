@@ -14,6 +14,7 @@ import typer
 
 from edge.cli import make
 from edge.cli.data import data
+from edge.cli.record import record
 from edge.cli.shared import (
     Backend,
     EngineName,
@@ -44,6 +45,7 @@ app = typer.Typer(
 
 make.add_to(app)
 app.add_typer(data, name="data")
+app.command()(record)
 
 
 def main() -> None:

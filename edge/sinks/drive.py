@@ -228,7 +228,7 @@ class DriveSegment:
 
     @property
     def size_bytes(self) -> int:
-        return self._file.size_bytes
+        return self._writer.size_bytes
 
     def write(self, result: Segmentation, dropped: int, stages: Stages) -> None:
         time_ns = self._clock.stamp_ns(result.frame)
@@ -268,7 +268,7 @@ class DriveSink:
         """
         self._segments, self._path, self._stages = DriveSegments(options), path, stages
         self._segment: DriveSegment | None = None
-        self._next_sync_s = 0.0
+        self._frames, self._next_sync_s = 0, 0.0
         with writing(path):
             if path.exists():
                 raise OutputError(f"{path}: there is one already, and a drive is never overwritten. Name another file.")
@@ -290,9 +290,15 @@ class DriveSink:
             if self._segment is None:
                 self._segment = self._segments.begin(self._path, 0, result)
             self._segment.write(result, dropped, self._stages)
+            self._frames += 1
             if time.monotonic() >= self._next_sync_s:
                 self._segment.sync()
                 self._next_sync_s = time.monotonic() + SYNC_S
+
+    def __str__(self) -> str:
+        """For people."""
+        size_mb = self._segment.size_bytes / 1e6 if self._segment else 0.0
+        return f"drive    {self._path}: {self._frames} frames, {size_mb:.1f} MB"
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -172,6 +172,15 @@ class Recorder:
     def health(self) -> RecorderHealth:
         return self._health
 
+    def __str__(self) -> str:
+        """For people."""
+        health = self._health
+        lost = f", {health.frames_lost} lost: {health.reason}" if health.frames_lost else ""
+        return (
+            f"drive    {self._shelf.folder}: {health.frames} frames{lost}; {health.segments} files,"
+            f" {health.size_bytes / 1e6:.1f} MB"
+        )
+
     def write(self, result: Segmentation, dropped: int) -> None:
         if self._segment is None and time.monotonic() < self._next_try_s:
             self._count(frames_lost=self._health.frames_lost + 1)
