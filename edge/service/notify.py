@@ -24,14 +24,17 @@ class Notifier:
         self.watchdog_s = int(period_us) / 1e6 if period_us.isdecimal() and int(period_us) else None
 
     def ready(self, status: str) -> None:
-        self._send("READY=1", f"STATUS={status}")
+        self._send("READY=1", f"STATUS={status}", *self._patience(self.watchdog_s))
 
     def status(self, status: str) -> None:
         self._send(f"STATUS={status}")
 
     def starting(self, status: str, within_s: float) -> None:
-        """The start goes on: the manager waits so much longer."""
-        self._send(f"EXTEND_TIMEOUT_USEC={round(within_s * 1e6)}", f"STATUS={status}")
+        """The start, or a reload, goes on: the manager waits so much longer, and so does its watchdog until `ready`."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(within_s * 1e6)}", f"STATUS={status}", *self._patience(within_s))
+
+    def _patience(self, within_s: float | None) -> list[str]:
+        return [f"WATCHDOG_USEC={round(within_s * 1e6)}"] if self.watchdog_s and within_s else []
 
     def progress(self) -> None:
         """The watchdog is content for another period."""
