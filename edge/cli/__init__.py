@@ -14,6 +14,7 @@ import typer
 
 from edge.cli import make
 from edge.cli.data import data
+from edge.cli.evaluate import add_to as add_evaluate
 from edge.cli.record import record
 from edge.cli.shared import (
     Backend,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 
 make.add_to(app)
+add_evaluate(app)
 app.add_typer(data, name="data")
 app.command()(record)
 
@@ -183,37 +185,6 @@ def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tu
         except BaseException:  # Ctrl-C too: whatever ends the opening of one closes the other
             frames.__exit__(None, None, None)
             raise
-
-
-@app.command()
-def evaluate(
-    frames: Annotated[str, typer.Argument(help="Folder of pictures, or a video.")],
-    labels: Annotated[Path, typer.Option(help="Folder of class-id PNG files, one per frame.")],
-    engine: EngineName = "road",
-    json_file: JsonFile = None,
-    precision: Precision = None,
-    backend: Backend = None,
-) -> None:
-    """Measure an engine against labelled frames: IoU per class, mIoU, pixel accuracy."""
-    import json
-
-    from edge.engine import open_engine
-    from edge.evaluate import evaluate as evaluate_frames
-    from edge.evaluate import score_text
-    from edge.sinks.files import write_text
-    from edge.sources.open import open_source
-
-    with open_source(frames) as source:
-        size_wh = source.size_wh
-    opened = open_engine(engine, precision=precision, side_by_side=True, backend=backend, source_wh=size_wh)
-    try:
-        with Progress(len(list(labels.glob("*.png"))) or None, None, frames) as advance:
-            score = evaluate_frames(frames, labels, opened, on_result=advance)
-    finally:
-        opened.close()
-    print(score_text(score))
-    if json_file:
-        write_text(json_file, json.dumps(score.as_json(), indent=1) + "\n")
 
 
 @app.command()

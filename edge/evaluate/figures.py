@@ -94,6 +94,22 @@ def follows(records: Records) -> NDArray[np.bool_]:
     return (total > 0) & (known >= _LEAST_FOLLOWED * total)
 
 
+def frame_miou(records: Records, table: ClassTable) -> NDArray[np.float64]:
+    """(M,) the mIoU of each labelled frame, over the classes that it shows."""
+    return nan_mean(iou_of(triples_of(records.confusion.sum(1), table))[:, : len(table)])
+
+
+def flicker_of(records: Records) -> NDArray[np.float64]:
+    """(N,) the part of the followed pixels that changed class since the frame before; NaN where too few are."""
+    share = 1 - ratio(records.steady[:, :, 0].sum(1), records.followed[:, 0])
+    return np.where(follows(records), share, np.nan)
+
+
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Part by whole; NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+
 def temporal_figures(records: Sequence[Records], table: ClassTable) -> dict[str, Any]:
     """How steady masks are along the picture's motion: `flicker` is the part of the followed pixels that changed class,
     `consistency` the IoU of the warped mask before with the mask now.

@@ -194,6 +194,10 @@ class Worker:
             time.perf_counter() - start_s,
         )
 
+    def engine(self, size_wh: tuple[int, int]) -> Engine:
+        """The engine, fitted to frames of that size; open until another size is asked for."""
+        return self._fitted(size_wh)[0]
+
     def _fitted(self, size_wh: tuple[int, int]) -> tuple[Engine, Engine | None]:
         if self._engine is None or self._size_wh != size_wh:
             self.close()

@@ -1,0 +1,42 @@
+"""Single frames of drives again, with what the engine sees in them: for pictures of the worst, and for labelling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from edge.classes import ClassTable
+from edge.errors import SourceError
+from edge.evaluate.drives import Drive
+from edge.evaluate.labels import find_labels
+from edge.evaluate.run import Worker
+from edge.frame import Image
+from edge.segmentation import Segmentation
+from edge.segmenter import Segmenter
+from edge.sources.seek import open_recording
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame's segmentation, and its label where there is one, uint8 (H, W)."""
+
+    drive: Drive
+    result: Segmentation
+    truth: Image | None
+
+
+def revisit(drive: Drive, numbers: Sequence[int], worker: Worker, table: ClassTable) -> Iterator[Seen]:
+    """The frames of those numbers, ascending; one that cannot be decoded alone, in a damaged drive, is left out.
+
+    Raises:
+        SourceError: the drive is gone.
+        DataError: its labels are.
+    """
+    with open_recording(drive.frames) as recording:
+        segmenter = Segmenter(worker.engine(recording.size_wh))
+        truths = find_labels(recording, drive.labels, drive.sparse, table)  # type: ignore[arg-type]
+        for number in sorted(numbers):
+            with suppress(SourceError):
+                frame = recording.at(number)
+                yield Seen(drive, segmenter.segment(frame), truths.find(frame) if truths else None)
