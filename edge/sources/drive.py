@@ -185,9 +185,9 @@ class Drive:
 
     def _rate_hz(self) -> float | None:
         """The usual one: of the middle interval."""
-        times = np.array([message.place.time_ns for message in self._frames])
-        steps = np.diff(times)
-        return round(1e9 / float(np.median(steps)), 3) if steps.size and np.median(steps) > 0 else None
+        times = [message.place.time_ns for message in self._frames]
+        steps = sorted(int(step) for step in np.diff(times) if step > 0)
+        return round(1e9 / steps[(len(steps) - 1) // 2], 3) if steps else None
 
     def _first_that_decodes(self) -> Frame:
         outcomes = map(self._tried, range(self.frame_count))

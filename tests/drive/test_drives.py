@@ -1,0 +1,440 @@
+"""The file that a drive is: written, read, cut off, damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from bundles import MakeCard
+from drives import RATE_HZ, WH, mask_of, seen, write_drive
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mcap.reader import make_reader
+from mcap.writer import CompressionType, IndexType, Writer
+from stand_in import result_of
+from videos import open_files, picture
+
+from edge.classes import CAMVID
+from edge.drive.file import DriveFile
+from edge.drive.schema import EVENTS, IMAGE, MASKS, OUTLINES, RESULTS, VIDEO_SCHEMA, message_class, schema_of
+from edge.errors import ConfigError, NotAVideo, OutputError, SourceDamaged, SourceError, SourceNotFound
+from edge.segmentation import Segmentation
+from edge.sinks import drive as drive_module
+from edge.sinks.drive import CHUNK_S, DriveOptions, DriveSegments, DriveSink, unseen
+from edge.sinks.recorder import Recorder, RecorderOptions
+from edge.sources.drive import Drive, is_key_picture
+from edge.sources.open import open_source
+from edge.sources.source import Seekable
+from edge.timing import Stages
+
+TOPICS = {IMAGE, MASKS, OUTLINES, RESULTS}
+KILLS = int(os.environ.get("EDGE_KILLS", "2"))  # more for a measurement
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_drive(tmp_path_factory.mktemp("drive") / "drive.mcap")
+
+
+@pytest.fixture
+def every_frame_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drive_module, "CHUNK_S", 0.0)
+
+
+def options(**changes: Any) -> DriveOptions:
+    return dataclasses.replace(DriveOptions("edge 0", "test", RATE_HZ), **changes)
+
+
+def likeness(image: np.ndarray, index: int) -> float:
+    """How far a decoded picture is from the one that was recorded, in grey levels."""
+    return float(np.abs(image.astype(int) - picture(index, WH)).mean())
+
+
+# ------------------------------------------------------------------------------------------------------------- written
+
+
+def test_mcaps_own_reader_finds_a_whole_file_with_a_summary(drive: Path) -> None:
+    with drive.open("rb") as file:
+        reader = make_reader(file, validate_crcs=True)
+        summary = reader.get_summary()
+        assert summary is not None
+        assert summary.statistics is not None
+        assert summary.statistics.message_count == 4 * 25
+        assert {channel.topic for channel in summary.channels.values()} == TOPICS
+        assert len(summary.chunk_indexes) == summary.statistics.chunk_count
+        assert [item.name for item in reader.iter_metadata()] == ["edge.drive", "edge.end"]
+        times: dict[str, list[int]] = {}
+        for _, channel, message in reader.iter_messages():
+            times.setdefault(channel.topic, []).append(message.log_time)
+    assert all(at == sorted(set(at)) and at == times[IMAGE] for at in times.values())
+    wall_ns = seen(0).frame.captured_ns + time.time_ns() - time.monotonic_ns()
+    assert abs(times[IMAGE][0] - wall_ns) < 60e9
+
+
+def test_messages_are_what_their_schemas_in_the_file_say(drive: Path) -> None:
+    """Read with nothing but the schemas that the file brings along, as Foxglove does."""
+    from google.protobuf import descriptor_pool, message_factory
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    shown: dict[str, Any] = {}
+    with drive.open("rb") as file:
+        for schema, channel, message in make_reader(file).iter_messages():
+            assert schema is not None
+            if schema.encoding == "jsonschema":
+                shown[channel.topic] = json.loads(message.data)
+                assert set(shown[channel.topic]) == set(json.loads(schema.data)["properties"])
+                continue
+            pool = descriptor_pool.DescriptorPool()
+            for part in FileDescriptorSet.FromString(schema.data).file:
+                pool.Add(part)
+            kind = message_factory.GetMessageClass(pool.FindMessageTypeByName(schema.name))
+            decoded: Any = kind.FromString(message.data)
+            shown[channel.topic] = decoded
+            if channel.topic == IMAGE:
+                assert decoded.timestamp.ToNanoseconds() == message.log_time
+    assert (shown[IMAGE].format, shown[IMAGE].frame_id) == ("h264", "camera")
+    assert (shown[MASKS].source_width, shown[MASKS].frame) == (64, 36)
+    assert shown[RESULTS]["frame"] == 36
+    assert json.loads(schema_of(EVENTS, "h264").data)["title"] == "edge.Event"
+
+
+def test_outlines_are_where_the_mask_is(tmp_path: Path) -> None:
+    classes = np.zeros((12, 16), np.uint8)
+    classes[3:9, 8:14] = CAMVID.ids("road")[0]
+    with DriveSink(tmp_path / "a.mcap", options(), Stages()) as sink:
+        sink.write(result_of(0, classes, image=picture(0, WH)), 0)
+    file = DriveFile(tmp_path / "a.mcap")
+    annotations = message_class("foxglove.ImageAnnotations").FromString(file.read(OUTLINES, file.places[OUTLINES][0]))
+    (line,) = annotations.points
+    corners = {(point.x, point.y) for point in line.points}
+    assert corners == {(34.0, 14.0), (54.0, 14.0), (34.0, 34.0), (54.0, 34.0)}  # cells of 4 pixels, their centres
+    assert [round(255 * getattr(line.outline_color, c)) for c in "rgb"] == list(CAMVID.tints["road"])
+
+
+def test_a_drive_knows_its_engine_its_settings_and_what_recorded_it(tmp_path: Path, make_card: MakeCard) -> None:
+    card = make_card(b"no graph", table=CAMVID, input_wh=(16, 12))
+    path = write_drive(tmp_path / "a.mcap", 3, card=card, precision="int8", config="record: {live: true}\n")
+    with Drive(str(path)) as recorded:
+        assert recorded.card == card
+        assert recorded.config == "record: {live: true}\n"
+        assert recorded.about["software"] == "edge 0"
+        assert recorded.about["precision"] == "int8"
+
+
+def test_h264_in_a_drive_has_a_key_picture_a_second_and_no_delay(drive: Path) -> None:
+    file = DriveFile(drive)
+    packets = [message_class(VIDEO_SCHEMA).FromString(file.read(IMAGE, place)).data for place in file.places[IMAGE]]
+    assert [index for index, packet in enumerate(packets) if is_key_picture(packet)] == [0, 10, 20]
+    assert all(packet.startswith(b"\0\0\0\1") for packet in packets)
+
+
+def test_a_drive_is_never_overwritten(tmp_path: Path) -> None:
+    path = write_drive(tmp_path / "a.mcap", 2)
+    with pytest.raises(OutputError, match="a drive is never overwritten"):
+        DriveSink(path, options(), Stages())
+    assert len(list(Drive(str(path)))) == 2
+
+
+def test_nothing_is_left_of_a_drive_without_a_frame(tmp_path: Path) -> None:
+    with DriveSink(tmp_path / "new" / "a.mcap", options(), Stages()):
+        pass
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------- read
+
+
+@pytest.mark.parametrize("codec", ["h264", "jpeg"])
+def test_every_frame_comes_back_with_its_time_and_what_was_seen_in_it(tmp_path: Path, codec: str) -> None:
+    path = write_drive(tmp_path / "drive.mcap", codec=codec)
+    with open_source(str(path)) as source:
+        assert isinstance(source, Drive)
+        assert isinstance(source, Seekable)
+        assert (source.size_wh, source.frame_count, source.rate_hz, source.live) == (WH, 25, 10.0, False)
+        frames = list(source)
+        assert [frame.index for frame in frames] == list(range(25))
+        for index, frame in enumerate(frames):
+            assert likeness(frame.image, index) < 4, index
+            assert frame.media_ns == seen(index).frame.captured_ns - seen(0).frame.captured_ns
+            recorded = source.recorded(index)
+            assert recorded is not None
+            assert np.array_equal(recorded.classes, mask_of(index))
+            assert (recorded.frame, recorded.dropped) == (index + index // 2, index // 2)
+            assert recorded.captured_ns == seen(index).frame.captured_ns
+            assert (recorded.letterbox, recorded.age_ms) == (seen(index).letterbox, 20.0)
+    assert open_files(tmp_path) == []
+
+
+def test_frames_by_number_are_those_that_come_in_turn(drive: Path) -> None:
+    with Drive(str(drive)) as source:
+        in_turn = [frame.image for frame in source]
+        order = list(range(25)) * 2
+        random.Random(7).shuffle(order)
+        for index in [*order, 24, 24, 0, 0]:
+            frame = source.at(index)
+            assert frame.index == index
+            assert np.array_equal(frame.image, in_turn[index]), index
+        for wrong in (-1, 25):
+            with pytest.raises(SourceError, match="there are 0 to 24"):
+                source.at(wrong)
+
+
+def test_a_drive_can_be_read_again(drive: Path) -> None:
+    with Drive(str(drive)) as source:
+        assert len(list(source)) == len(list(source)) == 25
+
+
+def test_a_camera_recorded_without_an_engine_has_frames_alone(tmp_path: Path) -> None:
+    with DriveSink(tmp_path / "a.mcap", options(), Stages()) as sink:
+        for index in range(3):
+            sink.write(unseen(seen(index).frame), 0)
+    with Drive(str(tmp_path / "a.mcap")) as source:
+        assert len(list(source)) == 3
+        assert source.recorded(1) is None
+        assert source.card is None
+    assert set(DriveFile(tmp_path / "a.mcap").places) == {IMAGE}
+
+
+def test_segments_in_a_folder_are_one_drive(tmp_path: Path) -> None:
+    folder = tmp_path / "drives"
+    with Recorder(RecorderOptions(str(folder), segment_s=1.0), RATE_HZ, Stages(), DriveSegments(options())) as recorder:
+        for index in range(25):
+            recorder.write(seen(index), 0)
+            assert recorder.health.state == "ok", recorder.health
+    assert len(list(folder.iterdir())) == recorder.health.segments == 4
+    with open_source(str(folder)) as source:
+        frames = list(source)
+        assert [frame.media_ns for frame in frames] == [(i + i // 2) * 10**8 for i in range(25)]
+        assert all(likeness(frame.image, index) < 4 for index, frame in enumerate(frames))
+        assert isinstance(source, Drive)
+        assert likeness(source.at(17).image, 17) < 4
+
+
+def test_a_quota_lets_the_oldest_segments_go(tmp_path: Path) -> None:
+    limits = RecorderOptions(str(tmp_path), segment_s=0.4, quota_gb=20e-6)
+    with Recorder(limits, RATE_HZ, Stages(), DriveSegments(options())) as recorder:
+        for index in range(40):
+            recorder.write(seen(index), 0)
+    assert recorder.health.deleted > 0
+    with Drive(str(tmp_path)) as source:
+        kept = list(source)
+    assert 0 < len(kept) < 40
+    assert likeness(kept[-1].image, 39) < 4
+
+
+def test_times_that_jump_back_go_on_in_a_drive(tmp_path: Path) -> None:
+    with DriveSink(tmp_path / "a.mcap", options(), Stages()) as sink:
+        for index, media_s in enumerate([5, 6, 2, 7]):
+            sink.write(result_of(index, mask_of(0), image=picture(index, WH), media_ns=media_s * 10**9), 0)
+    with Drive(str(tmp_path / "a.mcap")) as source:
+        assert [frame.media_ns for frame in source] == [0, 10**9, 10**9 + 1, 2 * 10**9]
+
+
+# ------------------------------------------------------------------------------------------------------ others' files
+
+
+def foreign(
+    path: Path, topics: tuple[str, ...] = ("/front",), kind: str = "foxglove.CompressedImage", **how: Any
+) -> Path:
+    """As another program would record it; `how` goes to MCAP's writer."""
+    with path.open("wb") as file:
+        writer = Writer(file, **how)
+        writer.start()
+        schema = schema_of(IMAGE, "jpeg" if kind.endswith("Image") else "h264")
+        number = writer.register_schema(schema.name, schema.encoding, schema.data)
+        channels = [writer.register_channel(topic, "protobuf", number) for topic in topics]
+        for index in range(5):
+            for channel in channels:
+                data = cv2.imencode(".png", picture(index, WH))[1].tobytes()
+                message = message_class(kind)(data=data, format="png").SerializeToString()
+                writer.add_message(channel, 10**18 + index * 10**8, message, 0)
+        writer.finish()
+    return path
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"compression": CompressionType.ZSTD},
+        {"compression": CompressionType.LZ4, "chunk_size": 100},
+        {"use_chunking": False},
+        {"index_types": IndexType.NONE, "repeat_channels": False, "use_statistics": False},
+    ],
+    ids=lambda how: "-".join(how),
+)
+def test_other_programs_files_are_read_however_they_are_packed(tmp_path: Path, how: dict[str, Any]) -> None:
+    with Drive(str(foreign(tmp_path / "a.mcap", **how))) as source:
+        frames = list(source)
+        assert source.rate_hz == 10.0
+        assert source.recorded(0) is None
+    assert len(frames) == 5
+    assert all(np.array_equal(frame.image, picture(index, WH)) for index, frame in enumerate(frames))
+
+
+def test_of_several_cameras_one_must_be_named(tmp_path: Path) -> None:
+    path = foreign(tmp_path / "a.mcap", ("/front", "/rear"))
+    with pytest.raises(ConfigError, match=r"several topics hold pictures: /front, /rear.*topic=/front"):
+        open_source(str(path))
+    with open_source(f"{path}?topic=/rear") as source:
+        assert len(list(source)) == 5
+    with pytest.raises(ConfigError, match="no topic '/left' with pictures; there are: /front, /rear"):
+        open_source(f"{path}?topic=/left")
+
+
+def test_video_in_another_codec_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="its pictures are 'png'; h264 can be read"):
+        Drive(str(foreign(tmp_path / "a.mcap", kind="foxglove.CompressedVideo")))
+
+
+# --------------------------------------------------------------------------------------------------------------- damage
+
+
+def test_a_drive_that_was_cut_off_anywhere_is_read_up_to_there_and_says_so(
+    tmp_path: Path, every_frame_a_chunk: None
+) -> None:
+    content = write_drive(tmp_path / "drive.mcap", 12).read_bytes()
+    end, path = content.rfind(b"edge.end"), tmp_path / "cut.mcap"
+    counts = []
+    for share in (0.05, 0.3, 0.5, 0.77, 0.9, 0.99):
+        path.write_bytes(content[: round(end * share)])
+        try:
+            source = Drive(str(path))
+        except NotAVideo:
+            counts.append(0)
+            continue
+        frames = []
+        with pytest.raises(SourceDamaged, match="was cut off while it was recorded"):
+            frames.extend(source)
+        assert [frame.index for frame in frames] == list(range(len(frames)))
+        assert all(likeness(frame.image, frame.index) < 4 for frame in frames)
+        counts.append(len(frames))
+    assert counts == sorted(counts)
+    assert counts[0] == 0
+    assert counts[-1] >= 11
+
+
+def test_a_drive_that_lacks_but_its_summary_is_whole(tmp_path: Path) -> None:
+    content = write_drive(tmp_path / "drive.mcap", 12).read_bytes()
+    (tmp_path / "cut.mcap").write_bytes(content[:-100])
+    assert len(list(Drive(str(tmp_path / "cut.mcap")))) == 12
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_byte_that_changes_is_taken_for_what_was_recorded(data: st.DataObject, drive: Path, tmp_path: Path) -> None:
+    """Each message is as it was, or an error."""
+    content = bytearray(drive.read_bytes())
+    original = DriveFile(drive)
+    messages = {(t, p.time_ns): original.read(t, p) for t, places in original.places.items() for p in places}
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path = tmp_path / "flipped.mcap"
+    path.write_bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
+    try:
+        file = DriveFile(path)
+    except SourceError:
+        return
+    for topic, places in file.places.items():
+        for place in places:
+            try:
+                found = file.read(topic, place)
+            except SourceDamaged:
+                continue
+            assert messages.get((topic, place.time_ns)) in (None, found)
+
+
+def test_damage_in_the_midst_costs_its_frames_up_to_the_next_key_picture(
+    tmp_path: Path, every_frame_a_chunk: None
+) -> None:
+    path = write_drive(tmp_path / "drive.mcap")
+    place = DriveFile(path).places[IMAGE][4]
+    assert place.chunk is not None
+    content = bytearray(path.read_bytes())
+    content[place.chunk + place.offset + 200] ^= 1
+    path.write_bytes(content)
+    with Drive(str(path)) as source:
+        frames = []
+        with pytest.raises(SourceDamaged, match=r"19 of 25 frames were decoded.*chunk at byte"):
+            frames.extend(source)
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, *range(10, 25)]
+    assert all(likeness(frame.image, frame.index) < 4 for frame in frames)
+
+
+def test_what_is_no_drive_is_refused_in_plain_words(tmp_path: Path) -> None:
+    (tmp_path / "text.mcap").write_text("hello")
+    with pytest.raises(NotAVideo, match="is no MCAP file"):
+        open_source(str(tmp_path / "text.mcap"))
+    with pytest.raises(SourceNotFound, match="there is no such file"):
+        open_source(str(tmp_path / "nothing.mcap"))
+    with (tmp_path / "empty.mcap").open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        writer.finish()
+    with pytest.raises(NotAVideo, match="no topic in it holds pictures"):
+        open_source(str(tmp_path / "empty.mcap"))
+
+
+# ------------------------------------------------------------------------------------------------------------- killed
+
+RECORDS = """
+import sys, time
+sys.path[:0] = [{tests!r}]
+from pathlib import Path
+from drives import seen
+from edge.sinks.drive import DriveOptions, DriveSink
+from edge.timing import Stages
+import dataclasses
+with DriveSink(Path(sys.argv[1]), DriveOptions("edge 0", "test", 50.0), Stages()) as sink:
+    for index in range(100_000):
+        result = seen(index)
+        result.frame.captured_ns = time.monotonic_ns()
+        sink.write(result, 0)
+        print(index, flush=True)
+        time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("kill", range(KILLS))
+def test_a_kill_costs_less_than_half_a_second(tmp_path: Path, kill: int) -> None:
+    code = RECORDS.format(tests=str(Path(__file__).parent.parent))
+    path = tmp_path / "drive.mcap"
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    written = 0
+    until = 30 + random.Random(kill).randrange(25)
+    times = []
+    while written < until:
+        written = int(process.stdout.readline())
+        times.append(time.monotonic())
+    process.send_signal(signal.SIGKILL)
+    rest = process.stdout.read().split()
+    process.wait()
+    process.stdout.close()
+    written = int(rest[-1]) if rest else written
+    frames = []
+    with Drive(str(path)) as source, pytest.raises(SourceDamaged, match="was cut off"):
+        frames.extend(source)
+    lost = written + 1 - len(frames)
+    # By the frames' own clock: those lost were all written within one chunk, and each took 20 ms at least.
+    assert 0 <= lost <= CHUNK_S / 0.02 + 2
+    assert all(likeness(frame.image, frame.index) < 4 for frame in frames)
+
+
+def test_a_camera_that_changes_its_size_ends_a_single_file_and_says_so(tmp_path: Path) -> None:
+    other: Segmentation = result_of(1, mask_of(1), image=picture(1, (32, 24)))
+    with DriveSink(tmp_path / "a.mcap", options(), Stages()) as sink:
+        sink.write(seen(0), 0)
+        with pytest.raises(OutputError, match="frame 1 is 32x24, the video began as 64x48"):
+            sink.write(other, 0)
+    assert len(list(Drive(str(tmp_path / "a.mcap")))) == 1
