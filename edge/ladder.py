@@ -145,6 +145,11 @@ class LadderEngine:
         self._now = self._steps[0]
 
     @property
+    def steps(self) -> int:
+        """How many there are."""
+        return len(self._steps)
+
+    @property
     def card(self) -> Card:
         return self._now.card
 

@@ -102,16 +102,18 @@ def segment(
 def run(
     source: Ahead | Latest,
     segmenter: Segmenter,
-    sinks: Sequence[Sink],
+    sinks: Sequence[Sink | Background],
     stages: Stages,
     *,
     max_frames: int | None = None,
-    on_result: Callable[[Segmentation], None] = lambda result: None,
+    on_result: Callable[[Segmentation], object] = lambda result: None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Take every frame the source gives through the segmenter into all sinks, each sink in a thread of its own.
 
     What goes wrong on the way ends the run, but not its outputs: they are closed with what they have, and the error is
-    in the summary. `stages` is what the sinks write their times to. Ctrl-C ends the run likewise.
+    in the summary. Ctrl-C ends the run likewise, and so does `is_over`, which is asked behind each result. `stages` is
+    what the sinks write their times to. A sink may come in a Background of the caller's, who wants to watch it.
     """
     card = segmenter.engine.card
     summary = Summary(source.name, f"{card.name} ({segmenter.engine.precision})", cores=len(os.sched_getaffinity(0)))
@@ -119,8 +121,8 @@ def run(
     backgrounds: list[Background] = []
     try:
         with ExitStack() as outputs, source:  # the source is left first: nobody wants what comes after the last result
-            backgrounds.extend(outputs.enter_context(Background(sink, drop=source.live)) for sink in sinks)
-            _loop(source, segmenter, backgrounds, summary, max_frames, on_result)
+            backgrounds.extend(outputs.enter_context(_off_the_loop(sink, source.live)) for sink in sinks)
+            _loop(source, segmenter, backgrounds, summary, max_frames, on_result, is_over)
     except KeyboardInterrupt:
         summary.interrupted = True
     except EdgeError as error:
@@ -133,6 +135,10 @@ def run(
     return summary
 
 
+def _off_the_loop(sink: Sink | Background, drop: bool) -> Background:
+    return sink if isinstance(sink, Background) else Background(sink, drop=drop)
+
+
 def _in_order(by_name: dict[str, Durations]) -> dict[str, Durations]:
     """The stages that ran, as a frame passes them; whose thread came to a stage first says nothing."""
     names = [*(name for name in STAGES if name in by_name), *(name for name in by_name if name not in STAGES)]
@@ -142,10 +148,11 @@ def _in_order(by_name: dict[str, Durations]) -> dict[str, Durations]:
 def _loop(
     source: Ahead | Latest,
     segmenter: Segmenter,
-    sinks: Sequence[Sink],
+    sinks: Sequence[Background],
     summary: Summary,
     max_frames: int | None,
-    on_result: Callable[[Segmentation], None],
+    on_result: Callable[[Segmentation], object],
+    is_over: Callable[[], bool],
 ) -> None:
     with closing(segmenter.segment_all(islice(source, max_frames))) as results:
         for result in results:
@@ -154,3 +161,6 @@ def _loop(
             for sink in sinks:
                 sink.write(result, source.dropped)
             on_result(result)
+            if is_over():
+                summary.interrupted = True
+                return

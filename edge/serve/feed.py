@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 import edge
 from edge.serve.picture import Pictures
 from edge.serve.state import STEP_S, STEPS, Live, Step, rate_hz
+from edge.sinks.health import OutputHealth
 from edge.timing import Durations
 
 AHEAD = 2  # one under way while the next is made
@@ -65,9 +66,11 @@ class Feed:
                 raise end
 
     async def _send(self, socket: WebSocket, answers: _Answers) -> None:
-        await socket.send_text(hello(self._live))
-        number, due_s = 0, 0.0
+        number, due_s, shown = 0, 0.0, None
         while True:
+            if shown != (self._live.card, self._live.precision):  # at first, and when another one is at work
+                shown = (self._live.card, self._live.precision)
+                await asyncio.wait_for(socket.send_text(hello(self._live)), SILENT_S)
             await answers.room()
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + STEP_S
@@ -170,6 +173,7 @@ class Figures:
                 "reason": now.camera.reason,
                 "for_s": round((now.at_ns - now.camera.since_ns) / 1e9, 1),
             },
+            "outputs": {name: _output(health) for name, health in now.outputs.items()},
             "newest_age_ms": None if newest_age_s is None else round(newest_age_s * 1e3, 1),
             "rate_hz": round(rate_hz(now.steps), 1),
             "frames": now.frames,
@@ -192,6 +196,10 @@ class Figures:
                 mean_ms = (total_ns - total_before_ns) / (count - count_before) / 1e6
                 rows.append({"name": name, "mean_ms": _ms(mean_ms), "p99_ms": _ms(stages[name].percentile_ms(99))})
         return rows
+
+
+def _output(health: OutputHealth) -> dict[str, object]:
+    return {"state": health.state, "reason": health.reason, "counts": {**health.levels, **health.totals}}
 
 
 def _history(steps: list[Step]) -> dict[str, object]:

@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +23,7 @@ from edge.serve.state import Live, Newest
 from edge.timing import Durations
 
 PICTURE_WIDTH = 1280  # a wider frame is shrunk: a screen shows no more, and a JPEG costs by the pixel
+TILE_WIDTH = 480  # where several cameras share a screen
 JPEG_QUALITY = 80
 
 
@@ -48,14 +50,14 @@ class Picture:
         return b"".join((struct.pack("<I", len(text)), text, self.jpeg, self.classes))
 
 
-def make_picture(newest: Newest) -> Picture:
-    """The picture of a result.
+def make_picture(newest: Newest, most_width: int = PICTURE_WIDTH) -> Picture:
+    """The picture of a result, at most so wide.
 
     Raises:
         OutputError: OpenCV cannot encode the frame.
     """
     result, frame = newest.result, newest.result.frame
-    image = picture_bgr(frame)
+    image = picture_bgr(frame, most_width)
     try:
         done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     except cv2.error as error:
@@ -76,15 +78,15 @@ def make_picture(newest: Newest) -> Picture:
     return Picture(newest.number, frame.captured_ns, head, jpeg.tobytes(), zlib.compress(classes.tobytes(), 1))
 
 
-def picture_bgr(frame: Frame) -> Image:
-    """uint8 (h, w, 3) BGR: the frame, at most PICTURE_WIDTH wide.
+def picture_bgr(frame: Frame, most_width: int = PICTURE_WIDTH) -> Image:
+    """uint8 (h, w, 3) BGR: the frame, at most so wide.
 
     The frame's own conversion is not asked for: it would be kept as long as the frame is.
     """
     width, height = frame.size_wh
-    if frame.yuv is None and width <= PICTURE_WIDTH:
+    if frame.yuv is None and width <= most_width:
         return frame.image
-    scale = min(1.0, PICTURE_WIDTH / width)
+    scale = min(1.0, most_width / width)
     target = np.empty((max(1, round(height * scale)), round(width * scale), 3), np.uint8)
     if frame.yuv is not None:
         small_bgr_from_yuv(frame.yuv, target)
@@ -99,33 +101,36 @@ class Pictures:
     A picture is made when somebody waits for it, in a thread, and once for all who wait.
     """
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, live: Live, most_width: int = PICTURE_WIDTH) -> None:
+        self._live, self._most_width = live, most_width
+        self._leave = ExitStack()
         self._arrived = asyncio.Event()
+        self._waiting = 0  # viewers; without any, a result wakes nobody
         self._making: asyncio.Task[Picture] | None = None
         self._thread = ThreadPoolExecutor(1, "page pictures")
         self.encode = Durations()
 
     def __enter__(self) -> Pictures:
         wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake)
-        self._live.listen(wake)
+        self._leave.enter_context(self._live.listening(lambda: self._waiting and wake()))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._live.listen(None)
+        self._leave.close()
         self._thread.shutdown(cancel_futures=True)
 
     async def newer(self, number: int) -> Picture:
         """The newest result's picture, once there is a newer one than that number."""
-        while True:
-            arrived = self._arrived
-            newest = self._live.newest
-            if newest is not None and newest.number > number:
-                picture = await self._current(newest)
-                if picture.number > number:
+        self._waiting += 1  # before it is looked whether one is there: none can come unseen
+        try:
+            while True:
+                arrived, newest = self._arrived, self._live.newest
+                if newest is None or newest.number <= number:
+                    await arrived.wait()
+                elif (picture := await self._current(newest)).number > number:
                     return picture
-            else:
-                await arrived.wait()
+        finally:
+            self._waiting -= 1
 
     async def _current(self, newest: Newest) -> Picture:
         """The picture that is being made, or is still the newest; else a new one is begun."""
@@ -139,7 +144,7 @@ class Pictures:
 
     def _timed(self, newest: Newest) -> Picture:
         with self.encode.span():
-            return make_picture(newest)
+            return make_picture(newest, self._most_width)
 
     def _wake(self) -> None:
         self._arrived.set()

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import socket
 import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from edge.errors import ConfigError
-from edge.serve.app import make_app
+from edge.serve.app import View, make_app
+from edge.serve.feed import Feed
 from edge.serve.options import WebOptions, allowed_names, check_options, read_token, tls_context
-from edge.serve.picture import Pictures
+from edge.serve.picture import PICTURE_WIDTH, TILE_WIDTH, Pictures
 from edge.serve.state import Live
 
 REQUEST_S = 10.0  # all that a plain connection gets, from its first byte to its last answer's end
@@ -29,20 +32,21 @@ log = logging.getLogger(__name__)
 
 
 class WebServer:
-    """Serves `live` while it is entered. `url` is where, known once it is entered.
+    """Serves one camera, or several by name, while it is entered. `url` is where, known once it is entered.
 
     with WebServer(live, WebOptions(port=8008)) as server:
         print(server.url)
     """
 
-    def __init__(self, live: Live, options: WebOptions) -> None:
+    def __init__(self, live: Live | Mapping[str, Live], options: WebOptions) -> None:
         """Reads token and certificate, so that what is wrong with them is known before a camera is opened.
 
         Raises:
             ConfigError: the options are not safe, or their files not in order.
         """
         check_options(options)
-        self._live, self._options = live, options
+        self._lives = {"": live} if isinstance(live, Live) else dict(live)
+        self._options = options
         self._token = read_token(Path(options.token_file)) if options.token_file else None
         self._tls = (
             tls_context(Path(options.certificate_file), Path(options.key_file))
@@ -80,10 +84,10 @@ class WebServer:
             self._runs.set()
 
     async def _serve(self) -> None:
-        with Pictures(self._live) as pictures:
+        with ExitStack() as stack:
+            views = {name: _view(stack, live) for name, live in self._lives.items()}
             app = make_app(
-                self._live,
-                pictures,
+                views,
                 names=allowed_names(self._options),
                 token=self._token,
                 secure=self._tls is not None,
@@ -98,6 +102,11 @@ class WebServer:
             for connection in list(server.server_state.connections):
                 connection.transport.abort()
             await asyncio.sleep(0)  # in which the aborted connections end
+
+
+def _view(stack: ExitStack, live: Live) -> View:
+    pictures, tiles = (stack.enter_context(Pictures(live, width)) for width in (PICTURE_WIDTH, TILE_WIDTH))
+    return View(live, Feed(live, pictures), Feed(live, tiles))
 
 
 def _config(app: Any) -> uvicorn.Config:

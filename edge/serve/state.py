@@ -9,13 +9,14 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from edge.card import Card
-from edge.engine import Engine
 from edge.segmentation import Segmentation
+from edge.sinks.health import OutputHealth
 from edge.timing import Durations
 
 CameraState = Literal["ok", "degraded", "lost", "stopped"]
@@ -51,6 +52,15 @@ class Health(Protocol):
     def since_ns(self) -> int: ...
     @property
     def restarts(self) -> int: ...
+
+
+class Shown(Protocol):
+    """What is shown of an engine; also of one that is still being opened."""
+
+    @property
+    def card(self) -> Card: ...
+    @property
+    def precision(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,7 @@ class Snapshot:
         age: from capture to mask, over all frames; `age_counts` the same by `AGE_BOUNDS_S`, one more for the rest.
         steps: the last minute, oldest first.
         stages: time per stage, in the order in which a frame passes them.
+        outputs: how each output that can tell is.
     """
 
     at_ns: int
@@ -128,6 +139,7 @@ class Snapshot:
     age_counts: tuple[int, ...]
     steps: list[Step]
     stages: Mapping[str, Durations]
+    outputs: Mapping[str, OutputHealth]
 
     @property
     def newest_age_s(self) -> float | None:
@@ -144,29 +156,31 @@ class Snapshot:
 
 
 class Live:
-    """What is true now. Any thread may write and read.
+    """What is true now of one camera. Any thread may write and read.
 
     Attributes:
-        card, precision: of the engine; source: the camera, as the user named it.
+        engine: which works now; it may be set anew. `card` and `precision` are its.
+        source: the camera, as the user named it.
         stale_after_s: a result older than this is shown as old, never as what is there now.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Shown,
         source: str,
         stages: Callable[[], Mapping[str, Durations]],
         *,
-        health: Callable[[], Health] | None = None,
+        health: Callable[[], Health | None] = lambda: None,
+        outputs: Callable[[], Mapping[str, OutputHealth]] = dict,
         stale_after_s: float = 0.5,
     ) -> None:
         """`stages` gives the times of all stages so far, in the order in which a frame passes them.
 
-        `health` gives that of the camera, where its source knows; else it is what `camera_is` was told.
+        `health` gives that of the camera, where its source knows; else it is what `camera_is` was told. `outputs` gives
+        that of each output by name.
         """
-        self.card: Card = engine.card
-        self.precision, self.source, self.stale_after_s = engine.precision, source, stale_after_s
-        self._stages, self._health = stages, health
+        self.engine, self.source, self.stale_after_s = engine, source, stale_after_s
+        self._stages, self._health, self._outputs = stages, health, outputs
         self._lock = threading.Lock()
         self._camera = Camera("stopped", "not started", time.monotonic_ns())
         self._newest: Newest | None = None
@@ -174,7 +188,15 @@ class Live:
         self._sent: dict[str, int] = {}
         self._age, self._age_counts = Durations(), [0] * (len(AGE_BOUNDS_S) + 1)
         self._history = History(time.monotonic_ns())
-        self._listener: Callable[[], object] | None = None
+        self._listeners: list[Callable[[], object]] = []
+
+    @property
+    def card(self) -> Card:
+        return self.engine.card
+
+    @property
+    def precision(self) -> str:
+        return self.engine.precision
 
     def publish(self, result: Segmentation, dropped: int) -> None:
         """A new result; `dropped` frames were dropped before it since its run began."""
@@ -190,8 +212,8 @@ class Live:
             self._age.add(age_ns)
             self._age_counts[bisect_left(AGE_BOUNDS_S, age_ns / 1e9)] += 1
             self._history.add(time.monotonic_ns(), age_ns, newly_dropped)
-            if self._listener is not None:
-                self._listener()
+            for listener in self._listeners:
+                listener()
 
     def camera_is(self, state: CameraState, reason: str = "") -> None:
         """The camera's health, when it changes; saying the same again changes nothing."""
@@ -200,20 +222,24 @@ class Live:
                 self._camera = Camera(state, reason, time.monotonic_ns())
 
     def _camera_now(self) -> Camera:
-        if self._health is None:
-            return self._camera
         health = self._health()
-        return Camera(health.state, health.reason, health.since_ns, health.restarts)
+        return self._camera if health is None else Camera(health.state, health.reason, health.since_ns, health.restarts)
 
     def count_sent(self, output: str) -> None:
         """One result went out over `output`."""
         with self._lock:
             self._sent[output] = self._sent.get(output, 0) + 1
 
-    def listen(self, listener: Callable[[], object] | None) -> None:
-        """Call `listener` at each new result, from the publishing thread; None ends it. There is one at a time."""
+    @contextmanager
+    def listening(self, listener: Callable[[], object]) -> Iterator[None]:
+        """Call `listener` at each new result, from the publishing thread, while the block lasts."""
         with self._lock:
-            self._listener = listener
+            self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._listeners.remove(listener)
 
     @property
     def newest(self) -> Newest | None:
@@ -221,7 +247,7 @@ class Live:
 
     def look(self) -> Snapshot:
         """All of it, as it is now."""
-        stages, camera = self._stages(), self._camera_now()
+        stages, camera, outputs = self._stages(), self._camera_now(), self._outputs()
         with self._lock:
             now_ns = time.monotonic_ns()
             return Snapshot(
@@ -235,4 +261,5 @@ class Live:
                 age_counts=tuple(self._age_counts),
                 steps=self._history.last(now_ns),
                 stages=dict(stages),
+                outputs=dict(outputs),
             )

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from edge.config import StrictModel
+from edge.errors import ConfigError
 from edge.events import EventOptions
 from edge.ladder import LadderOptions
 from edge.serve.options import WebOptions
 from edge.sinks.mqtt.options import MqttOptions
 from edge.sinks.recorder import RecorderOptions
 
+# It becomes a folder, a part of topics and of addresses.
+CameraName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+CameraSource = Annotated[str, Field(min_length=1)]
+
 
 class ServeConfig(StrictModel):
-    """One camera, one engine, and where results go.
+    """One camera or several, an engine for each, and where results go.
 
     Attributes:
-        camera: as `edge run` takes it.
-        engine, precision, backend, threads: as `edge run` takes them.
+        camera: the only one, as `edge run` takes it.
+        cameras: several by name, in its place: {front: /dev/video0, rear: /dev/video2}. Each has its part of the page,
+            its metrics, its topics (TOPIC/front/...) and its folder of recordings (FOLDER/front).
+        engine, precision, backend, threads: as `edge run` takes them; several cameras share the cores evenly.
         ladder: under overload, a smaller picture; without it, only frames are dropped.
         events: what is looked for in the masks, and told in the log; without it, nothing.
         mqtt: results, masks and events to a broker.
-        recorder: what was seen, in segments of video within a quota.
+        recorder: what was seen, in segments of video within a quota, which several cameras share evenly.
         web: the live page; without it, nothing listens.
     """
 
-    camera: str = Field(min_length=1)
+    camera: CameraSource | None = None
+    cameras: dict[CameraName, CameraSource] = Field(default_factory=dict)
     engine: str = "road"
     precision: Literal["int8", "f32", "bf16", "fp16"] | None = None
     backend: Literal["openvino", "tensorrt"] | None = None
@@ -37,3 +45,16 @@ class ServeConfig(StrictModel):
     mqtt: MqttOptions | None = None
     recorder: RecorderOptions | None = None
     web: WebOptions | None = None
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Each camera by its name; the name of an only one is empty.
+
+        Raises:
+            ConfigError: there is none, or there are two ways in which they are named. No message shows a source.
+        """
+        if (self.camera is None) == (not self.cameras):
+            raise ConfigError("wanted is `camera: SOURCE`, or `cameras: {NAME: SOURCE, ...}`, one of them")
+        if len(set(self.cameras.values())) < len(self.cameras):
+            raise ConfigError("cameras: two of them are the same one")
+        return self.cameras if self.camera is None else {"": self.camera}

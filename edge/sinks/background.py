@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 
 from edge.segmentation import Segmentation
@@ -21,6 +22,7 @@ class Background:
         self.dropped = 0
         self._row: deque[tuple[Segmentation, int]] = deque()
         self._error: BaseException | None = None
+        self._busy_since_s: float | None = None
         self._runs = self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name=f"sink {type(sink).__name__}", daemon=True)
@@ -69,6 +71,15 @@ class Background:
             self._row.append((result, dropped))
             self._changed.notify_all()
 
+    @property
+    def busy_s(self) -> float:
+        """How long the sink has been at the result that it works on now; 0 where it waits for one. Any thread may ask.
+
+        A sink that hangs, in an encoder or a disk, is seen by this alone: a row that drops never holds up the loop.
+        """
+        since_s = self._busy_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
+
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
@@ -76,9 +87,12 @@ class Background:
     def _work(self) -> None:
         try:
             while (item := self._next()) is not None:
+                self._busy_since_s = time.monotonic()
                 self._sink.write(*item)
+                self._busy_since_s = None
         except BaseException as error:  # noqa: BLE001 handed to the loop, which raises it at its next write
             self._error = error
+        self._busy_since_s = None
         with self._changed:
             self._row.clear()
             self._runs = False

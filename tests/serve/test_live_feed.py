@@ -5,7 +5,9 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,12 +15,13 @@ import pytest
 pytest.importorskip("uvicorn", reason="pip install 'edge-segmentation[serve]'")
 
 from web_client import ask, looking, next_figures, next_frame, publishing, soon
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from edge.frame import Image
+from edge.frame import Frame, Image
 from edge.segmentation import Segmentation
 from edge.serve import feed
+from edge.serve.options import WebOptions
 from edge.serve.server import WebServer
 from edge.serve.state import STEPS, Live
 from edge.timing import Stages
@@ -179,3 +182,32 @@ def test_a_long_message_ends_the_line_and_nothing_else(server: WebServer, live: 
             assert messages_until_closed(line)[1] == 1009  # too big (RFC 6455)
         with looking(server) as line:
             next_frame(line)
+
+
+def test_a_viewer_names_the_camera_and_whether_it_is_small(make_card: Any, make_result: Any) -> None:
+    engine: Any = SimpleNamespace(card=make_card(b""), precision="int8")
+    lives = {name: Live(engine, f"camera of {name}", dict) for name in ("front", "rear")}
+    wide = Frame(index=0, captured_ns=0, source="wide", bgr=np.zeros((270, 960, 3), np.uint8))
+    lives["rear"].publish(replace(make_result(), frame=wide), 0)
+    with WebServer(lives, WebOptions(port=0)) as server:
+        with looking(server, "?camera=rear&tile") as line:
+            assert json.loads(line.recv(5))["source"] == "camera of rear"
+            assert next_frame(line).head["picture_wh"] == [480, 135]
+        with looking(server, "?camera=rear") as line:
+            assert next_frame(line).head["picture_wh"] == [960, 270]
+        with looking(server) as line:
+            assert json.loads(line.recv(5))["source"] == "camera of front"
+        with pytest.raises(InvalidStatus), looking(server, "?camera=side"):
+            pass
+
+
+def test_a_viewer_is_greeted_anew_when_another_engine_is_at_work(
+    server: WebServer, live: Live, make_result: Any
+) -> None:
+    with looking(server) as line:
+        assert json.loads(line.recv(5))["precision"] == "int8"
+        live.engine = cast("Any", SimpleNamespace(card=live.card, precision="f32"))
+        with publishing(live, make_result):
+            while (message := line.recv(5)) and not (isinstance(message, str) and '"hello"' in message):
+                line.send("next")
+        assert json.loads(message)["precision"] == "f32"

@@ -26,7 +26,7 @@ from edge.serve.server import WebServer
 from edge.serve.state import Live
 
 TOKEN = "correct-horse-battery-staple"
-ALL = ["/", "/page.js", "/page.css", "/readyz", "/metrics", "/healthz", "/feed", "/nothing"]
+ALL = ["/", "/page.js", "/page.css", "/cameras", "/readyz", "/metrics", "/healthz", "/feed", "/nothing"]
 
 
 # One server for all tests here, which change nothing in it: to start and end one takes a quarter of a second.

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,10 +19,12 @@ pytest.importorskip("uvicorn", reason="pip install 'edge-segmentation[serve]'")
 
 from web_client import ask, place_of, publishing, soon
 
+from edge.card import Card
 from edge.segmentation import Segmentation
 from edge.serve.options import WebOptions
 from edge.serve.server import WebServer
 from edge.serve.state import Live
+from edge.sinks.health import OutputHealth
 from edge.timing import Stages
 
 pytest.importorskip("selenium", reason="pip install selenium")
@@ -331,6 +334,72 @@ def contrasts(page: Page, css: str) -> float:
     return Math.min(...[...document.querySelectorAll(arguments[0])].filter((e) => e.textContent.trim()).map(contrast));
     """
     return float(page.js(script, css))
+
+
+@pytest.fixture
+def pair(make_card: Callable[..., Card]) -> Iterator[tuple[WebServer, dict[str, Live]]]:
+    """A page of two cameras."""
+    engine: Any = SimpleNamespace(card=make_card(b""), precision="int8")
+    lives = {name: Live(engine, f"camera of {name}", dict) for name in ("front", "rear")}
+    with WebServer(lives, WebOptions(port=0)) as server:
+        yield server, lives
+
+
+def test_several_cameras_are_seen_at_once_and_one_that_is_clicked_becomes_large(
+    page: Page, pair: tuple[WebServer, dict[str, Live]], make_result: MakeResult
+) -> None:
+    server, lives = pair
+
+    def tile(name: str) -> WebElement:
+        return page.find(f"[data-camera={name}]")
+
+    with publishing(lives["front"], make_result, rate_hz=30), publishing(lives["rear"], make_result, rate_hz=30):
+        page.open(server)
+        assert soon(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, ".tile")) == 2)
+        assert soon(lambda: all(tile(name).get_attribute("data-stale") == "false" for name in lives))
+        assert soon(lambda: tile("front").text.startswith("front · LIVE · "))
+        assert not page.find("#stage").is_displayed()
+        assert soon(lambda: page.js("return document.getElementById('news').textContent") == "All 2 cameras live")
+        if folder := os.environ.get("EDGE_SCREENSHOTS"):
+            Path(folder, "two cameras.png").write_bytes(base64.b64decode(page.driver.get_screenshot_as_base64()))
+        tile("rear").click()
+        assert soon(page.is_live)
+        assert "camera of rear" in page.text("#engine")
+        assert not tile("front").is_displayed()
+        page.find("body").send_keys(Keys.ESCAPE)
+        assert soon(lambda: tile("front").is_displayed() and tile("front").get_attribute("data-stale") == "false")
+    assert page.complaints() == []
+
+
+def test_one_camera_that_is_lost_is_old_and_the_other_goes_on(
+    page: Page, pair: tuple[WebServer, dict[str, Live]], make_result: MakeResult
+) -> None:
+    server, lives = pair
+    lives["rear"].publish(make_result(ago_s=60), 0)
+    lives["rear"].camera_is("lost", "<b>unplugged")
+    with publishing(lives["front"], make_result, rate_hz=30):
+        page.open(server)
+        assert soon(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, ".tile")) == 2)
+        assert soon(lambda: page.find("[data-camera=front]").get_attribute("data-stale") == "false")
+        assert soon(lambda: "camera lost: <b>unplugged" in page.text("[data-camera=rear]"))
+        assert page.find("[data-camera=rear]").get_attribute("data-stale") == "true"
+        assert soon(lambda: page.js("return document.getElementById('news').textContent").endswith("1 of 2 cameras"))
+    assert page.complaints() == []
+
+
+def test_what_outputs_say_and_count_is_seen(page: Page, make_card: Callable[..., Card]) -> None:
+    outputs = {
+        "mqtt": OutputHealth("lost", "no such host", {"frames_sent": 1200}, {"events_waiting": 3}),
+        "recorder": OutputHealth(levels={"size_bytes": 3_100_000_000}),
+    }
+    engine: Any = SimpleNamespace(card=make_card(b""), precision="int8")
+    with WebServer(Live(engine, "0", dict, outputs=lambda: outputs), WebOptions(port=0)) as server:
+        page.open(server)
+        assert soon(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, "#outputs li")) == 2)
+        assert "lost: no such host" in page.text("[data-output=mqtt]")
+        assert "3 events waiting, 1,200 frames sent" in page.text("[data-output=mqtt]")
+        assert page.text("[data-output=recorder]").split("\n") == ["recorder", "ok", "3.1 GB"]
+    assert page.complaints() == []
 
 
 SCREENS = {

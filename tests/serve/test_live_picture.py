@@ -54,10 +54,10 @@ def test_a_picture_is_made_once_for_all_who_wait(live: Live, make_result: Any, m
     made: list[int] = []
     goes_on = threading.Event()
 
-    def slowly(newest: Newest) -> Picture:
+    def slowly(newest: Newest, most_width: int) -> Picture:
         made.append(newest.number)
         assert goes_on.wait(10)
-        return make_picture(newest)
+        return make_picture(newest, most_width)
 
     monkeypatch.setattr(picture_module, "make_picture", slowly)
 

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from edge.serve.app import FILES, STATIC
 from edge.serve.options import WebOptions
 from edge.serve.server import WebServer
 from edge.serve.state import Live
+from edge.sinks.health import OutputHealth
 
 
 def page_threads() -> list[str]:
@@ -41,13 +43,33 @@ def test_the_process_is_alive_from_the_start(server: WebServer) -> None:
 def test_ready_follows_the_masks(server: WebServer, live: Live, make_result: Any) -> None:
     answer = ask(server, "/readyz")
     assert answer.status == 503
-    assert answer.json == {"ready": False, "reason": "no mask yet; the camera is stopped: not started"}
+    reason = "no mask yet; the camera is stopped: not started"
+    assert answer.json == {"ready": False, "reason": reason, "outputs": {}}
     live.publish(make_result(), 0)
     assert (ask(server, "/readyz").status, ask(server, "/readyz").json["ready"]) == (200, True)
     live.publish(make_result(ago_s=60), 0)
     live.camera_is("lost", 'a "reason"\n')
     assert ask(server, "/readyz").status == 503
     assert ask(server, "/readyz").json["reason"].endswith('the camera is lost: a "reason"\n')
+
+
+def test_of_several_cameras_ready_names_the_one_without_masks_and_outputs_decide_nothing(
+    make_card: Any, make_result: Any
+) -> None:
+    engine: Any = SimpleNamespace(card=make_card(b""), precision="int8")
+    lost = OutputHealth("lost", "no such host")
+    lives = {name: Live(engine, name, dict, outputs=lambda: {"mqtt": lost}) for name in ("front", "rear")}
+    with WebServer(lives, WebOptions(port=0)) as server:
+        lives["front"].publish(make_result(), 0)
+        answer = ask(server, "/readyz")
+        assert answer.status == 503
+        assert answer.json["reason"] == "rear: no mask yet; the camera is stopped: not started"
+        lives["front"].publish(make_result(), 0)
+        lives["rear"].publish(make_result(), 0)
+        answer = ask(server, "/readyz")
+        assert answer.status == 200
+        assert answer.json["outputs"] == {"front mqtt": "lost (no such host)", "rear mqtt": "lost (no such host)"}
+        assert ask(server, "/cameras").json == ["front", "rear"]
 
 
 @pytest.mark.parametrize("path", [*FILES, "/healthz", "/metrics", "/nothing"])

@@ -67,11 +67,11 @@ def ask(
 
 
 @contextmanager
-def looking(server: WebServer, **options: Any) -> Iterator[ClientConnection]:
+def looking(server: WebServer, query: str = "", **options: Any) -> Iterator[ClientConnection]:
     """A viewer's line, before its first message."""
     from websockets.sync.client import connect
 
-    url = server.url.replace("http", "ws", 1) + "feed"
+    url = server.url.replace("http", "ws", 1) + "feed" + query
     with connect(url, proxy=None, compression=None, max_size=None, **options) as line:
         yield line
 

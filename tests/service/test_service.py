@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,13 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("uvicorn", reason="the live page needs the serve extra")
+
+from edge.config import load_yaml
+from edge.errors import ConfigError
+from edge.service.config import ServeConfig
+from edge.service.outputs import mqtt_of, recorder_of
+from edge.sinks.mqtt import MqttOptions
+from edge.sinks.recorder import RecorderOptions
 
 CONFIG = """
 camera: "{camera}"
@@ -164,3 +172,72 @@ def test_a_recorder_alone_is_an_output_and_leaves_a_video_that_plays(start: Star
     (video,) = folder.glob("*.mp4")
     with av.open(str(video)) as container:
         assert sum(1 for _ in container.decode(video=0)) > 2
+
+
+def cameras(*names: str) -> str:
+    """A config's part with cameras of those names."""
+    sources = {name: STREET.replace("seed=3", f"seed={place}") for place, name in enumerate(names)}
+    return "cameras:\n" + "".join(f"  {name}: '{source}'\n" for name, source in sources.items())
+
+
+def test_several_cameras_are_served_at_once_each_with_its_own_recordings(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    service = start(cameras("front", "rear") + f"recorder: {{folder: {folder}}}\n")
+    service.heard("READY=1")
+    assert "rear: masks of " in service.heard("; rear: masks of", within_s=20)
+    service.heard("WATCHDOG=1", within_s=5)
+    service.process.send_signal(signal.SIGTERM)
+    assert service.ends() == 0
+    assert sorted(video.parent.name for video in folder.glob("*/*.mp4")) == ["front", "rear"]
+
+
+def test_a_camera_that_fails_begins_anew_and_the_other_goes_on(start: Start) -> None:
+    config = cameras("front") + "  rear: /dev/video987\nweb: {port: 0}\n"
+    service = start(config)
+    assert "front: masks of" in service.heard("READY=1")
+    assert "rear: /dev/video987" in service.heard("begins anew in 5 s", within_s=10)
+    service.forget()
+    for _ in range(3):
+        service.heard("WATCHDOG=1", within_s=5)
+    service.process.send_signal(signal.SIGTERM)
+    assert service.ends() == 0
+
+
+def test_a_camera_that_is_lost_does_not_keep_the_other_from_being_ready(start: Start) -> None:
+    service = start(cameras("front") + "  rear: rtsp://127.0.0.1:9/x\nweb: {port: 0}\n")
+    status = service.heard("READY=1")
+    assert "front: masks of" in status
+    assert "rear: waiting for rtsp://127.0.0.1:9/x: lost (" in status
+
+
+def test_a_broker_that_is_away_is_in_the_status_and_no_reason_to_stop(start: Start) -> None:
+    pytest.importorskip("paho", reason="pip install 'edge-segmentation[mqtt]'")
+    service = start(f"camera: '{STREET}'\nmqtt: {{url: 'mqtt://127.0.0.1:9', topic: edge/test}}\n")
+    service.heard("READY=1")
+    assert "mqtt lost (127.0.0.1:9: cannot be reached" in service.heard("STATUS=masks of", within_s=10)
+    service.forget()
+    for _ in range(3):
+        service.heard("WATCHDOG=1", within_s=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("web: {}\n", "wanted is `camera: SOURCE`, or `cameras:"),
+        ("camera: '0'\ncameras: {front: '1'}\nweb: {}\n", "one of them"),
+        ("cameras: {front: 'rtsp://u:secret@h', rear: 'rtsp://u:secret@h'}\nweb: {}\n", "two of them are the same one"),
+        ("cameras: {'../x': '0'}\nweb: {}\n", "cameras.../x"),
+    ],
+)
+def test_cameras_that_cannot_be_are_refused_without_their_passwords(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "edge.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(said)) as caught:
+        _ = load_yaml(path, ServeConfig).sources
+    assert "secret" not in str(caught.value)
+
+
+def test_recordings_of_several_cameras_share_the_quota() -> None:
+    options = recorder_of(RecorderOptions("/recordings", quota_gb=10.0), "rear", 4)
+    assert (options.folder, options.quota_gb) == ("/recordings/rear", 2.5)
+    assert mqtt_of(MqttOptions("mqtt://localhost", "edge/car"), "rear").topic == "edge/car/rear"

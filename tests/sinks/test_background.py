@@ -203,3 +203,13 @@ def test_ctrl_c_while_the_last_results_are_written_still_completes_them() -> Non
         loop()
     assert [index for index, _ in notebook.seen] == [0, 1, 2, 3]
     assert notebook.left_with == [None]
+
+
+def test_how_long_the_sink_is_at_one_result_is_known_while_it_hangs_and_nothing_when_it_waits() -> None:
+    goes_on = threading.Event()
+    with Background(Notebook(lambda index: goes_on.wait(LONG_S)), drop=True) as sink:
+        assert sink.busy_s == 0
+        write_all(sink, 10)
+        wait_until(lambda: sink.busy_s > 0.05)
+        goes_on.set()
+        wait_until(lambda: sink.busy_s == 0)

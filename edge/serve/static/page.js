@@ -1,14 +1,17 @@
 // The live page. The server sends the newest frame as JPEG and its class map apart; they are laid over each other here,
 // so that switching a layer or turning the opacity asks nothing of the machine in the car.
 
+import { address, coloursOf, decode, paint, seconds, tint, words } from "/picture.js";
+import { Tile } from "/tiles.js";
+
 const $ = (id) => document.getElementById(id);
-const stage = $("stage"), picture = $("picture"), pen = picture.getContext("2d", { alpha: false });
-const mask = document.createElement("canvas"), maskPen = mask.getContext("2d");
+const stage = $("stage"), picture = $("picture"), mask = document.createElement("canvas");
 
 const SILENCE_MS = 3000; // the server sends figures twice a second; after this the line is taken for dead
 const ROUND_TRIPS_MS = [250, 500, 1000, 2000];
 const AVERAGED_MS = 500; // over which the age on screen is averaged, to be readable
 
+let camera = null; // the one that is large; null while all are seen
 let socket = null, attempts = 0, heardAt = 0, farewell = "";
 let hello = null, frame = null, figures = null;
 let shownAges = [], shares = new Float64Array(256), lut = new Uint32Array(256), opacity = 0.5;
@@ -16,8 +19,7 @@ let shownAges = [], shares = new Float64Array(256), lut = new Uint32Array(256), 
 // ---- the line to the server
 
 function connect() {
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const line = socket = new WebSocket(`${scheme}://${location.host}/feed`);
+  const line = socket = new WebSocket(address(camera));
   line.binaryType = "arraybuffer";
   heardAt = performance.now();
   let work = Promise.resolve();
@@ -28,7 +30,7 @@ function connect() {
   };
   line.onopen = () => { attempts = 0; };
   line.onclose = (event) => {
-    if (line !== socket) return;
+    if (line !== socket) return; // another camera was chosen meanwhile
     socket = null;
     farewell = event.reason;
     if (attempts) logInAgain();
@@ -37,7 +39,7 @@ function connect() {
 }
 
 function reconnect() {
-  if (!socket && !document.hidden) connect();
+  if (camera !== null && !socket && !document.hidden) connect();
 }
 
 // The server may want the token anew, as when it was changed.
@@ -47,6 +49,7 @@ async function logInAgain() {
 }
 
 async function receive(line, data, at) {
+  if (line !== socket) return;
   if (typeof data === "string") {
     const message = JSON.parse(data);
     if (message.type === "hello") { greet(message); return; }
@@ -60,20 +63,65 @@ async function receive(line, data, at) {
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) socket?.close(); // nobody looks: the machine need not make pictures
   else { attempts = 0; reconnect(); }
+  showTiles();
 });
+
+// ---- which camera
+
+const names = await (await fetch("/cameras")).json();
+const tiles = names.length > 1 ? names.map((name) => new Tile(name, () => { location.hash = name; })) : [];
+$("tiles").append(...tiles.map((tile) => tile.element));
+
+// The address says which camera is large; without a name, all are seen, or the only one.
+function choose() {
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const chosen = names.includes(wanted) ? wanted : tiles.length ? null : names[0];
+  $("tiles").hidden = chosen !== null;
+  document.querySelector("main").hidden = chosen === null;
+  $("camera").hidden = chosen === null;
+  $("back").hidden = chosen === null || !tiles.length;
+  if (chosen !== camera || chosen === null) forget();
+  camera = chosen;
+  document.title = camera ? `edge live: ${camera}` : "edge live";
+  if (camera === null) write("engine", `${names.length} cameras`);
+  showTiles();
+  reconnect();
+}
+
+// Nothing of one camera is shown as another's.
+function forget() {
+  const line = socket;
+  socket = null;
+  line?.close();
+  frame?.bitmap.close();
+  frame = figures = hello = null;
+  shownAges = [];
+  attempts = 0;
+  farewell = "";
+  picture.getContext("2d", { alpha: false }).clearRect(0, 0, picture.width, picture.height);
+  stage.dataset.stale = "true";
+  for (const id of ["age", "rate", "drops", "age-more", "rate-more", "drops-more"]) write(id, "–");
+  for (const id of ["stamp", "old-reason", "stages-total"]) write(id, "");
+  $("stages").replaceChildren();
+  $("snapshot").disabled = true;
+}
+
+function showTiles() {
+  for (const tile of tiles) {
+    if (camera === null && !document.hidden) tile.open();
+    else tile.close();
+  }
+}
+
+window.addEventListener("hashchange", choose);
 
 // ---- the picture
 
 async function showFrame(data, at) {
-  const headBytes = new DataView(data).getUint32(0, true), body = 4 + headBytes;
-  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, headBytes)));
-  const deflated = new Blob([new Uint8Array(data, body + head.jpeg_bytes)]).stream();
-  const [bitmap, classes] = await Promise.all([
-    createImageBitmap(new Blob([new Uint8Array(data, body, head.jpeg_bytes)], { type: "image/jpeg" })),
-    new Response(deflated.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer(),
-  ]);
+  const line = socket, fresh = await decode(data);
+  if (line !== socket) { fresh.bitmap.close(); return; } // another camera was chosen meanwhile
   frame?.bitmap.close();
-  frame = { ...head, bitmap, classes: new Uint8Array(classes), at };
+  frame = { ...fresh, at };
   colour();
   const shownAge = age();
   shownAges = [...shownAges.filter(([when]) => performance.now() - when < AVERAGED_MS), [performance.now(), shownAge]];
@@ -93,32 +141,20 @@ function isStale() {
 
 function colour() {
   if (!frame) return;
-  const [width, height] = frame.classes_wh;
-  if (mask.width !== width || mask.height !== height) { mask.width = width; mask.height = height; }
-  const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer), ids = frame.classes;
-  const counts = new Uint32Array(256);
-  for (let i = 0; i < ids.length; i++) { counts[ids[i]]++; pixels[i] = lut[ids[i]]; }
-  for (let id = 0; id < 256; id++) shares[id] = counts[id] / ids.length;
-  maskPen.putImageData(image, 0, 0);
+  const counts = tint(mask, frame, lut);
+  for (let id = 0; id < 256; id++) shares[id] = counts[id] / frame.classes.length;
 }
 
 function draw() {
   if (!frame) return;
-  const [width, height] = frame.picture_wh;
-  if (picture.width !== width || picture.height !== height) { picture.width = width; picture.height = height; }
-  pen.globalAlpha = 1;
-  pen.drawImage(frame.bitmap, 0, 0);
   const stale = isStale();
-  if (!stale) { // an old mask is not shown as if it were new
-    pen.globalAlpha = opacity;
-    pen.imageSmoothingQuality = "high";
-    pen.drawImage(mask, 0, 0, width, height);
-  }
+  paint(picture, frame, mask, stale ? 0 : opacity); // an old mask is not shown as if it were new
   stage.dataset.stale = String(stale);
   write("stamp", `frame ${frame.frame}${frame.media_s === null ? "" : ` · ${frame.media_s.toFixed(2)} s`}`);
 }
 
 function watch() {
+  if (camera === null) { watchTiles(); return; }
   const stale = isStale(), connected = socket?.readyState === WebSocket.OPEN;
   document.body.dataset.connected = String(connected);
   if (!connected) { $("camera").dataset.state = "stopped"; write("camera-text", "camera unknown"); }
@@ -130,25 +166,32 @@ function watch() {
   }
   if (!connected) write("live-text", "NOT CONNECTED");
   if (stale) explain(connected);
-  const camera = connected && figures ? `camera ${figures.camera.state} ${figures.camera.reason}` : "not connected";
-  write("news", `${stale ? "No new frame" : "Live"}, ${camera}`); // for screen readers: once for each change, without figures
+  const health = connected && figures ? `camera ${figures.camera.state} ${figures.camera.reason}` : "not connected";
+  write("news", `${stale ? "No new frame" : "Live"}, ${health}`); // for screen readers: once for each change, without figures
   if (connected && performance.now() - heardAt > SILENCE_MS) socket.close();
+}
+
+function watchTiles() {
+  for (const tile of tiles) tile.watch();
+  const stale = tiles.filter((tile) => tile.isStale()).length;
+  write("news", stale ? `No new frame of ${stale} of ${tiles.length} cameras` : `All ${tiles.length} cameras live`);
 }
 
 function explain(connected) {
   write("old-title", frame ? `No new frame for ${seconds(age()).join(" ")}` : "Waiting for the first frame");
-  const camera = figures?.camera;
+  const health = figures?.camera;
   write("old-reason", !connected ? `${farewell || "The line to the machine is broken"}; trying again.`
-    : !camera || camera.state === "ok" ? "" : `Camera ${camera.state}${camera.reason ? `: ${camera.reason}` : ""}`);
+    : !health || health.state === "ok" ? "" : `Camera ${words(health)}`);
 }
 
 // ---- what may be switched
 
 function greet(message) {
-  const fresh = JSON.stringify(hello?.layers) !== JSON.stringify(message.layers);
+  const layers = JSON.stringify(message.layers), fresh = $("layers").dataset.shown !== layers;
+  $("layers").dataset.shown = layers;
   hello = message;
   const [width, height] = hello.input_wh;
-  write("engine", `${hello.engine} · ${hello.net} · ${hello.precision} · ${width}×${height} — ${hello.source}`);
+  write("engine", `${camera ? `${camera} · ` : ""}${hello.engine} · ${hello.net} · ${hello.precision} · ${width}×${height} — ${hello.source}`);
   $("engine").title = `${hello.description} (edge ${hello.version})`;
   if (fresh) $("layers").replaceChildren(...hello.layers.map(layerRow));
   recolour();
@@ -177,11 +220,8 @@ function boxes() {
 }
 
 function recolour() {
-  lut = new Uint32Array(256);
-  boxes().forEach((box, place) => {
-    const { ids, rgb: [red, green, blue] } = hello.layers[place];
-    if (box.checked) for (const id of ids) lut[id] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
-  });
+  const on = boxes().map((box) => box.checked);
+  lut = coloursOf(hello.layers.map((layer, place) => ({ ...layer, on: on[place] })));
   colour();
   draw();
 }
@@ -235,7 +275,9 @@ $("full").addEventListener("click", fullScreen);
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const key = event.key.toLowerCase();
-  if (key === "s") snapshot();
+  if (key === "escape" && tiles.length && !document.fullscreenElement) location.hash = "";
+  else if (camera === null) return;
+  else if (key === "s") snapshot();
   else if (key === "f") fullScreen();
   else if (key >= "1" && key <= "9") boxes()[key - 1]?.click();
 });
@@ -244,10 +286,11 @@ document.addEventListener("keydown", (event) => {
 
 function showFigures(message) {
   figures = message;
-  const { camera, history } = figures;
-  $("camera").dataset.state = camera.state;
-  const since = camera.state === "ok" ? "" : ` for ${seconds(camera.for_s * 1000).join(" ")}`;
-  write("camera-text", `camera ${camera.state}${since}${camera.reason ? `: ${camera.reason}` : ""}`);
+  const { camera: health, history } = figures;
+  $("camera").dataset.state = health.state;
+  const since = health.state === "ok" ? "" : ` for ${seconds(health.for_s * 1000).join(" ")}`;
+  write("camera-text", `camera ${health.state}${since}${health.reason ? `: ${health.reason}` : ""}`);
+  showOutputs();
   write("rate", figures.rate_hz.toFixed(1));
   write("rate-more", `${figures.frames.toLocaleString("en")} segmented`);
   write("drops", figures.dropped.toLocaleString("en"));
@@ -270,6 +313,25 @@ function showShares() {
     const part = layer.ids.reduce((sum, id) => sum + shares[id], 0);
     cells[place].textContent = frame && !isStale() ? `${(100 * part).toFixed(1)} %` : "–";
   });
+}
+
+function showOutputs() {
+  const outputs = Object.entries(figures.outputs);
+  $("outputs-card").hidden = !outputs.length;
+  $("outputs").replaceChildren(...outputs.map(([name, output]) => {
+    const row = document.createElement("li"), counts = Object.entries(output.counts).filter(([, count]) => count);
+    row.dataset.output = name;
+    row.dataset.state = output.state;
+    row.append(part("dot", ""), part("name", name), part("word", words(output)));
+    if (counts.length) row.append(part("more", counts.map(([what, count]) => amount(what, count)).join(", ")));
+    return row;
+  }));
+}
+
+// "1,200 frames sent", "3.1 GB"
+function amount(what, count) {
+  if (!what.endsWith("_bytes")) return `${count.toLocaleString("en")} ${what.replaceAll("_", " ")}`;
+  return count < 1e9 ? `${(count / 1e6).toFixed(1)} MB` : `${(count / 1e9).toFixed(1)} GB`;
 }
 
 // Bars one after another up to the mask, as a frame passes them; what runs beside the loop begins where the mask ends.
@@ -377,10 +439,6 @@ function niceTop(value) {
 
 // ---- words
 
-function seconds(ms) {
-  return ms < 1000 ? [Math.round(ms), "ms"] : ms < 120_000 ? [(ms / 1000).toFixed(1), "s"] : [Math.round(ms / 60_000), "min"];
-}
-
 function mean(values) {
   return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0;
 }
@@ -390,5 +448,5 @@ function write(id, text) {
   if (element.textContent !== String(text)) element.textContent = text;
 }
 
-reconnect();
+choose();
 setInterval(watch, 100);

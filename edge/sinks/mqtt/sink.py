@@ -67,6 +67,17 @@ class MqttHealth:
     events_too_large: int = 0
     refused: int = 0
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """What only grows."""
+        names = ("connections", "frames_sent", "frames_superseded", "events_sent", "events_dropped")
+        return {name: getattr(self, name) for name in (*names, "events_too_large", "refused")}
+
+    @property
+    def levels(self) -> dict[str, int]:
+        """What is now."""
+        return {"events_waiting": self.events_waiting}
+
     def __str__(self) -> str:
         return f"{self.state} ({self.reason})" if self.reason else self.state
 

@@ -1,0 +1,250 @@
+"""One camera of the service, from its frames to its outputs, in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Literal
+
+from edge.card import Card
+from edge.engine import find_bundle
+from edge.errors import ConfigError, EdgeError, SourceError
+from edge.pipeline import flowing, run
+from edge.segmentation import Segmentation
+from edge.segmenter import Segmenter
+from edge.serve.state import Health, Live
+from edge.service.config import ServeConfig
+from edge.service.engines import open_for
+from edge.service.outputs import Outputs
+from edge.sinks.health import OutputHealth
+from edge.sources.open import is_camera, open_live, open_source
+from edge.sources.source import Source
+from edge.sources.supervised import Supervised
+from edge.timing import Durations, Stages
+
+PATIENCE_S = 5.0  # each wait for a camera that is not there yet
+OPENING_S = 600.0  # TensorRT may have plans to build
+RETRY_S = 5.0  # after a failure, where other cameras go on meanwhile
+
+Phase = Literal["waiting", "opening", "running", "resting", "ended"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _NotOpen:
+    """What is shown of an engine until it is there."""
+
+    card: Card
+    precision: str = "opening"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """How far all was at the last look."""
+
+    published: int = 0
+    newest_ns: int | None = None
+    corrupt: int = 0
+
+
+class CameraLoop:
+    """Serves one camera until it is stopped or its source ends.
+
+    A failure ends it: where it is the only camera, or the config is at fault. Else it begins anew after a while, and
+    the other cameras never hear of it.
+
+    Attributes:
+        live: what is true now, for the page.
+        trouble: what it failed with, while it rests before it begins anew.
+        failure: what it ended with; None if in good order.
+        published: results that were handed to all outputs.
+    """
+
+    def __init__(self, name: str, config: ServeConfig, on_end: Callable[[], object]) -> None:
+        """`name` is one of the config's; `on_end` is called from the loop's thread when it has ended."""
+        self.name = name
+        self._config, self._on_end = config, on_end
+        self._card = find_bundle(config.engine).card
+        self.live = Live(_NotOpen(self._card), "", self._stages_now, health=self._health, outputs=self._outputs_health)
+        self.trouble: EdgeError | None = None
+        self.failure: BaseException | None = None
+        self.published, self._age_ms = 0, 0.0
+        self._phase: Phase = "waiting"
+        self._phase_since_s = time.monotonic()
+        self._seen = _Seen()
+        self._over = threading.Event()
+        self._camera: Supervised | None = None
+        self._source: Source | None = None
+        self._segmenter: Segmenter | None = None
+        self._stages = Stages()
+        self._outputs: Outputs | None = None
+        self._thread = threading.Thread(target=self._work, name=f"camera {name or 'loop'}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let it end behind the frame that it works on. Any thread may ask."""
+        self._over.set()
+        if self._camera is not None:
+            self._camera.stop()
+
+    def join(self, timeout_s: float) -> bool:
+        """Whether it has ended, in that time."""
+        self._thread.join(max(0.0, timeout_s))
+        return not self._thread.is_alive()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._phase == "ended"
+
+    # -- what is asked by the service's thread
+
+    def tell_outputs(self) -> None:
+        """Once in a while: the outputs hear how the camera is."""
+        if self._outputs is not None:
+            self._outputs.tell_camera(self._health())
+
+    def stuck(self) -> str:
+        """What has made no progress since this was last asked; "" if all has, or is known to wait for something."""
+        last, now = self._seen, self._look()
+        self._seen = now
+        if self._phase == "opening" and time.monotonic() - self._phase_since_s > OPENING_S:
+            return f"the engine is not open after {OPENING_S:.0f} s"
+        if self._phase != "running" or self._outputs is None:
+            return ""
+        if hung := self._outputs.hung():
+            return hung
+        health = self._health()
+        is_gone = health is not None and health.state in ("lost", "stopped")
+        is_broken = now.newest_ns == last.newest_ns and now.corrupt > last.corrupt  # pictures come, and none is whole
+        return "" if now.published > last.published or is_gone or is_broken else "no mask comes"
+
+    def _look(self) -> _Seen:
+        health = self._camera.health if self._camera else None
+        return _Seen(self.published, health.newest_ns if health else None, health.corrupt if health else 0)
+
+    def words(self) -> str:
+        """How it is, on one line, for whoever runs `systemctl status`."""
+        camera, outputs = self._health(), self._outputs_health()
+        if self._phase == "waiting":
+            return f"waiting for {self.live.source}: {camera}" if camera else "opening its source"
+        if self._phase == "opening":
+            return f"opening engine {self._config.engine}"
+        if self._phase != "running":
+            return f"{self.trouble}; begins anew in {RETRY_S:.0f} s" if self.trouble else self._phase
+        masks = f"masks of {self.live.source}, {self._age_ms:.0f} ms old" if self.published else "no mask yet"
+        of_camera = [f"camera {camera}"] if camera and camera.state != "ok" else []
+        return ", ".join([masks, *of_camera, *(f"{name} {health}" for name, health in outputs.items())])
+
+    def _health(self) -> Health | None:
+        return self._camera.health if self._camera else None
+
+    def _outputs_health(self) -> Mapping[str, OutputHealth]:
+        return self._outputs.health() if self._outputs else {}
+
+    def _stages_now(self) -> Mapping[str, Durations]:
+        """In the order in which a frame passes them."""
+        decode = {"decode": self._source.decode} if self._source else {}
+        segment = self._segmenter.stages.by_name if self._segmenter else {}
+        return {**decode, **segment, **self._stages.by_name}
+
+    # -- the thread
+
+    def _work(self) -> None:
+        try:
+            while not self._over.is_set():
+                self._attempt()
+        except BaseException as error:  # noqa: BLE001 handed to the service, which ends with it
+            self.failure = error
+        finally:
+            self._enter("ended")
+            self._on_end()
+
+    def _attempt(self) -> None:
+        """Once from the camera to the outputs, and the rest behind a failure."""
+        try:
+            with ExitStack() as stack:
+                self._serve(stack)
+            self._over.set()  # the source has an end
+        except EdgeError as error:
+            if len(self._config.sources) == 1 or isinstance(error, ConfigError):
+                raise
+            log.error("camera %s: %s. It begins anew in %g s", self.name, error, RETRY_S)
+            self.trouble, self._camera = error, None
+            self.live.camera_is("lost", str(error))
+            self._enter("resting")
+            self._over.wait(RETRY_S)
+            self.trouble = None
+        finally:
+            self._outputs = self._source = self._segmenter = None
+
+    def _serve(self, stack: ExitStack) -> None:
+        self._enter("waiting")
+        source = self._open_source()
+        if source is None:
+            return
+        stack.push(source)  # closed even if the engine cannot be opened
+        self._source, self.live.source = source, source.name
+        self._enter("opening")
+        engine, climb = open_for(self._config, self.name, source.size_wh)
+        stack.enter_context(engine)
+        self.live.engine = engine
+        segmenter = self._segmenter = Segmenter(engine)
+        outputs = self._outputs = Outputs(self._config, self.name, engine.card, source.rate_hz, self.live, self._stages)
+        if self._camera is None:
+            self.live.camera_is("ok")
+        self._enter("running")
+        summary = run(
+            flowing(source, live=True),
+            segmenter,
+            outputs.backgrounds,
+            self._stages,
+            on_result=lambda result: (self._count(result), climb(result)),
+            is_over=self._over.is_set,
+        )
+        if summary.failure is not None:
+            raise summary.failure
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase, self._phase_since_s = phase, time.monotonic()
+
+    def _open_source(self) -> Source | None:
+        """The camera, with its first picture; one that is not there is waited for. None: it is over."""
+        name = self._config.sources[self.name]
+        if not is_camera(name):
+            return open_source(name)
+        camera = self._camera = open_live(name)
+        self.live.source = camera.name
+        try:
+            self._await(camera)
+        except BaseException:  # nobody else could close it
+            camera.__exit__(None, None, None)
+            raise
+        return camera
+
+    def _await(self, camera: Supervised) -> None:
+        """Wait for the first picture, or until it is over."""
+        while not self._over.is_set():
+            until_s = time.monotonic() + PATIENCE_S
+            if _has_picture(camera):
+                return
+            self._over.wait(max(0.0, until_s - time.monotonic()))  # some are known at once not to come
+
+    def _count(self, result: Segmentation) -> None:
+        self.published, self._age_ms = self.published + 1, result.age_ms
+
+
+def _has_picture(camera: Supervised) -> bool:
+    """Whether there is a first picture, within a while; why there is none is in the log."""
+    try:
+        camera.await_first(PATIENCE_S)
+    except SourceError as error:
+        log.warning("%s", error)
+        return False
+    return True

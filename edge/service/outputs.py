@@ -1,0 +1,109 @@
+"""Where one camera's results go, and how each of these outputs is."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from edge.card import Card
+from edge.errors import ConfigError
+from edge.events import Event, Watcher
+from edge.serve.state import Health, Live
+from edge.service.config import ServeConfig
+from edge.sinks.background import Background
+from edge.sinks.events import EventSink
+from edge.sinks.health import OutputHealth, Told
+from edge.sinks.mqtt import MqttOptions, MqttSink
+from edge.sinks.recorder import Recorder, RecorderOptions
+from edge.sinks.sink import Sink
+from edge.timing import Stages
+
+HUNG_S = 10.0  # at a single result: a disk that wakes up, or wears out, takes some seconds
+
+log = logging.getLogger(__name__)
+
+
+class Output:
+    """One sink off the loop, and how it is: what it says of itself, unless it hangs."""
+
+    def __init__(self, name: str, sink: Sink, told: Callable[[], Told] | None = None) -> None:
+        self.name, self.speaks = name, told is not None
+        self.background = Background(sink, drop=True)
+        self._told = told
+
+    @property
+    def health(self) -> OutputHealth:
+        told = OutputHealth.of(self._told()) if self._told else OutputHealth()
+        busy_s = self.background.busy_s
+        if busy_s > HUNG_S:
+            told = dataclasses.replace(told, state="hung", reason=f"at one result for {busy_s:.0f} s")
+        return dataclasses.replace(told, totals={**told.totals, "frames_unwritten": self.background.dropped})
+
+
+class Outputs:
+    """All of one camera; they are entered by the loop."""
+
+    def __init__(
+        self, config: ServeConfig, name: str, card: Card, rate_hz: float | None, live: Live, stages: Stages
+    ) -> None:
+        """`name` is the camera's, empty for an only one.
+
+        Raises:
+            ConfigError: an output is asked for that cannot be, or none is.
+            OutputError: recordings may not be written where they should be.
+        """
+        self.all: list[Output] = []
+        self._mqtt: MqttSink | None = None
+        listeners: list[Callable[[Event], object]] = []
+        if config.web is not None:
+            from edge.serve.sink import WebSink
+
+            self.all.append(Output("web", WebSink(live)))
+        if config.mqtt is not None:
+            mqtt = self._mqtt = MqttSink(mqtt_of(config.mqtt, name), card, stages)
+            listeners.append(lambda e: mqtt.event(e.name, active=e.active, frame=e.frame, value=e.value))
+            self.all.append(Output("mqtt", mqtt, lambda: mqtt.health))
+        if config.recorder is not None:
+            recorder = Recorder(recorder_of(config.recorder, name, len(config.sources)), rate_hz, stages)
+            self.all.append(Output("recorder", recorder, lambda: recorder.health))
+        if config.events is not None:
+            self.all.append(
+                Output("events", EventSink(Watcher(config.events, card.table, card.fingerprint), listeners))
+            )
+        if not self.all:
+            raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")
+
+    @property
+    def backgrounds(self) -> list[Background]:
+        return [output.background for output in self.all]
+
+    def tell_camera(self, health: Health | None) -> None:
+        """How the camera is, for outputs that pass it on. None: it is of a kind that is always there."""
+        if self._mqtt is not None:
+            self._mqtt.camera_is(health.state if health else "ok", health.reason if health else "")
+
+    def health(self) -> dict[str, OutputHealth]:
+        """By name, of those that can tell, and of those that hang."""
+        found = {output.name: output.health for output in self.all}
+        speaks = {output.name for output in self.all if output.speaks}
+        return {name: health for name, health in found.items() if name in speaks or health.state == "hung"}
+
+    def hung(self) -> str:
+        """Which output has hung for how long; "" if none has."""
+        hung = [f"{name} {health}" for name, health in self.health().items() if health.state == "hung"]
+        return ", ".join(hung)
+
+
+def mqtt_of(options: MqttOptions, camera: str) -> MqttOptions:
+    """Topics of one of several cameras are below a part of its name."""
+    return dataclasses.replace(options, topic=f"{options.topic}/{camera}") if camera else options
+
+
+def recorder_of(options: RecorderOptions, camera: str, cameras: int) -> RecorderOptions:
+    """Recordings of one of several cameras have a folder of their own, and an even part of the quota."""
+    if not camera:
+        return options
+    folder = str(Path(options.folder) / camera)
+    return dataclasses.replace(options, folder=folder, quota_gb=options.quota_gb / cameras)

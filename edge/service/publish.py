@@ -1,0 +1,313 @@
+"""The publishing side of the split service: results from the inference service's socket to page and broker.
+
+One thread reads, decodes and hands on; the outputs work in threads of their own. It is ready with its first result.
+Its watchdog is fed by results handed on, or while it is known that none can come: the inference service is away, or
+says that its camera is.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from edge.card import Card
+from edge.config import StrictModel, load_yaml
+from edge.errors import ConfigError, EdgeError
+from edge.events import EventOptions
+from edge.frame import Frame, Image, Letterbox
+from edge.maskcodec import MaskError, decode_mask
+from edge.segmentation import Segmentation
+from edge.serve.options import WebOptions, check_options
+from edge.serve.state import Live
+from edge.service.config import ServeConfig
+from edge.service.notify import Notifier
+from edge.service.outputs import Outputs
+from edge.service.wire import PICTURES_S, TICK_S, Camera, Head, Hello, Messages, Result, WireError
+from edge.sinks.mqtt.options import MqttOptions
+from edge.timing import Durations, Stages
+
+START_S = 10.0  # so much longer the manager waits, each time that it is told
+RETRY_S = (0.1, 2.0)  # first and longest wait: who was killed is back within a second, who sends nonsense is not
+SILENT_S = 2.0  # the inference service says something about twice a second
+
+log = logging.getLogger(__name__)
+
+
+class PublishConfig(StrictModel):
+    """Where results come from and where they go; systemd/publish.yaml shows every key.
+
+    Attributes:
+        socket: the inference service's `socket`.
+        events, mqtt, web: as in edge.yaml.
+    """
+
+    socket: str = Field(min_length=1)
+    events: EventOptions | None = None
+    mqtt: MqttOptions | None = None
+    web: WebOptions | None = None
+
+
+@dataclass(frozen=True)
+class _Remote:
+    """The engine, as the inference service tells of it."""
+
+    card: Card
+    precision: str
+
+
+def publish(path: Path) -> int:
+    """Publish what the config file says until SIGTERM or SIGINT; the exit code. SIGHUP reads the config again.
+
+    Raises:
+        ConfigError: the config is not in order.
+        EdgeError: an output failed; systemd starts it anew.
+    """
+    config, notifier = _load(path), Notifier()
+    with _signals() as signals:
+        while (following := Publisher(config, path, notifier, signals).run()) is not None:
+            config = following
+            notifier.reloading(time.monotonic_ns())
+    notifier.stopping()
+    return 0
+
+
+def _load(path: Path) -> PublishConfig:
+    config = load_yaml(path, PublishConfig)
+    if config.web is not None:
+        check_options(config.web)
+    if not (config.web or config.mqtt or config.events):
+        raise ConfigError(f"{path}: names no output; add one, such as `web: {{}}` for the live page")
+    return config
+
+
+@contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """Gives a byte, its number, for each SIGTERM, SIGINT and SIGHUP."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before_fd = signal.set_wakeup_fd(theirs.fileno())
+    before = {number: signal.signal(number, lambda number, frame: None) for number in numbers}
+    try:
+        with ours, theirs:
+            yield ours
+    finally:
+        signal.set_wakeup_fd(before_fd)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Publisher:
+    """One config, published. The inference service may come and go."""
+
+    def __init__(self, config: PublishConfig, path: Path, notifier: Notifier, signals: socket.socket) -> None:
+        self._config, self._path, self._notifier, self._signals = config, path, notifier, signals
+        self._line: socket.socket | None = None
+        self._messages, self._heard_s = Messages(), 0.0
+        self._retry_s, self._next_try_s = RETRY_S[0], 0.0
+        self._camera = _away(f"nobody listens at {config.socket}")
+        self._hello: Hello | None = None
+        self._is_other = False
+        self._outputs: Outputs | None = None
+        self._stages = Stages()
+        self._is_ready, self._told_s = False, 0.0
+        self._looked_at_s = self._asked_s = -PICTURES_S
+
+    def run(self) -> PublishConfig | None:
+        """Until a signal, or until another engine sends; the config to go on with, where one is."""
+        with ExitStack() as self._stack:
+            while not self._is_other:
+                for number in self._await():
+                    if number != signal.SIGHUP:
+                        return None
+                    if (following := self._reload()) is not None:
+                        return following
+                self._ask_for_pictures()
+                if time.monotonic() - self._told_s >= TICK_S:
+                    self._told_s = time.monotonic()
+                    self._tell()
+            return self._config
+
+    def _await(self) -> bytes:
+        """Take in what the inference service says, for a while; the signals that came."""
+        if self._line is None and time.monotonic() >= self._next_try_s:
+            self._connect()
+        poll = select.poll()
+        poll.register(self._signals, select.POLLIN)
+        if self._line is not None:
+            poll.register(self._line, select.POLLIN)
+        poll.poll((RETRY_S[0] if self._line is None else TICK_S) * 1000)
+        if self._line is not None:
+            self._hear(self._line)
+        with suppress(BlockingIOError):
+            return self._signals.recv(16)
+        return b""
+
+    def _connect(self) -> None:
+        line = self._stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
+        try:
+            line.connect(self._config.socket)
+        except OSError as error:
+            line.close()
+            if self._camera.state != "lost":
+                self._camera = _away(f"{self._config.socket}: {error.strerror}")
+            return
+        line.setblocking(False)
+        self._line, self._messages, self._heard_s = line, Messages(), time.monotonic()
+
+    def _hear(self, line: socket.socket) -> None:
+        try:
+            while data := line.recv(1 << 18):
+                self._heard_s = time.monotonic()
+                for head, mask, jpeg in self._messages.feed(data):
+                    self._take(head, mask, jpeg)
+            self._lose("it ended")
+        except BlockingIOError:
+            if time.monotonic() - self._heard_s > SILENT_S:
+                self._lose(f"it said nothing for {SILENT_S:g} s")
+        except (WireError, MaskError, ConnectionError) as error:
+            self._lose(str(error))
+
+    def _lose(self, why: str) -> None:
+        away = _away(why)
+        if away.reason != self._camera.reason:
+            log.warning("%s: %s", self._config.socket, away.reason)
+        if self._line is not None:
+            self._line.close()
+        self._line, self._camera = None, away
+        self._next_try_s = time.monotonic() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, RETRY_S[1])
+
+    def _take(self, head: Head, mask: bytes, jpeg: bytes) -> None:
+        if isinstance(head, Hello):
+            self._begin(head)
+        elif self._hello is None or self._outputs is None:
+            raise WireError(f"a {head.kind} came before the hello")
+        elif isinstance(head, Camera):
+            self._camera = head
+        else:
+            self._hand_on(self._outputs, head, mask, jpeg)
+
+    def _begin(self, hello: Hello) -> None:
+        if self._hello is not None:
+            self._is_other = self._hello != hello
+            return
+        try:
+            self._card = Card.from_json(hello.card, f"{self._config.socket}: the card")
+        except EdgeError as error:
+            raise WireError(str(error)) from error
+        log.info("results of %s from %s", hello.source, self._config.socket)
+        self._hello, self._source, config = hello, hello.source, self._config
+        live = Live(_Remote(self._card, hello.precision), hello.source, self._stages_now, health=lambda: self._camera)
+        if config.web is not None:
+            from edge.serve.server import WebServer
+
+            server = self._stack.enter_context(WebServer({"": live}, config.web))
+            log.info("live page: %s", server.url)
+        served = ServeConfig(camera=hello.source, web=config.web, mqtt=config.mqtt, events=config.events)
+        self._outputs = Outputs(served, "", self._card, None, live, self._stages)
+        for background in self._outputs.backgrounds:
+            self._stack.enter_context(background)
+
+    def _hand_on(self, outputs: Outputs, head: Result, mask: bytes, jpeg: bytes) -> None:
+        result = self._result(head, decode_mask(mask, len(self._card.table)), jpeg)
+        self._retry_s = RETRY_S[0]
+        for background in outputs.backgrounds:
+            background.write(result, head.dropped)
+        if not self._is_ready:
+            self._is_ready = True
+            self._notifier.ready(self._words())
+
+    def _result(self, head: Result, classes: Image, jpeg: bytes) -> Segmentation:
+        """The result as the inference service had it.
+
+        Raises:
+            WireError: it contradicts itself.
+        """
+        x, y, width, height = head.content_xywh
+        fits = x + width <= head.input_wh[0] and y + height <= head.input_wh[1]
+        if classes.shape[::-1] != head.input_wh or not fits:
+            raise WireError(f"a mask of {classes.shape[::-1]} for {head.input_wh}, picture at {head.content_xywh}")
+        if not head.captured_ns <= head.ready_ns <= time.monotonic_ns():
+            raise WireError(f"frame {head.index} was captured at {head.captured_ns} ns, ready at {head.ready_ns} ns")
+        box = Letterbox(head.source_wh, head.input_wh, head.content_xywh)
+        frame = _SentFrame(head, self._source, jpeg, self._look)
+        return Segmentation(frame, classes, box, self._card.table, head.ready_ns)
+
+    def _look(self) -> None:
+        self._looked_at_s = time.monotonic()
+
+    def _ask_for_pictures(self) -> None:
+        now_s = time.monotonic()
+        if self._line is not None and now_s - self._looked_at_s < PICTURES_S and now_s - self._asked_s > TICK_S:
+            self._asked_s = now_s
+            with suppress(OSError):  # a line that is lost is found so when it is read
+                self._line.send(b"p")
+
+    def _stages_now(self) -> Mapping[str, Durations]:
+        return self._stages.by_name
+
+    def _words(self) -> str:
+        if self._hello is None:
+            return f"waiting for results: {self._camera.reason}"
+        health = self._outputs.health() if self._outputs else {}
+        camera = f"camera {self._camera.state}" + (f" ({self._camera.reason})" if self._camera.reason else "")
+        words = [f"masks of {self._hello.source}", camera, *(f"{name} {output}" for name, output in health.items())]
+        return ", ".join(words)
+
+    def _tell(self) -> None:
+        """Outputs and the manager hear how all is. That this is reached is the progress that its watchdog waits for."""
+        hung = ""
+        if self._outputs is not None:
+            self._outputs.tell_camera(self._camera)
+            hung = self._outputs.hung()
+        if not self._is_ready:
+            self._notifier.starting(self._words(), START_S)
+        else:
+            self._notifier.status(f"stuck: {hung}" if hung else self._words())
+        if not hung:
+            self._notifier.progress()
+
+    def _reload(self) -> PublishConfig | None:
+        try:
+            return _load(self._path)
+        except EdgeError as error:
+            log.error("the new config is refused, the old one stays: %s", error)
+            return None
+
+
+class _SentFrame(Frame):
+    """A frame whose picture was sent along only if somebody had looked at one just before; else it is grey."""
+
+    __slots__ = ("_jpeg", "_look")
+
+    def __init__(self, head: Result, source: str, jpeg: bytes, look: Callable[[], None]) -> None:
+        width, height = head.source_wh
+        grey = np.broadcast_to(np.uint8(96), (height, width, 3))  # one byte, however large
+        super().__init__(
+            index=head.index, captured_ns=head.captured_ns, source=source, bgr=grey, media_ns=head.media_ns
+        )
+        self._jpeg, self._look = jpeg, look
+
+    @property
+    def image(self) -> Image:
+        """uint8 (h, w, 3) BGR, at most as large as the frame; as JPEG left it."""
+        self._look()
+        sent = cv2.imdecode(np.frombuffer(self._jpeg, np.uint8), cv2.IMREAD_COLOR) if self._jpeg else None
+        return np.ascontiguousarray(super().image) if sent is None else sent
+
+
+def _away(reason: str) -> Camera:
+    return Camera(state="lost", reason=f"the inference service is away: {reason}", since_ns=time.monotonic_ns())

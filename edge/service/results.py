@@ -1,0 +1,198 @@
+"""The inference side of the split service: results to whoever connects to its Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from pathlib import Path
+
+import cv2
+
+from edge.card import Card
+from edge.errors import ConfigError
+from edge.maskcodec import encode_mask
+from edge.segmentation import Segmentation
+from edge.serve.picture import picture_bgr
+from edge.serve.state import Health, Live
+from edge.service.wire import PICTURES_S, TICK_S, Camera, Hello, Result, message
+
+PUBLISHERS_MAX = 4
+PICTURE_WIDTH = 1280  # the page shows no more
+JPEG_QUALITY = 90
+
+log = logging.getLogger(__name__)
+
+
+class ResultsSocket:
+    """Hands the newest result to each publisher. One that reads slowly gets fewer, and holds nobody up.
+
+    Its thread owns all connections. `write` and `camera_is` may come from any.
+    """
+
+    def __init__(self, path: str, card: Card, live: Live) -> None:
+        """`live` names source and precision.
+
+        Raises:
+            ConfigError: the socket cannot be made there.
+        """
+        self._hello = message(Hello(source=live.source, precision=live.precision, card=card.to_json()))
+        self._camera = Camera(state="ok", reason="", since_ns=time.monotonic_ns())
+        self._newest: tuple[Segmentation, int] | None = None
+        self._lock = threading.Lock()
+        self._closing = False
+        self._path = Path(path)
+        self._listener = _listen(self._path)
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._publishers: dict[int, _Publisher] = {}
+        self._thread = threading.Thread(target=self._work, name="results socket", daemon=True)
+
+    def __enter__(self) -> ResultsSocket:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._closing = True
+        os.eventfd_write(self._wake_fd, 1)
+        self._thread.join()
+        for publisher in self._publishers.values():
+            publisher.line.close()
+        self._listener.close()
+        os.close(self._wake_fd)
+        self._path.unlink(missing_ok=True)
+
+    def write(self, result: Segmentation, dropped: int) -> None:
+        with self._lock:
+            self._newest = result, dropped
+        os.eventfd_write(self._wake_fd, 1)
+
+    def camera_is(self, health: Health) -> None:
+        """What publishers are told of the camera from now on."""
+        told = {name: getattr(health, name) for name in ("state", "reason", "since_ns", "restarts")}
+        self._camera = Camera.model_validate(told)
+
+    def _work(self) -> None:
+        told_s = 0.0
+        while not self._closing:
+            self._attend()
+            with self._lock:
+                newest, self._newest = self._newest, None
+            if newest is not None:
+                self._send_result(*newest)
+            if time.monotonic() - told_s >= TICK_S:
+                told_s = time.monotonic()
+                self._send(message(self._camera))
+
+    def _attend(self) -> None:
+        """Wait for a result, a publisher or what one says."""
+        poll = select.poll()
+        for fd in (self._wake_fd, self._listener.fileno()):
+            poll.register(fd, select.POLLIN)
+        for fd, publisher in self._publishers.items():
+            poll.register(fd, select.POLLIN | (select.POLLOUT if publisher.unsent else 0))
+        for fd, _ in poll.poll(TICK_S * 1000):
+            if fd == self._wake_fd:
+                os.eventfd_read(fd)
+            elif fd == self._listener.fileno():
+                self._accept()
+            elif not self._publishers[fd].attend():
+                self._publishers.pop(fd).line.close()
+
+    def _accept(self) -> None:
+        line, _ = self._listener.accept()
+        if len(self._publishers) >= PUBLISHERS_MAX:
+            log.warning("%s: %d publishers are connected already", self._path, PUBLISHERS_MAX)
+            line.close()
+            return
+        line.setblocking(False)
+        publisher = self._publishers[line.fileno()] = _Publisher(line)
+        publisher.send(self._hello)
+
+    def _send_result(self, result: Segmentation, dropped: int) -> None:
+        if not any(publisher.is_idle for publisher in self._publishers.values()):
+            return
+        frame, box = result.frame, result.letterbox
+        head = Result(
+            index=frame.index,
+            captured_ns=frame.captured_ns,
+            media_ns=frame.media_ns,
+            ready_ns=result.ready_ns,
+            dropped=dropped,
+            source_wh=frame.size_wh,
+            input_wh=box.input_wh,
+            content_xywh=box.content_xywh,
+        )
+        now_s = time.monotonic()
+        wanted = any(publisher.wants_pictures_until_s > now_s for publisher in self._publishers.values())
+        self._send(message(head, encode_mask(result.classes), _jpeg(result) if wanted else b""))
+
+    def _send(self, data: bytes) -> None:
+        for publisher in self._publishers.values():
+            if publisher.is_idle:
+                publisher.send(data)
+
+
+class _Publisher:
+    """One connection. What it could not take yet is `unsent`; until it has, nothing newer is begun."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self.line, self.unsent = line, memoryview(b"")
+        self.wants_pictures_until_s = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.unsent
+
+    def send(self, data: bytes) -> None:
+        self.unsent = memoryview(data)
+        self._push()
+
+    def attend(self) -> bool:
+        """Hear what it says, send what it can take; whether it is still there."""
+        with contextlib.suppress(BlockingIOError):
+            try:
+                if not self.line.recv(4096):
+                    return False
+            except ConnectionError:
+                return False
+            self.wants_pictures_until_s = time.monotonic() + PICTURES_S
+        self._push()
+        return True
+
+    def _push(self) -> None:
+        try:
+            while self.unsent:
+                self.unsent = self.unsent[self.line.send(self.unsent) :]
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self.unsent = memoryview(b"")  # its end is read next
+
+
+def _jpeg(result: Segmentation) -> bytes:
+    done, jpeg = cv2.imencode(
+        ".jpg", picture_bgr(result.frame, PICTURE_WIDTH), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
+    )
+    return jpeg.tobytes() if done else b""
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket that the group may connect to. What a service that was killed left there is replaced."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        listener.bind(str(path))
+        path.chmod(0o660)
+        listener.listen(PUBLISHERS_MAX)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"socket: {path}: cannot be listened on: {error.strerror or error}."
+            " Under systemd, wanted is /run/edge/results.sock"
+        ) from error
+    return listener

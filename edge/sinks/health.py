@@ -1,0 +1,47 @@
+"""How an output is, in the same words for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, get_args
+
+OutputState = Literal["ok", "degraded", "lost", "hung", "stopped"]
+OUTPUT_STATES: tuple[OutputState, ...] = get_args(OutputState)
+
+
+class Told(Protocol):
+    """What a sink says of itself, at one moment."""
+
+    @property
+    def state(self) -> OutputState: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def totals(self) -> Mapping[str, int]: ...
+    @property
+    def levels(self) -> Mapping[str, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutputHealth:
+    """How an output is at one moment.
+
+    Attributes:
+        state, reason: "hung" is in a single write for too long; the others are the sink's own words.
+        totals: what it counts since its start, by name; names in bytes or frames say so.
+        levels: what it has now, by name.
+    """
+
+    state: OutputState = "ok"
+    reason: str = ""
+    totals: Mapping[str, int] = field(default_factory=dict)
+    levels: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, told: Told) -> OutputHealth:
+        """What the sink says of itself."""
+        return cls(told.state, told.reason, told.totals, told.levels)
+
+    def __str__(self) -> str:
+        return f"{self.state} ({self.reason})" if self.reason else self.state

@@ -1,0 +1,96 @@
+"""A sink that hangs holds up no frame; the service sees it all the same."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.config import parse_tree
+from edge.segmentation import Segmentation
+from edge.service import outputs as outputs_module
+from edge.service.config import ServeConfig
+from edge.service.service import Inbox, Service
+from edge.sinks.recorder import Recorder
+
+STREET = "scene:street?seed=3&frames=100000&size=160x120&fps=20"
+
+
+class Manager:
+    """Hears what systemd would."""
+
+    watchdog_s = 0.3
+
+    def __init__(self) -> None:
+        self.fed, self.status_text = 0, ""
+
+    def progress(self) -> None:
+        self.fed += 1
+
+    def ready(self, status: str) -> None:
+        self.status_text = status
+
+    status = ready
+
+    def starting(self, status: str, within_s: float) -> None:
+        self.status_text = status
+
+
+class Disk:
+    """Of a recorder; it hangs between `hang` and `release`."""
+
+    def __init__(self) -> None:
+        self.works = threading.Event()
+        self.works.set()
+
+    def hang(self) -> None:
+        self.works.clear()
+
+    def release(self) -> None:
+        self.works.set()
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    disk, write = Disk(), Recorder.write
+
+    def write_to_disk(recorder: Recorder, result: Segmentation, dropped: int) -> None:
+        disk.works.wait(60)
+        write(recorder, result, dropped)
+
+    monkeypatch.setattr(Recorder, "write", write_to_disk)
+    yield disk
+    disk.release()
+
+
+def test_a_disk_that_hangs_is_told_by_name_and_no_longer_feeds_the_watchdog(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs_module, "HUNG_S", 2.0)
+    monkeypatch.setattr("edge.service.service.TOLD_S", 0.0)
+    config = parse_tree({"camera": STREET, "recorder": {"folder": str(tmp_path)}}, ServeConfig, "a test")
+    manager, inbox = Manager(), Inbox()
+    service: Any = Service(config, manager, inbox, tmp_path)  # type: ignore[arg-type]
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    try:
+        assert _soon(lambda: manager.fed > 2 and "recorder ok" in manager.status_text)
+        disk.hang()
+        assert _soon(lambda: "stuck: recorder hung (at one result for" in manager.status_text)
+        fed, published = manager.fed, service._cameras[0].published
+        assert _soon(lambda: service._cameras[0].published > published + 10), "the masks go on"
+        assert manager.fed == fed
+    finally:
+        disk.release()
+        inbox.put(signal.SIGTERM)
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def _soon(holds: Any, within_s: float = 30.0) -> bool:
+    waits = threading.Event()
+    return any(holds() or waits.wait(0.02) for _ in range(round(within_s / 0.02)))
