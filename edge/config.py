@@ -6,9 +6,9 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,6 +16,8 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from edge.errors import ConfigError
+
+LIMIT_BYTES = 1 << 18
 
 
 class StrictModel(BaseModel):
@@ -28,18 +30,27 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (they can explode) and without duplicate keys (the last would win unseen)."""
+    """Safe YAML with the plain words of YAML 1.2: 010 is text and not 8, 12:30 is text and not 750, `no` is text.
+
+    Without aliases (they can explode), duplicate keys (the last would win unseen) and types that JSON does not have.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        if node is not None and node.tag not in _PLAIN_TAGS:
+            kind = node.tag.removeprefix("tag:yaml.org,2002:")
+            raise ComposerError(None, None, f"{kind!r} is no type for a config", node.start_mark)
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
+            if not isinstance(key, str):
                 raise ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
             if key in seen:
                 raise ConstructorError(None, None, f"key {key!r} occurs twice", key_node.start_mark)
@@ -47,10 +58,19 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1 takes 1e-3 for text, since it has no dot; YAML 1.2, and everybody who writes it, for a number.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+# YAML 1.2, 10.3.2, "core schema"; without infinities, octal and hexadecimal numbers, which no config has.
+_PLAIN_WORDS = {
+    "null": (r"(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    "bool": (r"(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    "int": (r"[-+]?(?:0|[1-9][0-9]*)$", list("-+0123456789")),
+    "float": (
+        r"[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$",
+        list("-+.0123456789"),
+    ),
+}
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in (*_PLAIN_WORDS, "str", "seq", "map")}
+for _name, (_pattern, _first) in _PLAIN_WORDS.items():  # an int before a float: the first that fits is taken
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), _first)
 
 
 def load_yaml(path: Path, model: type[Model]) -> Model:
@@ -60,27 +80,30 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         ConfigError: the file cannot be read, is not YAML, or does not fit; all misfits are listed, a line each.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+        with path.open("rb") as file:
+            content = file.read(LIMIT_BYTES + 1)
+        if len(content) > LIMIT_BYTES:
+            raise ConfigError(f"{path}: is larger than {LIMIT_BYTES} bytes, which no config is")
+        tree = yaml.load(content.decode("utf-8"), _StrictLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a 31st of February
-        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or !!int x
+        raise ConfigError(f"{path}: is not valid YAML: {_in_one_line(str(error))}") from error
     return parse_tree(tree, model, str(path))
 
 
 def parse_tree(tree: Any, model: type[Model], origin: str) -> Model:
     """`tree` (mappings, lists and scalars) as an instance of `model`; `origin` names it in errors."""
     try:
-        # By way of JSON: only there does pydantic's strict mode take a list for a tuple. `str` is for dates, which YAML
-        # makes of 2025-12-31, and which no field is.
-        return model.model_validate_json(json.dumps(tree, default=str))
+        # By way of JSON: only there does pydantic's strict mode take a list for a tuple.
+        return model.model_validate_json(json.dumps(tree))
     except ValidationError as error:
         problems = [_problem(item, model) for item in error.errors()]
         raise ConfigError("\n  ".join([f"{origin}: {len(problems)} problem(s)", *problems])) from error
 
 
 def _problem(item: Any, model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "the whole file"
+    where = _in_one_line(".".join(str(part) for part in item["loc"])) or "the whole file"
     if item["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(item["loc"][-1]), _keys(model), n=1)
         return f"{where}: no such key" + (f"; did you mean {close[0]!r}?" if close else "")
@@ -89,6 +112,11 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
     found = repr(item["input"])
     found = found if len(found) <= 80 else found[:77] + "..."
     return f"{where}: {item['msg'].removeprefix('Value error, ')}, found {found}"
+
+
+def _in_one_line(text: str) -> str:
+    """Fit for a terminal and a log, whatever the file holds."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
 def _keys(model: type[BaseModel]) -> list[str]:

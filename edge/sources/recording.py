@@ -20,6 +20,8 @@ from av.video.stream import VideoStream
 
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image, Matrix, Yuv420
+from edge.sources.index import check_times, load_times, time_of, usual_rate_hz
+from edge.sources.wholeness import why_not_whole
 from edge.timing import Durations
 
 _PLANAR_420 = ("yuv420p", "yuvj420p")
@@ -27,7 +29,12 @@ _AVCOL_SPC: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601"}  # libavuti
 _SWS_CS: dict[Matrix, int] = {"bt709": 1, "bt601": 5}  # libswscale/swscale.h
 _LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-_SLACK_S = 0.2  # a last frame's own duration is often unknown, and a header's figure rounded
+# Where a packet is a frame, if the container keeps packets apart. Not VP9 and AV1: they have frames that nobody shows.
+_FRAME_CODECS, _FRAME_CONTAINERS = ("h264", "hevc", "mpeg4", "mjpeg"), ("mp4", "matroska", "avi")
+_SKIPPED_BYTES = 16  # MPEG-4 writes a few bytes for a frame that is as the last one, and shows none
+_STEP_S, _STEP_PERIODS, _LONGEST_STEP_S = 1.0, 4, 10.0  # between one frame that an edit list cuts off and the next
+_MOST_PIXELS = 7680 * 4320  # damage may claim 65535x65535: minutes, and gigabytes
+_SLACK_PERIODS, _SLACK_S = 0.75, 0.2  # a header's figure is rounded; without a rate, a last frame's duration unknown
 
 
 class Recording:
@@ -41,8 +48,13 @@ class Recording:
         self._container = _open(Path(path))
         try:
             self._stream = _video_stream(self._container, path)
-            _set_threads(self._stream.codec_context)
+            _set_up(self._stream.codec_context)
+            rate = self._stream.average_rate or self._stream.guessed_rate
+            self.rate_hz = float(rate) if rate else None
             self._indexed = len(self._stream.index_entries)
+            self._times_ns = load_times(path)
+            if self._times_ns:
+                self.rate_hz = usual_rate_hz(self._times_ns) or self.rate_hz
             self._tally = _Tally()
             self._frames = self._decoded()
             self._first = next(self._frames, None)
@@ -53,8 +65,6 @@ class Recording:
             self._container.close()
             raise NotAVideo(f"{path}: no frame in it can be decoded. {_cut_off_hint(path)}")
         self.size_wh = self._first.size_wh
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        self.rate_hz = float(rate) if rate else None
         self.frame_count = self._frame_count()
 
     def __enter__(self) -> Recording:
@@ -97,6 +107,8 @@ class Recording:
                 yield frame
                 start_ns = time.perf_counter_ns()
         self._complain_if_damaged()
+        if self._times_ns is not None:
+            check_times(self._times_ns, self._tally.frames, self.name)
 
     def _next_packet(self, packets: Iterator[Packet]) -> Packet | None:
         """The next packet, an empty one at the end; None where the demuxer gives up, which ends it."""
@@ -106,7 +118,7 @@ class Recording:
             self._tally.undecodable += 1
             return None
         if packet is not None and packet.size:
-            self._tally.packets += 1
+            self._tally.announce(packet)
         return packet
 
     def _pictures(self, packet: Packet | None) -> list[VideoFrame]:
@@ -118,24 +130,36 @@ class Recording:
             return []
 
     def _frame(self, picture: VideoFrame, index: int) -> Frame:
-        media = picture.pts * Fraction(picture.time_base or 0) if picture.pts is not None else None
         return Frame(
             index=index,
             captured_ns=time.monotonic_ns(),
-            media_ns=None if media is None else round(media * 1_000_000_000),
+            media_ns=self._media_ns(picture, index),
             source=self.name,
             yuv=planes(picture),
         )
 
+    def _media_ns(self, picture: VideoFrame, index: int) -> int | None:
+        if self._times_ns is not None:
+            return time_of(self._times_ns, index, self.name)
+        media = picture.pts * Fraction(picture.time_base or 0) if picture.pts is not None else None
+        return None if media is None else round(media * 1_000_000_000)
+
     def _complain_if_damaged(self) -> None:
         tally = self._tally
-        missing = max(0, self._promised_packets() - tally.packets)
+        promised = self._promised_packets()
+        missing, surplus = max(0, promised - tally.packets), max(0, tally.packets - promised) if promised else 0
+        untimely = tally.untimely or tally.cut_apart_s > self._longest_step_s()
+        undecoded = tally.due - tally.frames - tally.undecodable if self._shows_each_packet() else 0
         short_s = (self._promised_end_s() or 0.0) - (tally.end_s or 0.0)
         faults = [
             f"{missing} missing" if missing else "",
+            f"{surplus} more than it says" if surplus else "",
+            "times that make no sense" if untimely else "",
             f"{tally.undecodable} undecodable" if tally.undecodable else "",
+            f"{undecoded} passed over by the decoder" if undecoded > 0 else "",
             f"{tally.corrupt} corrupt" if tally.corrupt else "",
-            f"the last {short_s:.1f} s missing" if tally.end_s and short_s > self._slack_s() else "",
+            f"the last {short_s:.2f} s missing" if tally.end_s and short_s > self._slack_s() else "",
+            why_not_whole(Path(self.name), self._container.format.name, tally.packets),
             "broken off within the last one" if self._breaks_off() else "",
         ]
         if any(faults) and tally.frames:
@@ -143,6 +167,10 @@ class Recording:
                 f"{self.name}: is damaged: {tally.frames} frames were decoded ({', '.join(filter(None, faults))}). The"
                 " results cover the decoded frames only; copy the file again from its origin."
             )
+
+    def _shows_each_packet(self) -> bool:
+        container = self._container.format.name
+        return self._stream.codec_context.name in _FRAME_CODECS and any(n in container for n in _FRAME_CONTAINERS)
 
     def _promised_packets(self) -> int:
         """How many packets the file says it holds; 0 where it does not say.
@@ -155,7 +183,10 @@ class Recording:
         return self._indexed if len(self._stream.index_entries) == self._indexed else self._stream.frames
 
     def _promised_end_s(self) -> float | None:
-        """When the video ends by its header. Only Matroska says so; others count their packets, or say nothing."""
+        """When the video ends by its header. Matroska says so, and AVI; others count their packets, or say nothing."""
+        stream = self._stream
+        if self._container.format.name == "avi" and stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
         if "matroska" not in self._container.format.name:
             return None
         if match := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", self._stream.metadata.get("DURATION", "")):
@@ -170,16 +201,32 @@ class Recording:
         size = self._container.size
         return self._container.format.name == "mpegts" and all(size % length for length in (188, 192, 204))
 
+    def _longest_step_s(self) -> float:
+        """Damaged times make a rate of nothing of it, too."""
+        return min(max(_STEP_S, _STEP_PERIODS / self.rate_hz if self.rate_hz else 0.0), _LONGEST_STEP_S)
+
     def _slack_s(self) -> float:
-        return max(_SLACK_S, 3 / self.rate_hz if self.rate_hz else 0.0)
+        return _SLACK_PERIODS / self.rate_hz if self.rate_hz else _SLACK_S
 
 
 class _Tally:
     """What came out of a file so far; `end_s` is when the last frame ends, in the file's time."""
 
     def __init__(self) -> None:
-        self.packets = self.undecodable = self.frames = self.corrupt = 0
+        self.packets = self.due = self.untimely = self.undecodable = self.frames = self.corrupt = 0
         self.end_s: float | None = None
+        self.cut_apart_s = 0.0
+        self._last: Packet | None = None
+
+    def announce(self, packet: Packet) -> None:
+        """A packet came. What an edit list cuts off is discarded; damaged times look like such a cut."""
+        last, self._last = self._last, packet
+        self.packets += 1
+        if not packet.is_discard:
+            self.due += packet.size > _SKIPPED_BYTES
+        elif last is not None and None not in (packet.pts, packet.dts, last.pts, last.dts):
+            self.untimely += packet.dts <= last.dts
+            self.cut_apart_s = max(self.cut_apart_s, float(abs(packet.pts - last.pts) * (packet.time_base or 0)))
 
     def count(self, picture: VideoFrame) -> None:
         self.frames += 1
@@ -217,13 +264,14 @@ def _video_stream(container: av.container.InputContainer, path: str) -> VideoStr
     return streams[0]
 
 
-def _set_threads(codec: VideoCodecContext) -> None:
+def _set_up(codec: VideoCodecContext) -> None:
     """Slices share a frame's work without holding frames back, as frame threads do: the age stays honest.
 
     With slice threads, though, FFmpeg's H.264 decoder neither conceals nor reports damage (h264dec.c, enable_er). Most
     encoders write one slice per picture and gain nothing from them (measured: 1.0 ms per 720p frame with and without).
     """
     codec.thread_type = "SLICE"
+    codec.options = {"max_pixels": str(_MOST_PIXELS)}
     if codec.name == "h264":
         codec.thread_count = 1
 

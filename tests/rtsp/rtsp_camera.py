@@ -18,7 +18,10 @@ def main(port: int, width: int, height: int, fps: int, key_every: int = 15) -> N
     Gst.init(None)
     start_s = time.monotonic()
 
-    def push(source: Gst.Element) -> None:
+    def push(source: Gst.Element, wanted: threading.Event) -> None:
+        # Before it plays it has no clock, and a picture without a time keeps all others back: for clients that were
+        # there at the first moment, one opening of twenty gave no data.
+        wanted.wait()
         while True:
             index = int((time.monotonic() - start_s) * fps)
             buffer = Gst.Buffer.new_wrapped(picture(index, (width, height)).tobytes())
@@ -28,7 +31,9 @@ def main(port: int, width: int, height: int, fps: int, key_every: int = 15) -> N
 
     def configure(_: object, media: GstRtspServer.RTSPMedia) -> None:
         source = media.get_element().get_by_name_recurse_up("source")
-        threading.Thread(target=push, args=[source], daemon=True).start()
+        wanted = threading.Event()
+        source.connect("need-data", lambda *_: wanted.set())
+        threading.Thread(target=push, args=[source, wanted], daemon=True).start()
 
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_shared(True)

@@ -294,7 +294,7 @@ def test_a_truncated_matroska_file_complains_about_the_seconds_it_lacks(codec: s
     whole = write_video(tmp_path / "drive.mkv", [noise(i) for i in range(40)], codec=codec, options={"g": "12"})
     frames, complaint = frames_and_complaint(cut(whole, 0.5))
     assert 10 <= len(frames) <= 25
-    assert f"the last {(40 - len(frames)) / 30:.1f} s missing" in complaint
+    assert f"the last {(40 - len(frames)) / 30:.2f} s missing" in complaint
 
 
 def test_a_truncated_avi_complains_about_the_frames_it_lacks(tmp_path: Path) -> None:

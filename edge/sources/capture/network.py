@@ -30,7 +30,6 @@ _OPTIONS = {
     "analyzeduration": "100000",
     "probesize": str(_PROBE_BYTES),
 }
-# Not allowed_media_types=video: with it 7 of 100 openings of a fresh server gave no data, without it 1 (FFmpeg 8.1).
 _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
 _PLANAR_420 = ("yuv420p", "yuvj420p")
 _AVCOL_SPC_IS_BT709 = {1: True, 5: False, 6: False}  # libavutil/pixfmt.h: BT709, BT470BG, SMPTE170M
