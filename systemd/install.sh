@@ -1,24 +1,39 @@
 #!/bin/sh
-# Installs edge as a service, or takes it away:  sudo systemd/install.sh [--uninstall]
-# Run again, it updates program and unit and leaves the config alone.
+# Installs edge as a service, or takes it away:  sudo systemd/install.sh [--split | --uninstall]
+# --split: two services, one with camera and GPU and without a network, one with the network and without devices.
+# Run again, it updates program and units and leaves the configs alone.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 target=/opt/edge
+units=/etc/systemd/system
 
 say() { printf '%s\n' "install.sh: $*"; }
 stop() { printf '%s\n' "install.sh: $*" >&2; exit 1; }
 
+services=edge configs=edge.yaml
+case "$*" in
+    '' | --uninstall) ;;
+    --split) services='edge-infer edge-publish' configs='infer.yaml publish.yaml' ;;
+    *) stop "usage: $0 [--split | --uninstall]" ;;
+esac
 [ "$(id -u)" = 0 ] || stop "root is wanted. Try: sudo $0"
 command -v systemctl >/dev/null || stop "this machine has no systemd"
 
+remove() { # the services named, where they are installed
+    for service in "$@"; do
+        [ -e "$units/$service.service" ] || continue
+        systemctl disable --quiet --now "$service.service"
+        rm -f "$units/$service.service"
+    done
+}
+
 if [ "${1:-}" = --uninstall ]; then
-    systemctl disable --now edge.service 2>/dev/null || true
-    rm -rf "$target" /etc/systemd/system/edge.service /etc/sysusers.d/edge.conf
+    remove edge edge-infer edge-publish
+    rm -rf "$target" /etc/sysusers.d/edge.conf /etc/tmpfiles.d/edge.conf
     systemctl daemon-reload
-    say "removed. Left as they are: /etc/edge, /var/lib/edge, /var/cache/edge and the user edge"
+    say "removed. Left as they are: /etc/edge, /var/lib/edge, /var/cache/edge and the users edge and edge-publish"
     exit 0
 fi
-[ $# = 0 ] || stop "usage: $0 [--uninstall]"
 
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || stop "$python: Python 3.10 or newer is wanted. Try: PYTHON=python3.12 $0"
@@ -34,22 +49,33 @@ fi
 "$target/bin/pip" install --quiet --disable-pip-version-check --upgrade "$(dirname "$here")[serve]"
 
 install -D -m 0644 "$here/sysusers.conf" /etc/sysusers.d/edge.conf
+install -D -m 0644 "$here/tmpfiles.conf" /etc/tmpfiles.d/edge.conf
 systemd-sysusers /etc/sysusers.d/edge.conf
 install -d -m 0750 -g edge /etc/edge
-if [ -e /etc/edge/edge.yaml ]; then
-    say "/etc/edge/edge.yaml is kept"
-else
-    install -m 0640 -g edge "$here/edge.yaml" /etc/edge/edge.yaml
-fi
-install -m 0644 "$here/edge.service" /etc/systemd/system/edge.service
+for config in $configs; do
+    if [ -e "/etc/edge/$config" ]; then
+        say "/etc/edge/$config is kept"
+    else
+        install -m 0640 -g edge "$here/$config" "/etc/edge/$config"
+    fi
+done
+
+# One camera cannot be held by both kinds.
+case $services in
+    edge) remove edge-infer edge-publish ;;
+    *) remove edge ;;
+esac
+for service in $services; do
+    install -m 0644 "$here/$service.service" "$units/$service.service"
+done
 systemctl daemon-reload
 
-for device in /dev/video*; do
+for device in /dev/video* /dev/nvidia0 /dev/nvmap; do
     [ -e "$device" ] || continue
     group=$(stat -c %G "$device")
-    case $group in
-        video | render) ;;
-        *) say "$device belongs to group $group; let the service in: systemctl edit edge, SupplementaryGroups=$group" ;;
+    case $group$(stat -c %a "$device") in
+        video* | render* | *6) ;;
+        *) say "$device belongs to group $group; let the service in: systemctl edit ${services%% *}, SupplementaryGroups=$group" ;;
     esac
 done
-say "installed. Start it: systemctl enable --now edge    Look: journalctl -fu edge, http://127.0.0.1:8008"
+say "installed. Start it: systemctl enable --now $services    Look: journalctl -fu ${services%% *}, http://127.0.0.1:8008"

@@ -241,6 +241,21 @@ def serve(
 
 
 @app.command()
+def publish(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The config; systemd/publish.yaml shows every key.")],
+) -> int:
+    """Publish what an `edge serve` hands over its socket, until SIGTERM. SIGHUP reads the config again."""
+    import faulthandler
+    import logging
+
+    from edge.service.publish import publish as publish_config
+
+    faulthandler.enable()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    return publish_config(config)
+
+
+@app.command()
 def inspect(engine: Annotated[str, typer.Argument(help="An engine's name, or a bundle's folder.")] = "road") -> None:
     """Show an engine's card: what it sees, what it was trained on, how good and fast it was measured to be."""
     from edge.engine import find_bundle

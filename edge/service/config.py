@@ -32,6 +32,7 @@ class ServeConfig(StrictModel):
         mqtt: results, masks and events to a broker.
         recorder: what was seen, in segments of video within a quota, which several cameras share evenly.
         web: the live page; without it, nothing listens.
+        socket: of the split service: where its publisher fetches the results of the only camera.
     """
 
     camera: CameraSource | None = None
@@ -45,6 +46,7 @@ class ServeConfig(StrictModel):
     mqtt: MqttOptions | None = None
     recorder: RecorderOptions | None = None
     web: WebOptions | None = None
+    socket: str | None = Field(default=None, min_length=1)
 
     @property
     def sources(self) -> dict[str, str]:

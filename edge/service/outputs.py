@@ -6,8 +6,10 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.card import Card
+from edge.engine import find_bundle
 from edge.errors import ConfigError
 from edge.events import Event, Watcher
 from edge.serve.state import Health, Live
@@ -19,6 +21,9 @@ from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.recorder import Recorder, RecorderOptions
 from edge.sinks.sink import Sink
 from edge.timing import Stages
+
+if TYPE_CHECKING:
+    from edge.service.results import ResultsSocket
 
 HUNG_S = 10.0  # at a single result: a disk that wakes up, or wears out, takes some seconds
 
@@ -65,6 +70,14 @@ class Outputs:
             mqtt = self._mqtt = MqttSink(mqtt_of(config.mqtt, name), card, stages)
             listeners.append(lambda e: mqtt.event(e.name, active=e.active, frame=e.frame, value=e.value))
             self.all.append(Output("mqtt", mqtt, lambda: mqtt.health))
+        self._results: ResultsSocket | None = None
+        if config.socket is not None:
+            if name:
+                raise ConfigError("socket: hands on one camera; with `cameras`, leave it out")
+            from edge.service.results import ResultsSocket
+
+            self._results = ResultsSocket(config.socket, find_bundle(config.engine).card, live)
+            self.all.append(Output("socket", self._results))
         if config.recorder is not None:
             recorder = Recorder(recorder_of(config.recorder, name, len(config.sources)), rate_hz, stages)
             self.all.append(Output("recorder", recorder, lambda: recorder.health))
@@ -81,6 +94,8 @@ class Outputs:
 
     def tell_camera(self, health: Health | None) -> None:
         """How the camera is, for outputs that pass it on. None: it is of a kind that is always there."""
+        if self._results is not None and health is not None:
+            self._results.camera_is(health)
         if self._mqtt is not None:
             self._mqtt.camera_is(health.state if health else "ok", health.reason if health else "")
 

@@ -4,20 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 from container import Container, NoContainer, why_no_container
-from unit import install
 
 
 @pytest.fixture(scope="session")
 def container() -> Iterator[Container]:
-    """A machine on which edge was just installed; for all tests, so each leaves it as it found it."""
+    """A machine of its own, for all tests; what each needs on it, it installs."""
     if why_no_container():
         pytest.skip(why_no_container())
     try:
         container = Container()
     except NoContainer as error:
         pytest.skip(f"no container comes up here: {error}")
-    try:
-        install(container)
+    with container:
         yield container
-    finally:
-        container.close()

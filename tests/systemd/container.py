@@ -79,6 +79,12 @@ class Container:
             self.close()
             raise
 
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def _join_groups(self) -> None:
         for group in self._groups:
             (group / "cgroup.procs").write_text(str(os.getpid()))
@@ -143,7 +149,7 @@ class Container:
         """The unit's lines since a time of the wall clock."""
         return self.run("journalctl", "-u", unit, "--no-pager", "-o", "cat", f"--since=@{since_s:.6f}")
 
-    def await_state(self, unit: str, condition: Callable[[State], bool], within_s: float = 30) -> State:
+    def await_state(self, unit: str, condition: Callable[[State], bool], within_s: float = 90) -> State:
         """The unit's properties once they are as wanted.
 
         Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from container import Container
-from unit import WATCHDOG_S, Unit
+from unit import WATCHDOG_S, Unit, install
 
 pytest.importorskip("uvicorn", reason="the live page needs the serve extra")
 sys.path.insert(0, str(Path(__file__).parents[1] / "rtsp"))
@@ -30,6 +30,7 @@ def config(camera: TestCamera) -> str:
 
 @pytest.fixture(scope="module")
 def installed(container: Container) -> Unit:
+    install(container)
     return Unit(container)
 
 

@@ -24,8 +24,12 @@ class Unit:
     `begin` starts it under a config; it has the state in which it was left where nothing changed.
     """
 
-    def __init__(self, container: Container, name: str = "edge", program: str = FAULTY) -> None:
-        self.container, self.name, self._program = container, name, program
+    def __init__(
+        self, container: Container, name: str = "edge", config: str = "edge.yaml", program: str | None = FAULTY
+    ) -> None:
+        """`program` is run in place of the unit's own."""
+        self.container, self.name = container, name
+        self._config, self._program = f"/etc/edge/{config}", program
         self._set: tuple[str, str] = ("", "")
         self._since_s = time.time()
 
@@ -34,11 +38,12 @@ class Unit:
         self._since_s = time.time()
         if self._set != (config, more) or self.show()["ActiveState"] != "active":
             self._set = config, more
-            lines = [f"WatchdogSec={WATCHDOG_S:g}", ELSEWHERE, "ExecStart=", f"ExecStart={self._program}", more]
+            program = ["ExecStart=", f"ExecStart={self._program}"] if self._program else []
+            lines = [f"WatchdogSec={WATCHDOG_S:g}", ELSEWHERE, *program, more]
             self.container.write(
                 f"/etc/systemd/system/{self.name}.service.d/test.conf", "\n".join(["[Service]", *lines, ""])
             )
-            self.container.write(f"/etc/edge/{self.name}.yaml", config)
+            self.container.write(self._config, config)
             self.container.sh(
                 f"systemctl daemon-reload; systemctl reset-failed; systemctl restart --no-block {self.name}"
             )
@@ -47,19 +52,19 @@ class Unit:
     def write_config(self, config: str) -> None:
         """Change the file under a service that runs; the next `begin` starts it anew."""
         self._set = ("", "")
-        self.container.write(f"/etc/edge/{self.name}.yaml", config)
+        self.container.write(self._config, config)
 
     def show(self) -> State:
         return self.container.show(self.name)
 
-    def await_state(self, condition: Callable[[State], bool], within_s: float = 30) -> State:
+    def await_state(self, condition: Callable[[State], bool], within_s: float = 90) -> State:
         return self.container.await_state(self.name, condition, within_s)
 
     def journal(self) -> str:
         """What it and systemd said of it since it was begun."""
         return self.container.journal(self.name, self._since_s)
 
-    def await_line(self, text: str, after: str = "", within_s: float = 30) -> None:
+    def await_line(self, text: str, after: str = "", within_s: float = 90) -> None:
         """Wait until the journal has a text, somewhere behind another one.
 
         Raises:

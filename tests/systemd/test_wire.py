@@ -1,0 +1,97 @@
+"""Between the halves of the split service."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.config import load_yaml
+from edge.service.publish import PublishConfig
+from edge.service.wire import Camera, Head, Hello, Messages, Result, WireError, message
+
+CONFIGS = Path(__file__).parents[2] / "systemd"
+SIDE, NS = st.integers(1, 0xFFFF), st.integers(0, 1 << 62)
+HEADS: st.SearchStrategy[Head] = st.one_of(
+    st.builds(Hello, source=st.text(), precision=st.text(), card=st.text()),
+    st.builds(Camera, reason=st.text(), since_ns=NS, restarts=st.integers(0)),
+    st.builds(
+        Result,
+        index=NS,
+        captured_ns=NS,
+        media_ns=st.none() | NS,
+        ready_ns=NS,
+        dropped=NS,
+        source_wh=st.tuples(SIDE, SIDE),
+        input_wh=st.tuples(SIDE, SIDE),
+        content_xywh=st.tuples(SIDE, SIDE, SIDE, SIDE),
+    ),
+)
+MESSAGES = st.lists(st.tuples(HEADS, st.binary(max_size=50), st.binary(max_size=50)), max_size=5)
+
+
+@given(MESSAGES, st.integers(1, 200))
+def test_messages_arrive_as_they_were_sent_in_whatever_pieces(sent: list[tuple[Head, bytes, bytes]], size: int) -> None:
+    stream, reader = b"".join(message(*parts) for parts in sent), Messages()
+    pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
+    assert [found for piece in pieces for found in reader.feed(piece)] == sent
+
+
+@given(st.binary(), st.binary(max_size=20))
+def test_what_is_no_message_is_refused_and_nothing_worse(junk: bytes, more: bytes) -> None:
+    lengths = len(junk).to_bytes(4, "little") + bytes(8)
+    with pytest.raises(WireError, match="head is wrong"):
+        list(Messages().feed(lengths + junk + more))
+
+
+def test_a_message_too_large_is_refused_before_it_is_held() -> None:
+    with pytest.raises(WireError, match="are the most"):
+        list(Messages().feed(b"\xff" * 12))
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[tuple[socket.socket, Path]]:
+    """A publisher's connection to us, in the place of the inference service, and its log."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "results.sock"))
+        listener.listen()
+        config, log = tmp_path / "publish.yaml", tmp_path / "log.txt"
+        config.write_text(f"socket: {tmp_path / 'results.sock'}\nweb: {{port: 0}}\n")
+        command = [sys.executable, "-m", "edge.cli", "publish", "-c", str(config)]
+        with log.open("w") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | {"NOTIFY_SOCKET": ""})
+        try:
+            ours, _ = listener.accept()
+            with ours:
+                yield ours, log
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_publisher_that_is_sent_nonsense_says_so_and_lives(line: tuple[socket.socket, Path]) -> None:
+    ours, log = line
+    ours.sendall(message(Hello(source="0", precision="int8", card=json.dumps({"name": "x"}))))
+    until_s = time.monotonic() + 30
+    while "the inference service is away" not in log.read_text():
+        assert time.monotonic() < until_s, log.read_text()
+        time.sleep(0.02)
+    assert "results.sock: the card:" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def test_the_configs_that_are_installed_name_the_same_socket_and_every_key() -> None:
+    config = load_yaml(CONFIGS / "publish.yaml", PublishConfig)
+    assert f"\nsocket: {config.socket}\n" in (CONFIGS / "infer.yaml").read_text()
+    assert all(f"{key}:" in (CONFIGS / "publish.yaml").read_text() for key in PublishConfig.model_fields)
