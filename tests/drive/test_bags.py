@@ -1,0 +1,183 @@
+"""ROS bags, written by the library that other people's tools write them with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Writer as Writer2
+from rosbags.typesys import Stores, get_typestore
+from videos import open_files, picture
+
+from edge.errors import ConfigError, NotAVideo, SourceDamaged, SourceError
+from edge.sources.bag import Bag
+from edge.sources.open import open_source
+from edge.sources.source import Seekable
+
+WH = (64, 48)
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+BEGIN_NS = 1_700_000_000_000_000_000
+STEP_NS = 40_000_000
+ROS1, ROS2 = get_typestore(Stores.ROS1_NOETIC), get_typestore(Stores.ROS2_JAZZY)
+
+
+def header(store: Any, index: int) -> Any:
+    """Stamped 5 ms before it was recorded."""
+    types, stamp_ns = store.types, BEGIN_NS + index * STEP_NS - 5_000_000
+    stamp = types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    counted = {"seq": index} if store is ROS1 else {}
+    return types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera", **counted)
+
+
+def plain(store: Any, index: int, encoding: str = "bgr8", pixels: np.ndarray | None = None) -> Any:
+    """Rows are padded, as drivers' rows may be."""
+    pixels = picture(index, WH) if pixels is None else pixels
+    height, width = pixels.shape[:2]
+    rows = np.pad(pixels.reshape(height, -1), ((0, 0), (0, 8)))
+    return store.types[IMAGE](
+        header=header(store, index),
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=rows.shape[1],
+        data=rows.reshape(-1),
+    )
+
+
+def compressed(store: Any, index: int) -> Any:
+    data = cv2.imencode(".png", picture(index, WH))[1].reshape(-1)
+    return store.types[COMPRESSED](header=header(store, index), format="png", data=data)
+
+
+def write_bag(path: Path, topics: dict[str, list[Any]], plugin: StoragePlugin | None = None) -> Path:
+    """Messages by topic; ROS 1 where no plugin is named."""
+    store = ROS1 if plugin is None else ROS2
+    writer: Any = Writer1(path) if plugin is None else Writer2(path, version=9, storage_plugin=plugin)
+    with writer:
+        for topic, messages in topics.items():
+            kind = messages[0].__msgtype__
+            connection = writer.add_connection(topic, kind, typestore=store)
+            for index, message in enumerate(messages):
+                text = store.serialize_ros1(message, kind) if plugin is None else store.serialize_cdr(message, kind)
+                writer.write(connection, BEGIN_NS + index * STEP_NS, text)
+    return path
+
+
+@pytest.fixture(params=["ros1", "sqlite3", "mcap", "mcap alone", "db3 alone"])
+def bag(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "ros1":
+        return write_bag(tmp_path / "drive.bag", {"/image": [plain(ROS1, index) for index in range(6)]})
+    plugin = StoragePlugin.MCAP if "mcap" in request.param else StoragePlugin.SQLITE3
+    folder = write_bag(tmp_path / "drive", {"/image": [plain(ROS2, index) for index in range(6)]}, plugin)
+    return next(folder.glob("drive.*")) if "alone" in request.param else folder
+
+
+def test_a_bag_of_either_ros_gives_its_pictures_with_their_stamps(bag: Path, tmp_path: Path) -> None:
+    with open_source(str(bag)) as source:
+        assert isinstance(source, Bag)
+        assert (source.size_wh, source.frame_count, source.live) == (WH, 6, False)
+        assert source.rate_hz == pytest.approx(25.0, rel=0.01)
+        frames = list(source)
+        assert isinstance(source, Seekable)
+        assert np.array_equal(source.at(4).image, frames[4].image)
+        with pytest.raises(SourceError, match="there are 0 to 5"):
+            source.at(6)
+    assert [frame.index for frame in frames] == list(range(6))
+    assert [frame.media_ns for frame in frames] == [index * STEP_NS for index in range(6)]
+    assert all(np.array_equal(frame.image, picture(index, WH)) for index, frame in enumerate(frames))
+    assert open_files(tmp_path) == []
+
+
+def test_compressed_pictures_are_decoded(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "drive.bag", {"/image/compressed": [compressed(ROS1, index) for index in range(3)]})
+    with Bag(str(path)) as source:
+        assert all(np.array_equal(frame.image, picture(index, WH)) for index, frame in enumerate(source))
+
+
+COLOURS = np.full((48, 64, 3), (200, 60, 30), np.uint8)  # BGR
+UYVY = np.tile(np.array([[165, 82], [110, 82]], np.uint8), (48, 32, 1))  # U Y, V Y of about that colour
+BAYER = np.tile(np.array([[30, 60], [60, 200]], np.uint8), (24, 32))  # R G / G B
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pixels", "tolerance"),
+    [
+        ("rgb8", COLOURS[:, :, ::-1], 0),
+        ("bgra8", np.dstack([COLOURS, COLOURS[:, :, :1]]), 0),
+        ("rgba8", np.dstack([COLOURS[:, :, ::-1], COLOURS[:, :, :1]]), 0),
+        ("bayer_rggb8", BAYER, 0),
+        ("bayer_bggr8", BAYER[::-1, ::-1], 0),
+        ("bayer_gbrg8", BAYER[::-1], 0),
+        ("bayer_grbg8", BAYER[:, ::-1], 0),
+    ],
+)
+def test_each_way_to_code_a_picture_comes_out_in_its_colours(
+    tmp_path: Path, encoding: str, pixels: np.ndarray, tolerance: int
+) -> None:
+    path = write_bag(tmp_path / "drive.bag", {"/image": [plain(ROS1, 0, encoding, np.ascontiguousarray(pixels))]})
+    with Bag(str(path)) as source:
+        (frame,) = source
+    inside = frame.image[4:-4, 4:-4].astype(int)
+    assert np.abs(inside - (200, 60, 30)).max() <= tolerance
+
+
+@pytest.mark.parametrize("encoding", ["yuv422", "yuv422_yuy2"])
+def test_yuv_422_is_as_opencv_writes_it(tmp_path: Path, encoding: str) -> None:
+    code = cv2.COLOR_BGR2YUV_UYVY if encoding == "yuv422" else cv2.COLOR_BGR2YUV_YUYV
+    path = write_bag(tmp_path / "drive.bag", {"/image": [plain(ROS1, 0, encoding, cv2.cvtColor(COLOURS, code))]})
+    with Bag(str(path)) as source:
+        (frame,) = source
+    assert np.abs(frame.image.astype(int) - COLOURS).max() <= 4
+
+
+def test_grey_pictures_are_grey(tmp_path: Path) -> None:
+    grey = picture(0, WH)[:, :, 0]
+    path = write_bag(tmp_path / "drive.bag", {"/image": [plain(ROS1, 0, "mono8", grey)]})
+    with Bag(str(path)) as source:
+        (frame,) = source
+    assert np.array_equal(frame.image, cv2.merge([grey] * 3))
+
+
+def test_of_several_topics_one_must_be_named(tmp_path: Path) -> None:
+    pictures = [plain(ROS1, index) for index in range(2)]
+    path = write_bag(tmp_path / "drive.bag", {"/front": pictures, "/rear": pictures[:1]})
+    with pytest.raises(ConfigError, match="several topics hold pictures: /front, /rear"):
+        open_source(str(path))
+    with open_source(f"{path}?topic=/rear") as source:
+        assert len(list(source)) == 1
+
+
+def test_a_picture_that_cannot_be_read_is_counted_and_told_at_the_end(tmp_path: Path) -> None:
+    pictures = [plain(ROS1, index) for index in range(4)]
+    pictures[2].height = 47
+    path = write_bag(tmp_path / "drive.bag", {"/image": pictures})
+    with Bag(str(path)) as source:
+        frames = []
+        with pytest.raises(SourceDamaged, match=r"3 of 4 frames were decoded.*frame 2 of 64x47 has"):
+            frames.extend(source)
+    assert [frame.index for frame in frames] == [0, 1, 3]
+
+
+def test_pictures_of_an_unknown_kind_are_refused_by_its_name(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "drive.bag", {"/image": [plain(ROS1, 0, "32FC1", np.zeros((4, 4, 4), np.uint8))]})
+    with pytest.raises(NotAVideo, match=r"none of the 1 pictures can be read.*'32FC1'; can be read: bgr8"):
+        Bag(str(path))
+
+
+def test_a_bag_without_pictures_or_that_is_none_is_refused_in_plain_words(tmp_path: Path) -> None:
+    text = ROS1.types["std_msgs/msg/String"](data="hello")
+    path = write_bag(tmp_path / "drive.bag", {"/chatter": [text]})
+    with pytest.raises(NotAVideo, match="no topic in it holds pictures"):
+        open_source(str(path))
+    (tmp_path / "text.bag").write_text("hello")
+    with pytest.raises(SourceDamaged, match="cannot be read as a ROS bag"):
+        open_source(str(tmp_path / "text.bag"))
+    with pytest.raises(SourceError, match="is not there"):
+        open_source(str(tmp_path / "none.bag"))
+    assert open_files(tmp_path) == []
