@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from edge.drive.merge import merge
 from edge.drive.schema import EVENTS, IMAGE, MASK_SCHEMA, TRIGGER, VIDEO_SCHEMA, message_class
 from edge.errors import ConfigError, OutputError
-from edge.events import Event
 from edge.segmentation import Segmentation
 from edge.sinks.drive import Camera, DriveClock, DriveOptions, add_seen, open_writer
 from edge.sinks.files import writing
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.drive.writer import DriveWriter
+    from edge.events import Event
 
 AFTER_S = 2.0  # what came next is recorded, too
 PIECE_S = 1.0

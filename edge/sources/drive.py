@@ -35,6 +35,7 @@ from edge.drive.schema import (
 from edge.errors import ConfigError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image, Letterbox, Yuv420
 from edge.maskcodec import MaskError, decode_mask
+from edge.sources.index import usual_rate_hz
 from edge.sources.pictures import is_cut_off_jpeg
 from edge.sources.recording import planes
 from edge.sources.source import Source
@@ -104,7 +105,7 @@ class Drive:
         self.config = self.files[0].attachments.get(CONFIG, b"").decode(errors="replace")
         self._decoder = (_Video if self._schema == VIDEO_SCHEMA else _Pictures)(self.name, self._packet)
         self.frame_count = len(self._frames)
-        self.rate_hz = self._rate_hz()
+        self.rate_hz = usual_rate_hz([message.place.time_ns for message in self._frames])
         self.size_wh = self._first_that_decodes().size_wh
 
     def __enter__(self) -> Drive:
@@ -182,12 +183,6 @@ class Drive:
         if message.format not in wanted:
             raise SourceError(f"{self.name}: its pictures are {message.format!r}; {' and '.join(wanted)} can be read")
         return message.data
-
-    def _rate_hz(self) -> float | None:
-        """The usual one: of the middle interval."""
-        times = [message.place.time_ns for message in self._frames]
-        steps = sorted(int(step) for step in np.diff(times) if step > 0)
-        return round(1e9 / steps[(len(steps) - 1) // 2], 3) if steps else None
 
     def _first_that_decodes(self) -> Frame:
         outcomes = map(self._tried, range(self.frame_count))

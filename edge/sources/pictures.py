@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
+from edge.sources.index import check_times, load_times, usual_rate_hz
 from edge.timing import Durations
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -19,7 +20,7 @@ RATE_HZ = 10.0
 
 
 class Pictures:
-    """Pictures as frames, ten a second as far as time matters; each frame's source is its file."""
+    """Pictures as frames, ten a second where no index has their times; each frame's source is its file."""
 
     live = False
 
@@ -31,8 +32,10 @@ class Pictures:
         if first is None:
             raise NotAVideo(f"{self.paths[0]}: is not a picture that can be read. Replace or remove it.")
         self.size_wh = (first.shape[1], first.shape[0])
-        self.rate_hz: float | None = RATE_HZ
         self.frame_count = len(self.paths)
+        self._times_ns = load_times(place) or [round(index * 1e9 / RATE_HZ) for index in range(self.frame_count)]
+        check_times(self._times_ns, self.frame_count, place)
+        self.rate_hz = usual_rate_hz(self._times_ns) or RATE_HZ
 
     def __enter__(self) -> Pictures:
         return self
@@ -75,7 +78,7 @@ class Pictures:
             image = _read(path)
         if image is None:
             return None
-        now_ns, media_ns = time.monotonic_ns(), round(index * 1e9 / RATE_HZ)
+        now_ns, media_ns = time.monotonic_ns(), self._times_ns[index]
         return Frame(index=index, captured_ns=now_ns, media_ns=media_ns, source=str(path), bgr=image)
 
 
