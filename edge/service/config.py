@@ -11,6 +11,7 @@ from edge.errors import ConfigError
 from edge.events import EventOptions
 from edge.ladder import LadderOptions
 from edge.serve.options import WebOptions
+from edge.sinks.flight import FlightOptions
 from edge.sinks.mqtt.options import MqttOptions
 from edge.sinks.recorder import RecorderOptions
 
@@ -31,6 +32,7 @@ class ServeConfig(StrictModel):
         events: what is looked for in the masks, and told in the log; without it, nothing.
         mqtt: results, masks and events to a broker.
         recorder: what was seen, in segments of video within a quota, which several cameras share evenly.
+        flight: the last seconds in memory, of which a drive is made when something happens.
         web: the live page; without it, nothing listens.
         socket: of the split service: where its publisher fetches the results of the only camera.
     """
@@ -45,6 +47,7 @@ class ServeConfig(StrictModel):
     events: EventOptions | None = None
     mqtt: MqttOptions | None = None
     recorder: RecorderOptions | None = None
+    flight: FlightOptions | None = None
     web: WebOptions | None = None
     socket: str | None = Field(default=None, min_length=1)
 

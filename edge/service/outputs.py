@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
+import edge
 from edge.card import Card
 from edge.engine import find_bundle
 from edge.errors import ConfigError
@@ -15,7 +18,9 @@ from edge.events import Event, Watcher
 from edge.serve.state import Health, Live
 from edge.service.config import ServeConfig
 from edge.sinks.background import Background
+from edge.sinks.drive import DriveOptions
 from edge.sinks.events import EventSink
+from edge.sinks.flight import FlightOptions, FlightRecorder
 from edge.sinks.health import OutputHealth, Told
 from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.recorder import Recorder, RecorderOptions
@@ -81,6 +86,12 @@ class Outputs:
         if config.recorder is not None:
             recorder = Recorder(recorder_of(config.recorder, name, len(config.sources)), rate_hz, stages)
             self.all.append(Output("recorder", recorder, lambda: recorder.health))
+        if config.flight is not None:
+            software = f"edge {edge.__version__}"
+            drive = DriveOptions(software, live.source, rate_hz, card, live.precision, settings_of(config))
+            flight = FlightRecorder(flight_of(config.flight, name, len(config.sources)), drive, stages)
+            listeners.append(flight.event)
+            self.all.append(Output("flight", flight, lambda: flight.health))
         if config.events is not None:
             self.all.append(
                 Output("events", EventSink(Watcher(config.events, card.table, card.fingerprint), listeners))
@@ -122,3 +133,17 @@ def recorder_of(options: RecorderOptions, camera: str, cameras: int) -> Recorder
         return options
     folder = str(Path(options.folder) / camera)
     return dataclasses.replace(options, folder=folder, quota_gb=options.quota_gb / cameras)
+
+
+def flight_of(options: FlightOptions, camera: str, cameras: int) -> FlightOptions:
+    """Drives of one of several cameras have a folder of their own, and an even part of quota and memory."""
+    if not camera:
+        return options
+    folder, quota_gb, memory_mb = str(Path(options.folder) / camera), options.quota_gb, options.memory_mb
+    return dataclasses.replace(options, folder=folder, quota_gb=quota_gb / cameras, memory_mb=memory_mb / cameras)
+
+
+def settings_of(config: ServeConfig) -> str:
+    """What of the config goes with a drive, as YAML: nothing that names an address or a file of secrets."""
+    parts = {"engine", "precision", "backend", "threads", "ladder", "events", "recorder", "flight"}
+    return yaml.safe_dump(config.model_dump(mode="json", include=parts, exclude_none=True), sort_keys=False)
