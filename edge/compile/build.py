@@ -31,7 +31,7 @@ from edge.compile.calibration import CalibrationSet, drive_name, read_frames
 from edge.compile.graphs import for_tensorrt
 from edge.compile.judge import Judged, OrtEngine, check_limits, judge, points_lost
 from edge.compile.measure import onnxruntime_version, openvino_version
-from edge.compile.observe import Scales, layer_name, quantisable
+from edge.compile.observe import Scales, layer_name, quantisable, ranges_at_size
 from edge.compile.quantize import Form as Target
 from edge.compile.quantize import to_bytes, write_int8
 from edge.compile.sensitivity import measure_sensitivity
@@ -203,8 +203,14 @@ def _int8_form(form: Target) -> Form:
 def _resized(work: _Work, chosen: CalibrationSet, model: bytes, size_wh: tuple[int, int]) -> _Work:
     """The same work at another input size."""
     card = dataclasses.replace(work.card, input_wh=size_wh)
-    bundle = Bundle(work.bundle.folder, card)
-    return dataclasses.replace(work, bundle=bundle, model=model, images=_pictures(chosen, card, TRIAL_FRAMES))
+    tensors = ranges_at_size(work.scales.tensors, onnx.load_from_string(model))
+    return dataclasses.replace(
+        work,
+        bundle=Bundle(work.bundle.folder, card),
+        scales=dataclasses.replace(work.scales, tensors=tensors),
+        model=model,
+        images=_pictures(chosen, card, TRIAL_FRAMES),
+    )
 
 
 def _add_size(work: _Work, attempt: Attempt, resized: _Work) -> None:

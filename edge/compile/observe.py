@@ -204,6 +204,21 @@ def tensors_to_observe(model: ModelProto) -> dict[str, tuple[str, ...]]:
     return {name: tuple(layers) for name, layers in feeds.items()}
 
 
+def ranges_at_size(ranges: Mapping[str, Range], model: ModelProto) -> dict[str, Range]:
+    """The ranges of a net for its graph at another input size, by the layers that they feed.
+
+    The names of tensors do not do: a crop that cuts nothing is left out of a graph, and those behind it are numbered
+    anew. What only skips a residual block has its name alone; without a range, it stays as it is.
+    """
+    by_layer = {layer: found for found in ranges.values() for layer in found.feeds}
+    named = {name: found for name, found in ranges.items() if not found.feeds}
+    at_size = {
+        name: next((by_layer[layer] for layer in layers if layer in by_layer), named.get(name))
+        for name, layers in tensors_to_observe(model).items()
+    }
+    return {name: found for name, found in at_size.items() if found is not None}
+
+
 def observe(
     model: bytes,
     card: Card,

@@ -36,8 +36,10 @@ def write_int8(
 ) -> ModelProto:
     """A copy of the fp32 graph whose convolutions compute in INT8, but for the last and those named in `keep_float`.
 
+    What skips a residual block stays as it is where it has no range: TensorRT then does not fuse the addition.
+
     Raises:
-        CalibrationError: a tensor has no range.
+        CalibrationError: what a convolution reads has no range.
         ConfigError: `keep_float` names what is no convolution of the graph.
         EngineError: a convolution's weights are not constant, or not numbers.
     """
@@ -46,7 +48,7 @@ def write_int8(
     written.CopyFrom(model)
     writer = _Writer(written, ranges, form)
     inner = {node.output[0] for node in quantisable(written) if layer_name(node) not in set(keep_float)}
-    skips = skip_of(written) if form == "tensorrt" else {}
+    skips = {end: skip for end, skip in skip_of(written).items() if form == "tensorrt" and skip in ranges}
     for node in written.graph.node:
         if node.output[0] in inner:
             node.input[0] = writer.rounded(node.input[0])
