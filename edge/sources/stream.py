@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from urllib.parse import unquote, urlsplit
 
@@ -9,15 +10,22 @@ from edge.errors import SourceNotFound
 from edge.sources.capture.wire import Order
 from edge.sources.supervised import Supervised
 
+log = logging.getLogger(__name__)
+
 SCHEMES = ("rtsp", "rtsps", "http", "https")
 # Up to the last "@": a password may hold any sign, though "/", "?" and "#" should be written %2F, %3F and %23 there.
 _USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(.*)@", re.DOTALL)
 _SECRET_VALUE = re.compile(r"([?&;][^=&;#]*(?:pass|pwd|token|secret|auth|key|sig)[^=&;#]*=)([^&;#]*)", re.IGNORECASE)
+_TLS_SCHEMES = ("rtsps", "https")
+_UNVERIFIED = re.compile(r"^tls=unverified(?:&|$)|&tls=unverified(?=&|$)")
 _SHORTEST_SECRET = 3  # a shorter one would make holes in every other word
 
 
 def open_stream(url: str) -> Supervised:
     """The stream of that address, which may hold user name and password. Capture begins at once.
+
+    Certificates of rtsps:// and https:// are verified, unless the query says tls=unverified, which the camera never
+    sees.
 
     Raises:
         SourceNotFound: it is no address of a camera.
@@ -35,7 +43,11 @@ def open_stream(url: str) -> Supervised:
         raise SourceNotFound(f"{name}: {parts.scheme}:// is not supported, only {', '.join(SCHEMES)}. {example}")
     if not host or not url.isprintable() or " " in url:
         raise SourceNotFound(f"{name}: is no address. {example}")
-    return Supervised(name, Order("stream", parts.geturl()), hide=lambda text: without_secrets(text, url))
+    query = _UNVERIFIED.sub("", parts.query) if parts.scheme in _TLS_SCHEMES else parts.query
+    order = Order("stream", parts._replace(query=query).geturl(), trusts_any=query != parts.query)
+    if order.trusts_any:
+        log.warning("camera %s: its certificate is not verified: anybody on the way may be the camera", name)
+    return Supervised(name, order, hide=lambda text: without_secrets(text, url))
 
 
 def redacted(url: str) -> str:

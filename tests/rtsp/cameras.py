@@ -48,14 +48,18 @@ class TestCamera:
 
     __test__ = False
 
-    def __init__(self, kind: str, shape: str = "320x240x30", port: int = 0) -> None:
+    def __init__(
+        self, kind: str, shape: str = "320x240x30", port: int = 0, certificate: tuple[Path, Path] | None = None
+    ) -> None:
+        """An RTSP camera with a `certificate` and its key, PEM files, speaks TLS."""
         self.kind, self.shape, self.port = kind, shape, port or free_port()
-        self.url = f"{kind}://127.0.0.1:{self.port}/cam"
+        self._certificate = [str(path) for path in certificate or ()]
+        self.url = f"{kind}{'s' if certificate else ''}://127.0.0.1:{self.port}/cam"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> TestCamera:
         """Ready to be connected to when this returns."""
-        words = [sys.executable, str(HERE / f"{self.kind}_camera.py"), str(self.port), self.shape]
+        words = [sys.executable, str(HERE / f"{self.kind}_camera.py"), str(self.port), self.shape, *self._certificate]
         self.process = subprocess.Popen(
             words, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
         )

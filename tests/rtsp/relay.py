@@ -7,13 +7,15 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 
 class Relay:
     """Passes connections on to a port of this machine, each after `delay_s`.
 
-    Nothing comes while `open` is not set; what comes while `damages` is set has a byte in each thousand changed.
+    Nothing comes while `open` is not set; what comes while `damages` is set is damaged: by default, a byte in each
+    thousand is changed.
     """
 
     def __init__(self, port: int, delay_s: float = 0.0) -> None:
@@ -22,6 +24,7 @@ class Relay:
         self.open = threading.Event()
         self.open.set()
         self.damages = threading.Event()
+        self.damage: Callable[[bytes, random.Random], bytes] = damaged
         self._sockets = [self._server]
 
     def __enter__(self) -> Relay:
@@ -57,7 +60,7 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := far.recv(65536):
                 self.open.wait()
-                near.sendall(damaged(data, chance) if self.damages.is_set() else data)
+                near.sendall(self.damage(data, chance) if self.damages.is_set() else data)
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:

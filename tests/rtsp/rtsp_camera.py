@@ -1,4 +1,4 @@
-"""A camera that speaks RTSP (gst-rtsp-server, H.264): python rtsp_camera.py PORT WIDTHxHEIGHTxFPS[xKEY_EVERY]."""
+"""A camera that speaks RTSP (gst-rtsp-server): python rtsp_camera.py PORT WIDTHxHEIGHTxFPS[xKEY_EVERY] [PEM KEY]."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pictures import picture
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtspServer  # noqa: E402
+
+_ANYONE = "anyone, media.factory.access=(boolean)true, media.factory.construct=(boolean)true"
 
 
-def main(port: int, width: int, height: int, fps: int, key_every: int = 15) -> None:
+def main(certificate: list[str], port: int, width: int, height: int, fps: int, key_every: int = 15) -> None:
+    """`certificate`: PEM files of a certificate and its key, or none."""
     Gst.init(None)
     start_s = time.monotonic()
 
@@ -48,6 +51,14 @@ def main(port: int, width: int, height: int, fps: int, key_every: int = 15) -> N
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(port))
+    if certificate:
+        auth = GstRtspServer.RTSPAuth()
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_files(*certificate))
+        token = GstRtspServer.RTSPToken()
+        token.set_string("media.factory.role", "anyone")
+        auth.set_default_token(token)
+        factory.add_role_from_structure(Gst.Structure.from_string(_ANYONE)[0])
+        server.set_auth(auth)
     server.get_mount_points().add_factory("/cam", factory)
     server.attach(None)
     sys.stdout.write("ready\n")
@@ -56,4 +67,4 @@ def main(port: int, width: int, height: int, fps: int, key_every: int = 15) -> N
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), *map(int, sys.argv[2].split("x")))
+    main(sys.argv[3:5], int(sys.argv[1]), *map(int, sys.argv[2].split("x")))

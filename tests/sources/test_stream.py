@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,8 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "rtsp"))
 from cameras import TestCamera, free_port, why_no_rtsp
 
 from edge.errors import SourceError, SourceNotFound
+from edge.sources.capture.wire import Order
 from edge.sources.open import open_source
 from edge.sources.stream import open_stream, redacted, without_secrets
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
+
+from self_signed import make_certificate
 
 CANARY = "c4n4ry"
 
@@ -141,3 +147,54 @@ def test_a_playlist_may_not_name_files_of_this_machine(tmp_path: Path) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture
+def tls_camera(tmp_path: Path) -> Iterator[tuple[TestCamera, Path]]:
+    """An RTSP camera with a certificate that nobody else has signed, and that certificate."""
+    if why_no_rtsp():
+        pytest.skip(why_no_rtsp())
+    certificate = make_certificate(tmp_path)
+    with TestCamera("rtsp", certificate=certificate) as camera:
+        yield camera, certificate[0]
+
+
+def test_a_camera_whose_certificate_nobody_trusted_has_signed_is_refused(tls_camera: tuple[TestCamera, Path]) -> None:
+    with pytest.raises(SourceError, match=r"certificate that is not trusted \(self-signed.*tls=unverified"):
+        open_source(tls_camera[0].url)
+
+
+def test_a_camera_whose_certificate_is_trusted_is_opened(
+    tls_camera: tuple[TestCamera, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls_camera[1]))
+    with open_source(tls_camera[0].url) as source:
+        assert next(iter(source)).size_wh == (320, 240)
+
+
+def test_a_certificate_is_not_looked_at_where_that_is_asked_for_and_warned_of(
+    tls_camera: tuple[TestCamera, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_source(f"{tls_camera[0].url}?tls=unverified") as source:
+        assert next(iter(source)).size_wh == (320, 240)
+    assert "its certificate is not verified" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "passed_on", "trusts_any"),
+    [
+        ("rtsps://cam/1?tls=unverified", "rtsps://cam/1", True),
+        ("rtsps://cam/1?tls=unverified&channel=2", "rtsps://cam/1?channel=2", True),
+        ("https://cam/1?a=b&tls=unverified&channel=2", "https://cam/1?a=b&channel=2", True),
+        ("https://cam/1?a=b&tls=unverified", "https://cam/1?a=b", True),
+        ("https://cam/1?a=b&tls=unverifiedly", "https://cam/1?a=b&tls=unverifiedly", False),
+        ("rtsp://cam/1?tls=unverified", "rtsp://cam/1?tls=unverified", False),
+    ],
+)
+def test_the_wish_not_to_verify_is_ours_and_the_rest_the_cameras(
+    url: str, passed_on: str, trusts_any: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders: list[Order] = []
+    monkeypatch.setattr("edge.sources.stream.Supervised", lambda name, order, hide: orders.append(order))
+    open_stream(url)
+    assert orders == [Order("stream", passed_on, trusts_any=trusts_any)]

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
+from urllib.parse import urlsplit
 
 import av
 from av.codec.context import Flags
@@ -31,6 +32,8 @@ _OPTIONS = {
     "probesize": str(_PROBE_BYTES),
 }
 _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
+_TLS_PORTS = {"rtsps": 322, "https": 443}
+_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"  # where Python does not know better
 _PLANAR_420 = ("yuv420p", "yuvj420p")
 _AVCOL_SPC_IS_BT709 = {1: True, 5: False, 6: False}  # libavutil/pixfmt.h: BT709, BT470BG, SMPTE170M
 _AVCOL_RANGE_MPEG, _AVCOL_RANGE_JPEG = 1, 2
@@ -44,13 +47,17 @@ class Stream:
 
     def __init__(self, order: Order, patience_s: float) -> None:
         options = _OPTIONS | (_RTSP_OPTIONS if order.target.startswith("rtsp") else {})
+        verifies = order.target.startswith(tuple(_TLS_PORTS)) and not order.trusts_any
+        if verifies:
+            options |= {"tls_verify": "1", "ca_file": _trusted_certificates()}
         start_s = time.monotonic()
         try:
             self._container = av.open(order.target, options=options, timeout=(patience_s, _READ_S))
         except FFmpegError as error:
             if time.monotonic() - start_s >= patience_s:  # RTSP makes "invalid data" of the interrupt
                 raise CaptureError(f"cannot be opened within {patience_s:g} s") from error
-            raise _capture_error(error) from error
+            distrust = _distrust(order.target, patience_s) if verifies else None
+            raise distrust or _capture_error(error) from error
         try:
             if time.monotonic() - start_s >= patience_s:  # it answered, and what the probe waited for did not come
                 raise CaptureError(f"gave nothing for {patience_s:g} s")
@@ -182,6 +189,37 @@ def _write_plane(plane: VideoPlane, target: memoryview, width: int, height: int)
         return
     for row in range(height):
         target[row * width : (row + 1) * width] = rows[row * stride : row * stride + width]
+
+
+def _trusted_certificates() -> str:
+    """Whom this machine trusts, or the file that SSL_CERT_FILE names."""
+    import ssl  # here: it takes longer than most streams need to open
+
+    return ssl.get_default_verify_paths().cafile or _CERTIFICATES
+
+
+def _distrust(url: str, patience_s: float) -> CaptureError | None:
+    """What is wrong with the certificate that is shown there: FFmpeg says "Input/output error" for it."""
+    import socket
+    import ssl
+
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or _TLS_PORTS[parts.scheme]
+    context = ssl.create_default_context(cafile=_trusted_certificates())
+    try:
+        with (
+            socket.create_connection((host, port), patience_s) as plain,
+            context.wrap_socket(plain, server_hostname=host),
+        ):
+            return None
+    except ssl.SSLCertVerificationError as error:
+        return CaptureError(
+            f"shows a certificate that is not trusted ({error.verify_message.rstrip('.')}). Name who signed it with"
+            " SSL_CERT_FILE, or do without the check: add tls=unverified behind the address's ?",
+            hopeless=True,
+        )
+    except OSError:  # whatever else it is, FFmpeg has met it too
+        return None
 
 
 _HOPELESS = {

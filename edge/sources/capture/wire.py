@@ -24,21 +24,25 @@ class WireError(ValueError):
 
 
 class Order(NamedTuple):
-    """What to capture. `target` is a URL, a device's path or a pipeline; None leaves a wish to the camera."""
+    """What to capture. `target` is a URL, a device's path or a pipeline; None leaves a wish to the camera.
+
+    `trusts_any`: a stream's certificate is not looked at.
+    """
 
     kind: Kind
     target: str
     size_wh: tuple[int, int] | None = None
     rate_hz: float | None = None
     pixel_format: str | None = None
+    trusts_any: bool = False
 
     def pack(self) -> bytes:
         return json.dumps(self).encode()
 
     @classmethod
     def unpack(cls, data: bytes) -> Order:
-        kind, target, size_wh, rate_hz, pixel_format = json.loads(data)
-        return cls(kind, target, size_wh and (size_wh[0], size_wh[1]), rate_hz, pixel_format)
+        kind, target, size_wh, *others = json.loads(data)
+        return cls(kind, target, size_wh and (size_wh[0], size_wh[1]), *others)
 
 
 class Format(NamedTuple):
