@@ -31,6 +31,7 @@ from edge.errors import EdgeError
 if TYPE_CHECKING:
     from edge.engine import Engine
     from edge.sinks.sink import Sink
+    from edge.sinks.window import Window
     from edge.sources.source import Source
     from edge.timing import Stages
 
@@ -95,6 +96,7 @@ def run(
     overlay: Annotated[Path | None, typer.Option(help="Write a video with the masks painted in (.mp4, .mkv).")] = None,
     masks: Annotated[Path | None, typer.Option(help="Write class ids as PNG files into this folder.")] = None,
     results: Annotated[Path | None, typer.Option(help="Write a JSON line per frame.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show the masks in a window. q ends, space pauses.")] = False,
     live: Annotated[
         bool | None,
         typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every."),
@@ -116,9 +118,16 @@ def run(
     stages = Stages()
     try:
         sinks = _make_sinks(frames, stages, overlay, masks, results)
+        window = _window(frames, stages) if show else None
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
-                flowing(frames, live), Segmenter(opened), sinks, stages, max_frames=max_frames, on_result=advance
+                flowing(frames, live),
+                Segmenter(opened),
+                [*sinks, window] if window else sinks,
+                stages,
+                max_frames=max_frames,
+                on_result=advance,
+                is_over=lambda: window is not None and window.is_closed,
             )
     finally:
         opened.close()
@@ -128,7 +137,16 @@ def run(
         print(summary_text(summary))
     if summary.failure:
         raise summary.failure
-    return INTERRUPTED if summary.interrupted else 0
+    closed = window is not None and window.is_closed
+    return INTERRUPTED if summary.interrupted and not closed else 0
+
+
+def _window(source: Source, stages: Stages) -> Window:
+    """A window that ends the run when it is closed, also while a camera gives nothing."""
+    from edge.sinks.window import Window
+    from edge.sources.source import Stoppable
+
+    return Window(stages, on_close=source.stop if isinstance(source, Stoppable) else lambda: None)
 
 
 def _make_sinks(
