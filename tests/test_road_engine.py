@@ -73,7 +73,7 @@ def test_int8_sees_what_f32_sees(road: Engine) -> None:
 
 def test_it_sees_the_road_and_the_sky_of_a_rendered_street(road: Engine) -> None:
     scene, segmenter, confusion = StreetScene(7, (640, 360)), Segmenter(road), Confusion(11, (11, 255))
-    for index in range(0, 300, 60):
+    for index in range(0, 300, 20):
         drawn = scene.render(index)
         result = segmenter.segment(Frame(index=index, captured_ns=0, source="street", bgr=drawn.image))
         confusion.add(drawn.classes, result.class_map())
