@@ -103,7 +103,8 @@ def tried(kind: str, seed: int, start: int, end: int) -> Iterator[tuple[int, str
     ready.register(worker.stdout, selectors.EVENT_READ)
     try:
         while True:
-            line = worker.stdout.readline() if ready.select(PATIENCE_S) else "hangs"
+            # Twice: the whole machine may have been stopped meanwhile.
+            line = worker.stdout.readline() if ready.select(PATIENCE_S) or ready.select(PATIENCE_S) else "hangs"
             if line == "hangs" or (not line and number + 1 < end):
                 worker.kill()
                 code = worker.wait()

@@ -62,7 +62,7 @@ def record_and_kill(config: Path, folder: Path, chance: random.Random) -> int:
     """When it was killed, on the monotonic clock: some time after its first segment began to grow."""
     before = set(folder.glob("*.mp4"))
     command = [sys.executable, "-m", "edge.cli", "serve", "-c", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as service:
         while not set(folder.glob("*.mp4")) - before:
             assert service.poll() is None, "the service ended by itself"
             time.sleep(0.02)
