@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -144,64 +145,68 @@ def count_outlines(
     those that are right, and all. `truth` and `prediction` are uint8 (H, W), `known` bool (H, W).
     """
     reach_px = tolerance * float(np.hypot(*truth.shape)) + 1e-6
-    true_edge, drawn_edge = _outline(truth, known), _outline(prediction, known)
+    true, drawn = _Edge.of(truth, known), _Edge.of(prediction, known)
     counts = np.zeros((classes, 4), np.int64)
     for first in range(0, classes, 64):
-        found = _near(truth, true_edge, _reached(prediction, drawn_edge, reach_px, first), first)
-        right = _near(prediction, drawn_edge, _reached(truth, true_edge, reach_px, first), first)
-        counts[:, 0] += np.bincount(found, minlength=classes)[:classes]
-        counts[:, 2] += np.bincount(right, minlength=classes)[:classes]
-    counts[:, 1] = np.bincount(truth[true_edge], minlength=classes)[:classes]
-    counts[:, 3] = np.bincount(prediction[drawn_edge], minlength=classes)[:classes]
+        counts[:, 0] += _count(true.near(drawn.reached(reach_px, first), first), classes)
+        counts[:, 2] += _count(drawn.near(true.reached(reach_px, first), first), classes)
+    counts[:, 1], counts[:, 3] = _count(true.ids, classes), _count(drawn.ids, classes)
     return counts
 
 
-def _outline(ids: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Known pixels with a known neighbour, of four, of another class; the picture's own edge is no outline."""
-    edge = np.zeros(ids.shape, np.bool_)
-    across = (ids[:, 1:] != ids[:, :-1]) & known[:, 1:] & known[:, :-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    down = (ids[1:] != ids[:-1]) & known[1:] & known[:-1]
-    edge[1:] |= down
-    edge[:-1] |= down
-    return edge
+def _count(ids: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    return np.bincount(ids, minlength=classes)[:classes]
 
 
-def _reached(
-    ids: NDArray[np.uint8], edge: NDArray[np.bool_], reach_px: float, first: int
-) -> NDArray[np.unsignedinteger]:
-    """Bit i of a pixel: an outline of class `first + i` lies within reach. All classes are widened by a disc in one go,
-    row of the disc by row: the distance transforms that a class by class comparison takes cost ten times as much.
-    """
-    rows, columns = np.nonzero(edge)
-    drawn = ids[rows, columns].astype(np.int64) - first
-    mine = (drawn >= 0) & (drawn < 64)
-    kind = np.uint16 if not mine.any() or drawn[mine].max() < 16 else np.uint64
-    wide = np.zeros(ids.shape, kind)
-    wide[rows[mine], columns[mine]] = kind(1) << drawn[mine].astype(kind)
-    near, half_width = np.zeros_like(wide), 0
-    for rise in range(int(reach_px), -1, -1):
-        while half_width < int(math.sqrt(reach_px**2 - rise**2)):
-            half_width += 1
-            wider = wide.copy()
-            wider[:, 1:] |= wide[:, :-1]
-            wider[:, :-1] |= wide[:, 1:]
-            wide = wider
-        near[rise:] |= wide[: len(wide) - rise]
-        near[: len(wide) - rise] |= wide[rise:]
-    return near
+@dataclass(frozen=True)
+class _Edge:
+    """The outlines of all classes in a map of that shape: where their pixels are, and of which class, (N,) each."""
 
+    shape: tuple[int, ...]
+    places: tuple[NDArray[np.intp], NDArray[np.intp]]
+    ids: NDArray[np.uint8]
 
-def _near(
-    ids: NDArray[np.uint8], edge: NDArray[np.bool_], reached: NDArray[np.unsignedinteger], first: int
-) -> NDArray[np.uint8]:
-    """uint8 (N,): the ids of the outline's pixels whose own class, one from `first` on, has the other outline near."""
-    rows, columns = np.nonzero(edge)
-    own = ids[rows, columns].astype(np.int64) - first
-    bits = 8 * reached.dtype.itemsize
-    near = reached[rows, columns] >> np.clip(own, 0, bits - 1).astype(reached.dtype) & 1
-    return ids[rows, columns][(near > 0) & (own >= 0) & (own < bits)]
+    @classmethod
+    def of(cls, ids: NDArray[np.uint8], known: NDArray[np.bool_]) -> _Edge:
+        """Known pixels with a known neighbour, of four, of another class; the picture's own edge is no outline."""
+        edge = np.zeros(ids.shape, np.bool_)
+        across = (ids[:, 1:] != ids[:, :-1]) & known[:, 1:] & known[:, :-1]
+        edge[:, 1:] |= across
+        edge[:, :-1] |= across
+        down = (ids[1:] != ids[:-1]) & known[1:] & known[:-1]
+        edge[1:] |= down
+        edge[:-1] |= down
+        rows, columns = np.nonzero(edge)
+        return cls(ids.shape, (rows, columns), ids[rows, columns])
+
+    def reached(self, reach_px: float, first: int) -> NDArray[np.unsignedinteger]:
+        """Bit i of a pixel: an outline of class `first + i` lies within reach. All classes are widened by a disc in one
+        go, row of the disc by row: distance transforms, class by class, cost forty times as much.
+        """
+        own = self.ids.astype(np.int64) - first
+        mine = (own >= 0) & (own < 64)
+        kind = np.uint16 if not mine.any() or own[mine].max() < 16 else np.uint64
+        wide = np.zeros(self.shape, kind)
+        wide[self.places[0][mine], self.places[1][mine]] = kind(1) << own[mine].astype(kind)
+        near, half_width = np.zeros_like(wide), 0
+        for rise in range(min(int(reach_px), len(wide) - 1), -1, -1):
+            while half_width < int(math.sqrt(reach_px**2 - rise**2)):
+                half_width += 1
+                wider = wide.copy()
+                wider[:, 1:] |= wide[:, :-1]
+                wider[:, :-1] |= wide[:, 1:]
+                wide = wider
+            near[rise:] |= wide[: len(wide) - rise]
+            if rise:
+                near[:-rise] |= wide[rise:]
+        return near
+
+    def near(self, reached: NDArray[np.unsignedinteger], first: int) -> NDArray[np.uint8]:
+        """The ids of the pixels whose own class, one from `first` on, is within reach."""
+        own = self.ids.astype(np.int64) - first
+        bits = 8 * reached.dtype.itemsize
+        found = reached[self.places] >> np.clip(own, 0, bits - 1).astype(reached.dtype) & 1
+        return self.ids[(found > 0) & (own >= 0) & (own < bits)]
 
 
 def _f1(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:

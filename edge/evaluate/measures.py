@@ -77,8 +77,8 @@ class Measures:
         self._table, self._truths, self._horizon = table, truths, horizon
         self._other, self._mirror = other, mirror
         self._person = table.membership("pedestrian") if "pedestrian" in table.groups else np.zeros(256, np.uint8)
-        self._ignored = np.zeros(256, np.bool_)
-        self._ignored[ignored_ids(table)] = True
+        self._known = np.ones(256, np.uint8)
+        self._known[ignored_ids(table)] = 0
         self._local = threading.local()
 
     @property
@@ -129,13 +129,14 @@ class Measures:
             return {
                 "confusion": self._by_band(truth, found),
                 "other": self._confusion(truth, second.class_map() if second else None),
-                "outlines": count_outlines(
-                    small, inside if small is not truth else found, ~self._ignored[small], len(self._table)
-                ),
+                "outlines": self._outlines(small, found if small is truth else inside),
                 "people": self._people(truth, found),
             }
         except DataError as error:
             raise DataError(f"{self._truths.where(result.frame)}: {error}") from error
+
+    def _outlines(self, truth: Image, found: Image) -> Counts:
+        return count_outlines(truth, found, cv2.LUT(truth, self._known).view(np.bool_), len(self._table))
 
     def _confusion(self, truth: Image, found: Image | None) -> Counts:
         confusion = Confusion(len(self._table), ignored_ids(self._table))
@@ -156,10 +157,12 @@ class Measures:
         """
         counts = np.zeros((len(SIZES), 4), np.int64)
         there = cv2.LUT(truth, self._person)
-        if not there.any():
+        x, y, width, height = cv2.boundingRect(there)
+        if not width:
             return counts
+        there, seen = (array[y : y + height, x : x + width] for array in (there, found))
         number, patches, boxes, _ = cv2.connectedComponentsWithStats(there, connectivity=8)
-        hits = np.bincount(patches[cv2.LUT(found, self._person) > 0], minlength=number)
+        hits = np.bincount(patches[cv2.LUT(seen, self._person).view(np.bool_)], minlength=number)
         for patch in range(1, number):
             pixels, height = int(boxes[patch, cv2.CC_STAT_AREA]), int(boxes[patch, cv2.CC_STAT_HEIGHT])
             if pixels >= _LEAST_PERSON_PX:

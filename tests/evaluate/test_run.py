@@ -1,0 +1,156 @@
+"""Drives in parts, interrupted, damaged: what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import COLOURS
+from drives_made import FRAMES, label_of, make_drive, write_labels
+from videos import cut, noise, write_video
+
+from edge.classes import CAMVID
+from edge.engine import Bundle
+from edge.errors import DataError
+from edge.evaluate import run
+from edge.evaluate.drives import Drive
+from edge.evaluate.figures import report_of, without_times
+from edge.evaluate.labels import find_labels
+from edge.evaluate.run import Contest, Execute, Outcome, Part, evaluate_drives, one_by_one, open_drive
+from edge.evaluate.store import Store
+
+
+@pytest.fixture
+def contest(colour_bundle: Bundle) -> Contest:
+    return Contest(str(colour_bundle.folder), other=str(colour_bundle.folder))
+
+
+@pytest.fixture
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PART_FRAMES", 5)
+
+
+def figures(drives: Sequence[Drive], execute: Execute, store: Store | None = None, in_parts: bool = False) -> dict:
+    return without_times(report_of(evaluate_drives(drives, execute, store, in_parts=in_parts), COLOURS))
+
+
+def test_sparse_labels_count_for_their_frames_only(tmp_path: Path, contest: Contest) -> None:
+    (result,) = evaluate_drives([make_drive(tmp_path)], one_by_one(contest))
+    assert result.is_whole
+    assert result.measured is not None
+    records = result.measured.records
+    assert records.index.tolist() == list(range(FRAMES))
+    assert np.flatnonzero(records.labelled).tolist() == [0, 3, 4, 11]
+    assert len(records.confusion) == 4
+    labelled = [np.bincount(label_of(n)[label_of(n) < 3], minlength=3) for n in (0, 3, 4, 11)]
+    np.testing.assert_array_equal(records.confusion.sum((1, 3)), labelled)
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_a_drive_in_parts_comes_out_like_the_whole(tmp_path: Path, contest: Contest) -> None:
+    drives = [make_drive(tmp_path, "a"), make_drive(tmp_path, "b", (1, 2, 5))]
+    parts: list[Part] = []
+
+    def backwards(open_parts: Sequence[Part]) -> Sequence[Outcome]:
+        parts.extend(open_parts)
+        return list(one_by_one(contest)(open_parts[::-1]))
+
+    whole = figures(drives, one_by_one(contest))
+    assert figures(drives, backwards, in_parts=True) == whole
+    assert [(part.start, part.stop) for part in parts] == [(0, 5), (5, 10), (10, 12)] * 2
+    assert whole["temporal"]["frames"] > 0
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_what_was_interrupted_goes_on_where_it_stood(tmp_path: Path, contest: Contest) -> None:
+    drives = [make_drive(tmp_path, "a"), make_drive(tmp_path, "b", (1, 2))]
+    measured: list[Part] = []
+
+    def interrupted(parts: Sequence[Part]) -> object:
+        for number, outcome in enumerate(one_by_one(contest)(parts)):
+            if number == 4:
+                raise KeyboardInterrupt
+            yield outcome
+
+    def going_on(parts: Sequence[Part]) -> object:
+        measured.extend(parts)
+        return one_by_one(contest)(parts)
+
+    with pytest.raises(KeyboardInterrupt):
+        figures(drives, interrupted, Store(tmp_path / "work", contest), in_parts=True)  # type: ignore[arg-type]
+    again = figures(drives, going_on, Store(tmp_path / "work", contest), in_parts=True)  # type: ignore[arg-type]
+    assert len(measured) == 2
+    assert again == figures(drives, one_by_one(contest))
+
+
+def test_a_kept_part_is_not_taken_for_another_drive_engine_or_label(tmp_path: Path, contest: Contest) -> None:
+    drive = make_drive(tmp_path)
+    store = Store(tmp_path / "work", contest)
+    evaluate_drives([drive], one_by_one(contest), store)
+    assert Store(tmp_path / "work", contest).load(Part(drive)) is not None
+    assert Store(tmp_path / "work", Contest(contest.engine)).load(Part(drive)) is None
+    assert Store(tmp_path / "work", contest).load(Part(drive, 0, 5)) is None
+    assert drive.labels is not None
+    (drive.labels / "drive_000003.png").unlink()
+    assert Store(tmp_path / "work", contest).load(Part(drive)) is None
+
+
+def test_a_kept_part_that_is_torn_is_told_by_its_name(tmp_path: Path, contest: Contest) -> None:
+    drive = make_drive(tmp_path)
+    store = Store(tmp_path / "work", contest)
+    evaluate_drives([drive], one_by_one(contest), store)
+    (file,) = (tmp_path / "work").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DataError, match=rf"{file.name}.*Remove it"):
+        store.load(Part(drive))
+
+
+def test_a_drive_that_is_not_there_harms_no_other(tmp_path: Path, contest: Contest) -> None:
+    gone, fine = evaluate_drives([Drive("gone", "/nowhere.mp4"), make_drive(tmp_path)], one_by_one(contest))
+    assert "/nowhere.mp4" in gone.error
+    assert not gone.is_whole
+    assert fine.is_whole
+    report = report_of([gone, fine], COLOURS)
+    assert [drive["whole"] for drive in report["drives"]] == [False, True]
+    assert report["frame_count"] == FRAMES
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_a_torn_drive_is_scored_by_its_frames_and_said_to_be_torn(tmp_path: Path, contest: Contest) -> None:
+    path = write_video(tmp_path / "whole.mkv", [noise(i) for i in range(FRAMES)], container={})
+    torn = cut(path, 0.6)
+    whole = figures([Drive("x", str(torn))], one_by_one(contest))
+    assert figures([Drive("x", str(torn))], one_by_one(contest), in_parts=True) == whole
+    (drive,) = whole["drives"]
+    assert 0 < drive["decoded"] < FRAMES
+    assert not drive["whole"]
+    assert "is damaged" in drive["fault"]
+
+
+def test_labels_of_no_frame_fail_their_drive(tmp_path: Path, contest: Contest) -> None:
+    drive = make_drive(tmp_path, labelled=())
+    labels = write_labels(tmp_path / "l", [3, 40])
+    (result,) = evaluate_drives([Drive("a", drive.frames, labels, sparse=True)], one_by_one(contest))
+    assert "1 of 2 labels are of no frame" in result.error
+    assert result.exit_code == DataError.exit_code
+
+
+def test_two_labels_of_a_frame_or_one_without_number_are_refused(tmp_path: Path, contest: Contest) -> None:
+    drive = make_drive(tmp_path)
+    assert drive.labels is not None
+    for name, said in (("other_3.png", "second label of frame 3"), ("nothing.png", "frame's number")):
+        (drive.labels / name).write_bytes((drive.labels / "drive_000003.png").read_bytes())
+        (result,) = evaluate_drives([drive], one_by_one(contest))
+        assert said in result.error
+        (drive.labels / name).unlink()
+
+
+def test_a_rendered_street_knows_its_labels() -> None:
+    with open_drive("scene:street?seed=3&frames=2&size=320x180&fps=10") as street:
+        truths = find_labels(street, None, False, CAMVID)
+        assert truths is not None
+        frame = list(street)[1]
+        np.testing.assert_array_equal(truths.find(frame), street.truth(1)[0])  # type: ignore[attr-defined]
+        assert find_labels(street, None, False, COLOURS) is None
