@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 Codec = Literal["h264", "jpeg"]
 CHUNK_S = 0.25  # what a kill can cost
+# A drive is looked at by engines again: of 60 frames of a city at 480x360, 99.0 % of the pixels keep their class at 22,
+# 98.7 % at 25, 98.4 % at 28, 99.5 % as JPEG, in 28, 22, 17 and 52 KB a frame.
+QUANTISER = "22"
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
 _NOTHING = np.empty((0, 0), np.uint8)
 _NO_CLASSES = ClassTable(("nothing",), ((0, 0, 0),), {}, {})
@@ -106,7 +109,7 @@ class Camera:
         if options.codec == "h264":
             rate = max(Fraction(options.rate_hz or 10.0).limit_denominator(1001), Fraction(1, 1001))
             # A key picture a second, to jump to. Foxglove wants no B frames, and x264 at zerolatency makes none.
-            encoder = {"tune": "zerolatency", "g": str(max(1, round(rate))), "sc_threshold": "0"}
+            encoder = {"qp": QUANTISER, "tune": "zerolatency", "g": str(max(1, round(rate))), "sc_threshold": "0"}
             self._film = Film(_Unused(), "h264", rate, first, 1, encoder=encoder)
 
     def message(self, frame: Frame, time_ns: int, stages: Stages) -> tuple[bytes, bool]:
@@ -115,6 +118,12 @@ class Camera:
         Raises:
             OutputError: the frame is of another size than the first.
         """
+        if frame.size_wh != self.size_wh:
+            (width, height), (was_width, was_height) = frame.size_wh, self.size_wh
+            raise OutputError(
+                f"frame {frame.index} is {width}x{height}, the drive began as {was_width}x{was_height}: a file has"
+                " one size. In a folder a new file begins"
+            )
         with stages["encode"].span():
             data, is_key = self._jpeg(frame) if self._film is None else self._h264(self._film, frame)
         message = message_class(PICTURE_SCHEMA if self._film is None else VIDEO_SCHEMA)()

@@ -435,6 +435,6 @@ def test_a_camera_that_changes_its_size_ends_a_single_file_and_says_so(tmp_path:
     other: Segmentation = result_of(1, mask_of(1), image=picture(1, (32, 24)))
     with DriveSink(tmp_path / "a.mcap", options(), Stages()) as sink:
         sink.write(seen(0), 0)
-        with pytest.raises(OutputError, match="frame 1 is 32x24, the video began as 64x48"):
+        with pytest.raises(OutputError, match="frame 1 is 32x24, the drive began as 64x48"):
             sink.write(other, 0)
     assert len(list(Drive(str(tmp_path / "a.mcap")))) == 1
