@@ -30,6 +30,8 @@ PATIENCE_S = 5.0  # each wait for a camera that is not there yet
 OPENING_S = 600.0  # TensorRT may have plans to build
 RETRY_S = 5.0  # after a failure, where other cameras go on meanwhile
 
+LOOP = "camera loop"  # what its thread's name begins with
+
 Phase = Literal["waiting", "opening", "running", "resting", "ended"]
 
 log = logging.getLogger(__name__)
@@ -83,7 +85,7 @@ class CameraLoop:
         self._segmenter: Segmenter | None = None
         self._stages = Stages()
         self._outputs: Outputs | None = None
-        self._thread = threading.Thread(target=self._work, name=f"camera {name or 'loop'}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"{LOOP} {name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -98,6 +100,11 @@ class CameraLoop:
         """Whether it has ended, in that time."""
         self._thread.join(max(0.0, timeout_s))
         return not self._thread.is_alive()
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether an engine is opened: a compiler's work, which cannot be ended and need not be."""
+        return self._phase == "opening"
 
     @property
     def has_ended(self) -> bool:
@@ -118,8 +125,8 @@ class CameraLoop:
             return f"the engine is not open after {OPENING_S:.0f} s"
         if self._phase != "running" or self._outputs is None:
             return ""
-        if hung := self._outputs.hung():
-            return hung
+        if late := self._outputs.late():
+            return late
         health = self._health()
         is_gone = health is not None and health.state in ("lost", "stopped")
         is_broken = now.newest_ns == last.newest_ns and now.corrupt > last.corrupt  # pictures come, and none is whole

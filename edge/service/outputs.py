@@ -30,7 +30,8 @@ from edge.timing import Stages
 if TYPE_CHECKING:
     from edge.service.results import ResultsSocket
 
-HUNG_S = 10.0  # at a single result: a disk that wakes up, or wears out, takes some seconds
+LATE_S = 0.5  # at a single result: then the watchdog is not fed; a disk may wake up within WatchdogSec
+HUNG_S = 10.0  # and then it is said to hang
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +117,10 @@ class Outputs:
         speaks = {output.name for output in self.all if output.speaks}
         return {name: health for name, health in found.items() if name in speaks or health.state == "hung"}
 
-    def hung(self) -> str:
-        """Which output has hung for how long; "" if none has."""
-        hung = [f"{name} {health}" for name, health in self.health().items() if health.state == "hung"]
-        return ", ".join(hung)
+    def late(self) -> str:
+        """Which output is at one result for too long to be called progress; "" if none is."""
+        busy_s = {output.name: output.background.busy_s for output in self.all}
+        return ", ".join(f"{name} at one result for {for_s:.1f} s" for name, for_s in busy_s.items() if for_s > LATE_S)
 
 
 def mqtt_of(options: MqttOptions, camera: str) -> MqttOptions:

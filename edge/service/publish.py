@@ -272,7 +272,7 @@ class Publisher:
         hung = ""
         if self._outputs is not None:
             self._outputs.tell_camera(self._camera)
-            hung = self._outputs.hung()
+            hung = self._outputs.late()
         if not self._is_ready:
             self._notifier.starting(self._words(), START_S)
         else:

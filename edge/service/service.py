@@ -8,8 +8,10 @@ feeds nobody. SIGTERM ends it; SIGHUP reads the config again, and a config that 
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,11 +21,11 @@ from types import FrameType
 from edge.config import load_yaml
 from edge.engine import find_bundle
 from edge.errors import EdgeError
-from edge.service.camera import CameraLoop
+from edge.service.camera import LOOP, CameraLoop
 from edge.service.config import ServeConfig
 from edge.service.notify import Notifier
 
-TICK_S = 0.5
+TICK_S = 0.2  # so much later than the last mask the watchdog may have been fed, at most
 TOLD_S = 2.0  # how often the manager hears how all is, at most
 START_S = 10.0  # so much longer the manager waits for the first mask, each time that it is told
 LEAVE_S = 4.0  # for cameras to end; the manager gives five seconds in all
@@ -46,6 +48,9 @@ def serve(path: Path) -> int:
             config = following
             notifier.reloading(time.monotonic_ns())
     notifier.stopping()
+    if any(thread.daemon and thread.name.startswith(LOOP) for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(0)  # a compiler that works in such a thread cannot be ended, and Python does not end around it
     return 0
 
 
@@ -109,7 +114,7 @@ class Service:
             camera.stop()
         until_s = time.monotonic() + LEAVE_S
         for camera in self._cameras:
-            if not camera.join(until_s - time.monotonic()):
+            if not camera.join(0.0 if camera.is_opening else until_s - time.monotonic()):
                 log.error("camera %s does not end: %s", camera.name, camera.words())
 
     def _attend(self) -> ServeConfig | None:

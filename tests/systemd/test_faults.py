@@ -60,7 +60,7 @@ def test_killed_it_is_back(unit: Unit, config: str) -> None:
     assert "code=killed, status=9/KILL" in unit.journal()
 
 
-@pytest.mark.parametrize("stage", ["capture", "infer"])
+@pytest.mark.parametrize("stage", ["capture", "infer", "publish"])
 def test_a_stage_that_hangs_is_ended_by_the_watchdog_and_the_journal_names_the_place(
     unit: Unit, config: str, stage: str
 ) -> None:
