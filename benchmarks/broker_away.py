@@ -49,7 +49,7 @@ class Subscriber:
         self._client = Client(CallbackAPIVersion.VERSION2, client_id="listener", clean_session=False)
         self._client.reconnect_delay_set(0.05, 0.05)  # type: ignore[arg-type]
         self._client.on_message = lambda client, data, message: self.seen.append(json.loads(message.payload)["value"])
-        self._client.on_connect = lambda client, *rest: client.subscribe("edge/bench/event", 1)
+        self._client.on_connect = lambda client, *rest: client.subscribe("edge/bench/events", 1)
         self._client.connect_async("127.0.0.1", port, 60)
         self._client.loop_start()
         assert soon(self._client.is_connected)

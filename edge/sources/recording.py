@@ -148,7 +148,7 @@ class Recording:
         tally = self._tally
         promised = self._promised_packets()
         missing, surplus = max(0, promised - tally.packets), max(0, tally.packets - promised) if promised else 0
-        untimely = tally.untimely or tally.cut_apart_s > self._longest_step_s()
+        untimely = tally.untimely or tally.cut_apart_s > self._longest_step_s() or (tally.cut and self._shows_all())
         undecoded = tally.due - tally.frames - tally.undecodable if self._shows_each_packet() else 0
         short_s = (self._promised_end_s() or 0.0) - (tally.end_s or 0.0)
         faults = [
@@ -201,6 +201,10 @@ class Recording:
         size = self._container.size
         return self._container.format.name == "mpegts" and all(size % length for length in (188, 192, 204))
 
+    def _shows_all(self) -> bool:
+        """Whether its header says that it cuts nothing off."""
+        return self._stream.frames > 0 and self._frame_count() == self._stream.frames
+
     def _longest_step_s(self) -> float:
         """Damaged times make a rate of nothing of it, too."""
         return min(max(_STEP_S, _STEP_PERIODS / self.rate_hz if self.rate_hz else 0.0), _LONGEST_STEP_S)
@@ -213,7 +217,7 @@ class _Tally:
     """What came out of a file so far; `end_s` is when the last frame ends, in the file's time."""
 
     def __init__(self) -> None:
-        self.packets = self.due = self.untimely = self.undecodable = self.frames = self.corrupt = 0
+        self.packets = self.due = self.cut = self.untimely = self.undecodable = self.frames = self.corrupt = 0
         self.end_s: float | None = None
         self.cut_apart_s = 0.0
         self._last: Packet | None = None
@@ -224,9 +228,12 @@ class _Tally:
         self.packets += 1
         if not packet.is_discard:
             self.due += packet.size > _SKIPPED_BYTES
-        elif last is not None and None not in (packet.pts, packet.dts, last.pts, last.dts):
-            self.untimely += packet.dts <= last.dts
+            return
+        self.cut += 1
+        if last is not None and packet.pts is not None and last.pts is not None:
             self.cut_apart_s = max(self.cut_apart_s, float(abs(packet.pts - last.pts) * (packet.time_base or 0)))
+        if last is not None and packet.dts is not None and last.dts is not None:
+            self.untimely += packet.dts <= last.dts
 
     def count(self, picture: VideoFrame) -> None:
         self.frames += 1
