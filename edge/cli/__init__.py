@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli import make
+from edge.cli import make, replay
 from edge.cli.data import data
 from edge.cli.evaluate import add_to as add_evaluate
 from edge.cli.record import record
@@ -47,6 +47,7 @@ app = typer.Typer(
 
 make.add_to(app)
 add_evaluate(app)
+replay.add_to(app)
 app.add_typer(data, name="data")
 app.command()(record)
 

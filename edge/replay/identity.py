@@ -62,18 +62,23 @@ def recording_sha256(source: Playable) -> str:
         raise SourceError(
             f"{error.filename}: cannot be read: {error.strerror}. See who may: namei -l {error.filename}"
         ) from error
-    if not Path(source.name).exists():
-        digest.update(source.name.encode())
+    place, _, topic = _split(source.name)
+    digest.update(topic.encode() if Path(place).exists() else source.name.encode())
     return digest.hexdigest()
 
 
 def _files(source: Playable) -> list[Path]:
     if isinstance(source, Pictures):
         return source.paths
-    path = Path(source.name)
+    path = Path(_split(source.name)[0])
     if path.is_dir():
         return sorted(entry for entry in path.rglob("*") if entry.is_file())
     return [path] if path.is_file() else []
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """A drive's name may choose one of several cameras; a file's name may look like that."""
+    return (name, "", "") if Path(name).exists() else name.partition("?topic=")
 
 
 def _file_sha256(path: Path) -> bytes:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from edge.card import Card
+from edge.classes import ClassTable
 from edge.engine import Engine
-from edge.errors import ConfigError
-from edge.frame import Frame
+from edge.errors import SourceDamaged
+from edge.frame import Frame, Image, Letterbox
 from edge.replay.identity import engine_identity, machine_kind
 from edge.segmentation import Segmentation
 from edge.segmenter import Segmenter
@@ -17,11 +19,25 @@ from edge.sources.seek import Playable
 RECORDED = "recorded"
 
 
+class RecordedMask(Protocol):
+    """As `edge.sources.drive.Recorded` is: class ids, where in them the picture lies, and how old the mask was."""
+
+    @property
+    def classes(self) -> Image: ...
+    @property
+    def letterbox(self) -> Letterbox: ...
+    @property
+    def age_ms(self) -> float: ...
+
+
 @runtime_checkable
 class HasMasks(Protocol):
-    """A recording that holds masks."""
+    """A recording that may hold masks; `card` is that of the engine they came from, None where there are none."""
 
-    def recorded(self, index: int) -> Segmentation | None:
+    @property
+    def card(self) -> Card | None: ...
+
+    def recorded(self, index: int) -> RecordedMask | None:
         """The mask recorded with a frame; None where there is none."""
         ...
 
@@ -44,17 +60,27 @@ def engine_lane(engine: Engine, name: str) -> Lane:
     return Lane(name, [*engine_identity(engine), machine_kind()], lambda source, frame: segmenter.segment(frame))
 
 
-def recorded_lane(source: Playable) -> Lane:
-    """The masks in the recording itself.
+def recorded_lane(source: Playable) -> tuple[Lane, ClassTable] | None:
+    """The masks in the recording itself and what their classes are; None where it holds none.
 
     Raises:
-        ConfigError: it holds none.
+        EngineError: what it says of the engine they came from is not in order.
     """
-    if not isinstance(source, HasMasks):
-        raise ConfigError(f"{source.name}: holds no recorded masks. Compare with an engine: --diff road:f32")
-    return Lane(RECORDED, [RECORDED], _recorded)
+    card = source.card if isinstance(source, HasMasks) else None
+    if card is None:
+        return None
 
+    def of(source: Playable, frame: Frame) -> Segmentation | None:
+        assert isinstance(source, HasMasks)
+        mask = source.recorded(frame.index)
+        if mask is None:
+            return None
+        if mask.letterbox.source_wh != frame.size_wh:
+            raise SourceDamaged(
+                f"{source.name}: the mask of frame {frame.index} is of a picture of {mask.letterbox.source_wh} pixels,"
+                f" the frame is of {frame.size_wh}"
+            )
+        ready_ns = frame.captured_ns + round(mask.age_ms * 1e6)
+        return Segmentation(frame, mask.classes, mask.letterbox, card.table, ready_ns)
 
-def _recorded(source: Playable, frame: Frame) -> Segmentation | None:
-    assert isinstance(source, HasMasks)
-    return source.recorded(frame.index)
+    return Lane(RECORDED, [RECORDED], of), card.table

@@ -58,6 +58,10 @@ class Player:
     """Shows the frames of a recording, one at a time. One thread, alive while it is entered, owns the recording.
 
     Any thread may command and look. Commands return at once; what follows from them is heard by listeners.
+
+    Attributes:
+        name, frame_count, size_wh, rate_hz: of the recording; damage: what it lacks, "" where it is sound.
+        lanes: whose masks are shown; strip: where the first two disagree, None where nothing is compared.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Player:
     ) -> None:
         """`strip` is what the first two lanes are compared into, frame by frame as they are shown."""
         self.name, self.frame_count, self.size_wh = source.name, source.frame_count, source.size_wh
-        self.rate_hz = source.rate_hz or RATE_HZ
+        self.rate_hz, self.damage = source.rate_hz or RATE_HZ, str(getattr(source, "damage", ""))
         self.lanes, self.strip = tuple(lanes), strip
         self._source, self._clock = source, RecordedClock(speed)
         self._changed = threading.Condition()
@@ -129,7 +133,7 @@ class Player:
         with self._changed:
             worst = self.strip.worst(max(1, round(self.rate_hz))) if self.strip is not None else []
             if not worst:
-                self._set(note="no frame is known yet in which masks disagree")
+                self._set(note="no frame differs, as far as is known")
                 return
             self._rank = 0 if self._rank is None else min(max(0, self._rank + ranks), len(worst) - 1)
             self.seek(worst[self._rank])
@@ -156,6 +160,11 @@ class Player:
         """Call `listener` at each change, from any thread; it must be quick and call no command."""
         with self._changed:
             self._listeners.append(listener)
+
+    def forget(self, listener: Callable[[], object]) -> None:
+        """Call it no more; it is not being called when this returns."""
+        with self._changed:
+            self._listeners.remove(listener)
 
     def _set(self, **changes: object) -> None:
         """Change the state; its lock is held."""
@@ -195,10 +204,12 @@ class Player:
 
     def _show(self, index: int, asked: bool) -> None:
         try:
-            frame = self._source.at(index)
+            self._show_frame(self._source.at(index), asked)
         except SourceError as error:
             self._publish(Shown(0, index, reason=str(error)))
-            return
+
+    def _show_frame(self, frame: Frame, asked: bool) -> None:
+        index = frame.index
         media_ns = round(index * 1e9 / self.rate_hz) if frame.media_ns is None else frame.media_ns
         due_ns = self._clock.due_ns(media_ns, time.monotonic_ns())
         if not asked and self._is_too_late(index, due_ns):

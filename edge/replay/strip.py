@@ -114,7 +114,7 @@ class Strip:
             finally:
                 Path(name).unlink(missing_ok=True)
         except OSError as error:
-            log.warning("%s: cannot be written, the next replay compares again: %s", path, error)
+            log.info("%s: cannot be written, the next replay compares again: %s", path, error)
 
     def load(self, path: Path) -> None:
         """Take what an earlier replay kept; what is not in order is not taken."""
@@ -124,10 +124,10 @@ class Strip:
         except FileNotFoundError:
             return
         except Exception as error:  # noqa: BLE001 numpy, zipfile and zlib each have their own for a damaged file
-            log.warning("%s: is damaged, comparing again: %s", path, error)
+            log.info("%s: is damaged, comparing again: %s", path, error)
             return
         if (share.shape, iou.shape) != (self._share.shape, self._iou.shape) or share.dtype != np.float32:
-            log.warning("%s: is of another recording, comparing again", path)
+            log.info("%s: is of another recording, comparing again", path)
             return
         with self._lock:
             fresh = np.isnan(self._share)

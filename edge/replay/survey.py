@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,11 +17,9 @@ from edge.sources.seek import Playable, open_recording
 SAVE_EVERY_S = 5.0
 _FORMAT = 1
 
-log = logging.getLogger(__name__)
-
 
 class Survey:
-    """Fills a strip in a thread of its own, which has the recording open a second time.
+    """Compares the first two lanes into a strip, in a thread of its own, which has the recording open a second time.
 
     What an earlier survey found of the same recording, lanes and libraries is taken as it is.
 
@@ -30,8 +27,8 @@ class Survey:
         failure: what ended it early; None as long as nothing did.
     """
 
-    def __init__(self, recording: str, lanes: tuple[Lane, Lane], strip: Strip) -> None:
-        self._recording, self._lanes, self._strip = recording, lanes, strip
+    def __init__(self, recording: str, lanes: Sequence[Lane], strip: Strip) -> None:
+        self._recording, self._lanes, self._strip = recording, tuple(lanes[:2]), strip
         self._ends = threading.Event()
         self.failure: EdgeError | None = None
         self._thread = threading.Thread(target=self._run, name="survey", daemon=True)
@@ -62,7 +59,6 @@ class Survey:
                 self._work(source)
         except EdgeError as error:
             self.failure = error
-            log.warning("comparing ended early: %s", error)
 
     def _work(self, source: Playable) -> None:
         lanes = [lane.identity for lane in self._lanes]

@@ -20,10 +20,11 @@ from av.video.stream import VideoStream
 from edge.errors import SourceDamaged, SourceError
 from edge.frame import Frame
 from edge.sources.open import is_camera, open_source
-from edge.sources.recording import Recording, _open, _set_threads, _video_stream
+from edge.sources.recording import Recording, _open, _set_up, _video_stream
 from edge.sources.scene import SceneSource
 from edge.sources.source import Seekable
 from edge.sources.street.barcode import draw_barcode
+from edge.timing import Durations
 
 CACHE_BYTES = 96 << 20  # some 70 frames of 720p: a step back within them decodes nothing
 
@@ -35,6 +36,8 @@ class Playable(Protocol):
     size_wh: tuple[int, int]
     rate_hz: float | None
     frame_count: int
+    live: bool
+    decode: Durations
 
     def __iter__(self) -> Iterator[Frame]: ...
 
@@ -267,7 +270,7 @@ class Walk:
         self._container = _open(Path(path))
         try:
             stream = _video_stream(self._container, path)
-            _set_threads(stream.codec_context)
+            _set_up(stream.codec_context)
             if key:  # a file read from its beginning is not sought in: nothing is more exact than its beginning
                 self._container.seek(packets.key_times[packets.keys.index(key)], stream=stream, backward=True)
             self._pictures = _pictures(self._container, stream)

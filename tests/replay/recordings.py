@@ -14,6 +14,7 @@ from edge.frame import Frame, Letterbox
 from edge.replay.lane import Lane
 from edge.segmentation import Segmentation
 from edge.sources.seek import Playable, check_number
+from edge.timing import Durations
 
 WH = (64, 48)
 
@@ -24,11 +25,13 @@ class Numbers:
     name: str = "numbers"
     size_wh: tuple[int, int] = WH
     rate_hz: float | None
+    live = False
 
     def __init__(self, frame_count: int = 30, rate_hz: float = 20.0, broken: tuple[int, ...] = ()) -> None:
         self.frame_count, self.rate_hz, self.broken = frame_count, rate_hz, broken
         self._interval_ns = 1e9 / rate_hz
         self.taken: list[int] = []
+        self.decode = Durations()
 
     def at(self, index: int) -> Frame:
         check_number(index, self.frame_count, self.name)

@@ -132,7 +132,7 @@ def test_worst_frames_are_gone_to_in_their_order_and_back() -> None:
     lanes = [ROAD, lane("other", road_but_rows(lambda number: rows.get(number, 0)))]
     with Player(Numbers(30, 2.0), lanes, strip=strip) as player:
         player.seek_worst(1)
-        assert "no frame is known yet" in player.look().note
+        assert "no frame differs" in player.look().note
         for index in range(30):
             player.seek(index)
             assert is_at(player, index)

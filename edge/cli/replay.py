@@ -1,0 +1,133 @@
+"""The command that plays a recording again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge.cli.shared import (
+    Backend,
+    EngineName,
+    JsonFile,
+    Precision,
+    Progress,
+    Threads,
+    end_on_sigterm,
+    progress_report,
+)
+from edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge.replay.session import Session
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(replay)
+
+
+def replay(
+    drive: Annotated[str, typer.Argument(help="Drive, video file, folder or pattern of pictures, or scene:street.")],
+    engine: EngineName = "road",
+    diff: Annotated[
+        str | None, typer.Option(help="Compare with another engine, such as road:f32, or with the masks 'recorded'.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Every frame, as fast as it goes; prints a hash.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Show it in a browser, on this machine alone.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 takes any that is free.")] = 8009,
+    speed: Annotated[float, typer.Option(min=0.1, max=8, help="Times the recorded pace.")] = 1.0,
+    start: Annotated[int, typer.Option(min=0, help="Frame to begin with.")] = 0,
+    overlay: Annotated[Path | None, typer.Option(help="With --fast: write a video with the masks painted in.")] = None,
+    masks: Annotated[Path | None, typer.Option(help="With --fast: write class ids as PNG files.")] = None,
+    results: Annotated[Path | None, typer.Option(help="With --fast: write a JSON line per frame.")] = None,
+    json_file: JsonFile = None,
+    precision: Precision = None,
+    threads: Threads = None,
+    backend: Backend = None,
+) -> int:
+    """Play a recording again on its own clock: pause, step, seek, compare two engines. On a CPU, to the same bit."""
+    _check_options(fast, web, {"--overlay": overlay, "--masks": masks, "--results": results, "--json": json_file})
+    end_on_sigterm()
+    import cv2
+
+    from edge.replay.session import open_session
+
+    cv2.setNumThreads(1)  # every stage has a thread of its own
+    wishes = {"precision": precision, "threads": threads, "backend": backend}
+    with ExitStack() as stack:
+        session = open_session(stack, drive, engine, diff, side_by_side=fast, **wishes)
+        if fast:
+            return _replay_fast(session, overlay, masks, results, json_file)
+        return _replay_live(stack, session, speed, start, port if web else None)
+
+
+def _check_options(fast: bool, web: bool, outputs: dict[str, Path | None]) -> None:
+    """Refuse what cannot be honoured, before anything is opened."""
+    wanted = [name for name, path in outputs.items() if path is not None]
+    if wanted and not fast:
+        raise ConfigError(f"{wanted[0]} wants every frame, which a replay that can be paused does not pass. Add --fast")
+    if fast and web:
+        raise ConfigError("--fast shows nothing, so --web cannot be had with it. Leave one of them out")
+    if web and any(find_spec(name) is None for name in ("starlette", "uvicorn", "websockets", "prometheus_client")):
+        raise ConfigError("--web needs the libraries of the live page. Try: pip install 'edge-segmentation[serve]'")
+    if not fast and not web and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigError("a replay wants a terminal for its keys; without one, take --web or --fast")
+
+
+def _replay_fast(
+    session: Session, overlay: Path | None, masks: Path | None, results: Path | None, json_file: Path | None
+) -> int:
+    from edge.cli import _make_sinks  # imports this module, so at its top it is not there yet
+    from edge.replay.fast import replay_fast, replay_text
+    from edge.sinks.files import write_text
+    from edge.timing import Stages
+
+    stages = Stages()
+    sinks = _make_sinks(session.source, stages, overlay, masks, results)
+    with Progress(session.source.frame_count, None, session.source.name) as advance, progress_report() as report:
+        done = replay_fast(
+            session,
+            sinks,
+            stages,
+            on_result=advance,
+            on_compared=lambda strip: report("comparing", strip.known, strip.frame_count),
+        )
+    print(replay_text(done, session))
+    if json_file:
+        write_text(json_file, json.dumps(done.as_json()) + "\n")
+    if done.summary.failure:
+        raise done.summary.failure
+    return INTERRUPTED if done.summary.interrupted else 0
+
+
+def _replay_live(stack: ExitStack, session: Session, speed: float, start: int, port: int | None) -> int:
+    """Until the user ends it. A recording known to be damaged is told again at the end."""
+    from edge.errors import SourceDamaged
+    from edge.replay.player import Player
+    from edge.replay.survey import Survey
+
+    player = Player(session.source, session.lanes, strip=session.strip, speed=speed)
+    player.seek(start)
+    stack.enter_context(player)
+    survey = None
+    if session.strip is not None:
+        survey = stack.enter_context(Survey(session.source.name, session.lanes, session.strip))
+    if port is None:
+        from edge.replay.terminal import play_in_terminal
+
+        play_in_terminal(player, survey)
+    else:
+        from edge.replay.web import serve_replay
+
+        serve_replay(player, session, survey, port)
+    damage = getattr(session.source, "damage", "")
+    if damage:
+        raise SourceDamaged(f"{session.source.name}: is damaged: {damage}. Copy the file again from its origin.")
+    return 0

@@ -1,0 +1,306 @@
+"""What a browser is sent of a replay, and what it may ask for, over one WebSocket.
+
+To the browser: "hello", "state" and "strip" as JSON; a frame with its masks as bytes. It answers each with "next": at
+most `AHEAD` messages are unanswered, so that a slow one gets fewer frames and never old ones. From the browser:
+"next", or a command, {"do": "seek", "index": 37}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+
+import cv2
+import numpy as np
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+import edge
+from edge.classes import ClassTable
+from edge.errors import EdgeError, OutputError
+from edge.replay.compare import Disagreement
+from edge.replay.player import SPEEDS, Player, Shown, State
+from edge.replay.session import Session
+from edge.replay.survey import Survey
+from edge.serve.picture import picture_bgr
+
+AHEAD = 2  # one under way while the next is made
+STRIP_EVERY_S = 0.5
+LOOK_EVERY_S = 0.25
+STRIP_COLUMNS, WORST = 1200, 12
+VIEWERS_MAX = 16
+JPEG_QUALITY = 90  # a frame that is looked at closely, and on this machine
+REFUSED, FULL, FAILED = 1008, 1013, 1011  # codes of closing: "policy violation", "try again later", "internal error"
+
+
+class Feed:
+    """Serves viewers; belongs to one event loop while it is entered."""
+
+    def __init__(self, player: Player, session: Session, survey: Survey | None) -> None:
+        self._player, self._survey = player, survey
+        self._hello = hello(player, session)
+        self._groups = session.strip.comparer.groups if session.strip else ()
+        self._changed = asyncio.Event()
+        self._viewers = 0
+        self._thread = ThreadPoolExecutor(1, "replay pictures")
+        self._made: asyncio.Task[bytes] | None = None
+        self._made_number = 0
+
+    def __enter__(self) -> Feed:
+        self._wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._tell)
+        self._player.listen(self._wake)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._player.forget(self._wake)
+        self._thread.shutdown(cancel_futures=True)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Until the viewer leaves or asks for what there is not, or the player fails."""
+        await socket.accept()
+        if self._viewers >= VIEWERS_MAX:
+            await socket.close(FULL, f"{VIEWERS_MAX} are looking already")
+            return
+        self._viewers += 1
+        viewer = _Viewer(socket, self._player)
+        try:
+            await viewer.run(self)
+        finally:
+            self._viewers -= 1
+
+    async def send_all(self, viewer: _Viewer) -> None:
+        """Whatever is new to the viewer, one message after another."""
+        await viewer.send(self._hello)
+        number, said, strip_version, strip_s = 0, "", -1, -math.inf
+        strip = self._player.strip
+        while True:
+            changed, state = self._changed, self._player.look()
+            text = state_text(state, self._groups)
+            if text != said:
+                said = text
+                await viewer.send(text)
+            if state.shown.number > number:
+                number = state.shown.number
+                if state.shown.frame is not None:
+                    await viewer.send(await self._picture(state.shown))
+                continue  # while that was made and sent, there may be a newer one
+            if strip and strip.version != strip_version and time.monotonic() - strip_s > STRIP_EVERY_S:
+                strip_version, strip_s = strip.version, time.monotonic()
+                await viewer.send(self._strip_text())
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(changed.wait(), LOOK_EVERY_S)
+
+    async def _picture(self, shown: Shown) -> bytes:
+        """Made once for all who look."""
+        if self._made is None or self._made_number != shown.number:
+            self._made_number, loop = shown.number, asyncio.get_running_loop()
+            self._made = asyncio.ensure_future(loop.run_in_executor(self._thread, self._message, shown))  # type: ignore[assignment]
+        assert self._made is not None
+        return await asyncio.shield(self._made)  # a viewer who leaves takes no picture from the others
+
+    def _message(self, shown: Shown) -> bytes:
+        strip = self._player.strip
+        pair = [shown.results.get(lane.name) for lane in self._player.lanes[:2]]
+        differ = None
+        if strip is not None and pair[0] is not None and pair[1] is not None:
+            differ = strip.comparer.differ(pair[0], pair[1]).view(np.uint8)
+        return frame_message(shown, differ)
+
+    def _strip_text(self) -> str:
+        strip = self._player.strip
+        assert strip is not None
+        apart = max(1, round(self._player.rate_hz))
+        mean = strip.mean()
+        worst = [(index, found.share) for index in strip.worst(apart, WORST) if (found := strip.at(index))]
+        failure = self._survey.failure if self._survey else None
+        return json.dumps(
+            {
+                "type": "strip",
+                "known": strip.known,
+                "columns": [None if math.isnan(v) else round(v, 6) for v in strip.columns(STRIP_COLUMNS).tolist()],
+                "worst": worst,
+                "mean": None if mean is None else _disagreement(mean, self._groups),
+                "failure": str(failure or ""),
+            }
+        )
+
+
+class _Viewer:
+    """One browser: what it was sent and has not answered, and what it asks for."""
+
+    def __init__(self, socket: WebSocket, player: Player) -> None:
+        self._socket, self._player = socket, player
+        self._unanswered, self._one_came = 0, asyncio.Event()
+
+    async def run(self, feed: Feed) -> None:
+        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(feed.send_all(self))]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, (_NoCommand, EdgeError)):
+                with suppress(RuntimeError, WebSocketDisconnect):  # the browser may have gone first
+                    code = REFUSED if isinstance(end, _NoCommand) else FAILED
+                    await self._socket.close(code, str(end)[:100])
+            elif isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
+                raise end
+
+    async def send(self, message: str | bytes) -> None:
+        """Send once few enough messages are unanswered."""
+        while self._unanswered >= AHEAD:
+            self._one_came.clear()
+            await self._one_came.wait()
+        self._unanswered += 1
+        await (self._socket.send_text(message) if isinstance(message, str) else self._socket.send_bytes(message))
+
+    async def _listen(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text") or ""
+            if text == "next":
+                self._unanswered = max(0, self._unanswered - 1)
+                self._one_came.set()
+            else:
+                obey(self._player, text)
+
+
+class _NoCommand(ValueError):
+    """A browser asked for what there is not."""
+
+
+def obey(player: Player, text: str) -> None:
+    """Do what a browser's command says.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        command = json.loads(text)
+    except (ValueError, RecursionError):
+        command = None
+    if not isinstance(command, dict) or not isinstance(name := command.pop("do", None), str):
+        raise _NoCommand("a command is wanted, such as {'do': 'seek', 'index': 37}")
+    argument = next(iter(command.values()), 0)
+    if name == "speed" and argument in SPEEDS:
+        player.set_speed(float(argument))
+        return
+    if type(argument) is not int or abs(argument) >= 1 << 31:
+        raise _NoCommand(f"{name}: a whole number is wanted")
+    doing: dict[str, Callable[[], object]] = {
+        "toggle": player.toggle,
+        "pause": player.pause,
+        "step": lambda: player.step(argument),
+        "seek": lambda: player.seek(argument),
+        "worst": lambda: player.seek_worst(argument),
+    }
+    if name not in doing:
+        raise _NoCommand(f"there is no such command; there are: {', '.join([*doing, 'speed'])}")
+    doing[name]()
+
+
+def hello(player: Player, session: Session) -> str:
+    """The first message: what is replayed, by whom, and what may be tinted."""
+    card = session.engine.card
+    return json.dumps(
+        {
+            "type": "hello",
+            "version": edge.__version__,
+            "recording": player.name,
+            "frame_count": player.frame_count,
+            "rate_hz": player.rate_hz,
+            "size_wh": player.size_wh,
+            "damage": player.damage,
+            "engine": f"{card.name} · {card.net} · {session.engine.precision} · {'×'.join(map(str, card.input_wh))}",
+            "lanes": [lane.name for lane in session.lanes],
+            "layers": layers(session.tables),
+            "compares": session.strip is not None,
+            "speeds": SPEEDS,
+        }
+    )
+
+
+def layers(tables: tuple[ClassTable, ...]) -> list[dict[str, object]]:
+    """What can be tinted, by the first table: its tints, on, then classes that no tint covers, off. `ids` by lane."""
+    first = tables[0]
+    covered = {i for name in first.tints for i in first.ids(name)}
+    rest = [(name, first.colours_rgb[i]) for i, name in enumerate(first.names) if i not in covered]
+    rows = [*((name, rgb, True) for name, rgb in first.tints.items()), *((name, rgb, False) for name, rgb in rest)]
+    return [
+        {"name": name, "rgb": rgb, "on": on, "ids": [_ids(table, name) for table in tables]} for name, rgb, on in rows
+    ]
+
+
+def _ids(table: ClassTable, name: str) -> tuple[int, ...]:
+    return table.ids(name) if name in table.groups or name in table.names else ()
+
+
+def state_text(state: State, groups: tuple[str, ...]) -> str:
+    shown = state.shown
+    return json.dumps(
+        {
+            "type": "state",
+            "playing": state.playing,
+            "speed": state.speed,
+            "skipped": state.skipped,
+            "note": state.note,
+            "frame": shown.index,
+            "reason": shown.reason,
+            "disagreement": None if shown.disagreement is None else _disagreement(shown.disagreement, groups),
+        }
+    )
+
+
+def _disagreement(found: Disagreement, groups: tuple[str, ...]) -> dict[str, object]:
+    iou = {group: None if value is None else round(value, 4) for group, value in zip(groups, found.iou, strict=True)}
+    return {"share": round(found.share, 6), "iou": iou}
+
+
+def frame_message(shown: Shown, differ: np.ndarray | None) -> bytes:
+    """Length of the head (uint32, little endian), head (JSON), JPEG, then deflated maps (RFC 1950) as the head has
+    them: class ids of each lane, and where the first two differ.
+
+    Raises:
+        OutputError: OpenCV cannot encode the frame.
+    """
+    frame = shown.frame
+    assert frame is not None
+    image = picture_bgr(frame)
+    done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    if not done:
+        raise OutputError(f"frame {frame.index}: cannot be made a JPEG")
+    maps = {name: mask.letterbox.content(mask.classes) for name, mask in shown.results.items()}
+    packed = {name: zlib.compress(classes.tobytes(), 1) for name, classes in maps.items()}
+    tail = b"" if differ is None else zlib.compress(differ.tobytes(), 1)
+    head = {
+        "frame": frame.index,
+        "media_s": None if frame.media_ns is None else round(frame.media_ns / 1e9, 3),
+        "picture_wh": image.shape[1::-1],
+        "jpeg_bytes": len(jpeg),
+        "lanes": {
+            name: {
+                "wh": maps[name].shape[::-1],
+                "bytes": len(packed[name]),
+                "age_ms": round(mask.age_ms, 1),
+            }
+            for name, mask in shown.results.items()
+        },
+        "differ": None if differ is None else {"wh": differ.shape[::-1], "bytes": len(tail)},
+    }
+    text = json.dumps(head).encode()
+    return b"".join((struct.pack("<I", len(text)), text, jpeg.tobytes(), *packed.values(), tail))

@@ -1,0 +1,399 @@
+// The page of a replay. The server sends each frame as JPEG and its class maps apart; what is tinted, how strongly and
+// which mask is looked at is settled here. Everything else is asked of the one player, over the same line.
+
+const $ = (id) => document.getElementById(id);
+const BOTH = "side by side", DIFFERENCE = "difference", MAGENTA = [255, 0, 255];
+const ROUND_TRIPS_MS = [250, 500, 1000, 2000];
+
+const panes = [0, 1].map((place) => {
+  const canvas = $(`pane-${place}`), mask = document.createElement("canvas");
+  return { canvas, pen: canvas.getContext("2d", { alpha: false }), mask, maskPen: mask.getContext("2d"), caption: $(`caption-${place}`) };
+});
+
+let socket = null, attempts = 0, farewell = "";
+let hello = null, frame = null, state = null, strip = null;
+let view = "", opacity = 0.5, hovered = null, dragging = false, asked = null;
+
+// ---- the line to the server
+
+function connect() {
+  const line = socket = new WebSocket(`ws://${location.host}/feed`);
+  line.binaryType = "arraybuffer";
+  let work = Promise.resolve();
+  line.onmessage = (event) => { work = work.then(() => receive(line, event.data)).catch((error) => { console.error(error); line.close(); }); };
+  line.onopen = () => { attempts = 0; showLine(); };
+  line.onclose = (event) => {
+    if (line !== socket) return;
+    socket = null;
+    farewell = event.reason;
+    showLine();
+    setTimeout(connect, ROUND_TRIPS_MS[Math.min(attempts++, ROUND_TRIPS_MS.length - 1)]);
+  };
+}
+
+async function receive(line, data) {
+  if (typeof data !== "string") await takeFrame(data);
+  else {
+    const message = JSON.parse(data);
+    if (message.type === "hello") greet(message);
+    else if (message.type === "state") showState(message);
+    else if (message.type === "strip") showStrip(message);
+  }
+  if (line.readyState === WebSocket.OPEN) line.send("next");
+}
+
+function ask(what, argument = {}) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ do: what, ...argument }));
+}
+
+const step = (frames) => ask("step", { frames }), worst = (ranks) => ask("worst", { ranks });
+const second = () => Math.max(1, Math.round(hello?.rate_hz ?? 10));
+
+// While the strip is dragged over, only the newest wish is asked for, once the last one is seen.
+function seek(index) {
+  asked = index;
+  ask("seek", { index });
+}
+
+function showLine() {
+  const connected = socket?.readyState === WebSocket.OPEN;
+  $("line").dataset.state = connected ? "ok" : "lost";
+  write("line-text", connected ? "connected" : farewell || "not connected");
+  showTrouble();
+}
+
+// ---- what is replayed
+
+function greet(message) {
+  hello = message;
+  const [width, height] = hello.size_wh;
+  document.title = `edge replay: ${hello.recording.split("/").at(-1)}`;
+  write("recording", `${hello.recording} — ${width}×${height}, ${hello.frame_count} frames at ${Number(hello.rate_hz.toFixed(3))} Hz — ${hello.engine}`);
+  $("recording").title = `edge ${hello.version}`;
+  $("damage").hidden = !hello.damage;
+  write("damage-text", `damaged: ${hello.damage}`);
+  write("frame-count", `of ${hello.frame_count}`);
+  $("strip").setAttribute("aria-valuemax", hello.frame_count - 1);
+  for (const card of document.querySelectorAll(".compares")) card.hidden = !hello.compares;
+  $("speed").replaceChildren(...hello.speeds.map((speed) => new Option(`${speed}×`, speed)));
+  const views = hello.lanes.length > 1 ? [BOTH, ...hello.lanes, ...(hello.compares ? [DIFFERENCE] : [])] : hello.lanes;
+  if (!views.includes(view)) view = views[0];
+  $("views").replaceChildren(...(views.length > 1 ? views.map(viewButton) : []));
+  $("layers").replaceChildren(...hello.layers.map(layerRow));
+  draw();
+}
+
+function viewButton(name) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = name;
+  button.dataset.view = name;
+  button.setAttribute("role", "radio");
+  button.setAttribute("aria-checked", String(name === view));
+  button.addEventListener("click", () => look(name));
+  return button;
+}
+
+function look(name) {
+  view = name;
+  for (const button of $("views").children) button.setAttribute("aria-checked", String(button.dataset.view === view));
+  draw();
+}
+
+function nextView() {
+  const names = [...$("views").children].map((button) => button.dataset.view);
+  if (names.length) look(names[(names.indexOf(view) + 1) % names.length]);
+}
+
+function layerRow(layer, place) {
+  const row = document.createElement("li"), label = document.createElement("label");
+  const box = document.createElement("input"), swatch = document.createElement("span"), name = document.createElement("span");
+  box.type = "checkbox";
+  box.checked = layer.on;
+  box.dataset.layer = layer.name;
+  box.addEventListener("change", draw);
+  swatch.className = "swatch";
+  swatch.style.background = `rgb(${layer.rgb.join(" ")})`;
+  name.textContent = layer.name;
+  if (place < 9) label.title = `Key ${place + 1}`;
+  label.append(box, swatch, name);
+  row.append(label);
+  return row;
+}
+
+const boxes = () => [...$("layers").querySelectorAll("input")];
+
+// ---- the frame
+
+async function takeFrame(data) {
+  const headBytes = new DataView(data).getUint32(0, true);
+  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, headBytes)));
+  let at = 4 + headBytes;
+  const take = (bytes) => { at += bytes; return new Uint8Array(data, at - bytes, bytes); };
+  const jpeg = createImageBitmap(new Blob([take(head.jpeg_bytes)], { type: "image/jpeg" }));
+  const packed = Object.values(head.lanes).map((lane) => inflated(take(lane.bytes)));
+  const differ = head.differ ? inflated(take(head.differ.bytes)) : null;
+  const bitmap = await jpeg, maps = await Promise.all(packed);
+  Object.values(head.lanes).forEach((lane, place) => { lane.ids = maps[place]; });
+  if (head.differ) head.differ.ids = await differ;
+  frame?.bitmap.close();
+  frame = { ...head, bitmap };
+  draw();
+}
+
+async function inflated(bytes) {
+  return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer());
+}
+
+function draw() {
+  if (!hello || !frame) return;
+  const names = view === BOTH ? hello.lanes.slice(0, 2) : [view];
+  panes.forEach((pane, place) => {
+    pane.canvas.parentElement.hidden = place >= names.length;
+    if (place < names.length) drawPane(pane, names[place]);
+  });
+  showTrouble();
+}
+
+function drawPane(pane, name) {
+  const { canvas, pen } = pane, [width, height] = frame.picture_wh;
+  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+  pen.globalAlpha = 1;
+  pen.filter = name === DIFFERENCE ? "grayscale(1) brightness(.55)" : "none";
+  pen.drawImage(frame.bitmap, 0, 0);
+  pen.filter = "none";
+  const map = name === DIFFERENCE ? frame.differ : frame.lanes[name];
+  const age = name === DIFFERENCE ? "" : map ? ` · mask after ${map.age_ms.toFixed(0)} ms` : " · no mask";
+  pane.caption.textContent = name + age;
+  if (!map) return;
+  colour(pane, map, name === DIFFERENCE ? lutOf([[[1], MAGENTA]]) : laneLut(name));
+  pen.globalAlpha = name === DIFFERENCE ? 1 : opacity;
+  pen.imageSmoothingEnabled = name !== DIFFERENCE; // a single cell that differs stays a cell
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(pane.mask, 0, 0, width, height);
+}
+
+function laneLut(name) {
+  const lane = hello.lanes.indexOf(name);
+  return lutOf(boxes().flatMap((box, place) => (box.checked ? [[hello.layers[place].ids[lane], hello.layers[place].rgb]] : [])));
+}
+
+function lutOf(rows) {
+  const lut = new Uint32Array(256);
+  for (const [ids, [red, green, blue]] of rows) for (const id of ids) lut[id] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
+  return lut;
+}
+
+function colour({ mask, maskPen }, { wh: [width, height], ids }, lut) {
+  if (mask.width !== width || mask.height !== height) { mask.width = width; mask.height = height; }
+  const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < ids.length; i++) pixels[i] = lut[ids[i]];
+  maskPen.putImageData(image, 0, 0);
+}
+
+// A frame that cannot be shown never looks like one that is.
+function showTrouble() {
+  const broken = socket?.readyState !== WebSocket.OPEN;
+  const words = broken ? `${farewell || "The line to edge replay is broken"}; trying again.` : state?.reason ?? "";
+  write("trouble", words);
+  $("panes").dataset.trouble = String(words !== "");
+}
+
+// ---- the player
+
+function showState(message) {
+  state = message;
+  const playing = state.playing, field = $("frame");
+  $("play").setAttribute("aria-label", playing ? "Pause" : "Play");
+  $("play").firstElementChild.className = playing ? "play pause" : "play";
+  if (document.activeElement !== field) field.value = state.frame;
+  $("speed").value = state.speed;
+  write("note", [state.note, state.skipped ? `${state.skipped} skipped to keep the pace` : ""].filter(Boolean).join(" · "));
+  $("strip").setAttribute("aria-valuenow", state.frame);
+  write("time", clock(state.frame / (hello?.rate_hz ?? 10)));
+  write("news", playing ? "Playing" : `Paused at frame ${state.frame}`);
+  if (asked === state.frame) asked = null;
+  showTrouble();
+  showDisagreement();
+  drawStrip();
+}
+
+function showDisagreement() {
+  const here = state?.disagreement;
+  write("share", here ? percent(here.share) : "–");
+  const mean = strip?.mean?.iou ?? {}, groups = Object.keys(here?.iou ?? mean);
+  $("iou").tBodies[0].replaceChildren(...groups.map((group) => {
+    const row = document.createElement("tr");
+    for (const text of [group, three(here?.iou[group]), three(mean[group])]) row.insertCell().textContent = text;
+    return row;
+  }));
+  for (const button of $("worst").querySelectorAll("button")) button.setAttribute("aria-current", String(Number(button.dataset.frame) === state?.frame));
+}
+
+function showStrip(message) {
+  strip = message;
+  const whole = strip.known === hello.frame_count, mean = strip.mean ? `, ${percent(strip.mean.share)} on average` : "";
+  write("legend", strip.failure ? `Comparing ended: ${strip.failure}`
+    : `${hello.lanes[0]} and ${hello.lanes[1]}: pixels that differ, by frame${mean}${whole ? "" : `; ${strip.known} of ${hello.frame_count} compared`}. Click to go there.`);
+  $("worst").replaceChildren(...strip.worst.map(([index, share]) => {
+    const item = document.createElement("li"), button = document.createElement("button"), value = document.createElement("span");
+    button.type = "button";
+    button.dataset.frame = index;
+    button.textContent = `${index} `;
+    value.textContent = percent(share);
+    button.append(value);
+    button.addEventListener("click", () => { ask("pause"); seek(index); });
+    item.append(button);
+    return item;
+  }));
+  showDisagreement();
+  drawStrip();
+}
+
+// ---- the strip
+
+function drawStrip() {
+  const canvas = $("strip"), ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
+  const width = Math.round(box.width * ratio), height = Math.round(box.height * ratio), ctx = canvas.getContext("2d");
+  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+  ctx.fillStyle = "#0a0d11";
+  ctx.fillRect(0, 0, width, height);
+  if (!hello) return;
+  if (strip) drawBars(ctx, width, height, ratio);
+  const x = (index) => (index + 0.5) / hello.frame_count * width;
+  if (hovered !== null) { ctx.fillStyle = "#ffffff50"; ctx.fillRect(x(hovered) - ratio / 2, 0, ratio, height); }
+  const place = x(asked ?? state?.frame ?? 0);
+  ctx.fillStyle = "#e8edf2";
+  ctx.fillRect(place - ratio, 0, 2 * ratio, height);
+  ctx.beginPath();
+  ctx.moveTo(place - 5 * ratio, 0);
+  ctx.lineTo(place + 5 * ratio, 0);
+  ctx.lineTo(place, 7 * ratio);
+  ctx.fill();
+}
+
+function drawBars(ctx, width, height, ratio) {
+  const columns = strip.columns, each = width / columns.length;
+  const top = niceTop(Math.max(0.002, ...columns));
+  columns.forEach((share, place) => {
+    const left = Math.floor(place * each), wide = Math.max(1, Math.floor((place + 1) * each) - left - (each > 4 * ratio ? ratio : 0));
+    if (share === null) { ctx.fillStyle = "#1a222b"; ctx.fillRect(left, 0, wide, height); return; }
+    const level = share / top;
+    ctx.fillStyle = level > 0.66 ? "#ff5d5d" : level > 0.33 ? "#ffb224" : "#28be78";
+    ctx.fillRect(left, height - Math.max(ratio, level * height), wide, height);
+  });
+  ctx.fillStyle = "#9aa7b4";
+  ctx.font = `${11 * ratio}px system-ui, "DejaVu Sans", sans-serif`;
+  ctx.textBaseline = "top";
+  ctx.fillText(percent(top), 4 * ratio, 3 * ratio);
+}
+
+function niceTop(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 3, 4, 5, 6, 8, 10].map((factor) => factor * power).find((top) => top >= value * 0.999);
+}
+
+function frameAt(event) {
+  const box = $("strip").getBoundingClientRect();
+  return Math.min(hello.frame_count - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * hello.frame_count)));
+}
+
+function hover(event) {
+  if (!hello) return;
+  const last = hovered, tip = $("tip"), box = $("strip").getBoundingClientRect();
+  hovered = frameAt(event);
+  const share = strip?.columns[Math.floor(hovered * strip.columns.length / hello.frame_count)];
+  tip.hidden = false;
+  tip.style.left = `${Math.min(box.width - 60, Math.max(60, event.clientX - box.left))}px`;
+  tip.textContent = `frame ${hovered} · ${clock(hovered / hello.rate_hz)}${share == null ? "" : ` · ${percent(share)}`}`;
+  if (dragging && hovered !== last) seek(hovered);
+  drawStrip();
+}
+
+$("strip").addEventListener("pointerdown", (event) => {
+  if (!hello) return;
+  dragging = true;
+  $("strip").setPointerCapture(event.pointerId);
+  seek(frameAt(event));
+});
+$("strip").addEventListener("pointermove", hover);
+$("strip").addEventListener("pointerup", () => { dragging = false; });
+$("strip").addEventListener("pointercancel", () => { dragging = false; });
+$("strip").addEventListener("pointerleave", () => { hovered = null; $("tip").hidden = true; drawStrip(); });
+new ResizeObserver(drawStrip).observe($("strip"));
+
+// ---- buttons and keys
+
+function goTo() {
+  const text = $("frame").value.trim();
+  if (/^[0-9]{1,9}$/.test(text)) seek(Number(text));
+  $("frame").blur();
+  if (state) $("frame").value = state.frame;
+}
+
+function changeSpeed(steps) {
+  const place = hello.speeds.indexOf(state.speed);
+  ask("speed", { speed: hello.speeds[Math.min(hello.speeds.length - 1, Math.max(0, (place < 0 ? hello.speeds.indexOf(1) : place) + steps))] });
+}
+
+function fullScreen() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else $("panes").requestFullscreen?.();
+}
+
+const clicks = {
+  play: () => ask("toggle"), back: () => step(-1), next: () => step(1),
+  "back-1": () => step(-second()), "on-1": () => step(second()), "back-10": () => step(-10 * second()), "on-10": () => step(10 * second()),
+  "worst-next": () => worst(1), "worst-back": () => worst(-1),
+  all: () => switchAll(true), none: () => switchAll(false),
+};
+for (const [id, action] of Object.entries(clicks)) $(id).addEventListener("click", action);
+$("speed").addEventListener("change", (event) => { ask("speed", { speed: Number(event.target.value) }); event.target.blur(); });
+$("frame").addEventListener("keydown", (event) => {
+  event.stopPropagation(); // digits are a number here, no layers
+  if (event.key === "Enter") goTo();
+  if (event.key === "Escape") { $("frame").value = state?.frame ?? 0; $("frame").blur(); }
+});
+$("opacity").addEventListener("input", (event) => {
+  opacity = event.target.value / 100;
+  write("opacity-value", `${event.target.value} %`);
+  draw();
+});
+
+function switchAll(on) {
+  for (const box of boxes()) box.checked = on;
+  draw();
+}
+
+const keys = {
+  " ": () => ask("toggle"), ArrowRight: (event) => step(event.shiftKey ? second() : 1), ArrowLeft: (event) => step(event.shiftKey ? -second() : -1),
+  PageUp: () => step(-10 * second()), PageDown: () => step(10 * second()), Home: () => seek(0), End: () => seek(hello.frame_count - 1),
+  n: () => worst(1), p: () => worst(-1), m: nextView, f: fullScreen, g: () => { $("frame").focus(); $("frame").select(); },
+  "+": () => changeSpeed(1), "=": () => changeSpeed(1), "-": () => changeSpeed(-1),
+};
+document.addEventListener("keydown", (event) => {
+  if (!hello || !state || event.ctrlKey || event.metaKey || event.altKey) return;
+  const kind = event.target.type, key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (kind === "range" || kind === "select-one" || (key === " " && kind === "checkbox")) return;
+  if (key >= "1" && key <= "9") { boxes()[key - 1]?.click(); return; }
+  if (!keys[key]) return;
+  event.preventDefault(); // the page is not scrolled, and a focused button not pressed besides
+  keys[key](event);
+});
+
+// ---- words
+
+const percent = (share) => (share >= 0.1 ? `${(100 * share).toFixed(1)} %` : `${(100 * share).toFixed(2)} %`);
+const three = (value) => (value == null ? "–" : value.toFixed(3));
+
+function clock(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  return `${minutes}:${(seconds - 60 * minutes).toFixed(3).padStart(6, "0")}`;
+}
+
+function write(id, text) {
+  const element = $(id);
+  if (element.textContent !== String(text)) element.textContent = text;
+}
+
+connect();

@@ -1,0 +1,122 @@
+"""A replay in a browser, on this machine alone: who opens the page leads the one player."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
+
+import edge.serve.guard
+from edge.replay.feed import Feed
+from edge.replay.player import Player
+from edge.replay.session import Session
+from edge.replay.survey import Survey
+from edge.serve.guard import Guard
+from edge.serve.options import WebOptions, allowed_names
+from edge.serve.server import _config, _listen
+
+STATIC = Path(__file__).parent / "static"
+_SHARED = Path(edge.serve.guard.__file__).parent / "static"  # the live page's: both look alike
+FILES = {
+    "/": (STATIC / "index.html", "text/html"),
+    "/replay.css": (STATIC / "replay.css", "text/css"),
+    "/replay.js": (STATIC / "replay.js", "text/javascript"),
+    "/page.css": (_SHARED / "page.css", "text/css"),
+    "/icon.svg": (_SHARED / "icon.svg", "image/svg+xml"),
+}
+
+log = logging.getLogger(__name__)
+
+
+class ReplayServer:
+    """Serves a player while it is entered. `url` is where, known once it is entered.
+
+    Requests under another name than this machine's, and those that another site's page makes, are refused.
+    """
+
+    def __init__(self, player: Player, session: Session, survey: Survey | None, port: int) -> None:
+        self._options = WebOptions(port=port)
+        self._player, self._session, self._survey = player, session, survey
+        self.url = ""
+        self._server: uvicorn.Server | None = None
+        self._runs = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="replay page", daemon=True)
+
+    def __enter__(self) -> ReplayServer:
+        """Raises:
+        ConfigError: the port cannot be listened on.
+        """
+        self._socket = _listen(self._options.address, self._options.port)
+        host, port = self._socket.getsockname()[:2]
+        self.url = f"http://{host}:{port}/"
+        self._thread.start()
+        self._runs.wait()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._server is not None:
+            self._server.should_exit = True
+        self._thread.join()
+
+    def wait(self) -> None:
+        """Until the page's thread ends, which it does only if it fails.
+
+        Raises:
+            EdgeError: what ended the player, an engine's failure.
+        """
+        while self._thread.is_alive():
+            self._thread.join(0.5)
+            self._player.look()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception:
+            log.exception("%s: the page of the replay ended", self.url)
+        finally:
+            self._socket.close()
+            self._runs.set()
+
+    async def _serve(self) -> None:
+        with Feed(self._player, self._session, self._survey) as feed:
+            config = _config(make_app(feed, allowed_names(self._options)))
+            config.load()
+            self._server = server = uvicorn.Server(config)
+            self._runs.set()
+            await server.serve(sockets=[self._socket])
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)  # in which the aborted connections end
+
+
+def make_app(feed: Feed, names: frozenset[str]) -> ASGIApp:
+    """The page and its line behind the live page's guard."""
+    routes: list[Route | WebSocketRoute] = [Route(path, partial(_file, *file)) for path, file in FILES.items()]
+    return Guard(Starlette(routes=[*routes, WebSocketRoute("/feed", feed.serve)]), names, None)
+
+
+async def _file(path: Path, media_type: str, request: Request) -> Response:
+    return Response(path.read_bytes(), media_type=media_type)
+
+
+def serve_replay(
+    player: Player, session: Session, survey: Survey | None, port: int, say: Callable[[str], object] = print
+) -> None:
+    """Until Ctrl-C or SIGTERM.
+
+    Raises:
+        EdgeError: the port cannot be listened on, or an engine failed.
+    """
+    with ReplayServer(player, session, survey, port) as server:
+        say(f"{session.source.name}: replayed at {server.url} (Ctrl-C ends it)")
+        server.wait()
