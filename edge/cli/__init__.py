@@ -55,7 +55,7 @@ app.command()(record)
 def main() -> None:
     """The `edge` program: runs a command and turns errors into one line and an exit code."""
     ahead = threading.Thread(target=_import_ahead, name="imports")
-    if sys.argv[1:2] == ["run"]:
+    if sys.argv[1:2] in (["run"], ["serve"]):
         # NumPy's BLAS is asked for 3x3 systems; its threads, left alone, spin for a tenth of a second of CPU.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         ahead.start()
