@@ -35,7 +35,7 @@ class Streams:
             camera = self._stack.enter_context(TestCamera(kind))
             relay = self._stack.enter_context(Relay(camera.port))
             source = self._stack.enter_context(open_live(f"{kind}://127.0.0.1:{relay.port}/cam"))
-            source.await_first()
+            source.await_first(60.0)
             self._lines.append((kind, relay, source))
 
     def try_one(self, chance: random.Random) -> str:
