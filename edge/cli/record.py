@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.cli.shared import Backend, EngineName, Precision, Progress, Threads, end_on_sigterm
-from edge.errors import ConfigError, EdgeError
+from edge.errors import ConfigError, EdgeError, OutputError
 
 if TYPE_CHECKING:
     from edge.engine import Engine
@@ -30,8 +30,12 @@ def record(
     drive: Annotated[Path, typer.Argument(help="A file that ends with .mcap; or a folder, for segments in a quota.")],
     engine: EngineName = "road",
     codec: Annotated[str, typer.Option(help="h264, or jpeg: each picture for itself, larger.")] = "h264",
-    split_s: Annotated[float | None, typer.Option(help=f"Into a folder: seconds a file; default {SPLIT_S:g}.")] = None,
-    quota_gb: Annotated[float | None, typer.Option(help=f"Into a folder: GB in all; default {QUOTA_GB:g}.")] = None,
+    split_s: Annotated[
+        float | None, typer.Option(min=0.1, help=f"Into a folder: seconds a file; default {SPLIT_S:g}.")
+    ] = None,
+    quota_gb: Annotated[
+        float | None, typer.Option(min=0.001, help=f"Into a folder: GB in all; default {QUOTA_GB:g}.")
+    ] = None,
     masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Masks and results, or the camera alone.")] = True,
     live: Annotated[
         bool | None,
@@ -80,8 +84,18 @@ def record(
         from edge.report import summary_text
 
         print(*([summary_text(summary)] if masks else []), sink, sep="\n\n")
+    return _exit_code(summary, sink, drive)
+
+
+def _exit_code(summary: Summary, sink: DriveSink | Recorder, drive: Path) -> int:
+    """Raises EdgeError: what ended the run, or that not all was recorded."""
+    from edge.sinks.recorder import Recorder
+
     if summary.failure:
         raise summary.failure
+    if isinstance(sink, Recorder) and sink.health.frames_lost:
+        lost = sink.health.frames_lost
+        raise OutputError(f"{drive}: {lost} frames could not be recorded; the warnings say why. See: df -h {drive}")
     return INTERRUPTED if summary.interrupted else 0
 
 

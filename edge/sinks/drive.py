@@ -1,7 +1,7 @@
 """Drives: what the camera saw and what was seen in it, in MCAP. docs/drives.md has the format.
 
-What is written is the system's within a quarter of a second, and on the disk within half: a kill costs no more than the
-one, a power cut no more than the other.
+What is written is the system's within a tenth of a second, and on the disk within half a second: a kill costs no more
+than the one, a power cut no more than the other.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Codec = Literal["h264", "jpeg"]
-CHUNK_S = 0.25  # what a kill can cost
+CHUNK_S = 0.1  # what a kill can cost
 # A drive is looked at by engines again: of 60 frames of a city at 480x360, 99.0 % of the pixels keep their class at 22,
 # 98.7 % at 25, 98.4 % at 28, 99.5 % as JPEG, in 28, 22, 17 and 52 KB a frame.
 QUANTISER = "22"
@@ -268,7 +268,7 @@ class DriveSegment:
 
 
 class DriveSink:
-    """One drive in one file. It is there from its first frame on, and whole up to a quarter of a second ago."""
+    """One drive in one file. It is there from its first frame on, and whole up to a tenth of a second ago."""
 
     def __init__(self, path: Path, options: DriveOptions, stages: Stages) -> None:
         """Raises:
