@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from edge.classes import ClassTable
@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # edge.frame imports OpenCV, which a card does not need
 FORMAT = 2
 CARD_LIMIT_BYTES = JSON_LIMIT_BYTES
 GRAPH_FILE = r"[a-z0-9][a-z0-9_.-]{0,63}\.onnx"
+LAYOUT_BANDS = 8  # of a picture, from its top
 SIZE_WANTED = "[width, height] in pixels, 8 to 8192 each,"
 NAME = r"[a-z][a-z0-9_-]{0,63}"  # of an engine
 SEAL = "card_sha256"  # the card's last key: the hash of what all others mean
@@ -123,13 +124,16 @@ class Fingerprint:
 
     `shares`: of the picture, by class, on average; `drift`: the largest Jensen-Shannon divergence of a frame's shares
     from them, in bits; `edges` and `edges_high`: the share of cells whose class is not their right neighbour's, on
-    average and at most.
+    average and at most. `layout`: of each of eight bands of the picture, from its top, the share that the class covers,
+    on average; `layout_drift`: the largest divergence of a frame from that. Cards of older engines have no layout.
     """
 
     shares: Mapping[str, float]
     drift: float
     edges: float
     edges_high: float
+    layout: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    layout_drift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -326,9 +330,20 @@ def _read_fingerprint(reader: Reader) -> Fingerprint | None:
         drift=part.number("drift", 1),
         edges=part.number("edges", 1),
         edges_high=part.number("edges_high", 1),
+        layout=part.take("layout", "an object of lists of shares, 0 to 1,", _as_layout) if part.has("layout") else {},
+        layout_drift=part.number("layout_drift", 1) if part.has("layout_drift") else 0.0,
     )
     part.no_more()
     return fingerprint
+
+
+def _as_layout(value: Any) -> dict[str, tuple[float, ...]] | None:
+    def as_bands(bands: Any) -> tuple[float, ...] | None:
+        found = [as_number(share, 1) for share in bands] if isinstance(bands, list) else []
+        known = tuple(share for share in found if share is not None)
+        return known if len(known) == len(found) == LAYOUT_BANDS else None
+
+    return as_values(value, as_bands)
 
 
 def _read_accuracy(reader: Reader) -> Accuracy:

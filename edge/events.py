@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from edge.card import Fingerprint
+from edge.card import LAYOUT_BANDS, Fingerprint
 from edge.classes import ClassTable
 from edge.config import StrictModel
 from edge.errors import ConfigError
@@ -45,7 +45,7 @@ class EventOptions(StrictModel):
         pedestrian_ahead: share of the zone that pedestrians cover.
         road_gone: how much of the zone's usual road is gone, 0 to 1.
         out_of_domain: how strange the masks are over two seconds, 1 = as the strangest frame of the calibration set.
-            Of road, a street and a motorway have 0.4, a rendered street 0.7, people in a room 1.0 (docs/results.md).
+            Of road, streets have 0.2, motorways 0.4 to 0.6, people in a room 1.5, a car park 1.6 (docs/results.md).
     """
 
     zone: tuple[tuple[Share, Share], ...] = Field(
@@ -119,7 +119,7 @@ class Watcher:
             self._states[name] = Hysteresis(limits)
         self._zone: tuple[Letterbox, Image] | None = None
         self._roads: deque[tuple[int, float]] = deque()
-        self._calm = Calm(len(table))
+        self._calm = Calm()
 
     def _wanted(self, options: EventOptions) -> dict[str, Limits]:
         wanted: dict[str, Limits] = {}
@@ -156,8 +156,8 @@ class Watcher:
             figures["road_gone"] = self._road_gone(self._share(result.classes, "road", zone), result)
         if "out_of_domain" in self._states:
             assert self._fingerprint is not None
-            shares, edges = self._calm.update(*describe(result), result.frame.captured_ns)
-            figures["out_of_domain"] = strangeness(shares, edges, self._fingerprint, self._table)
+            seen = self._calm.update(describe(result), result.frame.captured_ns)
+            figures["out_of_domain"] = strangeness(seen, self._fingerprint, self._table)
         return figures
 
     def _share(self, classes: Image, group: str, zone: Image) -> float:
@@ -188,36 +188,66 @@ class Watcher:
 # ---------------------------------------------------------------------------------------------------------- strangeness
 
 
-def describe(result: Segmentation) -> tuple[NDArray[np.float64], float]:
-    """The share of the picture that each class covers, (C,), and the share of cells whose class is not that of the one
-    to the right: masks of what a net was never shown fall to pieces.
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What masks are like.
+
+    Attributes:
+        shares: float (C,): the share of the picture that each class covers.
+        layout: float (bands, C): the share of each band of the picture, from its top.
+        edges: the share of cells whose class is not that of the one to the right: masks of what a net was never shown
+            fall to pieces.
     """
+
+    shares: NDArray[np.float64]
+    layout: NDArray[np.float64]
+    edges: float
+
+    def towards(self, other: Description, weight: float) -> Description:
+        """So much of the way to another one."""
+        shares = self.shares + weight * (other.shares - self.shares)
+        layout = self.layout + weight * (other.layout - self.layout)
+        return Description(shares, layout, self.edges + weight * (other.edges - self.edges))
+
+
+def describe(result: Segmentation) -> Description:
+    """Of one frame, over the part of the network's input that the picture covers."""
     inside = np.ascontiguousarray(result.letterbox.content(result.classes))
-    shares = np.bincount(inside.reshape(-1), minlength=len(result.table))[: len(result.table)] / inside.size
+    classes = len(result.table)
+    bands = np.array_split(inside, LAYOUT_BANDS)
+    counts = np.array([np.bincount(band.reshape(-1), minlength=classes)[:classes] for band in bands], np.float64)
+    sizes = np.array([[max(1, band.size)] for band in bands])
     edges = np.count_nonzero(inside[:, 1:] != inside[:, :-1]) / max(1, inside[:, 1:].size)
-    return shares, edges
+    return Description(counts.sum(axis=0) / inside.size, counts / sizes, edges)
 
 
 def fingerprint_of(results: Iterable[Segmentation], table: ClassTable) -> Fingerprint:
     """What an engine's masks are like on frames that it is at home with."""
     described = [describe(result) for result in results]
-    mean = np.mean([shares for shares, _ in described], axis=0)
-    edges = [edge for _, edge in described]
+    mean, edges = np.mean([one.shares for one in described], axis=0), [one.edges for one in described]
+    layout = np.mean([one.layout for one in described], axis=0)
     return Fingerprint(
         shares={name: round(float(share), 5) for name, share in zip(table.names, mean, strict=True)},
-        drift=round(max(divergence(shares, mean) for shares, _ in described), 5),
+        drift=round(max(divergence(one.shares, mean) for one in described), 5),
         edges=round(float(np.mean(edges)), 5),
         edges_high=round(float(max(edges)), 5),
+        layout={name: tuple(np.round(bands, 5).tolist()) for name, bands in zip(table.names, layout.T, strict=True)},
+        layout_drift=round(max(divergence(one.layout, layout) for one in described), 5),
     )
 
 
-def strangeness(shares: NDArray[np.float64], edges: float, known: Fingerprint, table: ClassTable) -> float:
-    """How far masks are from the usual, 1 = as far as the farthest frame of the calibration set; of classes and
-    fragments the stranger.
+def strangeness(seen: Description, known: Fingerprint, table: ClassTable) -> float:
+    """How far masks are from the usual, 1 = as far as the farthest frame of the calibration set.
+
+    Layout, what is where in the picture, tells what the net was never shown far better than shares, fragments or any
+    entropy of them (docs/results.md). A fingerprint without it has the stranger of shares and fragments.
     """
+    if known.layout:
+        usual = np.array([known.layout.get(name, (0.0,) * LAYOUT_BANDS) for name in table.names]).T
+        return divergence(seen.layout, usual) / max(known.layout_drift, 0.005)
     mean = np.array([known.shares.get(name, 0.0) for name in table.names])
-    drift = divergence(shares, mean) / max(known.drift, 0.005)
-    return max(drift, edges / max(known.edges_high, 0.005))
+    drift = divergence(seen.shares, mean) / max(known.drift, 0.005)
+    return max(drift, seen.edges / max(known.edges_high, 0.005))
 
 
 def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
@@ -235,16 +265,16 @@ def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
 class Calm:
     """A running mean of descriptions over `CALM_S`, by the time that passes between them."""
 
-    def __init__(self, classes: int) -> None:
-        self._shares, self._edges = np.zeros(classes), 0.0
-        self._last_ns: int | None = None
+    def __init__(self) -> None:
+        self._mean: Description | None = None
+        self._last_ns = 0
 
-    def update(self, shares: NDArray[np.float64], edges: float, now_ns: int) -> tuple[NDArray[np.float64], float]:
-        weight = 1.0 if self._last_ns is None else 1 - float(np.exp(-max(0, now_ns - self._last_ns) / 1e9 / CALM_S))
+    def update(self, seen: Description, now_ns: int) -> Description:
+        """The mean, with what was seen now in it."""
+        was, passed_s = self._mean, max(0, now_ns - self._last_ns) / 1e9
         self._last_ns = now_ns
-        self._shares = self._shares + weight * (shares - self._shares)
-        self._edges += weight * (edges - self._edges)
-        return self._shares, self._edges
+        self._mean = seen if was is None else was.towards(seen, 1 - float(np.exp(-passed_s / CALM_S)))
+        return self._mean
 
 
 def words(active: Mapping[str, bool]) -> str:

@@ -85,6 +85,10 @@ class Reader:
         self._asked.append(key)
         return key in self._tree and self._tree[key] is None
 
+    def has(self, key: str) -> bool:
+        """Whether a key that may be missing is there."""
+        return key in self._tree
+
     def part(self, key: str) -> Reader:
         """The object under `key`, its problems joining ours."""
         self._asked.append(key)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,18 @@ from stand_in import PEDESTRIAN, ROAD, SKY, result_of
 from edge.card import Fingerprint
 from edge.classes import CAMVID, ClassTable
 from edge.errors import ConfigError
-from edge.events import Event, EventOptions, Hysteresis, Limits, Watcher, describe, divergence, fingerprint_of, words
+from edge.events import (
+    Event,
+    EventOptions,
+    Hysteresis,
+    Limits,
+    Watcher,
+    describe,
+    divergence,
+    fingerprint_of,
+    strangeness,
+    words,
+)
 from edge.frame import Image
 from edge.segmentation import Segmentation
 from edge.sinks.events import EventSink
@@ -128,11 +140,21 @@ def test_divergence_is_0_for_equals_and_1_for_strangers() -> None:
 
 
 def test_a_mask_is_described_by_its_classes_and_its_fragments() -> None:
-    shares, edges = describe(seen(0, street()))
-    assert (shares[SKY], shares[ROAD]) == (0.5, 0.5)
-    assert edges == 0
+    found = describe(seen(0, street()))
+    assert (found.shares[SKY], found.shares[ROAD]) == pytest.approx((0.5, 0.5))
+    assert found.layout[:, SKY].tolist() == [1, 1, 1, 0.75, 0, 0, 0, 0]
+    assert found.edges == 0
     striped = np.tile(np.array([SKY, ROAD], np.uint8), (60, 40))
-    assert describe(seen(0, striped))[1] == 1
+    assert describe(seen(0, striped)).edges == 1
+
+
+def test_the_same_classes_in_other_places_are_strange_and_a_fingerprint_without_layout_does_not_see_it() -> None:
+    usual = [seen(i, street(slice(10, 12 + i))) for i in range(4)]
+    known = fingerprint_of(usual, CAMVID)
+    upside_down = describe(seen(0, np.flipud(street(slice(10, 12)))))
+    assert strangeness(describe(usual[0]), known, CAMVID) <= 1
+    assert strangeness(upside_down, known, CAMVID) > 2
+    assert strangeness(upside_down, replace(known, layout={}), CAMVID) < 2
 
 
 def test_the_sink_tells_every_listener_of_each_event(caplog: pytest.LogCaptureFixture) -> None:
