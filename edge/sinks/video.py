@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from edge.errors import OutputError
-from edge.frame import Frame, Image, Matrix, Yuv420
+from edge.frame import Frame, Image, Letterbox, Matrix, Yuv420
 from edge.overlay import YuvPainter
 from edge.segmentation import Segmentation
 from edge.sinks.files import PendingFile, output_error
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from av.packet import Packet
 
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
-# A fixed quantiser spares x264 the look at each picture that its rate control takes: a quarter of its time. At 28 the 720p
-# street has 39.5 dB in 4.2 Mbit/s; cv2.VideoWriter's MPEG-4 37.8 dB in 8.7 Mbit/s, for twice the time.
+# A fixed quantiser spares x264 the look at each picture that its rate control takes: a quarter of its time. At 28 the
+# 720p street has 39.5 dB in 4.2 Mbit/s; cv2.VideoWriter's MPEG-4 37.8 dB in 8.7 Mbit/s, for twice the time.
 ENCODER = {"preset": "ultrafast", "qp": "28"}
 TINT = 0.45  # strength; the road's texture stays visible
 TICKS_HZ = 90_000  # the clock of video timestamps (ISO/IEC 13818-1)
@@ -33,7 +33,9 @@ _AVCOL_RANGE = {False: 1, True: 2}
 
 
 class OverlayVideo:
-    """Writes each frame with its tints and a line of figures. Size and colours are those of the first frame."""
+    """Writes each frame with its tints and a line of figures. Size and colours are those of the first frame; a frame of
+    another size, as from a camera that came back with one, is scaled into that, with black around it.
+    """
 
     def __init__(self, path: Path, rate_hz: float | None, stages: Stages, encoder_threads: int = 1) -> None:
         if path.suffix.lower() not in FORMATS:
@@ -116,13 +118,11 @@ class Film:
         """
         import av
 
-        width, height = (length // 2 * 2 for length in first.frame.size_wh)  # 4:2:0 halves both
-        if min(width, height) == 0:
-            raise OutputError(f"frame {first.frame.index} is {_text(first.frame.size_wh)}, a video needs 2x2 pixels")
-        self._frame_wh = first.frame.size_wh
         source = first.frame.yuv
+        self._table = first.table
         self._matrix: Matrix = source.matrix if source else "bt601"
         self._full_range = bool(source and source.full_range)
+        width, height = _even_wh(first.frame)
         # "file:", because FFmpeg takes what stands before a colon for a protocol.
         place = f"file:{target}" if isinstance(target, Path) else target
         self._container = av.open(place, "w", format=container_format, options=dict(container or {}))
@@ -135,35 +135,50 @@ class Film:
         # libx264 copies a picture when it takes it (x264_encoder_encode), so that one serves for all frames.
         self._picture: VideoFrame = av.VideoFrame(width, height, "yuv420p")
         self._target = _writable_planes(self._picture)
-        self._i420: Image = np.empty((height * 3 // 2, width), np.uint8)
-        self._painter = YuvPainter((width, height), first.table, self._matrix, self._full_range, TINT)
+        self._canvas = self._usual = self._canvas_of(first.frame, self._target)
         self._by_media = first.frame.media_ns is not None
         self._usual_step = max(1, round(TICKS_HZ / rate))
         self._source_tick, self._tick = self._ticks(first.frame) - self._usual_step, -self._usual_step
 
     def draw(self, result: Segmentation, dropped: int) -> None:
         """The frame, its tints and the line of figures into the encoder's picture."""
-        self._painter.paint(self._planes_of(result.frame), self._target, result.classes, result.letterbox)
+        canvas = self._canvas_for(result.frame)
+        canvas.paint(result)
+        self._take(canvas)
         draw_figures(self._target, f"age {result.age_ms:.0f} ms   frame {result.frame.index}   dropped {dropped}")
 
     def copy(self, frame: Frame) -> None:
         """The frame as it is into the encoder's picture."""
-        planes = self._planes_of(frame)
-        for target, plane in ((self._target.y, planes.y), (self._target.u, planes.u), (self._target.v, planes.v)):
-            np.copyto(target, plane)
+        canvas = self._canvas_for(frame)
+        canvas.copy(frame)
+        self._take(canvas)
 
-    def _planes_of(self, frame: Frame) -> Yuv420:
-        if frame.size_wh != self._frame_wh:
-            was, now = _text(self._frame_wh), _text(frame.size_wh)
-            raise OutputError(f"frame {frame.index} is {now}, the video began as {was}; a video has one size")
-        height, width = self._target.y.shape
-        if frame.yuv is not None:
-            y, u, v = frame.yuv.y, frame.yuv.u, frame.yuv.v
-            return Yuv420(y[:height, :width], u[: height // 2, : width // 2], v[: height // 2, : width // 2])
-        even = np.ascontiguousarray(frame.image[:height, :width])
-        cv2.cvtColor(even, cv2.COLOR_BGR2YUV_I420, dst=self._i420)
-        chroma = self._i420[height:].reshape(2, height // 2, width // 2)
-        return Yuv420(self._i420[:height], chroma[0], chroma[1])
+    def _canvas_of(self, frame: Frame, planes: Yuv420) -> _Canvas:
+        return _Canvas(
+            frame.size_wh, planes, YuvPainter(_wh(planes), self._table, self._matrix, self._full_range, TINT)
+        )
+
+    def _canvas_for(self, frame: Frame) -> _Canvas:
+        """The encoder's own picture, or room for frames of another size, kept while they come."""
+        if frame.size_wh == self._usual.frame_wh:
+            return self._usual
+        if frame.size_wh != self._canvas.frame_wh:
+            self._canvas = self._canvas_of(frame, _own_planes(*_even_wh(frame)))
+        return self._canvas
+
+    def _take(self, canvas: _Canvas) -> None:
+        """A canvas of another size into the encoder's picture, as large as it fits, black around it."""
+        if canvas is self._usual:
+            return
+        box = Letterbox.fit(_wh(canvas.planes), _wh(self._target))
+        x, y, width, height = (length // 2 * 2 for length in box.content_xywh)
+        black = 0 if self._full_range else 16
+        targets, planes = _planes(self._target), _planes(canvas.planes)
+        for target, plane, empty, part in zip(targets, planes, (black, 128, 128), (1, 2, 2), strict=True):
+            target[:] = empty
+            size_wh = (max(1, width // part), max(1, height // part))
+            at = target[y // part : y // part + size_wh[1], x // part : x // part + size_wh[0]]
+            at[:] = cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA)[: at.shape[0], : at.shape[1]]
 
     def encode(self, frame: Frame) -> list[Packet]:
         self._picture.pts = self._next_tick(frame)
@@ -197,6 +212,32 @@ class Film:
             self._container.close()
 
 
+class _Canvas:
+    """Planes that frames of one size are painted on. A length is even there: 4:2:0 halves both."""
+
+    def __init__(self, frame_wh: tuple[int, int], planes: Yuv420, painter: YuvPainter) -> None:
+        self.frame_wh, self.planes, self._painter = frame_wh, planes, painter
+        width, height = _wh(planes)
+        self._i420: Image = np.empty((height * 3 // 2, width), np.uint8)
+
+    def paint(self, result: Segmentation) -> None:
+        self._painter.paint(self._of(result.frame), self.planes, result.classes, result.letterbox)
+
+    def copy(self, frame: Frame) -> None:
+        for target, plane in zip(_planes(self.planes), _planes(self._of(frame)), strict=True):
+            np.copyto(target, plane)
+
+    def _of(self, frame: Frame) -> Yuv420:
+        width, height = _wh(self.planes)
+        if frame.yuv is not None:
+            y, u, v = _planes(frame.yuv)
+            return Yuv420(y[:height, :width], u[: height // 2, : width // 2], v[: height // 2, : width // 2])
+        even = np.ascontiguousarray(frame.image[:height, :width])
+        cv2.cvtColor(even, cv2.COLOR_BGR2YUV_I420, dst=self._i420)
+        chroma = self._i420[height:].reshape(2, height // 2, width // 2)
+        return Yuv420(self._i420[:height], chroma[0], chroma[1])
+
+
 def draw_figures(picture: Yuv420, text: str) -> None:
     """White words on a dim bar in the lower left corner, written into the planes."""
     height, width = picture.y.shape
@@ -210,6 +251,27 @@ def draw_figures(picture: Yuv420, text: str) -> None:
     picture.v[top // 2 :, : right // 2] = 128
     place = (margin, height - base - margin)
     cv2.putText(picture.y, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (235,), 1, cv2.LINE_AA)
+
+
+def _wh(yuv: Yuv420) -> tuple[int, int]:
+    return yuv.y.shape[1], yuv.y.shape[0]
+
+
+def _planes(yuv: Yuv420) -> tuple[Image, Image, Image]:
+    return yuv.y, yuv.u, yuv.v
+
+
+def _own_planes(width: int, height: int) -> Yuv420:
+    half = (height // 2, width // 2)
+    return Yuv420(np.empty((height, width), np.uint8), np.empty(half, np.uint8), np.empty(half, np.uint8))
+
+
+def _even_wh(frame: Frame) -> tuple[int, int]:
+    """Raises OutputError: the frame is smaller than a video can be."""
+    width, height = (length // 2 * 2 for length in frame.size_wh)
+    if min(width, height) == 0:
+        raise OutputError(f"frame {frame.index} is {_text(frame.size_wh)}, a video needs 2x2 pixels")
+    return width, height
 
 
 def _text(size_wh: tuple[int, int]) -> str:

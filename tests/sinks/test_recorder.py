@@ -349,7 +349,7 @@ def test_a_disk_that_others_fill_costs_old_segments_then_the_recording_until_the
     assert all(frames_in(path) > 0 for path in segments(folder))
 
 
-@pytest.mark.parametrize("size_kib", [40, 100, 333, 500])
+@pytest.mark.parametrize("size_kib", [40, 100, 333, 420])
 def test_a_disk_that_is_full_in_the_midst_of_a_frame_leaves_whole_segments(
     size_kib: int, small_disk: Callable[[int], Path], at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -251,12 +251,23 @@ def test_a_sink_that_is_never_used_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_change_of_the_frame_size_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
-    changed = [*results(3), result_of(3, HALF_ROAD, image=picture(3, (64, 48)), media_ns=10**9)]
-    with pytest.raises(OutputError, match="frame 3 is 64x48, the video began as 128x96"):
-        write(tmp_path / "a.mp4", changed)
-    assert names(tmp_path) == []
-    assert open_files(tmp_path) == []
+@pytest.mark.parametrize("planes", [True, False])
+@pytest.mark.parametrize("size_wh", [(64, 48), (256, 192), (64, 96), (301, 33), (2, 2)])
+def test_a_frame_of_another_size_is_scaled_into_the_video_with_black_around_it(
+    size_wh: tuple[int, int], planes: bool, tmp_path: Path
+) -> None:
+    width, height = size_wh
+    light, half = np.full((height, width, 3), 200, np.uint8), ((height + 1) // 2, (width + 1) // 2)
+    grey = np.full(half, 128, np.uint8)
+    other = {"yuv": Yuv420(light[..., 0].copy(), grey, grey)} if planes else {"image": light}
+    sky = np.full((24, 32), SKY, np.uint8)
+    changed = [*results(2), result_of(2, sky, media_ns=10**8, **other), *results(5)[3:]]  # type: ignore[arg-type]
+    frames = decoded_bgr(write(tmp_path / "a.mp4", changed))
+    assert [frame.shape for frame in frames] == [(96, 128, 3)] * 5
+    assert np.abs(frames[2][44:48, 60:64].astype(int) - 200).max() < 40, "the picture is in the middle"
+    assert (frames[2][:70, 2].mean() < 20) == (width * 96 < height * 128), "black beside a tall one"
+    assert (frames[2][2, 4:].mean() < 20) == (width * 96 > height * 128 * 1.1), "black above a wide one"
+    assert np.array_equal(frames[1], decoded_bgr(write(tmp_path / "b.mp4", results(2)))[1])
 
 
 def test_a_picture_of_one_pixel_makes_no_video(tmp_path: Path) -> None:
