@@ -316,7 +316,7 @@ def _own(recipe: Path, run_folder: Path | None) -> _Origin:
     need("torch", "edge build of a recipe")
     from tempfile import TemporaryDirectory
 
-    from edge.compile.export import make_bundle
+    from edge.compile.export import holds_halves, make_bundle
     from edge.compile.observe import trained_scales
     from edge.config import load_yaml
     from edge.train.qat import qat_scales
@@ -327,10 +327,17 @@ def _own(recipe: Path, run_folder: Path | None) -> _Origin:
         raise ConfigError(f"{recipe}: names no `checkpoint`; name the training run's folder: --run FOLDER")
     checkpoint = run_folder or Path(str(plan.checkpoint))
     checkpoint = checkpoint / "last.pt" if checkpoint.is_dir() else checkpoint
+    halve: bool | None = None  # decided by the card's own size, for all sizes alike
+
+    def make(folder: Path) -> Bundle:
+        nonlocal halve
+        bundle = make_bundle(plan, checkpoint, folder)
+        halve = holds_halves(bundle.read(bundle.graph("f32", "openvino")))
+        return bundle
 
     def at_size(input_wh: tuple[int, int]) -> bytes:
         with TemporaryDirectory(prefix="edge-build-") as scratch:
-            bundle = make_bundle(plan.at(input_wh), checkpoint, Path(scratch, "fp32"))
+            bundle = make_bundle(plan.at(input_wh), checkpoint, Path(scratch, "fp32"), halve=halve)
             return bundle.read(bundle.card.graphs[0])
 
     def trained(bundle: Bundle) -> Scales | None:
@@ -338,7 +345,6 @@ def _own(recipe: Path, run_folder: Path | None) -> _Origin:
         model = bundle.read(bundle.graph("f32", "openvino"))
         return trained_scales(model, bundle.card, learnt.inputs, learnt.skips) if learnt.inputs else None
 
-    make = partial(make_bundle, plan, checkpoint)
     return _Origin(recipe, plan.name, plan.table, plan.build, make, at_size, trained)
 
 

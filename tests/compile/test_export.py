@@ -199,7 +199,7 @@ def checkpoint(tmp_path: Path, recipe: Recipe, street_net: Any, monkeypatch: pyt
 @pytest.fixture
 def quick_export(street_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exporting takes seconds; the graph of this very net is there already."""
-    monkeypatch.setattr(export, "export_onnx", lambda net, input_wh: graph_of(street_bundle))
+    monkeypatch.setattr(export, "export_onnx", lambda net, input_wh, halve: graph_of(street_bundle))
 
 
 @pytest.mark.usefixtures("quick_export")
@@ -233,7 +233,7 @@ def test_a_graph_that_is_not_the_nets_makes_no_bundle(
     street_bundle: Bundle,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def wrong(net: Any, input_wh: Any) -> bytes:
+    def wrong(net: Any, input_wh: Any, halve: bool) -> bytes:
         torch.nn.init.normal_(net.stem[0][0].weight)  # as an exporter's bug would have it
         return graph_of(street_bundle)
 
