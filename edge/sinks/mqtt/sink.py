@@ -28,7 +28,7 @@ from edge.timing import Stages
 
 State = Literal["ok", "degraded", "lost", "stopped"]
 
-CLOSING_S = 0.95
+CLOSING_S = 0.5  # of the second in which the whole service ends
 BROKEN_S = (0.1, 1.0)  # first and longest wait before the next attempt: who is back is found within a second
 REFUSED_S = (5.0, 60.0)  # where a person must do something first
 RETRY_S = 30.0  # a topic that was refused is tried again after so long
@@ -119,7 +119,7 @@ class MqttSink:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Send what waits and say goodbye, in under a second. A thread that hangs in a connection ends with that."""
+        """Send what waits and say goodbye, in half a second. A thread that hangs in a connection ends with that."""
         self._closing_s = time.monotonic()
         self._closing.set()
         self._wake()
@@ -291,9 +291,9 @@ class MqttSink:
 
     def _say_goodbye(self, link: Link, closing_s: float) -> None:
         """Send what waits, then that we are gone; a broker that takes neither hears it as a broken line."""
-        self._drain(link, closing_s + 0.4)
+        self._drain(link, closing_s + 0.2)
         link.publish(self._status(online=False, reason="stopped"))
-        self._drain(link, closing_s + 0.8)
+        self._drain(link, closing_s + 0.4)
         if not any(message.kind == "status" for message, _ in link.in_flight.values()):
             link.leave()
 
