@@ -17,7 +17,7 @@ from edge.evaluate.drives import HORIZON
 from edge.evaluate.labels import ignored_ids
 from edge.evaluate.records import Counts, Record
 from edge.frame import Frame, Image
-from edge.metrics import Confusion, count_outlines, count_pairs
+from edge.metrics import Confusion, count_outlines
 from edge.segmentation import Segmentation
 from edge.segmenter import Canvas, Segmenter, shrink
 
@@ -108,7 +108,7 @@ class Measures:
             index=frame.index,
             media_ns=-1 if frame.media_ns is None else frame.media_ns,
             age_ns=result.ready_ns - frame.captured_ns,
-            seen=np.bincount(inside.reshape(-1), minlength=len(self._table))[: len(self._table)],
+            seen=cv2.calcHist([inside], [0], None, [256], [0, 256]).reshape(-1)[: len(self._table)].astype(np.int64),
             followed=followed,
             steady=steady,
             agreement=_agreement(result, second) if second else np.zeros(2, np.int64),
@@ -183,7 +183,10 @@ class Measures:
         if before is None or before.luma.shape != now.luma.shape or min(now.luma.shape) < _LEAST_FLOW_PX:
             return followed, steady
         warped, known = self._warped(before, now)
-        pairs = count_pairs(np.where(known, warped, 255).astype(np.uint8), now.classes)[:classes, :classes]
+        warped[~known] = 255
+        changes = Confusion(classes)
+        changes.add(warped, now.classes)
+        pairs = changes.counts
         followed[:] = np.count_nonzero(known), known.size
         steady[:] = np.stack([np.diag(pairs), pairs.sum(1), pairs.sum(0)], axis=1)
         return followed, steady
