@@ -1,0 +1,98 @@
+"""Masks that a drive holds, beside those computed anew."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import MakeCard
+from recordings import Numbers, all_road
+from test_fast import edge
+from videos import open_files, write_video
+
+from edge.card import Card
+from edge.classes import CAMVID
+from edge.engine import Bundle
+from edge.errors import EngineError, SourceDamaged
+from edge.frame import Image, Letterbox
+from edge.replay.lane import recorded_lane
+from edge.replay.session import open_session, split_precision
+
+
+@dataclass
+class Mask:
+    classes: Image
+    letterbox: Letterbox
+    age_ms: float = 25.0
+
+
+class Drive(Numbers):
+    """A recording with a mask for every second frame."""
+
+    source_wh: tuple[int, int] = (64, 48)
+
+    def __init__(self, card: Card | None) -> None:
+        super().__init__(10)
+        self.card = card
+
+    def recorded(self, index: int) -> Mask | None:
+        return None if index % 2 else Mask(all_road(index), Letterbox.fit(self.source_wh, (64, 48)))
+
+
+def test_recorded_masks_come_with_their_own_classes_and_age(make_card: MakeCard) -> None:
+    drive = Drive(make_card(b"graph", table=CAMVID))
+    found = recorded_lane(drive)
+    assert found is not None
+    lane, table = found
+    mask = lane.of(drive, drive.at(4))
+    assert mask is not None
+    assert (mask.table, table) == (CAMVID, CAMVID)
+    assert mask.age_ms == pytest.approx(25, abs=0.01)
+    assert np.array_equal(mask.classes, all_road(4))
+    assert lane.of(drive, drive.at(5)) is None
+
+
+def test_a_recording_without_masks_has_no_such_lane(make_card: MakeCard) -> None:
+    assert recorded_lane(Numbers()) is None
+    assert recorded_lane(Drive(None)) is None
+
+
+def test_a_mask_of_a_picture_of_another_size_is_not_laid_over_the_frame(make_card: MakeCard) -> None:
+    drive = Drive(make_card(b"graph", table=CAMVID))
+    drive.source_wh = (128, 96)
+    found = recorded_lane(drive)
+    assert found is not None
+    with pytest.raises(SourceDamaged, match="the mask of frame 4 is of a picture of"):
+        found[0].of(drive, drive.at(4))
+
+
+def test_a_recorded_drive_is_compared_with_its_own_masks_without_being_asked(
+    colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    pytest.importorskip("mcap", reason="pip install 'edge-segmentation[drives]'")
+    video, drive = write_video(tmp_path / "a.mp4"), tmp_path / "drive.mcap"
+    command = ["record", str(video), str(drive), "--engine", str(colour_bundle.folder)]
+    done = subprocess.run([sys.executable, "-m", "edge.cli", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    done = edge(drive, "--fast", "--engine", colour_bundle.folder, "--backend", "openvino")
+    assert done.returncode == 0, done.stderr
+    assert "decoded  12 of 12 frames" in done.stdout
+    assert "colours f32 and recorded: 12 of 12 frames compared" in done.stdout
+
+
+def test_engine_and_precision_are_told_apart() -> None:
+    assert split_precision("road:f32") == ("road", "f32")
+    assert split_precision("road") == ("road", None)
+    assert split_precision("./old:new") == ("./old:new", None)
+
+
+def test_an_engine_that_cannot_be_opened_leaves_no_recording_open(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4")
+    with pytest.raises(EngineError), ExitStack() as stack:
+        open_session(stack, str(video), "nobody", None)
+    assert open_files(tmp_path) == []
