@@ -73,6 +73,13 @@ class Manager:
             while True:
                 self._socket.recv(4096)
 
+    def logs(self, words: str, within_s: float = 10) -> None:
+        """Wait until the log has the words."""
+        end_s = time.monotonic() + within_s
+        while words not in self.log.read_text():
+            assert time.monotonic() < end_s, f"{words!r} was not logged within {within_s} s: {self.log.read_text()}"
+            time.sleep(0.05)
+
     def ends(self, within_s: float = 10) -> int:
         return self.process.wait(within_s)
 
@@ -137,9 +144,9 @@ def test_sighup_with_a_config_that_is_not_in_order_changes_nothing(start: Start)
     service.heard("READY=1")
     service.config.write_text(config().replace("engine: road", "engine: raod"))
     service.process.send_signal(signal.SIGHUP)
+    service.logs("the new config is refused, the old one stays: no engine is called 'raod'")
     service.forget()
     service.heard("WATCHDOG=1", within_s=5)
-    assert "the new config is refused, the old one stays: no engine is called 'raod'" in service.log.read_text()
 
 
 @pytest.mark.parametrize(
