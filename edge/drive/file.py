@@ -80,7 +80,11 @@ class DriveFile:
             places.sort(key=lambda place: place.time_ns)
 
     def read(self, topic: str, place: Place) -> bytes:
-        """The message there.
+        """The message there; see `read_numbered`."""
+        return self.read_numbered(topic, place)[0]
+
+    def read_numbered(self, topic: str, place: Place) -> tuple[bytes, int]:
+        """The message there, and its sequence number: how its writer counted the topic's messages, or 0.
 
         Raises:
             SourceError: it is not whole, or the file cannot be read any more.
@@ -95,11 +99,11 @@ class DriveFile:
         begin = offset + _RECORD.size + _MESSAGE.size
         if begin <= len(content):
             code, length = _RECORD.unpack_from(content, offset)
-            number, _, time_ns, _ = _MESSAGE.unpack_from(content, offset + _RECORD.size)
+            number, sequence, time_ns, _ = _MESSAGE.unpack_from(content, offset + _RECORD.size)
             end = offset + _RECORD.size + length
             found, wanted = (code, self._topics.get(number), time_ns), (_MESSAGE_CODE, topic, place.time_ns)
             if found == wanted and begin <= end <= len(content):
-                return content[begin:end]
+                return content[begin:end], sequence
         raise SourceDamaged(f"{self.path}: no message of {topic} is where its index has one. Copy the file again.")
 
     # ------------------------------------------------------------------------------------------------------------ scan
@@ -252,7 +256,7 @@ def _parsing(what: str) -> Iterator[None]:
 
     try:
         yield
-    except (McapError, ValueError, struct.error) as error:
+    except (McapError, ValueError, OverflowError, struct.error) as error:
         raise SourceDamaged(f"{what} is damaged ({error}). Copy the file again from its origin.") from error
 
 

@@ -18,7 +18,8 @@ _BREATH_S = 0.0005
 def merge(paths: Sequence[Path], fd: int, metadata: Mapping[str, Mapping[str, str]]) -> int:
     """Write what is in the files, in their order, into one; how many frames that are.
 
-    A file that was cut off gives what it has, one that holds nothing is passed over. `metadata` comes on top.
+    A file that was cut off or damaged gives what it has up to there, one that holds nothing is passed over. `metadata`
+    comes on top.
 
     Raises:
         OSError: it cannot be written.
@@ -49,8 +50,10 @@ def _read(path: Path) -> DriveFile | None:
 def _messages(file: DriveFile) -> Iterator[tuple[str, int, bytes]]:
     places = [(place.time_ns, topic, place) for topic, places in file.places.items() for place in places]
     for time_ns, topic, place in sorted(places, key=lambda item: item[:2]):
-        if (message := _whole(file, topic, place)) is not None:
-            yield topic, time_ns, message
+        message = _whole(file, topic, place)
+        if message is None:
+            return  # pictures behind it are made from it
+        yield topic, time_ns, message
 
 
 def _whole(file: DriveFile, topic: str, place: Place) -> bytes | None:

@@ -73,6 +73,18 @@ class _Message(NamedTuple):
     place: Place
 
 
+class _Packet(NamedTuple):
+    """A coded picture, and which one of its file it is; 0 where the writer may have counted otherwise."""
+
+    data: bytes
+    file: Path
+    sequence: int
+
+    def follows(self, other: _Packet) -> bool:
+        """Whether no picture can be missing between the two."""
+        return self.file == other.file and (not self.sequence or self.sequence == other.sequence + 1)
+
+
 class Drive:
     """An MCAP file, or a folder of the segments of one drive, as a source.
 
@@ -173,16 +185,15 @@ class Drive:
             return None
         return _recorded(mask.file.read(MASKS, mask.place), result.file.read(RESULTS, result.place), self.name)
 
-    def _packet(self, index: int) -> bytes:
-        """The coded picture of a frame."""
+    def _packet(self, index: int) -> _Packet:
         file, place = self._frames[index]
-        content = file.read(self.topic, place)
+        content, sequence = file.read_numbered(self.topic, place)
         message = message_class(self._schema)()
         _parse(message, content, f"{self.name}: frame {index}")
         wanted = ("h264",) if self._schema == VIDEO_SCHEMA else ("jpeg", "png", "webp")
         if message.format not in wanted:
             raise SourceError(f"{self.name}: its pictures are {message.format!r}; {' and '.join(wanted)} can be read")
-        return message.data
+        return _Packet(message.data, file.path, sequence if ABOUT in file.metadata else 0)
 
     def _first_that_decodes(self) -> Frame:
         outcomes = map(self._tried, range(self.frame_count))
@@ -212,11 +223,11 @@ class Drive:
 class _Pictures:
     """Each frame a picture that stands for itself."""
 
-    def __init__(self, name: str, packet: Callable[[int], bytes]) -> None:
+    def __init__(self, name: str, packet: Callable[[int], _Packet]) -> None:
         self._name, self._packet = name, packet
 
     def at(self, index: int) -> Yuv420 | Image:
-        data = self._packet(index)
+        data = self._packet(index).data
         image = None if is_cut_off_jpeg(data) else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise SourceDamaged(f"{self._name}: frame {index} is no picture, or only the upper part of one")
@@ -228,12 +239,13 @@ class _Video:
     from the key picture before.
     """
 
-    def __init__(self, name: str, packet: Callable[[int], bytes]) -> None:
+    def __init__(self, name: str, packet: Callable[[int], _Packet]) -> None:
         self._name, self._packet = name, packet
         self._codec: VideoCodecContext = av.CodecContext.create("h264", "r")
         self._codec.thread_count = 1  # see edge.sources.recording
         self._codec.flags |= av.codec.context.Flags.low_delay
         self._next = -1
+        self._before: _Packet | None = None  # decoded last
         self._last: tuple[int, Yuv420] | None = None
 
     def at(self, index: int) -> Yuv420 | Image:
@@ -251,13 +263,18 @@ class _Video:
     def _begin(self, index: int) -> int:
         """Where to decode from: the nearest key picture, or where the decoder stands."""
         for number in range(index, -1, -1):
-            if number == self._next or is_key_picture(self._packet(number)):
+            if number == self._next or is_key_picture(self._packet(number).data):
                 return number
         raise SourceDamaged(f"{self._name}: frame {index} has no key picture before it")
 
     def _decode(self, index: int) -> VideoFrame:
+        """Raises SourceDamaged: also where some before it are missing, for which the decoder makes up in silence."""
+        packet, before = self._packet(index), self._before
+        self._before = packet
+        if not is_key_picture(packet.data) and not (before is not None and packet.follows(before)):
+            raise SourceDamaged(f"{self._name}: before frame {index} some are missing")
         try:
-            pictures = self._codec.decode(Packet(self._packet(index)))
+            pictures = self._codec.decode(Packet(packet.data))
         except FFmpegError as error:
             raise SourceDamaged(f"{self._name}: frame {index} does not decode ({error.strerror})") from error
         if len(pictures) != 1 or pictures[0].is_corrupt:

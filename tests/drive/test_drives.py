@@ -371,6 +371,24 @@ def test_damage_in_the_midst_costs_its_frames_up_to_the_next_key_picture(
     assert all(likeness(frame.image, frame.index) < 4 for frame in frames)
 
 
+def test_a_chunk_that_nobody_sees_any_more_spoils_no_picture_in_silence(
+    tmp_path: Path, every_frame_a_chunk: None
+) -> None:
+    """Those behind it are made from it, and the decoder would go on as if nothing were missing."""
+    path = write_drive(tmp_path / "drive.mcap")
+    chunk = DriveFile(path).places[IMAGE][4].chunk
+    assert chunk is not None
+    content = bytearray(path.read_bytes())
+    content[chunk] = 200  # a kind of record that others may define, and readers pass over
+    path.write_bytes(content)
+    with Drive(str(path)) as source:
+        frames = []
+        with pytest.raises(SourceDamaged, match=r"19 of 25 frames were decoded.*before frame 4 some are missing"):
+            frames.extend(source)
+    truth = [0, 1, 2, 3, *range(10, 25)]
+    assert all(likeness(frame.image, index) < 4 for frame, index in zip(frames, truth, strict=True))
+
+
 def test_what_is_no_drive_is_refused_in_plain_words(tmp_path: Path) -> None:
     (tmp_path / "text.mcap").write_text("hello")
     with pytest.raises(NotAVideo, match="is no MCAP file"):
