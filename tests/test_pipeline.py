@@ -23,6 +23,7 @@ from edge.sinks.sink import Sink
 from edge.sinks.video import OverlayVideo
 from edge.sources.flow import Ahead, Latest
 from edge.sources.open import open_source
+from edge.sources.recording import Recording
 from edge.timing import Stages
 
 FRAMES = 20
@@ -279,17 +280,25 @@ def test_a_bug_is_not_hidden_in_the_summary_and_the_outputs_are_complete(
     assert frame_numbers(tmp_path) == [0, 1, 2, 3]
 
 
-def test_frames_that_change_their_size_end_only_the_video(engine: BrightnessEngine, tmp_path: Path) -> None:
+def test_frames_that_change_their_size_end_nothing(engine: BrightnessEngine, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for index, size_wh in enumerate([(64, 48), (64, 48), (80, 60), (64, 48)]):
         cv2.imwrite(str(tmp_path / "in" / f"{index}.png"), picture(index, size_wh))
     summary = run_into(tmp_path, every(tmp_path / "in"), engine)
-    assert isinstance(summary.failure, OutputError)
-    assert "frame 2 is 80x60" in str(summary.failure)
-    assert not (tmp_path / "overlay.mp4").exists()
-    masks = sorted(path.name for path in (tmp_path / "masks").iterdir())
-    assert masks[:3] == ["000000.png", "000001.png", "000002.png"]
-    assert list(tmp_path.glob(".*.part")) == []
+    assert summary.failure is None
+    with Recording(str(tmp_path / "overlay.mp4")) as overlay:
+        assert [frame.size_wh for frame in overlay] == [(64, 48)] * 4
+    assert len(list((tmp_path / "masks").iterdir())) == 4
+
+
+def test_a_run_that_is_over_ends_behind_its_result_with_its_outputs_complete(
+    drive: Path, engine: BrightnessEngine, tmp_path: Path
+) -> None:
+    summary = run(
+        every(drive), Segmenter(engine), [MaskFiles(tmp_path / "m", Stages())], Stages(), is_over=lambda: True
+    )
+    assert (summary.frames_out, summary.interrupted) == (1, True)
+    assert len(list((tmp_path / "m").iterdir())) == 1
 
 
 # ------------------------------------------------------------------------------------------------------- edge.segment
