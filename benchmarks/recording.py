@@ -4,7 +4,7 @@
 
 Live runs of one source at its own rate, in turn without an output, recording a drive, and with the flight recorder:
 what they do to the age of a mask. Then recordings that are killed at a random moment: how much of what had been taken
-in is missing. Last, the bytes a frame by topic, and of a mask at 1024x512.
+in is missing. Last, what a frame costs in each codec, the bytes a frame by topic, and of a mask at 1024x512.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from edge.maskcodec import encode_mask
 from edge.pipeline import flowing, run
 from edge.report import table
 from edge.segmenter import Segmenter
-from edge.sinks.drive import DriveOptions, DriveSink
+from edge.sinks.drive import Camera, Codec, DriveOptions, DriveSink, unseen
 from edge.sinks.flight import FlightOptions, FlightRecorder
 from edge.sinks.sink import Sink
 from edge.sources.drive import Drive
 from edge.sources.open import open_source
 from edge.timing import Stages
 
+CODECS: tuple[Codec, ...] = ("h264", "jpeg")
 WAYS = ("nothing", "drive, h264", "drive, jpeg", "flight recorder")
 
 
@@ -109,6 +110,21 @@ def killed(source: str, after_s: float) -> Iterator[float]:
             yield (killed_ns - last.captured_ns) / 1e9
 
 
+def coding(source: str) -> str:
+    """What a frame costs in each codec: processor time of the thread that codes it, and bytes."""
+    rows: list[list[str]] = []
+    for codec in CODECS:
+        camera, frames, cpu_s, size_bytes = None, 0, 0.0, 0
+        for frame in open_source(source):
+            camera = camera or Camera(DriveOptions("edge", source, 25.0, codec=codec), unseen(frame))
+            start_s = time.thread_time()
+            size_bytes += len(camera.message(frame, 1, Stages())[0])
+            cpu_s += time.thread_time() - start_s
+            frames += 1
+        rows.append([codec, str(frames), f"{cpu_s * 1e3 / frames:.2f}", f"{size_bytes / 1e3 / frames:.1f}"])
+    return table(["codec", "frames", "cpu ms/frame", "KB/frame"], rows)
+
+
 def sizes(source: str) -> str:
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -146,6 +162,7 @@ def main() -> None:
     source = wishes.source or str(street_720p())
     print(costs(source, wishes.seconds, wishes.rounds), end="\n\n")
     print(kills(source, wishes.kills), end="\n\n")
+    print(coding(source), end="\n\n")
     print(sizes(source))
 
 
