@@ -55,7 +55,7 @@ class Recording:
             self._times_ns = load_times(path)
             if self._times_ns:
                 self.rate_hz = usual_rate_hz(self._times_ns) or self.rate_hz
-            self._tally = _Tally()
+            self._tally = _Tally(_SKIPPED_BYTES if self._stream.codec_context.name == "mpeg4" else 0)
             self._frames = self._decoded()
             self._first = next(self._frames, None)
         except BaseException:  # Ctrl-C too: there is no object yet that somebody could close
@@ -180,6 +180,8 @@ class Recording:
         """
         if not self._stream.frames:
             return 0
+        if "mp4" in self._container.format.name and self._shows_all():
+            return self._stream.frames
         return self._indexed if len(self._stream.index_entries) == self._indexed else self._stream.frames
 
     def _promised_end_s(self) -> float | None:
@@ -216,7 +218,9 @@ class Recording:
 class _Tally:
     """What came out of a file so far; `end_s` is when the last frame ends, in the file's time."""
 
-    def __init__(self) -> None:
+    def __init__(self, skipped_bytes: int) -> None:
+        """Packets of up to `skipped_bytes` may show nothing."""
+        self._skipped_bytes = skipped_bytes
         self.packets = self.due = self.cut = self.untimely = self.undecodable = self.frames = self.corrupt = 0
         self.end_s: float | None = None
         self.cut_apart_s = 0.0
@@ -227,7 +231,7 @@ class _Tally:
         last, self._last = self._last, packet
         self.packets += 1
         if not packet.is_discard:
-            self.due += packet.size > _SKIPPED_BYTES
+            self.due += packet.size > self._skipped_bytes
             return
         self.cut += 1
         if last is not None and packet.pts is not None and last.pts is not None:

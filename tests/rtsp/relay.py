@@ -54,6 +54,7 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := near.recv(65536):
                 far.sendall(data)
+        _hang_up(near, far)
 
     def _answer(self, far: socket.socket, near: socket.socket) -> None:
         chance = random.Random(1)
@@ -61,6 +62,14 @@ class Relay:
             while data := far.recv(65536):
                 self.open.wait()
                 near.sendall(self.damage(data, chance) if self.damages.is_set() else data)
+        _hang_up(near, far)
+
+
+def _hang_up(*ends: socket.socket) -> None:
+    """A camera that goes on sending to who is gone is held up by it, and its pictures come late to everybody."""
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
