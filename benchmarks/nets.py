@@ -39,7 +39,7 @@ from edge.compile.attempt import INT8_FILES
 from edge.compile.calibration import load_set
 from edge.compile.export import make_bundle
 from edge.compile.judge import Judged, judge
-from edge.compile.observe import Range, observe, ranges_at_size
+from edge.compile.observe import Range, observe, ranges_at_size, read_scales
 from edge.compile.quantize import to_bytes, write_int8
 from edge.config import data_path, load_yaml
 from edge.engine import MODEL_FILE, Bundle, Engine, load_bundle, open_engine, write_bundle
@@ -92,6 +92,9 @@ def make(recipe: Path, train: bool) -> None:
         subprocess.run([sys.executable, "-m", "edge.cli", "train", recipe, "--run", folder / "run"], check=True)
     if judged_at(folder) < steps_of(folder):
         judge_run(folder, plan)
+    if not (folder / "large").is_dir():
+        ranges = read_scales(folder / "scales.json").tensors
+        with_int8(make_bundle(plan.at(LARGE_WH), folder / "run/last.pt", folder / "large"), ranges)
 
 
 def steps_of(folder: Path) -> int:
@@ -107,13 +110,13 @@ def judged_at(folder: Path) -> int:
 
 
 def judge_run(folder: Path, plan: Recipe) -> None:
-    """Write the net's graphs at both sizes, as far as it is trained, and score those of its own size."""
+    """Write the net's graphs, as far as it is trained, and score them."""
     assert plan.build is not None
     chosen = load_set(plan.build.calibration.set_path)
     bundle = make_bundle(plan, folder / "run/last.pt", folder / "engine")
     scales = observe(bundle.read(bundle.graph("f32", "openvino")), bundle.card, chosen, "max")
+    (folder / "scales.json").write_text(scales.to_json())
     with_int8(bundle, scales.tensors)
-    with_int8(make_bundle(plan.at(LARGE_WH), folder / "run/last.pt", folder / "large"), scales.tensors)
     scores = {"step": bundle.card.trained_steps, **scores_of(folder / "engine", plan)}
     (folder / "scores.json").write_text(json.dumps(scores) + "\n")
 
@@ -188,7 +191,7 @@ def row(net: str, folder: Path) -> Row:
         made = make_net(net, len(plan.table))
     scores = json.loads((folder / "scores.json").read_text())
     f32, int8 = scores["f32"], scores["int8"]
-    times = [p50_ms(folder / name) for name in ("engine", "large")]
+    times = [p50_ms(folder / name) if (folder / name).is_dir() else {} for name in ("engine", "large")]
     return [
         net,
         str(scores["step"]),
@@ -196,7 +199,7 @@ def row(net: str, folder: Path) -> Row:
         *(f"{count_macs(made, size_wh) / 1e9:.2f}" for size_wh in (plan.input_wh, LARGE_WH)),
         *(f"{100 * f32[name]:.1f}" for name in ("miou", *GROUPS)),
         *(f"{100 * (f32[name] - int8[name]):.2f}" for name in ("miou", *GROUPS)),
-        *(f"{found[precision]:.1f}" for found in times for precision in ("f32", "int8")),
+        *(f"{found[precision]:.1f}" if found else "-" for found in times for precision in ("f32", "int8")),
     ]
 
 
