@@ -198,9 +198,12 @@ def tell(samples: list[Sample]) -> None:
 
 
 def line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and its 95 % confidence. Neighbouring samples are alike: a block of ten counts as one."""
+    """Slope and its 95 % confidence. Neighbouring samples are alike: ten count as one, their median. A process just
+    started is its parent's copy for a moment, and would count twice.
+    """
     blocks = len(x) // 10
-    x, y = (values[: blocks * 10].reshape(blocks, 10).mean(axis=1) for values in (x, y))
+    x, y = (values[: blocks * 10].reshape(blocks, 10) for values in (x, y))
+    x, y = np.median(x, axis=1), np.median(y, axis=1)
     (slope, _), covariance = (
         np.polyfit(x, y, 1, cov=True) if blocks > 4 else (np.polyfit(x, y, 1), np.full((2, 2), np.inf))
     )
