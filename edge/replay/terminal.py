@@ -101,12 +101,12 @@ class Screen:
         keys, drawn, drawn_s = Keys(), None, 0.0
         while not self._quits:
             timeout_s = LOOK_EVERY_S
-            size = os.get_terminal_size(screen)
-            now = (self._player.look(), self._strip_version(), size, self._view, self._typed)
+            columns, lines = _size(screen)
+            now = (self._player.look(), self._strip_version(), columns, lines, self._view, self._typed)
             if now != drawn:
                 timeout_s = drawn_s + DRAW_EVERY_S - time.monotonic()
                 if timeout_s <= 0:
-                    _write(screen, self.drawing(now[0], size.columns, size.lines))
+                    _write(screen, self.drawing(now[0], columns, lines))
                     drawn, drawn_s, timeout_s = now, time.monotonic(), LOOK_EVERY_S
             ready, _, _ = select.select([keyboard, waking], [], [], timeout_s)
             if waking in ready:
@@ -186,7 +186,8 @@ class Screen:
         above = [_styled(_BOLD, self._title(), columns), *self._picture(state, columns, rows)]
         above += [""] * max(0, lines - len(below) - len(above))
         whole = (above + below)[:lines] if lines > len(below) else below[:lines]
-        placed = (f"\x1b[{place};1H{line}{RESET}\x1b[K" for place, line in enumerate(whole, 1))
+        # Cleared before, not behind: behind a full line the cursor still stands on its last cell.
+        placed = (f"\x1b[{place};1H\x1b[K{line}{RESET}" for place, line in enumerate(whole, 1))
         return _BEGIN + "".join(placed) + "\x1b[J" + _END
 
     def _title(self) -> str:
@@ -243,6 +244,12 @@ class Screen:
         if self._survey is not None and self._survey.failure is not None:
             parts.append(f"comparing ended: {self._survey.failure}")
         return "   ".join(parts)
+
+
+def _size(screen: int) -> tuple[int, int]:
+    """Columns and lines; a serial console knows neither, and is taken for a VT100."""
+    columns, lines = os.get_terminal_size(screen)
+    return columns or 80, lines or 24
 
 
 def _styled(style: str, text: str, columns: int) -> str:

@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import Numbers, all_road, seen
+from recordings import Numbers, all_road, lane, seen
 from videos import write_video
 
 from edge.classes import CAMVID
@@ -25,8 +25,9 @@ from edge.engine import Bundle
 from edge.replay.ansi import marker_line, picture_lines, strip_line
 from edge.replay.compare import Comparer
 from edge.replay.keys import Keys
-from edge.replay.player import Shown
+from edge.replay.player import Player, Shown, State
 from edge.replay.strip import Strip
+from edge.replay.terminal import Screen
 from edge.replay.view import BOTH, DIFFERENCE, pictures_of, views
 
 pyte = pytest.importorskip("pyte", reason="pip install pyte: a terminal to test against")
@@ -123,6 +124,25 @@ def test_views_show_each_mask_both_and_what_differs() -> None:
     assert magenta[:12].all()
     assert not magenta[12:].any()
     assert pictures_of(Shown(1, 9, reason="damaged"), BOTH, ["a", "b"], comparer) == []
+
+
+@given(columns=st.integers(1, 140), lines=st.integers(1, 50), view=st.integers(0, 3))
+@settings(max_examples=40)
+def test_a_screen_of_any_size_is_filled_and_never_overrun(columns: int, lines: int, view: int) -> None:
+    strip, frame = Strip(4, Comparer(CAMVID, CAMVID)), Numbers().at(2)
+    results = {"a": seen(frame, all_road(0)), "b": seen(frame, all_road(0) * 0)}
+    lanes = [lane("a", all_road), lane("b", all_road)]
+    player = Player(Numbers(4), lanes, strip=strip)
+    screen = Screen(player, None, "truecolor")
+    for _ in range(view):
+        screen.obey("m")
+    shown = Shown(1, 2, frame, results, strip.compare(2, results["a"], results["b"]))
+    text = screen.drawing(State(shown, True, 1.0, 0, ""), columns, lines)
+    terminal = pyte.Screen(columns, lines + 5)
+    pyte.Stream(terminal).feed("\r\n".join(["!" * columns] * lines))
+    pyte.Stream(terminal).feed(text.replace("\x1b[J", ""))
+    assert not any("!" in line for line in terminal.display), "what was there before is gone"
+    assert not any(line.strip() for line in terminal.display[lines:]), "nothing ran over"
 
 
 # ------------------------------------------------------------------------------------------------------ a real terminal
