@@ -28,6 +28,7 @@ _BELOW_HORIZON = (0.0, 0.1, 0.25)
 SIZES = ("under 5 %", "5 to 10 %", "10 to 20 %", "20 % and more")  # of the picture's height
 _SIZE_STEPS = (0.05, 0.1, 0.2)
 _LEAST_PERSON_PX = 12  # less is a speck of the labeller's
+FLICKER_EVERY = 3  # pairs of neighbours: one in so many is followed, whose mean is that of all but for chance
 _FLOW_SHARE = 2  # optical flow is computed at half the network's size: a quarter of the cost, and logits are coarser
 
 
@@ -48,6 +49,11 @@ class View:
     index: int
     luma: Image
     classes: Image
+
+
+def is_followed(index: int) -> bool:
+    """Whether a frame is compared with the one before it."""
+    return index % FLICKER_EVERY == 0
 
 
 def view_of(result: Segmentation) -> View:
@@ -94,15 +100,15 @@ class Measures:
             people=np.zeros((len(SIZES), 4), np.int64),
         )
 
-    def __call__(self, result: Segmentation, now: View, before: View | None) -> Record:
-        """The record of one frame; `before` is the view of the frame before it, if there is one.
+    def __call__(self, result: Segmentation, pair: tuple[View, View] | None) -> Record:
+        """The record of one frame; `pair` is the frame before and this one, where their flicker is measured.
 
         Raises:
             DataError: its label cannot be read or does not fit.
             EngineError: the other engine cannot be run.
         """
         frame, inside = result.frame, np.ascontiguousarray(result.letterbox.content(result.classes))
-        followed, steady = self._steadiness(before, now)
+        followed, steady = self._steadiness(pair)
         second = self._other.segment(frame) if self._other else None
         return Record(
             index=frame.index,
@@ -170,7 +176,7 @@ class Measures:
                 counts[size] += (1, 2 * hits[patch] >= pixels, pixels, hits[patch])
         return counts
 
-    def _steadiness(self, before: View | None, now: View) -> tuple[Counts, Counts]:
+    def _steadiness(self, pair: tuple[View, View] | None) -> tuple[Counts, Counts]:
         """Do masks keep their classes along the motion of the picture? Varghese et al., "Unsupervised temporal
         consistency metric for video segmentation in highly-automated driving", CVPR workshops 2020: the mask before is
         warped along the optical flow (DIS, Kroeger et al. 2016) and compared with the mask now.
@@ -180,7 +186,10 @@ class Measures:
         """
         classes = len(self._table)
         followed, steady = np.zeros(2, np.int64), np.zeros((classes, 3), np.int64)
-        if before is None or before.luma.shape != now.luma.shape or min(now.luma.shape) < _LEAST_FLOW_PX:
+        if pair is None:
+            return followed, steady
+        before, now = pair
+        if before.luma.shape != now.luma.shape or min(now.luma.shape) < _LEAST_FLOW_PX:
             return followed, steady
         warped, known = self._warped(before, now)
         warped[~known] = 255

@@ -20,7 +20,7 @@ from edge.engine import DEFAULT_ENGINE, Engine, find_bundle, open_engine
 from edge.errors import DataError, EdgeError, SourceDamaged, SourceError
 from edge.evaluate.drives import Drive
 from edge.evaluate.labels import check_used, find_labels
-from edge.evaluate.measures import Measures, View, check_tables, view_of
+from edge.evaluate.measures import Measures, View, check_tables, is_followed, view_of
 from edge.evaluate.records import Record, Records
 from edge.evaluate.store import Store
 from edge.frame import Frame
@@ -222,15 +222,22 @@ def _in_order(results: Iterable[Segmentation], measures: Measures, threads: int)
                 raise
             if result is None:
                 break
-            now = view_of(result)
-            follows = before is not None and before.index + 1 == now.index
-            waiting.append(pool.submit(measures, result, now, before if follows else None))
+            index = result.frame.index
+            now = view_of(result) if is_followed(index) or is_followed(index + 1) else None
+            waiting.append(pool.submit(measures, result, _pair(before, now)))
             before = now
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         yield from (waiting.popleft().result() for _ in range(len(waiting)))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _pair(before: View | None, now: View | None) -> tuple[View, View] | None:
+    """Two neighbours, if the second is followed."""
+    if before is None or now is None or not is_followed(now.index) or before.index + 1 != now.index:
+        return None
+    return before, now
 
 
 class Span:

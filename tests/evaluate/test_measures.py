@@ -48,7 +48,7 @@ def flicker(pictures: tuple[Image, Image], classes: tuple[Image, Image]) -> tupl
     """The parts of the picture that changed class and that could be followed."""
     results = [result_of(i, c, image=p) for i, (p, c) in enumerate(zip(pictures, classes, strict=True))]
     before, now = map(view_of, results)
-    record = Measures(CAMVID)(results[1], now, before)
+    record = Measures(CAMVID)(results[1], (before, now))
     known, total = record.followed
     return 1 - record.steady[:, 0].sum() / known, known / total
 
@@ -79,7 +79,7 @@ def test_what_comes_into_the_picture_is_not_held_against_a_mask() -> None:
 
 def test_the_first_frame_follows_none() -> None:
     result = result_of(0, halves((64, 48), 20), image=texture((64, 48)))
-    record = Measures(CAMVID)(result, view_of(result), None)
+    record = Measures(CAMVID)(result, None)
     assert record.followed.tolist() == [0, 0]
 
 
@@ -88,7 +88,7 @@ def test_rows_below_the_horizon_are_bands_of_distance() -> None:
     found = truth.copy()
     found[45:50], found[62:70], found[90:] = SKY, PEDESTRIAN, SKY
     result = result_of(0, found, image=np.zeros((100, 40, 3), np.uint8))
-    record = Measures(CAMVID, Known(truth), horizon=0.4)(result, view_of(result), None)
+    record = Measures(CAMVID, Known(truth), horizon=0.4)(result, None)
     assert record.confusion is not None
     assert record.confusion.shape == (len(BANDS), 11, 11)
     assert record.confusion.sum((1, 2)).tolist() == [40 * 40, 10 * 40, 15 * 40, 35 * 40]  # 0-40, 40-50, 50-65, 65-100
@@ -106,7 +106,7 @@ def test_pedestrians_count_by_their_height_and_are_found_by_half() -> None:
     found[20:24, 20:25] = PEDESTRIAN  # 20 of 35
     found[40:65, 40:44] = PEDESTRIAN  # 100 of 250
     result = result_of(0, found, image=np.zeros((100, 80, 3), np.uint8))
-    record = Measures(CAMVID, Known(truth))(result, view_of(result), None)
+    record = Measures(CAMVID, Known(truth))(result, None)
     assert record.people is not None
     assert len(record.people) == len(SIZES)
     assert record.people.tolist() == [[1, 0, 20, 0], [1, 1, 35, 20], [0, 0, 0, 0], [1, 0, 250, 100]]
@@ -118,7 +118,7 @@ def test_a_picture_seen_alike_in_the_mirror_agrees_with_itself(make_card: object
     image[:, :20] = 10
     segmenter = Segmenter(engine)
     result = segmenter.segment(Frame(index=0, captured_ns=1, source="x", bgr=image))
-    record = Measures(CAMVID, mirror=segmenter)(result, view_of(result), None)
+    record = Measures(CAMVID, mirror=segmenter)(result, None)
     assert record.mirrored[0] == record.mirrored[1] > 0
     np.testing.assert_array_equal(engine.seen[1], engine.seen[0][:, ::-1])
 
@@ -132,14 +132,14 @@ def test_two_engines_agree_where_they_see_the_same_class(make_card: object) -> N
     image[:, :8] = 10
     frame = Frame(index=0, captured_ns=1, source="x", bgr=image)
     result = Segmenter(BrightnessEngine(make_card)).segment(frame)
-    record = Measures(CAMVID, other=Segmenter(Blind(make_card)))(result, view_of(result), None)
+    record = Measures(CAMVID, other=Segmenter(Blind(make_card)))(result, None)
     assert record.agreement.tolist() == [24 * 24, 24 * 32]
 
 
 def test_a_label_with_a_strange_id_is_an_error_that_names_it() -> None:
     result = result_of(0, halves((32, 24), 8), image=np.zeros((24, 32, 3), np.uint8))
     with pytest.raises(DataError, match=r"label\.png: .*id 77"):
-        Measures(CAMVID, Known(np.full((24, 32), 77, np.uint8)))(result, view_of(result), None)
+        Measures(CAMVID, Known(np.full((24, 32), 77, np.uint8)))(result, None)
 
 
 def test_engines_of_other_classes_are_not_compared() -> None:
@@ -154,7 +154,7 @@ def test_bands_add_up_to_the_whole(seed: int) -> None:
     chance = np.random.default_rng(seed)
     truth, found = (chance.integers(0, 11, (37, 20), np.uint8) for _ in range(2))
     result = result_of(0, found, image=np.zeros((37, 20, 3), np.uint8))
-    record = Measures(CAMVID, Known(truth), horizon=float(chance.uniform(0.05, 0.95)))(result, view_of(result), None)
+    record = Measures(CAMVID, Known(truth), horizon=float(chance.uniform(0.05, 0.95)))(result, None)
     assert record.confusion is not None
     known = truth != CAMVID.ignore_id
     whole = np.bincount(truth[known] * 11 + found[known], minlength=121).reshape(11, 11)
