@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edge.drive.file import DriveFile, Place
@@ -11,15 +11,14 @@ from edge.drive.schema import ABOUT, IMAGE
 from edge.drive.writer import DriveWriter
 from edge.errors import SourceError
 
-# Between two messages, so that threads that wait for the interpreter get it at once, not after its 5 ms.
-_BREATH_S = 0.0005
 
-
-def merge(paths: Sequence[Path], fd: int, metadata: Mapping[str, Mapping[str, str]]) -> int:
+def merge(
+    paths: Sequence[Path], fd: int, metadata: Mapping[str, Mapping[str, str]], pause: Callable[[], object]
+) -> int:
     """Write what is in the files, in their order, into one; how many frames that are.
 
     A file that was cut off or damaged gives what it has up to there, one that holds nothing is passed over. `metadata`
-    comes on top.
+    comes on top; `pause` is called between two messages.
 
     Raises:
         OSError: it cannot be written.
@@ -33,7 +32,7 @@ def merge(paths: Sequence[Path], fd: int, metadata: Mapping[str, Mapping[str, st
     for file in files:
         for topic, time_ns, message in _messages(file):
             writer.add(topic, time_ns, message)
-            time.sleep(_BREATH_S)
+            pause()
         writer.flush()
     writer.finish()
     return sum(len(file.places.get(IMAGE, [])) for file in files)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 AFTER_S = 2.0  # what came next is recorded, too
 PIECE_S = 1.0
 RETRY_S = 2.0
+_BREATH_S = 0.0005  # between two messages: threads that wait for the interpreter get it at once, not after its 5 ms
 RESERVE_BYTES = 1 << 28  # of the disk are left free
 
 log = logging.getLogger(__name__)
@@ -133,6 +134,7 @@ class FlightRecorder:
         self._wish: _Wish | None = None
         self._quiet_until_ns = 0
         self._writer: threading.Thread | None = None
+        self._leaving = threading.Event()  # then nobody else wants the interpreter, and somebody the end
         self._next_try_s = 0.0
         self._health = FlightHealth()
 
@@ -157,6 +159,7 @@ class FlightRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Write out what somebody waits for, or what led to the error that ends the run; then let go of the memory."""
+        self._leaving.set()
         self._await_writer()
         reason = self._wish.reason if self._wish else ""
         if error is not None and not isinstance(error, KeyboardInterrupt):
@@ -286,7 +289,7 @@ class FlightRecorder:
         file = SegmentFile(path)
         try:
             trigger = {"reason": reason, "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds")}
-            if merge(pieces, file.fd, {TRIGGER: trigger}):
+            if merge(pieces, file.fd, {TRIGGER: trigger}, pause=lambda: self._leaving.wait(_BREATH_S)):
                 file.give_name()
         finally:
             file.leave()
