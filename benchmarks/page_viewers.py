@@ -33,7 +33,7 @@ from edge.serve.server import WebServer
 from edge.serve.sink import WebSink
 from edge.serve.state import Live
 from edge.sources.flow import Latest, Paced
-from edge.sources.open import open_source
+from edge.sources.recording import Recording
 from edge.timing import Stages
 
 HANDSHAKE = (
@@ -88,7 +88,7 @@ def resident_mb() -> float:
 
 def drive(engine: Any, count: int, reads: bool, frames: int, rate_hz: float) -> tuple[Summary, float, float, int]:
     """One run: its summary, resident MB before it and at its end, and ms to stop the server."""
-    recording = open_source(str(street_720p()))
+    recording = Recording(str(street_720p()))
     recording.rate_hz = rate_hz
     source, segmenter, stages = Latest(Paced(recording)), Segmenter(engine), Stages()
     live = Live(engine, source.name, lambda: {"decode": source.decode, **segmenter.stages.by_name})

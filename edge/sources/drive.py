@@ -202,7 +202,14 @@ class Drive:
             raise NotAVideo(f"{self.name}: none of its {self.frame_count} frames can be decoded. {self._tried(0)}")
         return first
 
-    def _complain_if_damaged(self, decoded: int, first_loss: str) -> None:
+    @property
+    def damage(self) -> str:
+        """What is missing by the drive's own account, for people; "" in a whole one. A picture that does not decode is
+        not known before it is asked for.
+        """
+        return "; ".join(self._lacks(self.frame_count))
+
+    def _lacks(self, decoded: int) -> list[str]:
         expected = self.frame_count + sum(_missing(file, self.topic) for file in self.files)
         unended = [file for file in self.files if not file.ended]
         lost_bytes, lost_chunks = (sum(getattr(f, n) for f in self.files) for n in ("bytes_lost", "chunks_lost"))
@@ -211,12 +218,13 @@ class Drive:
             f"{lost_chunks} chunks cannot be read" if lost_chunks else "",
             f"{unended[0].path.name} was cut off while it was recorded" if unended else "",
             f"{lost_bytes} bytes at the end are half a chunk" if lost_bytes else "",
-            first_loss,
         ]
-        if any(faults):
+        return [fault for fault in faults if fault]
+
+    def _complain_if_damaged(self, decoded: int, first_loss: str) -> None:
+        if faults := [*self._lacks(decoded), *filter(None, [first_loss])]:
             raise SourceDamaged(
-                f"{self.name}: is damaged: {'; '.join(filter(None, faults))}. The results cover the {decoded} decoded"
-                " frames only."
+                f"{self.name}: is damaged: {'; '.join(faults)}. The results cover the {decoded} decoded frames only."
             )
 
 

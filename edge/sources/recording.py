@@ -45,10 +45,10 @@ class Recording:
     def __init__(self, path: str) -> None:
         self.name = path
         self.decode = Durations()
-        self._container = _open(Path(path))
+        self._container = open_container(Path(path))
         try:
-            self._stream = _video_stream(self._container, path)
-            _set_up(self._stream.codec_context)
+            self._stream = video_stream_of(self._container, path)
+            set_up_decoder(self._stream.codec_context)
             rate = self._stream.average_rate or self._stream.guessed_rate
             self.rate_hz = float(rate) if rate else None
             self._indexed = len(self._stream.index_entries)
@@ -247,7 +247,7 @@ class _Tally:
             self.end_s = end_s if self.end_s is None else max(self.end_s, end_s)
 
 
-def _open(path: Path) -> av.container.InputContainer:
+def open_container(path: Path) -> av.container.InputContainer:
     try:
         # "file:", because FFmpeg takes what stands before a colon for a protocol.
         return av.open(f"file:{path}", metadata_errors="replace")
@@ -265,7 +265,7 @@ def _cut_off_hint(path: object) -> str:
     return f"A file cut off while it was written looks like this too. Try: ffprobe {path}"
 
 
-def _video_stream(container: av.container.InputContainer, path: str) -> VideoStream:
+def video_stream_of(container: av.container.InputContainer, path: str) -> VideoStream:
     """The stream to decode; a song's cover picture is none."""
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
@@ -275,7 +275,7 @@ def _video_stream(container: av.container.InputContainer, path: str) -> VideoStr
     return streams[0]
 
 
-def _set_up(codec: VideoCodecContext) -> None:
+def set_up_decoder(codec: VideoCodecContext) -> None:
     """Slices share a frame's work without holding frames back, as frame threads do: the age stays honest.
 
     With slice threads, though, FFmpeg's H.264 decoder neither conceals nor reports damage (h264dec.c, enable_er). Most

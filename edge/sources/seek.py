@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from edge.errors import SourceDamaged, SourceError
 from edge.frame import Frame
 from edge.sources.open import is_camera, open_source
-from edge.sources.recording import Recording, _open, _set_up, _video_stream
+from edge.sources.recording import Recording, open_container, set_up_decoder, video_stream_of
 from edge.sources.scene import SceneSource
 from edge.sources.source import Seekable
 from edge.sources.street.barcode import draw_barcode
@@ -246,8 +246,8 @@ class PacketIndex:
         """
         listed: list[Listed] = []
         unreadable = False
-        with _open(Path(path)) as container:
-            stream = _video_stream(container, path)
+        with open_container(Path(path)) as container:
+            stream = video_stream_of(container, path)
             try:
                 listed.extend(Listed.of(packet) for packet in container.demux(stream) if packet.size)
             except FFmpegError:
@@ -267,10 +267,10 @@ class Walk:
 
     def __init__(self, path: str, packets: PacketIndex, key: int) -> None:
         self._packets, self._key, self.next = packets, key, key
-        self._container = _open(Path(path))
+        self._container = open_container(Path(path))
         try:
-            stream = _video_stream(self._container, path)
-            _set_up(stream.codec_context)
+            stream = video_stream_of(self._container, path)
+            set_up_decoder(stream.codec_context)
             if key:  # a file read from its beginning is not sought in: nothing is more exact than its beginning
                 self._container.seek(packets.key_times[packets.keys.index(key)], stream=stream, backward=True)
             self._pictures = _pictures(self._container, stream)

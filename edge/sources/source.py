@@ -24,9 +24,11 @@ class Source(Protocol):
 
     name: str
     size_wh: tuple[int, int]
-    rate_hz: float | None
     live: bool
     decode: Durations
+
+    @property
+    def rate_hz(self) -> float | None: ...
 
     @property
     def frame_count(self) -> int | None: ...
