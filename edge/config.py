@@ -50,8 +50,8 @@ class _StrictLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
+            if not isinstance(key, (str, int)) or isinstance(key, bool):
+                raise ConstructorError(None, None, "a key must be plain text or a whole number", key_node.start_mark)
             if key in seen:
                 raise ConstructorError(None, None, f"key {key!r} occurs twice", key_node.start_mark)
             seen.add(key)
