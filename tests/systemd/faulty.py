@@ -1,7 +1,7 @@
 """`edge` with a fault at the next frame: one stage hangs, or eats all memory, while a file in the service's
 RuntimeDirectory says so: hang-capture, hang-infer, hang-publish, hog.
 
-systemd empties that folder when the service ends, so the next start is sound.
+Orders that are there at the start are taken away: the next start is sound.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ def let_hog(order: Path) -> None:
 
 
 folder = Path(os.environ["RUNTIME_DIRECTORY"])
+for old in (*folder.glob("hang-*"), *folder.glob("hog")):
+    old.unlink()
 let_hog(folder / "hog")
 for stage, (owner, method) in STAGES.items():
     let_hang(owner, method, folder / f"hang-{stage}")
