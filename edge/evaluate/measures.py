@@ -28,7 +28,7 @@ _BELOW_HORIZON = (0.0, 0.1, 0.25)
 SIZES = ("under 5 %", "5 to 10 %", "10 to 20 %", "20 % and more")  # of the picture's height
 _SIZE_STEPS = (0.05, 0.1, 0.2)
 _LEAST_PERSON_PX = 12  # less is a speck of the labeller's
-FLICKER_EVERY = 3  # pairs of neighbours: one in so many is followed, whose mean is that of all but for chance
+FLICKER_EVERY = 4  # pairs of neighbours: one in so many is followed, whose mean is that of all but for chance
 _FLOW_SHARE = 2  # optical flow is computed at half the network's size: a quarter of the cost, and logits are coarser
 
 
