@@ -45,6 +45,7 @@ class Labels:
         self._name, self._folder, self._sparse = source.name, folder, sparse
         self.paths = _label_paths(folder)
         self.count = len(self.paths)
+        self.dense = not sparse and not isinstance(source, Pictures)
         if isinstance(source, Pictures):
             self._path_of = _by_name(source, self.paths, folder, sparse)
         elif sparse:
@@ -108,6 +109,8 @@ class SceneLabels:
     Raises:
         DataError: the engine's classes are not the street's.
     """
+
+    dense = True
 
     def __init__(self, source: SceneSource, table: ClassTable) -> None:
         if table.names != CAMVID.names:

@@ -28,14 +28,15 @@ _BELOW_HORIZON = (0.0, 0.1, 0.25)
 SIZES = ("under 5 %", "5 to 10 %", "10 to 20 %", "20 % and more")  # of the picture's height
 _SIZE_STEPS = (0.05, 0.1, 0.2)
 _LEAST_PERSON_PX = 12  # less is a speck of the labeller's
-FLICKER_EVERY = 4  # pairs of neighbours: one in so many is followed, whose mean is that of all but for chance
+FOLLOWED_EVERY = 4  # one frame in so many: flicker and outlines of neighbours are nearly alike, and cost most
 _FLOW_SHARE = 2  # optical flow is computed at half the network's size: a quarter of the cost, and logits are coarser
 
 
 class Truths(Protocol):
-    """Where labels come from: `Labels` or `SceneLabels`."""
+    """Where labels come from: `Labels` or `SceneLabels`. `dense`: neighbours in time have labels, too, nearly alike."""
 
     count: int
+    dense: bool
 
     def find(self, frame: Frame) -> Image | None: ...
 
@@ -52,8 +53,8 @@ class View:
 
 
 def is_followed(index: int) -> bool:
-    """Whether a frame is compared with the one before it."""
-    return index % FLICKER_EVERY == 0
+    """Whether a frame is compared with the one before it, and its outlines are measured if all have labels."""
+    return index % FOLLOWED_EVERY == 0
 
 
 def view_of(result: Segmentation) -> View:
@@ -135,13 +136,16 @@ class Measures:
             return {
                 "confusion": self._by_band(truth, found),
                 "other": self._confusion(truth, second.class_map() if second else None),
-                "outlines": self._outlines(small, found if small is truth else inside),
+                "outlines": self._outlines(result.frame.index, small, found if small is truth else inside),
                 "people": self._people(truth, found),
             }
         except DataError as error:
             raise DataError(f"{self._truths.where(result.frame)}: {error}") from error
 
-    def _outlines(self, truth: Image, found: Image) -> Counts:
+    def _outlines(self, index: int, truth: Image, found: Image) -> Counts:
+        """Zeros, as of a frame without any outline, where its neighbours say the same: it is half of a label's cost."""
+        if self._truths is not None and self._truths.dense and not is_followed(index):
+            return np.zeros((len(self._table), 4), np.int64)
         return count_outlines(truth, found, cv2.LUT(truth, self._known).view(np.bool_), len(self._table))
 
     def _confusion(self, truth: Image, found: Image | None) -> Counts:
