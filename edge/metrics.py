@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,6 +29,16 @@ def count_pairs(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[
     return cv2.calcHist([pairs], [0], None, [65536], [0, 65536]).astype(np.int64).reshape(256, 256)
 
 
+@lru_cache(maxsize=16)
+def _tables(classes: int, ignore_ids: tuple[int, ...]) -> tuple[NDArray[Any], ...]:
+    """By id, (256,) each: is it a class, is it ignored; and for few classes what truth and prediction are as the upper
+    and lower half of a byte, ignored ones as 14, strange ones as 15.
+    """
+    known, ignored = np.arange(256) < classes, np.isin(np.arange(256), ignore_ids)
+    high = np.where(ignored, 14, np.where(known, np.arange(256), 15)).astype(np.uint8) << 4
+    return known, ignored, high, np.where(known, np.arange(256), 15).astype(np.uint8)
+
+
 class Confusion:
     """Pixel counts by (true class, predicted class), summed over frames.
 
@@ -36,13 +48,7 @@ class Confusion:
     def __init__(self, classes: int, ignore_ids: Sequence[int] = (255,)) -> None:
         self.classes = classes
         self.counts: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
-        self._known = np.zeros(256, np.bool_)
-        self._known[:classes] = True
-        self._ignored = np.zeros(256, np.bool_)
-        self._ignored[list(ignore_ids)] = True
-        # Few classes: truth and prediction in a byte, ignored ones as 14, strange ones as 15.
-        self._high = np.where(self._ignored, 14, np.where(self._known, np.arange(256), 15)).astype(np.uint8) << 4
-        self._low = np.where(self._known, np.arange(256), 15).astype(np.uint8)
+        self._known, self._ignored, self._high, self._low = _tables(classes, tuple(ignore_ids))
 
     def add(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
         """Count one frame; both uint8 (H, W), of equal shape.

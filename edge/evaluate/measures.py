@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -28,7 +29,7 @@ _BELOW_HORIZON = (0.0, 0.1, 0.25)
 SIZES = ("under 5 %", "5 to 10 %", "10 to 20 %", "20 % and more")  # of the picture's height
 _SIZE_STEPS = (0.05, 0.1, 0.2)
 _LEAST_PERSON_PX = 12  # less is a speck of the labeller's
-FOLLOWED_EVERY = 4  # one frame in so many: flicker and outlines of neighbours are nearly alike, and cost most
+FOLLOWED_EVERY = 5  # one frame in so many: flicker and outlines of neighbours are nearly alike, and cost most
 _FLOW_SHARE = 2  # optical flow is computed at half the network's size: a quarter of the cost, and logits are coarser
 
 
@@ -176,7 +177,7 @@ class Measures:
         for patch in range(1, number):
             pixels, height = int(boxes[patch, cv2.CC_STAT_AREA]), int(boxes[patch, cv2.CC_STAT_HEIGHT])
             if pixels >= _LEAST_PERSON_PX:
-                size = int(np.searchsorted(_SIZE_STEPS, height / len(truth), side="right"))
+                size = bisect_right(_SIZE_STEPS, height / len(truth))
                 counts[size] += (1, 2 * hits[patch] >= pixels, pixels, hits[patch])
         return counts
 
