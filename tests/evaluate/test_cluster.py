@@ -1,80 +1,37 @@
-"""Drives over a local Ray cluster of two workers, one of which is killed half-way."""
+"""Drives over a local Ray cluster."""
 
 from __future__ import annotations
 
 import os
-import signal
-import warnings
-from collections.abc import Iterator, Sequence
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from bundles import COLOURS
 from drives_made import make_drive
 
 from edge.engine import Bundle
-from edge.errors import ConfigError, EngineError
-from edge.evaluate import run
 from edge.evaluate.cluster import Cluster
-from edge.evaluate.drives import Drive
-from edge.evaluate.figures import report_of, without_times
-from edge.evaluate.run import Contest, Outcome, Part, evaluate_drives, one_by_one
+from edge.evaluate.run import Contest, evaluate_drives
 
-pytest.importorskip("ray", reason="needs Ray: pip install 'edge-segmentation[scale]'")
-pytestmark = [
-    # Ray leaves sockets and files to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:.*ray.*:FutureWarning"),
-]
+HERE = Path(__file__).parent
 
 
-@pytest.fixture
-def contest(colour_bundle: Bundle) -> Contest:
-    return Contest(str(colour_bundle.folder))
-
-
-@pytest.fixture
-def cluster(contest: Contest) -> Iterator[Cluster]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Ray's own imports
-        made = Cluster(contest, "local", 2)
-    with made:
-        yield made
-
-
-def test_a_killed_worker_costs_nothing_but_time(
-    cluster: Cluster, contest: Contest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_worker_costs_nothing_but_time_and_a_missing_engine_or_cluster_is_told(
+    colour_bundle: Bundle, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(run, "PART_FRAMES", 5)
-    drives = [make_drive(tmp_path, "a"), make_drive(tmp_path, "b", (1, 2)), Drive("gone", str(tmp_path / "gone.mp4"))]
-    victim = cluster.pids()[0]
-    finished: list[Part] = []
-
-    def execute(parts: Sequence[Part]) -> Iterator[Outcome]:
-        for part, outcome in cluster.execute(parts):
-            if len(finished) == 1:
-                os.kill(victim, signal.SIGKILL)
-            finished.append(part)
-            yield part, outcome
-
-    spread = evaluate_drives(drives, execute, in_parts=True)
-    assert victim not in cluster.pids()
-    assert len(finished) == 7  # three parts of each drive, and the one that is gone
-    alone = evaluate_drives(drives, one_by_one(contest))
-    assert without_times(report_of(spread, COLOURS)) == without_times(report_of(alone, COLOURS))
-    assert [result.is_whole for result in spread] == [True, True, False]
-
-    broken = [Drive("a", drives[0].frames)]
-    monkeypatch.setattr(cluster, "_contest", Contest("no-such-engine"))
-    for worker in list(cluster._workers):
-        cluster._ray.kill(worker)
-        cluster._replaced(worker)
-    with pytest.raises(EngineError, match="no engine is called 'no-such-engine'"):
-        evaluate_drives(broken, cluster.execute)
+    pytest.importorskip("ray", reason="needs Ray: pip install 'edge-segmentation[scale]'")
+    places = os.pathsep.join([str(HERE), str(HERE.parent), *sys.path])
+    command = [sys.executable, str(HERE / "over_ray.py"), str(colour_bundle.folder), str(tmp_path)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": places}, capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_part_that_kills_every_worker_is_given_up_with_the_reason(contest: Contest, tmp_path: Path) -> None:
+def test_a_part_that_kills_every_worker_is_given_up_with_the_reason(colour_bundle: Bundle, tmp_path: Path) -> None:
+    contest = Contest(str(colour_bundle.folder))
+
     class Died(Exception):
         pass
 
@@ -105,10 +62,3 @@ def test_a_part_that_kills_every_worker_is_given_up_with_the_reason(contest: Con
     (result,) = evaluate_drives([make_drive(tmp_path)], dead.execute)
     assert "3 workers died" in result.error
     assert "out of memory" in result.error
-
-
-def test_an_address_without_cluster_says_how_to_start_one(contest: Contest) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(ConfigError, match="ray start --head"):
-            Cluster(contest, "nonsense://here")
