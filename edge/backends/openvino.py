@@ -37,6 +37,7 @@ CACHED_MODELS = 8  # a DDRNet-23-slim is 23 MB
 
 log = logging.getLogger(__name__)
 _IMPORTING = threading.Lock()
+_CORE: list[Any] = []
 
 
 class OpenVinoEngine:
@@ -59,7 +60,7 @@ class OpenVinoEngine:
         self._blob: mmap.mmap | None = None
         openvino = import_openvino()
         try:
-            core = openvino.Core()
+            core = the_core()
             _check_cpu(core, precision)
             compiled = self._compile(openvino, core, model, graph.sha256)
             _check_ports(compiled, self.card, str(path))
@@ -153,6 +154,20 @@ def import_openvino() -> Any:
             finally:
                 del sys.modules[hidden]
     return sys.modules["openvino"]
+
+
+def the_core() -> Any:
+    """This process's one `openvino.Core`, kept to its end.
+
+    The CPU plugin that a core loads gives its thread a stack for signals, and takes the stack's memory back when the
+    core goes (`SigAltStackSetup`, 2026.4.1). Where two cores go in the order they came, or one goes in another thread,
+    the thread keeps a stack that is no memory any more, and the next signal, a plain Ctrl-C too, kills the process.
+    """
+    openvino = import_openvino()
+    with _IMPORTING:
+        if not _CORE:
+            _CORE.append(openvino.Core())
+    return _CORE[0]
 
 
 def _checked_threads(threads: int | None) -> int:

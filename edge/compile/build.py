@@ -23,7 +23,7 @@ import onnx
 from onnx import ModelProto
 
 from edge.backends import tensorrt
-from edge.backends.openvino import import_openvino
+from edge.backends.openvino import the_core
 from edge.bench import bare_engine
 from edge.card import Card, Fingerprint, Graph
 from edge.compile.attempt import INT8_FILES, Attempt, Form, Point, Report, sha256_of, write_built
@@ -310,7 +310,7 @@ def _other_forms(work: _Work, attempt: Attempt) -> Iterator[tuple[Form, Engine]]
 
 def has_bf16() -> bool:
     """Whether OpenVINO computes in bf16 on this processor."""
-    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 # ---------------------------------------------------------------------------------------------------------- the front

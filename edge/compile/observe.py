@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from edge.backends.openvino import import_openvino
+from edge.backends.openvino import the_core
 from edge.card import Card
 from edge.compile.calibration import CalibrationSet, read_frames
 from edge.errors import CalibrationError, ConfigError, EngineError
@@ -350,9 +350,8 @@ class _Activations:
     """A graph, run in float32 for tensors inside it."""
 
     def __init__(self, model: bytes, names: list[str]) -> None:
-        openvino = import_openvino()
+        core = the_core()
         try:
-            core = openvino.Core()
             graph = core.read_model(model, b"")
             graph.add_outputs(names)
             compiled = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

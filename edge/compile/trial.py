@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edge
-from edge.backends.openvino import import_openvino
+from edge.backends.openvino import the_core
 from edge.errors import EngineError
 from edge.frame import Image
 
@@ -147,7 +147,7 @@ def main(folder: Path) -> int:
 
 
 def _openvino(model: bytes, precision: str, output: str | None) -> Session:
-    core = import_openvino().Core()
+    core = the_core()
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
     compiled = core.compile_model(core.read_model(model, b""), "CPU", config)
     wanted = compiled.output(0 if output is None else output)

@@ -122,10 +122,9 @@ def _pycuda() -> Facts:
 
 
 def _openvino() -> Facts:
-    from edge.backends.openvino import import_openvino
+    from edge.backends.openvino import import_openvino, the_core
 
-    openvino = import_openvino()
-    core = openvino.Core()
+    openvino, core = import_openvino(), the_core()
     return {
         "version": openvino.__version__,
         "devices": core.available_devices,

@@ -60,6 +60,32 @@ def test_frames_side_by_side_get_the_classes_that_they_get_one_by_one(street_bun
             np.testing.assert_array_equal(classes, wanted)
 
 
+CLOSED_THEN_INTERRUPTED = """
+import os, signal, sys, threading
+from edge.engine import open_engine
+
+engines = [open_engine(sys.argv[1]), open_engine(sys.argv[1])]
+for _ in range(2):
+    engines.pop(0).close()  # in the order of opening, as one closes files
+engine = [open_engine(sys.argv[1])]
+other = threading.Thread(target=engine.clear)
+other.start()
+other.join()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+except KeyboardInterrupt:
+    print("still there")
+"""
+
+
+def test_ctrl_c_after_engines_are_closed_in_any_order_and_thread_reaches_python(colour_bundle: Bundle) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", CLOSED_THEN_INTERRUPTED, str(colour_bundle.folder)], capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout.strip()) == (0, "still there"), ended.stderr
+
+
 def test_f32_gives_the_same_classes_from_every_compilation(street_bundle: Bundle, cache_home: Path) -> None:
     image = np.random.default_rng(3).integers(0, 256, (91, 150, 3), dtype=np.uint8)
     fresh = open_engine(street_bundle.folder).infer(image)
@@ -75,7 +101,7 @@ def test_f32_gives_the_same_classes_from_every_compilation(street_bundle: Bundle
 def test_bf16_runs_where_the_cpu_has_it_and_is_refused_where_not(
     colour_bundle: Bundle, flag: Image, flag_classes: Image
 ) -> None:
-    core = backend.import_openvino().Core()
+    core = backend.the_core()
     if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with OpenVinoEngine(colour_bundle, precision="bf16", threads=1) as engine:
             assert engine.precision == "bf16"

@@ -40,7 +40,7 @@ class Logits(torch.nn.Module):
 
 
 def classes_of(model: bytes, image: np.ndarray) -> np.ndarray:
-    core = export.import_openvino().Core()
+    core = export.the_core()
     compiled = core.compile_model(core.read_model(model, b""), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return compiled([image[None]])[0][0]
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.backends.openvino import import_openvino
+from edge.backends.openvino import the_core
 from edge.errors import EngineError
 from edge.frame import Image
 
@@ -49,7 +49,7 @@ def constant_net(logits: np.ndarray, input_wh: tuple[int, int]) -> Any:
 
 def run(model: Any, image: Image) -> Image:
     onnx.checker.check_model(model, full_check=True)
-    core = import_openvino().Core()
+    core = the_core()
     config = {"INFERENCE_PRECISION_HINT": "f32"}
     return core.compile_model(core.read_model(model.SerializeToString(), b""), "CPU", config)([image[None]])[0][0]
 
