@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +20,7 @@ from edge.replay.session import Session
 from edge.replay.survey import Survey
 from edge.serve.guard import Guard
 from edge.serve.options import WebOptions, allowed_names
-from edge.serve.server import _config, _listen
+from edge.serve.thread import ServerThread
 
 STATIC = Path(__file__).parent / "static"
 _SHARED = Path(edge.serve.guard.__file__).parent / "static"  # the live page's: both look alike
@@ -35,8 +32,6 @@ FILES = {
     "/icon.svg": (_SHARED / "icon.svg", "image/svg+xml"),
 }
 
-log = logging.getLogger(__name__)
-
 
 class ReplayServer:
     """Serves a player while it is entered. `url` is where, known once it is entered.
@@ -45,28 +40,23 @@ class ReplayServer:
     """
 
     def __init__(self, player: Player, session: Session, survey: Survey | None, port: int) -> None:
-        self._options = WebOptions(port=port)
         self._player, self._session, self._survey = player, session, survey
-        self.url = ""
-        self._server: uvicorn.Server | None = None
-        self._runs = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="replay page", daemon=True)
+        self._options = WebOptions(port=port)
+        self._thread = ServerThread("page of the replay", self._options.address, port, self._app)
+
+    @property
+    def url(self) -> str:
+        return self._thread.url
 
     def __enter__(self) -> ReplayServer:
         """Raises:
         ConfigError: the port cannot be listened on.
         """
-        self._socket = _listen(self._options.address, self._options.port)
-        host, port = self._socket.getsockname()[:2]
-        self.url = f"http://{host}:{port}/"
-        self._thread.start()
-        self._runs.wait()
+        self._thread.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._server is not None:
-            self._server.should_exit = True
-        self._thread.join()
+        self._thread.__exit__()
 
     def wait(self) -> None:
         """Until the page's thread ends, which it does only if it fails.
@@ -74,29 +64,12 @@ class ReplayServer:
         Raises:
             EdgeError: what ended the player, an engine's failure.
         """
-        while self._thread.is_alive():
-            self._thread.join(0.5)
+        while not self._thread.has_ended(0.5):
             self._player.look()
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except Exception:
-            log.exception("%s: the page of the replay ended", self.url)
-        finally:
-            self._socket.close()
-            self._runs.set()
-
-    async def _serve(self) -> None:
-        with Feed(self._player, self._session, self._survey) as feed:
-            config = _config(make_app(feed, allowed_names(self._options)))
-            config.load()
-            self._server = server = uvicorn.Server(config)
-            self._runs.set()
-            await server.serve(sockets=[self._socket])
-            for connection in list(server.server_state.connections):
-                connection.transport.abort()
-            await asyncio.sleep(0)  # in which the aborted connections end
+    def _app(self, stack: ExitStack) -> ASGIApp:
+        feed = stack.enter_context(Feed(self._player, self._session, self._survey))
+        return make_app(feed, allowed_names(self._options))
 
 
 def make_app(feed: Feed, names: frozenset[str]) -> ASGIApp:

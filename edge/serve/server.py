@@ -1,34 +1,19 @@
-"""uvicorn in a thread of its own, with limits on who may hold it up, and an end that comes when it is asked for."""
+"""The live page, of one camera or of several."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import socket
-import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from starlette.types import ASGIApp
 
-from edge.errors import ConfigError
 from edge.serve.app import View, make_app
 from edge.serve.feed import Feed
 from edge.serve.options import WebOptions, allowed_names, check_options, read_token, tls_context
 from edge.serve.picture import PICTURE_WIDTH, TILE_WIDTH, Pictures
 from edge.serve.state import Live
-
-REQUEST_S = 10.0  # all that a plain connection gets, from its first byte to its last answer's end
-LINGER_S = 2.0  # for a viewer to take what it was sent before its connection is cut
-HEADER_LIMIT_BYTES, MESSAGE_LIMIT_BYTES = 16_384, 256
-CONNECTIONS_MAX = 256
-STOP_S = 0.2  # for requests under way at the end
-
-log = logging.getLogger(__name__)
+from edge.serve.thread import ServerThread
 
 
 class WebServer:
@@ -48,123 +33,38 @@ class WebServer:
         self._lives = {"": live} if isinstance(live, Live) else dict(live)
         self._options = options
         self._token = read_token(Path(options.token_file)) if options.token_file else None
-        self._tls = (
+        tls = (
             tls_context(Path(options.certificate_file), Path(options.key_file))
             if options.certificate_file and options.key_file
             else None
         )
-        self.url = ""
-        self._server: uvicorn.Server | None = None
-        self._runs = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="live page", daemon=True)
+        self._is_secure = tls is not None
+        self._thread = ServerThread("live page", options.address, options.port, self._app, tls)
+
+    @property
+    def url(self) -> str:
+        return self._thread.url
 
     def __enter__(self) -> WebServer:
         """Raises:
         ConfigError: the address or port cannot be listened on.
         """
-        self._socket = _listen(self._options.address, self._options.port)
-        host, port = self._socket.getsockname()[:2]
-        self.url = f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/"
-        self._thread.start()
-        self._runs.wait()
+        self._thread.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._server is not None:
-            self._server.should_exit = True
-        self._thread.join()
+        self._thread.__exit__()
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except Exception:  # the page is no reason to end the run; the log says why it is gone
-            log.exception("%s: the live page ended", self.url)
-        finally:
-            self._socket.close()
-            self._runs.set()
-
-    async def _serve(self) -> None:
-        with ExitStack() as stack:
-            views = {name: _view(stack, live) for name, live in self._lives.items()}
-            app = make_app(
-                views,
-                names=allowed_names(self._options),
-                token=self._token,
-                secure=self._tls is not None,
-                ready_within_s=self._options.ready_within_s,
-            )
-            config = _config(app)
-            config.load()
-            config.ssl = self._tls  # uvicorn's own context would allow old ciphers
-            self._server = server = uvicorn.Server(config)
-            self._runs.set()
-            await server.serve(sockets=[self._socket])
-            for connection in list(server.server_state.connections):
-                connection.transport.abort()
-            await asyncio.sleep(0)  # in which the aborted connections end
+    def _app(self, stack: ExitStack) -> ASGIApp:
+        return make_app(
+            {name: _view(stack, live) for name, live in self._lives.items()},
+            names=allowed_names(self._options),
+            token=self._token,
+            secure=self._is_secure,
+            ready_within_s=self._options.ready_within_s,
+        )
 
 
 def _view(stack: ExitStack, live: Live) -> View:
     pictures, tiles = (stack.enter_context(Pictures(live, width)) for width in (PICTURE_WIDTH, TILE_WIDTH))
     return View(live, Feed(live, pictures), Feed(live, tiles))
-
-
-def _config(app: Any) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=_Request,
-        ws=_Viewer,
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        log_level="error",  # what any client can provoke is no news, and fills a disk
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws_max_size=MESSAGE_LIMIT_BYTES,
-        ws_per_message_deflate=False,  # pictures and class maps are deflated already
-        h11_max_incomplete_event_size=HEADER_LIMIT_BYTES,
-        limit_concurrency=CONNECTIONS_MAX,
-        timeout_graceful_shutdown=STOP_S,  # type: ignore[arg-type] # asyncio takes fractions, whatever the type says
-    )
-
-
-def _listen(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
-        listener.listen(CONNECTIONS_MAX)  # who connects before the thread runs waits, and is not refused
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"web: {address}, port {port}: cannot be listened on: {error.strerror}."
-            f" Who has it: ss -ltnp 'sport = :{port}'. Or take another web.port"
-        ) from error
-    listener.setblocking(False)
-    return listener
-
-
-class _Request(H11Protocol):
-    """A plain HTTP connection, cut after a time: who sends or reads a byte a minute takes no place from others."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._end = self.loop.call_later(REQUEST_S, transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end.cancel()
-        super().connection_lost(exc)
-
-    def handle_websocket_upgrade(self, event: Any) -> None:
-        self._end.cancel()
-        super().handle_websocket_upgrade(event)
-
-
-class _Viewer(WebSocketsSansIOProtocol):
-    """A WebSocket, cut when the app is through with it: a viewer who reads nothing would keep it open for ever."""
-
-    def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        super().on_task_complete(task)
-        self.loop.call_later(LINGER_S, self.transport.abort)

@@ -23,7 +23,7 @@ from self_signed import make_certificate
 from web_client import ask, looking, next_frame, place_of, publishing, soon
 
 from edge.errors import ConfigError
-from edge.serve import server as server_module
+from edge.serve import thread as server_module
 from edge.serve.app import FILES, STATIC
 from edge.serve.options import WebOptions
 from edge.serve.server import WebServer
@@ -193,7 +193,7 @@ def test_a_viewer_let_go_who_still_reads_nothing_is_cut(
         stack.enter_context(publishing(live, make_result))
         line = stack.enter_context(socket.create_connection(place_of(server)))
         line.sendall(HANDSHAKE)
-        inner = server._server
+        inner = server._thread._server
         assert inner is not None
         assert soon(lambda: len(inner.server_state.connections) == 1)
         assert soon(lambda: len(inner.server_state.connections) == 0)
