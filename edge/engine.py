@@ -328,7 +328,7 @@ def open_engine(
         bundle = bundle.at(input_wh)
     elif source_wh is not None:
         bundle = bundle.fitted(source_wh() if callable(source_wh) else source_wh)
-    if _chosen_backend(backend) == "tensorrt":
+    if chosen_backend(backend) == "tensorrt":
         from edge.backends.tensorrt import TensorRtEngine
         from edge.compile.plan import ensure_plan  # builds one where none is kept: minutes, once on a device
 
@@ -339,7 +339,12 @@ def open_engine(
     return OpenVinoEngine(bundle, precision=precision, threads=threads, side_by_side=side_by_side)
 
 
-def _chosen_backend(wish: str | None) -> str:
+def chosen_backend(wish: str | None) -> str:
+    """The backend that `open_engine` takes for that wish: "openvino" or "tensorrt".
+
+    Raises:
+        EngineError: it is not known, or cannot run here.
+    """
     if wish not in (None, *BACKENDS):
         raise EngineError(f"backend {wish!r} is not known; there are: {', '.join(BACKENDS)}")
     if wish == "openvino":

@@ -18,7 +18,7 @@ from edge.segmentation import Segmentation
 from edge.segmenter import Segmenter
 from edge.serve.state import Health, Live
 from edge.service.config import ServeConfig
-from edge.service.engines import open_for
+from edge.service.engines import EarlyEngine
 from edge.service.outputs import Outputs
 from edge.sinks.health import OutputHealth
 from edge.sources.open import is_camera, open_live, open_source
@@ -47,7 +47,7 @@ class _NotOpen:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """How far all was at the last look."""
+    """How far all was."""
 
     published: int = 0
     newest_ns: int | None = None
@@ -67,10 +67,10 @@ class CameraLoop:
         published: results that were handed to all outputs.
     """
 
-    def __init__(self, name: str, config: ServeConfig, on_end: Callable[[], object]) -> None:
-        """`name` is one of the config's; `on_end` is called from the loop's thread when it has ended."""
+    def __init__(self, name: str, config: ServeConfig, on_news: Callable[[], object]) -> None:
+        """`name` is one of the config's; `on_news` is called from the loop's thread at its first result and its end."""
         self.name = name
-        self._config, self._on_end = config, on_end
+        self._config, self._on_news = config, on_news
         self._card = find_bundle(config.engine).card
         self.live = Live(_NotOpen(self._card), "", self._stages_now, health=self._health, outputs=self._outputs_health)
         self.trouble: EdgeError | None = None
@@ -118,9 +118,8 @@ class CameraLoop:
             self._outputs.tell_camera(self._health())
 
     def stuck(self) -> str:
-        """What has made no progress since this was last asked; "" if all has, or is known to wait for something."""
+        """What has made no progress since `fed`; "" if all has, or is known to wait for something."""
         last, now = self._seen, self._look()
-        self._seen = now
         if self._phase == "opening" and time.monotonic() - self._phase_since_s > OPENING_S:
             return f"the engine is not open after {OPENING_S:.0f} s"
         if self._phase != "running" or self._outputs is None:
@@ -131,6 +130,10 @@ class CameraLoop:
         is_gone = health is not None and health.state in ("lost", "stopped")
         is_broken = now.newest_ns == last.newest_ns and now.corrupt > last.corrupt  # pictures come, and none is whole
         return "" if now.published > last.published or is_gone or is_broken else "no mask comes"
+
+    def fed(self) -> None:
+        """The watchdog was fed: what is progress counts from here."""
+        self._seen = self._look()
 
     def _look(self) -> _Seen:
         health = self._camera.health if self._camera else None
@@ -171,7 +174,7 @@ class CameraLoop:
             self.failure = error
         finally:
             self._enter("ended")
-            self._on_end()
+            self._on_news()
 
     def _attempt(self) -> None:
         """Once from the camera to the outputs, and the rest behind a failure."""
@@ -193,13 +196,15 @@ class CameraLoop:
 
     def _serve(self, stack: ExitStack) -> None:
         self._enter("waiting")
+        early = EarlyEngine(self._config, self.name, f"{LOOP} {self.name}: engine")
+        stack.callback(early.close)
         source = self._open_source()
         if source is None:
             return
         stack.push(source)  # closed even if the engine cannot be opened
         self._source, self.live.source = source, source.name
         self._enter("opening")
-        engine, climb = open_for(self._config, self.name, source.size_wh)
+        engine, climb = early.for_frames(source.size_wh)
         stack.enter_context(engine)
         self.live.engine = engine
         segmenter = self._segmenter = Segmenter(engine)
@@ -245,6 +250,8 @@ class CameraLoop:
 
     def _count(self, result: Segmentation) -> None:
         self.published, self._age_ms = self.published + 1, result.age_ms
+        if self.published == 1:
+            self._on_news()
 
 
 def _has_picture(camera: Supervised) -> bool:

@@ -1,4 +1,4 @@
-"""The engine of one camera, and under overload its smaller input sizes."""
+"""The engine of one camera, opened while the camera is; and under overload its smaller input sizes."""
 
 from __future__ import annotations
 
@@ -6,46 +6,112 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import NamedTuple
 
-from edge.engine import Engine, find_bundle, open_engine
+from edge.engine import Engine, chosen_backend, find_bundle, open_engine
+from edge.errors import EdgeError
 from edge.ladder import Heat, Ladder, LadderEngine
 from edge.segmentation import Segmentation
 from edge.service.config import ServeConfig
+
+EXPECTED_WH = 1280, 720  # most cameras are 16:9
 
 _OPENING = threading.Lock()  # one engine at a time: the second camera finds the plan that was built for the first
 
 log = logging.getLogger(__name__)
 
+Size = tuple[int, int]
 
-def open_for(
-    config: ServeConfig, camera: str, source_wh: tuple[int, int]
-) -> tuple[Engine, Callable[[Segmentation], object]]:
-    """An engine for frames of that size, and what is to be called with each of its results.
 
-    Each of several cameras has an engine of its own, with an even part of the cores: none waits for another's frame.
+class Opened(NamedTuple):
+    """An engine, and what is to be called with each of its results."""
 
-    Raises:
-        EngineError: it cannot run here.
+    engine: Engine
+    climb: Callable[[Segmentation], object]
+
+
+class EarlyEngine:
+    """An engine for a camera that has not said yet how large its pictures are.
+
+    It takes as long to open one as the other, so both are opened at once: the engine for the size that most cameras
+    have. Where that was wrong, it is opened again. TensorRT is waited with, for it may have a plan to build.
     """
-    threads = config.threads
-    if threads is None and len(config.sources) > 1:
-        threads = max(1, len(os.sched_getaffinity(0)) // len(config.sources))
 
-    def at(input_wh: tuple[int, int] | None) -> Engine:
-        return open_engine(
-            config.engine,
-            precision=config.precision,
-            backend=config.backend,
-            threads=threads,
-            source_wh=source_wh,
-            input_wh=input_wh,
-        )
+    def __init__(self, config: ServeConfig, camera: str, thread_name: str) -> None:
+        self._config, self._camera, self._bundle = config, camera, find_bundle(config.engine)
+        self._expected: Future[Opened] | None = None
+        with suppress(EdgeError):  # it is told when the camera is there
+            if chosen_backend(config.backend) == "openvino":
+                self._expected = Future()
+                # No one can end a compiler: whoever leaves does not wait for it.
+                threading.Thread(
+                    target=self._open_expected, args=(self._expected,), name=thread_name, daemon=True
+                ).start()
 
-    with _OPENING:
+    def for_frames(self, source_wh: Size) -> Opened:
+        """The engine for frames of that size, which is the caller's to close; asked once.
+
+        Raises:
+            EngineError: it cannot run here.
+        """
+        expected, self._expected = self._expected, None
+        if expected is not None:
+            if self._input_sizes(source_wh) == self._input_sizes(EXPECTED_WH):
+                return expected.result()
+            _close_when_open(expected)
+        return self._open(source_wh)
+
+    def close(self) -> None:
+        """Nobody will ask for it."""
+        if self._expected is not None:
+            _close_when_open(self._expected)
+
+    def _open_expected(self, expected: Future[Opened]) -> None:
+        try:
+            expected.set_result(self._open(EXPECTED_WH))
+        except BaseException as error:  # noqa: BLE001 raised where the engine is asked for
+            expected.set_exception(error)
+
+    def _open(self, source_wh: Size) -> Opened:
+        """Each of several cameras has an engine of its own, with an even part of the cores: none waits for another's
+        frame.
+
+        Raises:
+            EngineError: it cannot run here.
+        """
+        config, threads = self._config, self._config.threads
+        if threads is None and len(config.sources) > 1:
+            threads = max(1, len(os.sched_getaffinity(0)) // len(config.sources))
+        with _OPENING:
+            engines = [
+                open_engine(
+                    config.engine,
+                    precision=config.precision,
+                    backend=config.backend,
+                    threads=threads,
+                    input_wh=input_wh,
+                )
+                for input_wh in self._input_sizes(source_wh)
+            ]
         if config.ladder is None:
-            return at(None), lambda result: None
-        engine = LadderEngine([at(step.card.input_wh) for step in find_bundle(config.engine).steps(source_wh)])
-    return engine, _Climber(camera, engine, config.ladder.deadline_ms)
+            return Opened(engines[0], lambda result: None)
+        engine = LadderEngine(engines)
+        return Opened(engine, _Climber(self._camera, engine, config.ladder.deadline_ms))
+
+    def _input_sizes(self, source_wh: Size) -> list[Size]:
+        """(width, height) of the engine's input for frames of that size; with a ladder, of each of its steps."""
+        steps = self._bundle.steps(source_wh)
+        return [step.card.input_wh for step in (steps if self._config.ladder else steps[:1])]
+
+
+def _close_when_open(expected: Future[Opened]) -> None:
+    def close(done: Future[Opened]) -> None:
+        if done.exception() is None:
+            done.result().engine.close()
+
+    expected.add_done_callback(close)
 
 
 class _Climber:

@@ -25,12 +25,13 @@ from edge.service.camera import LOOP, CameraLoop
 from edge.service.config import ServeConfig
 from edge.service.notify import Notifier
 
-TICK_S = 0.2  # so much later than the last mask the watchdog may have been fed, at most
+TICK_S = 0.1  # so much later than the last mask the watchdog may have been fed, at most
+STUCK_S = 1.0  # a slow camera gives nothing between two looks; this long without progress is worth a word
 TOLD_S = 2.0  # how often the manager hears how all is, at most
 START_S = 10.0  # so much longer the manager waits for the first mask, each time that it is told
 LEAVE_S = 4.0  # for cameras to end; the manager gives five seconds in all
 
-Inbox = queue.SimpleQueue["int | None"]  # signals, and None where a camera's loop has ended
+Inbox = queue.SimpleQueue["int | None"]  # signals, and None where a camera has its first result or has ended
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,9 @@ class Service:
         self._cameras = [CameraLoop(name, config, lambda: inbox.put(None)) for name in config.sources]
         self._tick_s = min(TICK_S, (notifier.watchdog_s or 3 * TICK_S) / 3)
         self._is_ready = False
-        self._told, self._told_s, self._stuck = "", 0.0, ""
+        self._told, self._told_s = "", 0.0
+        self._stuck: list[str] = []
+        self._progress_s = time.monotonic()
 
     def run(self) -> ServeConfig | None:
         """Until a signal, the end of all sources, or a failure; the config to go on with, where one is.
@@ -98,15 +101,15 @@ class Service:
             EdgeError: what a camera failed with, where no other one goes on.
         """
         with ExitStack() as stack:
+            stack.callback(self._end)
+            for camera in self._cameras:  # first: while a camera is connected to, there is time for the rest
+                camera.start()
             if self._config.web is not None:
                 from edge.serve.server import WebServer
 
                 lives = {camera.name: camera.live for camera in self._cameras}
                 server = stack.enter_context(WebServer(lives, self._config.web))
                 log.info("live page: %s", server.url)
-            stack.callback(self._end)
-            for camera in self._cameras:
-                camera.start()
             return self._attend()
 
     def _end(self) -> None:
@@ -123,13 +126,14 @@ class Service:
                 asked = self._inbox.get(timeout=self._tick_s)
             except queue.Empty:
                 asked = None
+                self._look()
             if asked in (signal.SIGTERM, signal.SIGINT):
                 return None
             if asked == signal.SIGHUP and (following := self._reload()) is not None:
                 return following
             if self._is_over():
                 return None
-            self._tell()
+            self._say()
 
     def _reload(self) -> ServeConfig | None:
         try:
@@ -148,16 +152,20 @@ class Service:
             raise troubles[0] or AssertionError
         return not troubles
 
-    def _tell(self) -> None:
-        """Outputs and the manager hear how all is; the watchdog hears of progress."""
-        stuck = [f"{camera.name} {why}".strip() for camera in self._cameras if (why := camera.stuck())]
+    def _look(self) -> None:
+        """Outputs hear how all is; the watchdog is fed when each camera got on since it was fed last."""
+        self._stuck = [f"{camera.name} {why}".strip() for camera in self._cameras if (why := camera.stuck())]
         for camera in self._cameras:
             camera.tell_outputs()
-        self._say(stuck)
-        if not stuck:
+        if not self._stuck:
+            self._progress_s = time.monotonic()
+            for camera in self._cameras:
+                camera.fed()
             self._notifier.progress()
 
-    def _say(self, stuck: list[str]) -> None:
+    def _say(self) -> None:
+        """The manager hears how all is, and of the first mask at once."""
+        stuck = self._stuck if time.monotonic() - self._progress_s > STUCK_S else []
         text = "; ".join(
             f"{camera.name}: {camera.words()}" if camera.name else camera.words() for camera in self._cameras
         )

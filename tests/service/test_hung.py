@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ STREET = "scene:street?seed=3&frames=100000&size=160x120&fps=20"
 class Manager:
     """Hears what systemd would."""
 
-    watchdog_s = 0.3
+    watchdog_s: float | None = 0.3
 
     def __init__(self) -> None:
         self.fed, self.status_text = 0, ""
@@ -67,16 +68,44 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk.release()
 
 
+@pytest.fixture
+def run_service(tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], tuple[Any, Manager]]]:
+    """Serves a config in a thread until the test's end."""
+    with ExitStack() as stack:
+
+        def run(settings: dict[str, Any]) -> tuple[Any, Manager]:
+            config = parse_tree(settings, ServeConfig, "a test")
+            manager, inbox = Manager(), Inbox()
+            service: Any = Service(config, manager, inbox, tmp_path)  # type: ignore[arg-type]
+            thread = threading.Thread(target=service.run)
+
+            def end() -> None:
+                inbox.put(signal.SIGTERM)
+                thread.join(10)
+                assert not thread.is_alive()
+
+            thread.start()
+            stack.callback(end)
+            return service, manager
+
+        yield run
+
+
+def test_it_is_ready_at_its_first_mask_and_not_at_the_next_look(
+    run_service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.service.service.TICK_S", 3600.0)
+    monkeypatch.setattr(Manager, "watchdog_s", None)
+    _, manager = run_service({"camera": STREET, "web": {"port": 0}})
+    assert _soon(lambda: "masks of" in manager.status_text)
+
+
 def test_a_disk_that_hangs_is_told_by_name_and_no_longer_feeds_the_watchdog(
-    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, disk: Disk, run_service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outputs_module, "HUNG_S", 2.0)
     monkeypatch.setattr("edge.service.service.TOLD_S", 0.0)
-    config = parse_tree({"camera": STREET, "recorder": {"folder": str(tmp_path)}}, ServeConfig, "a test")
-    manager, inbox = Manager(), Inbox()
-    service: Any = Service(config, manager, inbox, tmp_path)  # type: ignore[arg-type]
-    thread = threading.Thread(target=service.run)
-    thread.start()
+    service, manager = run_service({"camera": STREET, "recorder": {"folder": str(tmp_path)}})
     try:
         assert _soon(lambda: manager.fed > 2 and "recorder ok" in manager.status_text)
         disk.hang()
@@ -87,9 +116,6 @@ def test_a_disk_that_hangs_is_told_by_name_and_no_longer_feeds_the_watchdog(
         assert manager.fed == fed
     finally:
         disk.release()
-        inbox.put(signal.SIGTERM)
-        thread.join(10)
-    assert not thread.is_alive()
 
 
 def _soon(holds: Any, within_s: float = 30.0) -> bool:

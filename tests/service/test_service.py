@@ -198,6 +198,16 @@ def test_several_cameras_are_served_at_once_each_with_its_own_recordings(start: 
     assert sorted(video.parent.name for video in folder.glob("*/*.mp4")) == ["front", "rear"]
 
 
+def test_slow_cameras_whose_masks_never_come_together_feed_the_watchdog(start: Start) -> None:
+    rates = {"front": "1", "left": "1.3", "right": "1.7"}
+    sources = "".join(f"  {name}: '{STREET.replace('fps=20', f'fps={rate}')}'\n" for name, rate in rates.items())
+    service = start(f"cameras:\n{sources}web: {{port: 0}}\n")
+    assert "right: masks of" in service.heard("; right: masks of")
+    service.forget()
+    for _ in range(4):
+        service.heard("WATCHDOG=1", within_s=2.5)
+
+
 def test_a_camera_that_fails_begins_anew_and_the_other_goes_on(start: Start) -> None:
     config = cameras("front") + "  rear: /dev/video987\nweb: {port: 0}\n"
     service = start(config)
