@@ -297,6 +297,7 @@ def bare_engine(engine: Engine, frames: int) -> dict[str, float]:
 
 
 def percentiles(times: Durations) -> dict[str, float]:
+    """{"p50_ms": ..., "p95_ms": ..., "p99_ms": ...}, as JSON takes them."""
     return {f"p{percent}_ms": round(times.percentile_ms(percent), 3) for percent in (50, 95, 99)}
 
 

@@ -138,6 +138,8 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Measured:
+    """What was measured when the bundle was made, on the machines that its rows name; empty if nothing was."""
+
     accuracy: tuple[Accuracy, ...] = ()
     speed: tuple[Speed, ...] = ()
 

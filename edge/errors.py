@@ -27,48 +27,58 @@ class EdgeError(Exception):
 
 
 class ConfigError(EdgeError, ValueError):
+    """A recipe, option or config file asks for something that cannot be."""
+
     exit_code = 78
 
 
 class SourceError(EdgeError, OSError):
+    """Frames cannot be had."""
+
     exit_code = 69
 
 
 class SourceNotFound(SourceError, FileNotFoundError):
-    pass
+    """Nothing is there."""
 
 
 class NotAVideo(SourceError):
-    pass
+    """Something is there, but it holds no decodable frames."""
 
 
 class SourceDamaged(SourceError):
-    pass
+    """Frames came, then the data broke off or was corrupt."""
 
 
 class EngineError(EdgeError, RuntimeError):
+    """An engine cannot be trusted or run."""
+
     exit_code = 70
 
 
 class EngineNotFound(EngineError, LookupError):
-    pass
+    """No bundle has that name."""
 
 
 class BundleTampered(EngineError):
-    pass
+    """The bundle is not what its card says."""
 
 
 class GateRefused(EngineError):
-    pass
+    """The engine lost more accuracy than it was allowed to."""
 
 
 class DataError(EdgeError, ValueError):
+    """Labels or training data are not what they should be."""
+
     exit_code = 65
 
 
 class CalibrationError(DataError):
-    pass
+    """Calibration frames or scales are not what they should be, or no longer."""
 
 
 class OutputError(EdgeError, OSError):
+    """A result cannot be written."""
+
     exit_code = 73

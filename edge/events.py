@@ -67,6 +67,7 @@ class Event:
     value: float
 
     def as_json(self) -> dict[str, object]:
+        """The message of a drive's events; `captured_ns` is on the monotonic clock of the machine that recorded."""
         return {
             "event": self.name,
             "active": self.active,
@@ -135,6 +136,7 @@ class Watcher:
 
     @property
     def active(self) -> dict[str, bool]:
+        """Of every event that is watched for, by name: whether it is going on."""
         return {name: state.active for name, state in self._states.items()}
 
     def look(self, result: Segmentation) -> list[Event]:

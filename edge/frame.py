@@ -102,6 +102,7 @@ class Letterbox:
 
     @property
     def is_identity(self) -> bool:
+        """Whether pixels are the network's cells one to one: then nothing is scaled."""
         return self.source_wh == self.input_wh
 
     def content(self, array: NDArray) -> NDArray:

@@ -151,14 +151,17 @@ class LadderEngine:
 
     @property
     def card(self) -> Card:
+        """Of the step that works now."""
         return self._now.card
 
     @property
     def precision(self) -> str:
+        """Of the step that works now."""
         return self._now.precision
 
     @property
     def threads(self) -> int:
+        """Of the step that works now; the others' wait."""
         return self._now.threads
 
     def use(self, step: int) -> None:
@@ -170,6 +173,7 @@ class LadderEngine:
         return self._now.infer(image)
 
     def close(self) -> None:
+        """Close all steps. It may be called twice."""
         for engine in self._steps:
             engine.close()
 

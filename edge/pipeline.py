@@ -56,6 +56,7 @@ class Summary:
 
     @property
     def rate_hz(self) -> float:
+        """Frames per second, closing of the outputs included; 0 when no time passed."""
         return self.frames_out / self.elapsed_s if self.elapsed_s else 0.0
 
     @property

@@ -21,6 +21,11 @@ Value = TypeVar("Value")
 
 
 def parse_json(text: str, origin: str) -> Any:
+    """The tree of a JSON text (RFC 8259): no key twice, no NaN or Infinity. `origin` names it in errors.
+
+    Raises:
+        EngineError: it is not JSON, or larger than `JSON_LIMIT_BYTES`.
+    """
     if len(text.encode()) > JSON_LIMIT_BYTES:
         raise EngineError(f"{origin}: is larger than {JSON_LIMIT_BYTES} bytes, which no card is")
     try:
@@ -66,18 +71,23 @@ class Reader:
         return cast("Value", value)
 
     def text(self, key: str) -> str:
+        """Any text, also an empty one."""
         return self.take(key, "text", lambda v: v if isinstance(v, str) else None)
 
     def matching(self, key: str, wanted: str, pattern: str) -> str:
+        """A text that matches `pattern` from end to end; `wanted` says in words what that is."""
         return self.take(key, wanted, lambda v: v if isinstance(v, str) and re.fullmatch(pattern, v) else None)
 
     def sha256(self, key: str) -> str:
+        """64 hex digits, in lower case."""
         return self.matching(key, "a SHA-256 in 64 hex digits", "[0-9a-f]{64}")
 
     def whole(self, key: str, low: int, high: int) -> int:
+        """A whole number from `low` to `high`, both included."""
         return self.take(key, f"a whole number from {low} to {high}", lambda v: as_whole(v, low, high))
 
     def number(self, key: str, high: float) -> float:
+        """A number from 0 to `high`, both included."""
         return self.take(key, f"a number from 0 to {high:g}", lambda v: as_number(v, high))
 
     def null(self, key: str) -> bool:
@@ -108,10 +118,12 @@ class Reader:
 
 
 def as_whole(value: Any, low: int, high: int) -> int | None:
+    """From `low` to `high`, both included; `true` and 1.0 are no whole numbers."""
     return value if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high else None
 
 
 def as_number(value: Any, high: float) -> float | None:
+    """From 0 to `high`, both included; `true` is no number."""
     fits = (
         isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= high
     )
@@ -119,16 +131,19 @@ def as_number(value: Any, high: float) -> float | None:
 
 
 def as_points(value: Any, low: float = -100.0) -> float | None:
+    """Points of per cent, from `low` to 100."""
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if fits and low <= value <= 100 else None
 
 
 def as_rgb(value: Any) -> Rgb | None:
+    """[red, green, blue], 0 to 255 each."""
     fits = isinstance(value, list) and len(value) == 3 and all(as_whole(v, 0, 255) is not None for v in value)
     return (value[0], value[1], value[2]) if fits else None
 
 
 def as_size_wh(value: Any) -> tuple[int, int] | None:
+    """[width, height], 8 to 8192 pixels each."""
     fits = isinstance(value, list) and len(value) == 2 and all(as_whole(v, 8, 8192) is not None for v in value)
     return (value[0], value[1]) if fits else None
 
@@ -142,18 +157,22 @@ def as_values(value: Any, convert: Callable[[Any], Value | None]) -> dict[str, V
 
 
 def as_texts(value: Any) -> tuple[str, ...] | None:
+    """A list of texts, which may be empty."""
     return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
 
 
 def as_groups(value: Any) -> dict[str, tuple[str, ...]] | None:
+    """Lists of class names, by the group's name."""
     return as_values(value, as_texts)
 
 
 def as_losses(value: Any) -> dict[str, dict[str, float]] | None:
+    """Points lost, by limit, by graph file."""
     return as_values(value, lambda lost: as_values(lost, as_points))
 
 
 def as_shares(value: Any) -> dict[str, float | None] | None:
+    """A number from 0 to 1 or null, by class name."""
     if not isinstance(value, dict) or any(item is not None and as_number(item, 1) is None for item in value.values()):
         return None
     return {key: None if item is None else float(item) for key, item in value.items()}

@@ -29,6 +29,7 @@ class Durations:
         self.greatest_ns = 0
 
     def add(self, duration_ns: int) -> None:
+        """Count one; what is below 1 ns counts as 1 ns."""
         duration_ns = max(1, duration_ns)
         place = int(math.log2(duration_ns) * BINS_PER_OCTAVE)
         with self._lock:
@@ -62,6 +63,7 @@ class Durations:
 
     @property
     def mean_ms(self) -> float:
+        """Exact, not from the bins; NaN when there are none."""
         return self.total_ns / self.count / 1e6 if self.count else math.nan
 
 

@@ -220,6 +220,7 @@ class Stream:
             self._end.synchronize()
 
     def close(self) -> None:
+        """Let go of it; the driver frees it when its work is done (cuStreamDestroy)."""
         self._end = self._stream = None
 
 
@@ -277,7 +278,7 @@ class Recording:
         try:
             enqueue()
         except BaseException:  # Ctrl-C too: the stream must not stay in capture
-            driver.cuStreamEndCapture(stream.handle, ctypes.byref(graph))  # or the stream would stay in capture
+            driver.cuStreamEndCapture(stream.handle, ctypes.byref(graph))
             if graph:
                 driver.cuGraphDestroy(graph)
             raise
@@ -292,6 +293,11 @@ class Recording:
         _call(self._driver, "cuGraphLaunch", self._executable, self._stream.handle)
 
     def close(self) -> None:
+        """Free it. It may be called twice.
+
+        Raises:
+            EngineError: the driver refuses.
+        """
         executable, self._executable = self._executable, ctypes.c_void_p()
         if executable:
             _call(self._driver, "cuGraphExecDestroy", executable)

@@ -74,6 +74,7 @@ class Report:
 
     @property
     def holds(self) -> bool:
+        """Whether the last attempt, the one that would be written, keeps every limit."""
         return not self.attempts[-1].broken(self.limits)
 
 
@@ -110,6 +111,7 @@ def write_built(
 
 
 def sha256_of(content: bytes) -> str:
+    """64 hex digits, as cards hold them."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -45,6 +45,8 @@ class ChosenDrive(StrictModel):
 
 
 class CalibrationSet(StrictModel):
+    """Which frames INT8's ranges come from, and why these; a file `calibration/NAME.yaml`."""
+
     name: str = Field(pattern=NAME)
     why: str
     drives: tuple[ChosenDrive, ...] = Field(min_length=1)
@@ -57,6 +59,7 @@ class CalibrationSet(StrictModel):
 
     @property
     def frame_count(self) -> int:
+        """Of all drives together."""
         return sum(len(drive.frames) for drive in self.drives)
 
     def to_yaml(self) -> str:

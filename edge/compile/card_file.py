@@ -17,6 +17,8 @@ from edge.train.recipe import BuildPlan
 
 
 class ClassRow(StrictModel):
+    """One class of a net that knows its own: the place in the list is its id."""
+
     name: str = Field(min_length=1)
     colour_rgb: tuple[int, int, int]
 
@@ -54,6 +56,7 @@ class InputFile(StrictModel):
 
     @property
     def size_wh(self) -> tuple[int, int] | None:
+        """Width and height in pixels; None where the graph is to say."""
         return None if self.size is None else parse_size_wh(self.size)
 
     @property

@@ -84,6 +84,7 @@ class Scales:
 
     @property
     def sha256(self) -> str:
+        """Over the text, so over what they were made from, too: other frames with equal ranges are other scales."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 

@@ -161,6 +161,11 @@ class OneHead(nn.Module):
         self.net, self.output = net, output
 
     def forward(self, image: Tensor) -> Tensor:
+        """The output that is meant.
+
+        Raises:
+            EngineError: there is none of that name, or several and no name; it says what there is.
+        """
         return _head(self.net(image), self.output)
 
 

@@ -299,6 +299,7 @@ class RowBlend:
 
     @classmethod
     def between(cls, inputs: int, outputs: int, sampling: Sampling = "half_pixel") -> RowBlend:
+        """From `inputs` rows to `outputs`, in the largest groups that divide the output and blend the same two rows."""
         above, below, share = _bilinear(inputs, outputs, sampling)
         changes = np.flatnonzero(np.diff(above) | np.diff(below)) + 1
         group = math.gcd(outputs, *changes.tolist())

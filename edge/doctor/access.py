@@ -31,6 +31,7 @@ GPU_NODES = (
 
 
 def check_cameras(host: Host) -> Iterator[Finding]:
+    """Every /dev/video node: whether this user may use it, and whether it captures. None streams."""
     nodes = host.glob("/dev/video[0-9]*")
     if not nodes:
         fix = "docker run --device /dev/video0 …" if host.in_container else "lsusb  # is it plugged in?"

@@ -71,10 +71,12 @@ class Host:
 
     @property
     def is_jetson(self) -> bool:
+        """By Linux for Tegra's release file, or by the board's name in the device tree."""
         return bool(self.text("/etc/nv_tegra_release")) or "Jetson" in self.text("/proc/device-tree/model")
 
     @property
     def in_container(self) -> bool:
+        """Docker's or Podman's, which leave a file that says so."""
         return self.exists("/.dockerenv") or self.exists("/run/.containerenv")
 
     @property
@@ -84,6 +86,7 @@ class Host:
 
 
 def in_virtual_environment() -> bool:
+    """Whether this Python's packages are apart from the system's (PEP 405)."""
     return sys.prefix != sys.base_prefix
 
 

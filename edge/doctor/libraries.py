@@ -32,6 +32,7 @@ _INT8_FLAGS = {
 
 
 def check_python(host: Host) -> Iterator[Finding]:
+    """Version and word size: OpenVINO and TensorRT have no 32-bit builds."""
     version, bits = platform.python_version(), 64 if sys.maxsize > 2**32 else 32
     where = "in a virtual environment" if in_virtual_environment() else "of the system"
     found = f"{version}, {bits} bit, {platform.machine()}, {where}"
@@ -45,6 +46,7 @@ def check_python(host: Host) -> Iterator[Finding]:
 
 
 def check_driver(host: Host) -> Iterator[Finding]:
+    """NVIDIA's driver as it answers through cuInit, and the GPUs that it lists."""
     facts = host.facts["cuda"]
     if "error" in facts:
         yield _driver_problem(host, facts)
@@ -99,6 +101,7 @@ def check_cuda_toolkit(host: Host) -> Iterator[Finding]:
 
 
 def check_tensorrt(host: Host) -> Iterator[Finding]:
+    """Needed only where a GPU works; one that the system has and this virtual environment does not see is told."""
     facts = host.facts["tensorrt"]
     if "error" not in facts:
         yield Finding("TensorRT", f"{facts['version']} in {Path(facts['file']).parent}")
@@ -113,6 +116,7 @@ def check_tensorrt(host: Host) -> Iterator[Finding]:
 
 
 def check_pycuda(host: Host) -> Iterator[Finding]:
+    """That it is missing is told only where a GPU works."""
     facts = host.facts["pycuda"]
     if "error" not in facts:
         yield Finding("pycuda", f"{facts['version']}, built with CUDA {facts['cuda']}")
@@ -164,6 +168,7 @@ def _major(version: str) -> int:
 
 
 def check_openvino(host: Host) -> Iterator[Finding]:
+    """OpenVINO, the precisions that it has on this CPU, and whether that has 8-bit instructions."""
     facts = host.facts["openvino"]
     if "error" in facts:
         yield Finding("OpenVINO", facts["error"], "problem", "pip install --force-reinstall openvino")
@@ -182,6 +187,7 @@ def check_openvino(host: Host) -> Iterator[Finding]:
 
 
 def check_opencv(host: Host) -> Iterator[Finding]:
+    """Which of windows, V4L2, GStreamer and FFmpeg this build has, and what is missed for want of them."""
     facts = host.facts["opencv"]
     if "error" in facts:
         fix = "pip install --force-reinstall opencv-python-headless"
@@ -213,6 +219,7 @@ def _is_in(feature: str) -> bool:
 
 
 def check_av(host: Host) -> Iterator[Finding]:
+    """PyAV, and whether its FFmpeg has libx264, which overlays and recordings are written with."""
     facts = host.facts["av"]
     fix = "pip install --force-reinstall --only-binary av 'av<19'"
     if "error" in facts:
@@ -228,6 +235,7 @@ def check_av(host: Host) -> Iterator[Finding]:
 
 
 def check_engines(host: Host) -> Iterator[Finding]:
+    """Every bundle that is installed: whether its graphs are its card's."""
     facts = host.facts["engines"]
     if "error" in facts:
         yield Finding("engines", facts["error"], "problem", "pip install --force-reinstall edge-segmentation")
@@ -246,6 +254,7 @@ def _bundle_finding(name: str, bundle: Facts) -> Finding:
 
 
 def check_default_engine(host: Host) -> Iterator[Finding]:
+    """Whether one frame went through the engine that `edge run` takes, and on what."""
     facts, about = host.facts["default engine"], "default engine"
     if "error" in facts:
         # Errors of edge end in the command to type.

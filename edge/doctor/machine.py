@@ -56,6 +56,7 @@ def _control_groups(host: Host, controller: str) -> list[Path]:
 
 
 def check_memory(host: Host) -> Iterator[Finding]:
+    """What is free, of the machine's memory or of the control group's limit, whichever is less."""
     sizes = {
         name: int(kb) << 10 for name, kb in re.findall(r"^(\w+):\s+(\d+) kB", host.text("/proc/meminfo"), re.MULTILINE)
     }

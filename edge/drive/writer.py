@@ -56,6 +56,7 @@ class DriveWriter:
         return self._writer.register_channel(topic, schema.message_encoding, number)
 
     def add_metadata(self, name: str, content: Mapping[str, str]) -> None:
+        """A record of texts by name, such as what a flight recorder's drive was written for."""
         self._writer.add_metadata(name, dict(content))
 
     def flush(self) -> None:

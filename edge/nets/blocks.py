@@ -44,6 +44,7 @@ class ImageNetScale(nn.Module):
         self.register_buffer("factor", 1 / torch.tensor(self.BGR_STD)[None, :, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to the same."""
         return (x - self.mean) * self.factor
 
 
@@ -61,6 +62,7 @@ class BasicBlock(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, ceil(H/stride), ceil(W/stride))."""
         y = self.body(x) + self.shortcut(x)
         return F.relu(y) if self.relu else y
 
@@ -78,6 +80,7 @@ class Bottleneck(nn.Module):
         self.shortcut = nn.Identity() if plain else conv_bn(inputs, outputs, 1, stride, relu=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, 2 * width, ceil(H/stride), ceil(W/stride))."""
         return self.body(x) + self.shortcut(x)
 
 

@@ -29,6 +29,7 @@ class Dappm(nn.Module):
         self.shortcut = bn_relu_conv(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, h, w) to (N, outputs, h, w)."""
         features = [self.scale0(x)]
         for scale, refine in zip(self.scales, self.refine, strict=True):
             features.append(refine(resize_to(scale(x), x) + features[-1]))
@@ -69,6 +70,9 @@ class DDRNet23Slim(nn.Module):
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """The contract of `edge.nets.make_net`; the auxiliary head looks at the high branch after its first
+        exchange.
+        """
         x = F.relu(self.conv2(self.stem(x)))
         x = F.relu(self.conv3(x))
         low = self.conv4_low(x)

@@ -27,6 +27,7 @@ class PooledContext(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, h, w) to the same."""
         for_all = [resize_to(scale(x), x) for scale in self.scales]
         return F.relu(self.norm(x + sum(for_all)))
 
@@ -49,6 +50,7 @@ class EdgeSmall(nn.Module):
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The contract of `edge.nets.make_net`, without an auxiliary head."""
         at8 = self.stage8(self.stem(x))
         at16 = self.stage16(at8)
         at32 = self.context(self.stage32(at16))

@@ -42,6 +42,7 @@ class Fcn(nn.Module):
         self._init_weights()
 
     def forward(self, x: Tensor) -> Tensor:
+        """The contract of `edge.nets.make_net`, without an auxiliary head."""
         *finer, coarsest = self.encoder(self.scale(x))
         scores = self.score(self.fc(coarsest))
         for up, skip_score in zip(self.ups, self.skip_scores, strict=True):

@@ -37,6 +37,7 @@ class ResNet(nn.Module):
             inputs = outputs
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, channels[i], H/2, ...) to (N, channels[4], H/32, ...), the finest first."""
         maps = [self.stem(x)]
         x = F.max_pool2d(maps[0], 3, 2, 1)
         for stage in self.stages:

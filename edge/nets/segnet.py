@@ -91,6 +91,7 @@ class SegNet(nn.Module):
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The contract of `edge.nets.make_net`, without an auxiliary head."""
         return _through(self.encoder.stages, self.decoder, self.scale(x), self.training)
 
 
@@ -109,4 +110,5 @@ class SegNetBasic(nn.Module):
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The contract of `edge.nets.make_net`, without an auxiliary head."""
         return self.classify(_through(self.encoder, self.decoder, x, self.training))

@@ -35,6 +35,7 @@ class UNet(nn.Module):
         init_upsampling(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The contract of `edge.nets.make_net`, without an auxiliary head."""
         maps: list[Tensor] = []
         for depth, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2, ceil_mode=True) if depth else x)
@@ -75,6 +76,7 @@ class UNetResNet34(nn.Module):
         init_upsampling(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The contract of `edge.nets.make_net`, without an auxiliary head."""
         image = self.scale(x)
         *maps, x = self.encoder(image)
         for up, join in zip(self.up, self.join, strict=True):

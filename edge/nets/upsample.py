@@ -47,6 +47,7 @@ class SubPixel(nn.Module):
         self.blur = nn.Sequential(nn.ReplicationPad2d((1, 0, 1, 0)), nn.AvgPool2d(2, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, 2H, 2W)."""
         return self.blur(self.shuffle(self.conv(x)))
 
     @torch.no_grad()

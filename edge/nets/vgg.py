@@ -33,6 +33,7 @@ class Vgg16(nn.Module):
             inputs = outputs
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, channels[0], H/2, ...) to (N, channels[4], H/32, ...), the finest first."""
         maps = []
         for stage in self.stages:
             x = F.max_pool2d(stage(x), 2, ceil_mode=True)  # Caffe, where the weights come from, rounds up

@@ -29,9 +29,11 @@ class MaskDigest:
         pass
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Take in one mask; drops are not hashed, the index tells of them."""
         height, width = result.classes.shape
         self._hash.update(_HEAD.pack(result.frame.index, width, height))
         self._hash.update(np.ascontiguousarray(result.classes).data)
 
     def hexdigest(self) -> str:
+        """64 hex digits, over all masks so far."""
         return self._hash.hexdigest()

@@ -86,7 +86,7 @@ class Feed:
         strip = self._player.strip
         while True:
             changed, state = self._changed, self._player.look()
-            text = state_text(state, self._groups)
+            text = _state_text(state, self._groups)
             if text != said:
                 said = text
                 await viewer.send(text)
@@ -250,7 +250,7 @@ def _ids(table: ClassTable, name: str) -> tuple[int, ...]:
     return table.ids(name) if name in table.groups or name in table.names else ()
 
 
-def state_text(state: State, groups: tuple[str, ...]) -> str:
+def _state_text(state: State, groups: tuple[str, ...]) -> str:
     shown = state.shown
     return json.dumps(
         {

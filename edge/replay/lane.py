@@ -20,7 +20,9 @@ RECORDED = "recorded"
 
 
 class RecordedMask(Protocol):
-    """As `edge.sources.drive.Recorded` is: class ids, where in them the picture lies, and how old the mask was."""
+    """As `edge.sources.drive.Recorded` is: class ids, uint8 (h, w), where in them the picture lies, and how old the
+    mask was.
+    """
 
     @property
     def classes(self) -> Image: ...

@@ -108,6 +108,7 @@ class Player:
             self._set(playing=True, note="")
 
     def pause(self) -> None:
+        """Stay at the frame that is shown."""
         with self._changed:
             self._set(playing=False)
 
@@ -140,6 +141,7 @@ class Player:
             self._set(playing=False, note=f"worst {self._rank + 1} of {len(worst)}")
 
     def set_speed(self, speed: float) -> None:
+        """So many times the recorded pace, from now on."""
         with self._changed:
             self._clock = RecordedClock(speed)
             self._set(speed=speed)

@@ -48,6 +48,7 @@ class Strip:
             self.version += 1
 
     def knows(self, index: int) -> bool:
+        """Whether that frame was compared."""
         return not np.isnan(self._share[index])
 
     @property

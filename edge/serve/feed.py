@@ -158,6 +158,7 @@ class Figures:
         self._totals: deque[dict[str, tuple[int, int]]] = deque(maxlen=WINDOW_STEPS + 1)
 
     def text(self) -> str:
+        """As JSON; half a step old at most."""
         if time.monotonic() - self._made_s >= STEP_S / 2:
             self._made_s = time.monotonic()
             self._text = json.dumps(self._make(), separators=(",", ":"))

@@ -43,6 +43,7 @@ class WebServer:
 
     @property
     def url(self) -> str:
+        """With the port that was really taken, also where 0 was asked for."""
         return self._thread.url
 
     def __enter__(self) -> WebServer:

@@ -19,4 +19,5 @@ class WebSink:
         self._live.camera_is("stopped", str(error) if error else "")
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Publish the result and tell who listens; see `Live.publish`."""
         self._live.publish(result, dropped)

@@ -42,7 +42,7 @@ class Camera:
 
 
 class Health(Protocol):
-    """What a source that watches over its camera says of it."""
+    """What a source that watches over its camera says of it; the words are `Camera`'s."""
 
     @property
     def state(self) -> CameraState: ...
@@ -55,7 +55,7 @@ class Health(Protocol):
 
 
 class Shown(Protocol):
-    """What is shown of an engine; also of one that is still being opened."""
+    """What is shown of an engine, in the words of `edge.engine.Engine`; also of one that is still being opened."""
 
     @property
     def card(self) -> Card: ...
@@ -192,10 +192,12 @@ class Live:
 
     @property
     def card(self) -> Card:
+        """Of the engine that works now."""
         return self.engine.card
 
     @property
     def precision(self) -> str:
+        """Of the engine that works now."""
         return self.engine.precision
 
     def publish(self, result: Segmentation, dropped: int) -> None:
@@ -243,6 +245,7 @@ class Live:
 
     @property
     def newest(self) -> Newest | None:
+        """The newest result; None before the first."""
         return self._newest
 
     def look(self) -> Snapshot:

@@ -62,6 +62,11 @@ class Background:
         self._sink.__exit__(type(failure) if failure else None, failure, None)
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Put the result in the row.
+
+        Raises:
+            BaseException: what an earlier `write` of the sink raised, Ctrl-C too.
+        """
         with self._changed:
             if self._drop and len(self._row) >= self._depth:
                 self._row.popleft()

@@ -80,6 +80,7 @@ class DriveOptions:
     codec: Codec = "h264"
 
     def attachments(self) -> dict[str, bytes]:
+        """The card and the config as files by name, as far as there are such."""
         texts = {CARD: self.card.to_json() if self.card else "", CONFIG: self.config}
         return {name: text.encode() for name, text in texts.items() if text}
 
@@ -96,6 +97,7 @@ class DriveClock:
         self._last_ns = 0
 
     def stamp_ns(self, frame: Frame) -> int:
+        """A frame's time in ns on the wall clock. Ask once for each frame, in their order."""
         self._last_ns = max(self._last_ns + 1, time_of_ns(frame) + self.offset_ns)
         return self._last_ns
 
@@ -142,6 +144,7 @@ class Camera:
         return cv2.imencode(".jpg", frame.image, _JPEG)[1].tobytes(), True
 
     def close(self) -> None:
+        """Free the encoder. It keeps no frame back, so none is lost."""
         if self._film is not None:
             self._film.close(flush=False)
 
@@ -209,6 +212,7 @@ class DriveSegments:
         self._clock: DriveClock | None = None
 
     def begin(self, path: Path, number: int, first: Segmentation) -> DriveSegment:
+        """A file on the clock that all segments share; see `edge.sinks.recorder.SegmentKind.begin`."""
         self._clock = self._clock or DriveClock(first.frame)  # one for all: times go on from file to file
         return DriveSegment(path, number, first, self._options, self._clock)
 
@@ -233,13 +237,21 @@ class DriveSegment:
 
     @property
     def plays(self) -> bool:
+        """Whether it has its name, which it has from the end of its first chunk on."""
         return self._file.is_named
 
     @property
     def size_bytes(self) -> int:
+        """Of the chunks that are whole."""
         return self._writer.size_bytes
 
     def write(self, result: Segmentation, dropped: int, stages: Stages) -> None:
+        """Add a frame and what was seen in it; an `unseen` one has no mask.
+
+        Raises:
+            OutputError: the frame is of another size than the first.
+            OSError, FFmpegError: it cannot be written or encoded.
+        """
         time_ns = self._clock.stamp_ns(result.frame)
         image, _ = self._camera.message(result.frame, time_ns, stages)
         with stages["write"].span():
@@ -256,10 +268,12 @@ class DriveSegment:
             self._file.give_name()
 
     def sync(self) -> None:
+        """End the chunk, and have it on the disk when this is over."""
         self._end_chunk()
         self._writer.sync()
 
     def close(self) -> None:
+        """Write what makes the file quick to open; one that cannot be completed ends with its last whole chunk."""
         try:
             self._camera.close()
             self._writer.finish()
@@ -295,6 +309,7 @@ class DriveSink:
                 self._segment.close()
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Add a frame; see `edge.sinks.sink.Sink.write`. The first makes the file."""
         with self._translated():
             if self._segment is None:
                 self._segment = self._segments.begin(self._path, 0, result)

@@ -31,6 +31,7 @@ class EventSink:
         pass
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Tell of what begins or ends with this result, in the thread of the caller."""
         for event in self._watcher.look(result):
             log.warning(
                 "%s %s at frame %d (%.4f)", event.name, "began" if event.active else "ended", event.frame, event.value

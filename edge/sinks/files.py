@@ -47,6 +47,11 @@ class PendingFile:
             self.partial.unlink()  # nothing is left behind by a run that fails before it begins
 
     def commit(self) -> None:
+        """Give the file its name, over an older one of that name.
+
+        Raises:
+            OutputError: it cannot be renamed; it is removed.
+        """
         try:
             with writing(self.path):
                 self.partial.replace(self.path)
@@ -55,6 +60,7 @@ class PendingFile:
             raise
 
     def discard(self) -> None:
+        """Remove what was written; nothing where nothing was."""
         self.partial.unlink(missing_ok=True)
 
 

@@ -175,6 +175,7 @@ class FlightRecorder:
 
     @property
     def health(self) -> FlightHealth:
+        """How it is now. Any thread may ask."""
         return self._health
 
     def event(self, event: Event) -> None:
@@ -195,6 +196,7 @@ class FlightRecorder:
         self._tell(triggers=health.triggers + 1, suppressed=health.suppressed + is_quiet)
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Keep the frame and what was seen in it; a mask that is too old is a trigger."""
         if time.monotonic() < self._next_try_s:
             self._tell(frames_lost=self._health.frames_lost + 1)
             return

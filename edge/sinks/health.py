@@ -11,7 +11,7 @@ OUTPUT_STATES: tuple[OutputState, ...] = get_args(OutputState)
 
 
 class Told(Protocol):
-    """What a sink says of itself, at one moment."""
+    """What a sink says of itself, at one moment, in the words of `OutputHealth`."""
 
     @property
     def state(self) -> OutputState: ...

@@ -45,6 +45,7 @@ class JsonLines:
             self._pending.commit()
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Add a line; see `edge.sinks.sink.Sink.write`."""
         with self._stages["write"].span(), writing(self._pending.path):
             try:
                 self._file.write(json.dumps(as_record(result, dropped)) + "\n")

@@ -37,6 +37,7 @@ class MaskFiles:
         pass
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Write the PNG of that frame's index, over an older one; see `edge.sinks.sink.Sink.write`."""
         path = self.folder / f"{result.frame.index:06d}.png"
         with self._stages["encode"].span():
             _, encoded = cv2.imencode(".png", result.class_map(), _PNG)

@@ -97,7 +97,14 @@ class RecorderHealth:
 
 
 class Segment(Protocol):
-    """One file of a recording. It gets its name when it holds a frame that plays: `plays` says so."""
+    """One file of a recording. What a disk or an encoder has against it comes out as OSError or FFmpegError.
+
+    Attributes:
+        path, number: its name, and the place in the order of segments that is in it.
+        began_ns: when its first frame was taken, see `time_of_ns`; size_wh: that all its frames have.
+        plays: whether it has its name, which it gets when it holds a frame that plays.
+        size_bytes: in the file so far.
+    """
 
     path: Path
     number: int
@@ -110,7 +117,9 @@ class Segment(Protocol):
     @property
     def size_bytes(self) -> int: ...
 
-    def write(self, result: Segmentation, dropped: int, stages: Stages) -> None: ...
+    def write(self, result: Segmentation, dropped: int, stages: Stages) -> None:
+        """Add a frame; `stages` takes what it cost."""
+        ...
 
     def sync(self) -> None:
         """What was written is on the disk when this is over."""
@@ -126,7 +135,9 @@ class SegmentKind(Protocol):
 
     suffix: str
 
-    def begin(self, path: Path, number: int, first: Segmentation) -> Segment: ...
+    def begin(self, path: Path, number: int, first: Segmentation) -> Segment:
+        """A file for frames of the first one's size; the first itself is not written yet."""
+        ...
 
     def mend(self, path: Path) -> None:
         """Make whole again what a kill left half written."""
@@ -170,6 +181,7 @@ class Recorder:
 
     @property
     def health(self) -> RecorderHealth:
+        """How it is now. Any thread may ask."""
         return self._health
 
     def __str__(self) -> str:
@@ -182,6 +194,7 @@ class Recorder:
         )
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Record the frame, or count it as lost."""
         if self._segment is None and time.monotonic() < self._next_try_s:
             self._count(frames_lost=self._health.frames_lost + 1)
             return

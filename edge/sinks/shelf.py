@@ -24,9 +24,15 @@ class SegmentFile:
 
     @property
     def size_bytes(self) -> int:
+        """Of what was written so far, with or without a name."""
         return os.fstat(self.fd).st_size
 
     def give_name(self) -> None:
+        """What was written is on the disk, under the file's name, when this is over.
+
+        Raises:
+            OSError: the disk refuses.
+        """
         os.fdatasync(self.fd)  # first: else a power cut leaves a name without a frame
         self._partial.rename(self.path)
         self.is_named = True
@@ -97,13 +103,16 @@ class Shelf:
 
     @property
     def segments(self) -> int:
+        """How many are kept."""
         return len(self._kept)
 
     def disk_bytes(self) -> int:
+        """The size of the disk that the folder is on."""
         disk = os.statvfs(self.folder)
         return disk.f_blocks * disk.f_frsize
 
     def free_bytes(self) -> int:
+        """Of the disk, what this user may still write: less than all that is free where root has a reserve."""
         disk = os.statvfs(self.folder)
         return disk.f_bavail * disk.f_frsize
 
@@ -114,6 +123,11 @@ class Shelf:
         return self._number, self.folder / f"edge-{now:%Y%m%dT%H%M%SZ}-{self._number:06d}{self._suffix}"
 
     def add(self, number: int, path: Path) -> None:
+        """Keep a segment that is complete; the numbers of new ones are greater.
+
+        Raises:
+            OSError: there is no such file.
+        """
         size_bytes = path.stat().st_size
         self._kept.append((number, path, size_bytes))
         self._number = max(self._number, number)

@@ -61,6 +61,7 @@ class OverlayVideo:
             self._pending.commit()
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Draw, encode and write the frame; see `edge.sinks.sink.Sink.write`. The first opens the file."""
         with self._translated():
             if self._film is None:
                 container_format = FORMATS[self.path.suffix.lower()]
@@ -90,7 +91,7 @@ class OverlayVideo:
 
 
 class Output(Protocol):
-    """Takes bytes, one after another."""
+    """Takes bytes, one after another; `write` gives how many, as FFmpeg asks of a file object."""
 
     def write(self, data: bytes, /) -> int: ...
 
@@ -181,6 +182,9 @@ class Film:
             at[:] = cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA)[: at.shape[0], : at.shape[1]]
 
     def encode(self, frame: Frame) -> list[Packet]:
+        """What the encoder gives for the picture that was drawn or copied, shown when `frame` was taken; it may be
+        nothing.
+        """
         self._picture.pts = self._next_tick(frame)
         self._picture.time_base = Fraction(1, TICKS_HZ)
         return self._stream.encode(self._picture)
@@ -202,9 +206,15 @@ class Film:
         return round(time_ns * TICKS_HZ / 1_000_000_000)
 
     def mux(self, packets: list[Packet]) -> None:
+        """Write what `encode` gave.
+
+        Raises:
+            OSError, FFmpegError: the target takes no more.
+        """
         self._container.mux(packets)
 
     def close(self, flush: bool) -> None:
+        """End the file; with `flush`, behind what the encoder still holds."""
         try:
             if flush:
                 self.mux(self._stream.encode(None))

@@ -59,6 +59,7 @@ class Window:
         self._thread.join()
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Let the window's thread show it; it never waits."""
         self._newest = (result, dropped)
 
     def _work(self) -> None:

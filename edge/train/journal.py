@@ -47,6 +47,7 @@ class Journal:
             self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
 
     def close(self) -> None:
+        """End TensorBoard's log; `open` begins it anew."""
         if self._board is not None:
             self._board.close()
             self._board = None
@@ -57,6 +58,7 @@ class Journal:
         (self._folder / "notes.txt").write_text("".join(f"{line}\n" for line in self.notes))
 
     def add_loss(self, step: int, loss: float, rate: float) -> None:
+        """Note a step's loss and learning rate; every `LOSS_EVERY` steps their mean is a point of the curve."""
         self._pending.append(loss)
         if step % LOSS_EVERY:
             return

@@ -28,10 +28,12 @@ class LabelSet:
 
     @property
     def is_coloured(self) -> bool:
+        """Whether its masks are pictures in colours, not in ids."""
         return isinstance(next(iter(self.values)), tuple)
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Without "no label"; one that several values have is there once, at the place of the first."""
         return tuple(dict.fromkeys(name for name in self.values.values() if name is not None))
 
 

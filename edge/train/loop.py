@@ -85,6 +85,7 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
+        """What the run goes on from, as it was last saved; nothing is there before."""
         return self.folder / "last.pt"
 
     @property

@@ -66,6 +66,7 @@ class FakeQuantised(nn.Module):
         return rounded
 
     def forward(self, x: Tensor) -> Any:
+        """What the net gives, with weights, inputs of convolutions and skips rounded as `form` has it."""
         with _Additions(self._with_rounded_skip):
             if self.form is None:
                 return self.net(x)
@@ -143,13 +144,16 @@ class Rounding(nn.Module):
         self._watching = True
 
     def settle(self) -> None:
+        """From now on the extremes stay as they are."""
         self._watching = False
 
     def range(self) -> Pair:
+        """`low` and `high` as they are now, for people and scales: no gradient passes."""
         low, high = (self.seen * self.moved.detach().exp()).tolist()
         return low, high
 
     def forward(self, x: Tensor, form: Form | None) -> Tensor:
+        """The values rounded as `form` does; None lets them be. While it watches, their extremes are taken in."""
         if self._watching:
             extremes = torch.stack([x.min().clamp_max(0), x.max().clamp_min(0)])
             self.seen.copy_(torch.stack([torch.minimum(self.seen, extremes)[0], torch.maximum(self.seen, extremes)[1]]))

@@ -58,6 +58,8 @@ class Rendered(StrictModel):
 
 
 class Augmentation(StrictModel):
+    """How frames are changed before each step: a range or strength, or the chance that it happens at all."""
+
     scale: tuple[Positive, Positive] = (0.6, 2.0)
     aspect: Positive = 1.2  # width is scaled by up to this factor, or its inverse, more than height
     rotation_deg: float = Field(default=3.0, ge=0, le=45)
@@ -77,10 +79,13 @@ class Augmentation(StrictModel):
 
     @property
     def shapes_wh(self) -> list[tuple[int, int]]:
+        """Width and height in pixels; empty: all batches have the net's input size."""
         return [parse_size_wh(text) for text in self.shapes]
 
 
 class Optimisation(StrictModel):
+    """How the weights move, by which loss, for how long."""
+
     steps: int = Field(gt=0)
     batch: int = Field(default=8, gt=1)
     optimiser: Literal["adamw", "sgd"] = "adamw"
@@ -126,10 +131,12 @@ class Calibration(StrictModel):
 
     @property
     def set_path(self) -> Path:
+        """As the recipe has it: relative to where the command runs."""
         return Path(self.set)
 
     @property
     def scales_path(self) -> Path:
+        """As the recipe has it, or beside the set."""
         return Path(self.scales) if self.scales else self.set_path.with_suffix(".scales.json")
 
 
@@ -162,6 +169,7 @@ class BuildPlan(StrictModel):
 
     @property
     def sizes_wh(self) -> list[tuple[int, int]]:
+        """Width and height in pixels, beside the net's own input size."""
         return [parse_size_wh(text) for text in self.sizes]
 
 
@@ -232,6 +240,7 @@ class Recipe(StrictModel):
 
     @property
     def table(self) -> ClassTable:
+        """The classes that the net tells apart."""
         return TABLES[self.classes]
 
     @property
@@ -248,4 +257,5 @@ class Recipe(StrictModel):
 
     @property
     def input_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
         return parse_size_wh(self.input_size)

@@ -31,6 +31,7 @@ def make_optimiser(net: nn.Module, plan: Optimisation) -> torch.optim.Optimizer:
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """For all weights; a group with a "rate" of its own gets so many times that."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group.get("rate", 1.0)
 

@@ -47,6 +47,7 @@ class Outbox:
             }
 
     def put_result(self, result: Segmentation, dropped: int) -> None:
+        """The newest result, in the place of one that was not asked for yet."""
         with self._lock:
             self._result_seq += 1
             self._superseded += self._newest is not None
@@ -73,6 +74,7 @@ class Outbox:
         return [dataclasses.replace(part, expiry_s=STALE_S) for part in parts]
 
     def put_event(self, name: str, facts: dict[str, Any]) -> None:
+        """One more event; of more than `EVENTS_KEPT` the oldest goes. `facts` are what JSON takes."""
         with self._lock:
             self._event_seq += 1
             said = facts | {"boot": self._boot, "seq": self._event_seq, "unix_ms": unix_ms(), "event": name}
@@ -92,10 +94,12 @@ class Outbox:
             return next((self._events[seq] for seq in range(oldest, self._event_seq + 1) if seq in self._events), None)
 
     def event_sent(self, seq: int) -> None:
+        """The broker has it; an answer that comes twice counts once."""
         with self._lock:
             self._events_sent += self._events.pop(seq, None) is not None
 
     def too_large(self, seq: int) -> None:
+        """No attempt would bring this event over, so it goes."""
         with self._lock:
             self._too_large += self._events.pop(seq, None) is not None
 
@@ -105,8 +109,10 @@ def _captured_unix_ms(result: Segmentation) -> float:
 
 
 def unix_ms() -> float:
+    """The wall clock, to a tenth of a millisecond."""
     return round(time.time_ns() / 1e6, 1)
 
 
 def as_json(said: dict[str, Any]) -> bytes:
+    """UTF-8; what JSON has no form for, such as a path, is said in words."""
     return json.dumps(said, default=str).encode()

@@ -133,6 +133,7 @@ class MqttSink:
             return dataclasses.replace(self._health, **self._box.counts())
 
     def write(self, result: Segmentation, dropped: int) -> None:
+        """Put the result where the sending thread finds it."""
         self._box.put_result(result, dropped)
         self._wake()
 
