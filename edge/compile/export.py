@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -33,6 +32,7 @@ from edge.engine import MODEL_FILE, Bundle, write_bundle
 from edge.errors import EngineError
 from edge.frame import Image
 from edge.nets import make_net
+from edge.train.checkpoint import read_checkpoint
 from edge.train.recipe import Recipe
 
 AGREEMENT_WANTED = 0.999
@@ -160,9 +160,10 @@ def make_bundle(
     whole; `halve` decides that beforehand, for graphs of one bundle must store them alike (`holds_halves`).
 
     Raises:
-        EngineError: there is no such checkpoint, it is of another net, or the graph does not agree with the net.
+        ConfigError: there is no such checkpoint, or it is of another net or other classes.
+        EngineError: the graph does not agree with the net.
     """
-    state = _load_checkpoint(checkpoint, recipe)
+    state = read_checkpoint(checkpoint, recipe)
     table = recipe.table
     net = make_net(recipe.net, len(table)).eval()
     net.load_state_dict(state["averaged"])
@@ -225,18 +226,6 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _load_checkpoint(path: Path, recipe: Recipe) -> dict[str, Any]:
-    if not path.is_file():
-        raise EngineError(f"{path}: there is no checkpoint. Train first: edge train engines/{recipe.name}.yaml")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen types for a file that is not a checkpoint
-        raise EngineError(f"{path}: is not a readable checkpoint: {type(error).__name__}") from error
-    if state["recipe"]["net"] != recipe.net:
-        raise EngineError(f"{path}: holds a {state['recipe']['net']}, the recipe {recipe.name} is for a {recipe.net}")
-    return state
 
 
 def _rendered(input_wh: tuple[int, int]) -> list[Image]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,7 @@ import edge
 from edge.classes import CAMVID
 from edge.config import parse_tree
 from edge.engine import Bundle, load_bundle, open_engine
-from edge.errors import EngineError
+from edge.errors import ConfigError, EngineError
 from edge.train.recipe import Recipe
 
 torch = pytest.importorskip("torch")
@@ -244,12 +245,12 @@ def test_a_graph_that_is_not_the_nets_makes_no_bundle(
 
 
 def test_a_missing_checkpoint_is_answered_with_the_command(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"there is no checkpoint\. Train first: edge train engines/tiny\.yaml"):
+    with pytest.raises(ConfigError, match=r"there is no such checkpoint\. Train first: edge train"):
         export.make_bundle(recipe, tmp_path / "last.pt", tmp_path / "built")
 
 
 def test_a_checkpoint_of_another_net_is_refused(recipe: Recipe, checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="holds a ddrnet23_slim, the recipe tiny is for a unet"):
+    with pytest.raises(ConfigError, match="holds a ddrnet23_slim, the recipe wants a unet"):
         export.make_bundle(recipe.model_copy(update={"net": "unet"}), checkpoint, tmp_path / "built")
 
 
@@ -258,13 +259,20 @@ class Malicious:
         return (Path.touch, (Path("touched"),))
 
 
-@pytest.mark.parametrize("content", [b"", b"PK not a zip", pickle.dumps(Malicious())])
+def _weights_alone() -> bytes:
+    """What torch.save makes of a state dict: readable, and nothing of a training run in it."""
+    file = io.BytesIO()
+    torch.save(torch.nn.Linear(2, 2).state_dict(), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK not a zip", pickle.dumps(Malicious()), _weights_alone()])
 def test_what_is_no_checkpoint_is_refused_and_never_run(
     recipe: Recipe, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "last.pt").write_bytes(content)
-    with pytest.raises(EngineError, match="is not a readable checkpoint"):
+    with pytest.raises(ConfigError, match="is not a checkpoint of edge train"):
         export.make_bundle(recipe, tmp_path / "last.pt", tmp_path / "built")
     assert not (tmp_path / "touched").exists()
 
