@@ -12,30 +12,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli import make, replay
+from edge.cli import make
 from edge.cli.data import data
 from edge.cli.evaluate import add_to as add_evaluate
 from edge.cli.record import record
+from edge.cli.replay import replay
 from edge.cli.shared import (
+    INTERRUPTED,
     Backend,
     EngineName,
     JsonFile,
+    Live,
+    MaxFrames,
     Precision,
     Progress,
+    Quiet,
     Threads,
     end_on_sigterm,
+    make_sinks,
     progress_report,
 )
 from edge.errors import EdgeError
 
 if TYPE_CHECKING:
     from edge.engine import Engine
-    from edge.sinks.sink import Sink
     from edge.sinks.window import Window
     from edge.sources.source import Source
     from edge.timing import Stages
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 IO_FAILED = 74  # EX_IOERR of sysexits.h
 
 app = typer.Typer(
@@ -47,7 +51,7 @@ app = typer.Typer(
 
 make.add_to(app)
 add_evaluate(app)
-replay.add_to(app)
+app.command()(replay)
 app.add_typer(data, name="data")
 app.command()(record)
 
@@ -98,12 +102,9 @@ def run(
     masks: Annotated[Path | None, typer.Option(help="Write class ids as PNG files into this folder.")] = None,
     results: Annotated[Path | None, typer.Option(help="Write a JSON line per frame.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the masks in a window. q ends, space pauses.")] = False,
-    live: Annotated[
-        bool | None,
-        typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every."),
-    ] = None,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+    live: Live = None,
+    max_frames: MaxFrames = None,
+    quiet: Quiet = False,
     precision: Precision = None,
     threads: Threads = None,
     backend: Backend = None,
@@ -118,7 +119,7 @@ def run(
 
     stages = Stages()
     try:
-        sinks = _make_sinks(frames, stages, overlay, masks, results)
+        sinks = make_sinks(frames, stages, overlay, masks, results)
         window = _window(frames, stages) if show else None
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
@@ -150,25 +151,6 @@ def _window(source: Source, stages: Stages) -> Window:
     return Window(stages, on_close=source.stop if isinstance(source, Stoppable) else lambda: None)
 
 
-def _make_sinks(
-    source: Source, stages: Stages, overlay: Path | None, masks: Path | None, results: Path | None
-) -> list[Sink]:
-    sinks: list[Sink] = []
-    if overlay:
-        from edge.sinks.video import OverlayVideo
-
-        sinks.append(OverlayVideo(overlay, source.rate_hz, stages))
-    if masks:
-        from edge.sinks.masks import MaskFiles
-
-        sinks.append(MaskFiles(masks, stages))
-    if results:
-        from edge.sinks.jsonl import JsonLines
-
-        sinks.append(JsonLines(results, stages))
-    return sinks
-
-
 def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tuple[Engine, Source]:
     """Engine and source, opened side by side: each spends its time loading libraries and reading files.
 
@@ -195,8 +177,8 @@ def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tu
         cv2.setNumThreads(1)
         try:
             frames = open_source(source)
-        except BaseException as error:
-            size_wh.set_exception(error)  # nothing to fit the engine to: its thread ends, too
+        except BaseException as error:  # Ctrl-C too: the engine's thread waits for a size, and ends with this
+            size_wh.set_exception(error)
             raise
         size_wh.set_result(frames.size_wh)
         try:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli.shared import Backend, EngineName, Precision, Progress, Threads, end_on_sigterm
+from edge.cli.shared import (
+    INTERRUPTED,
+    Backend,
+    EngineName,
+    Live,
+    MaxFrames,
+    Precision,
+    Progress,
+    Quiet,
+    Threads,
+    end_on_sigterm,
+)
 from edge.errors import ConfigError, EdgeError, OutputError
 
 if TYPE_CHECKING:
@@ -21,7 +32,6 @@ if TYPE_CHECKING:
     from edge.sources.source import Source
     from edge.timing import Stages
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 SPLIT_S, QUOTA_GB = 60.0, 10.0
 
 
@@ -37,12 +47,9 @@ def record(
         float | None, typer.Option(min=0.001, help=f"Into a folder: GB in all; default {QUOTA_GB:g}.")
     ] = None,
     masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Masks and results, or the camera alone.")] = True,
-    live: Annotated[
-        bool | None,
-        typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every."),
-    ] = None,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+    live: Live = None,
+    max_frames: MaxFrames = None,
+    quiet: Quiet = False,
     precision: Precision = None,
     threads: Threads = None,
     backend: Backend = None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.cli.shared import (
+    INTERRUPTED,
     Backend,
     EngineName,
     JsonFile,
@@ -19,18 +20,13 @@ from edge.cli.shared import (
     Progress,
     Threads,
     end_on_sigterm,
+    make_sinks,
     progress_report,
 )
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
     from edge.replay.session import Session
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
-
-def add_to(app: typer.Typer) -> None:
-    app.command()(replay)
 
 
 def replay(
@@ -84,13 +80,12 @@ def _check_options(fast: bool, web: bool, outputs: dict[str, Path | None]) -> No
 def _replay_fast(
     session: Session, overlay: Path | None, masks: Path | None, results: Path | None, json_file: Path | None
 ) -> int:
-    from edge.cli import _make_sinks  # imports this module, so at its top it is not there yet
     from edge.replay.fast import replay_fast, replay_text
     from edge.sinks.files import write_text
     from edge.timing import Stages
 
     stages = Stages()
-    sinks = _make_sinks(session.source, stages, overlay, masks, results)
+    sinks = make_sinks(session.source, stages, overlay, masks, results)
     with Progress(session.source.frame_count, None, session.source.name) as advance, progress_report() as report:
         done = replay_fast(
             session,

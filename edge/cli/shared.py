@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from edge.segmentation import Segmentation
+    from edge.sinks.sink import Sink
+    from edge.sources.source import Source
+    from edge.timing import Stages
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 EngineName = Annotated[str, typer.Option("--engine", "-e", help="A bundled engine's name, or a bundle's folder.")]
 Precision = Annotated[
@@ -22,6 +27,12 @@ Precision = Annotated[
 ]
 Backend = Annotated[str | None, typer.Option(help="openvino or tensorrt; default: TensorRT where it can run.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default: every core.")]
+Live = Annotated[
+    bool | None,
+    typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every."),
+]
+MaxFrames = Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")]
 
 
@@ -33,6 +44,30 @@ def end_on_sigterm() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+
+
+def make_sinks(
+    source: Source, stages: Stages, overlay: Path | None, masks: Path | None, results: Path | None
+) -> list[Sink]:
+    """A sink for each path given. `stages` takes their times.
+
+    Raises:
+        OutputError: one of them may not be written.
+    """
+    sinks: list[Sink] = []
+    if overlay:
+        from edge.sinks.video import OverlayVideo
+
+        sinks.append(OverlayVideo(overlay, source.rate_hz, stages))
+    if masks:
+        from edge.sinks.masks import MaskFiles
+
+        sinks.append(MaskFiles(masks, stages))
+    if results:
+        from edge.sinks.jsonl import JsonLines
+
+        sinks.append(JsonLines(results, stages))
+    return sinks
 
 
 class Progress:
