@@ -30,7 +30,7 @@ from edge.timing import Stages
 if TYPE_CHECKING:
     from edge.service.results import ResultsSocket
 
-LATE_S = 0.2  # at a single result: then the watchdog is not fed; a disk may wake up within WatchdogSec
+LATE_S = 0.1  # at a single result: then the watchdog is not fed; a disk may wake up within WatchdogSec
 HUNG_S = 10.0  # and then it is said to hang
 
 log = logging.getLogger(__name__)
