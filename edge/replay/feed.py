@@ -1,8 +1,7 @@
 """What a browser is sent of a replay, and what it may ask for, over one WebSocket.
 
-To the browser: "hello", "state" and "strip" as JSON; a frame with its masks as bytes. It answers each with "next": at
-most `AHEAD` messages are unanswered, so that a slow one gets fewer frames and never old ones. From the browser:
-"next", or a command, {"do": "seek", "index": 37}.
+To the browser: "hello", "state" and "strip" as JSON; a frame with its masks as bytes. It answers each with "next"
+(`edge.serve.answers`), and may say a command, {"do": "seek", "index": 37}.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import math
 import struct
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -29,15 +28,17 @@ from edge.replay.compare import Disagreement
 from edge.replay.player import SPEEDS, Player, Shown, State
 from edge.replay.session import Session
 from edge.replay.survey import Survey
+from edge.serve.answers import Answers, until_one_ends
 from edge.serve.picture import picture_bgr
 
-AHEAD = 2  # one under way while the next is made
 STRIP_EVERY_S = 0.5
 LOOK_EVERY_S = 0.25
 STRIP_COLUMNS, WORST = 1200, 12
 VIEWERS_MAX = 16
 JPEG_QUALITY = 90  # a frame that is looked at closely, and on this machine
 REFUSED, FULL, FAILED = 1008, 1013, 1011  # codes of closing: "policy violation", "try again later", "internal error"
+
+Send = Callable[["str | bytes"], Awaitable[None]]
 
 
 class Feed:
@@ -73,15 +74,29 @@ class Feed:
             await socket.close(FULL, f"{VIEWERS_MAX} are looking already")
             return
         self._viewers += 1
-        viewer = _Viewer(socket, self._player)
         try:
-            await viewer.run(self)
+            await self._serve(socket)
         finally:
             self._viewers -= 1
 
-    async def send_all(self, viewer: _Viewer) -> None:
+    async def _serve(self, socket: WebSocket) -> None:
+        answers = Answers(partial(obey, self._player))
+
+        async def send(message: str | bytes) -> None:
+            await answers.room()
+            answers.missing += 1
+            await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
+
+        for end in await until_one_ends(answers.listen(socket), self._send_all(send)):
+            if isinstance(end, (_NoCommand, EdgeError)):
+                with suppress(RuntimeError, WebSocketDisconnect):  # the browser may have gone first
+                    await socket.close(REFUSED if isinstance(end, _NoCommand) else FAILED, str(end)[:100])
+            elif isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
+                raise end
+
+    async def _send_all(self, send: Send) -> None:
         """Whatever is new to the viewer, one message after another."""
-        await viewer.send(self._hello)
+        await send(self._hello)
         number, said, strip_version, strip_s = 0, "", -1, -math.inf
         strip = self._player.strip
         while True:
@@ -89,15 +104,15 @@ class Feed:
             text = _state_text(state, self._groups)
             if text != said:
                 said = text
-                await viewer.send(text)
+                await send(text)
             if state.shown.number > number:
                 number = state.shown.number
                 if state.shown.frame is not None:
-                    await viewer.send(await self._picture(state.shown))
+                    await send(await self._picture(state.shown))
                 continue  # while that was made and sent, there may be a newer one
             if strip and strip.version != strip_version and time.monotonic() - strip_s > STRIP_EVERY_S:
                 strip_version, strip_s = strip.version, time.monotonic()
-                await viewer.send(self._strip_text())
+                await send(self._strip_text())
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(changed.wait(), LOOK_EVERY_S)
 
@@ -134,50 +149,6 @@ class Feed:
                 "failure": str(failure or ""),
             }
         )
-
-
-class _Viewer:
-    """One browser: what it was sent and has not answered, and what it asks for."""
-
-    def __init__(self, socket: WebSocket, player: Player) -> None:
-        self._socket, self._player = socket, player
-        self._unanswered, self._one_came = 0, asyncio.Event()
-
-    async def run(self, feed: Feed) -> None:
-        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(feed.send_all(self))]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, (_NoCommand, EdgeError)):
-                with suppress(RuntimeError, WebSocketDisconnect):  # the browser may have gone first
-                    code = REFUSED if isinstance(end, _NoCommand) else FAILED
-                    await self._socket.close(code, str(end)[:100])
-            elif isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
-                raise end
-
-    async def send(self, message: str | bytes) -> None:
-        """Send once few enough messages are unanswered."""
-        while self._unanswered >= AHEAD:
-            self._one_came.clear()
-            await self._one_came.wait()
-        self._unanswered += 1
-        await (self._socket.send_text(message) if isinstance(message, str) else self._socket.send_bytes(message))
-
-    async def _listen(self) -> None:
-        while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            text = message.get("text") or ""
-            if text == "next":
-                self._unanswered = max(0, self._unanswered - 1)
-                self._one_came.set()
-            else:
-                obey(self._player, text)
 
 
 class _NoCommand(ValueError):

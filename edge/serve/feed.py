@@ -1,7 +1,7 @@
 """What a viewer is sent over its WebSocket: who we are, then pictures and figures, the newest only.
 
-A viewer answers each message with "next". At most `AHEAD` messages are unanswered, so that one who reads slowly gets
-fewer pictures, but never old ones, and one who does not read at all costs two messages and then its place.
+One who reads slowly gets fewer pictures (`edge.serve.answers`), and one who does not read at all costs two messages and
+then its place.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from contextlib import suppress
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import edge
+from edge.serve.answers import Answers, until_one_ends
 from edge.serve.picture import Pictures
 from edge.serve.state import STEP_S, STEPS, Live, Step, rate_hz
 from edge.sinks.health import OutputHealth
 from edge.timing import Durations
 
-AHEAD = 2  # one under way while the next is made
 SILENT_S = 5.0  # then a viewer who does not answer is let go
 VIEWERS_MAX = 128
 WINDOW_STEPS = 4  # of half a second: over which the times of the waterfall are averaged
@@ -49,14 +49,8 @@ class Feed:
             self.viewers -= 1
 
     async def _serve(self, socket: WebSocket) -> None:
-        answers = _Answers()
-        tasks = [asyncio.create_task(answers.listen(socket)), asyncio.create_task(self._send(socket, answers))]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        answers = Answers()
+        ends = await until_one_ends(answers.listen(socket), self._send(socket, answers))
         if any(isinstance(end, asyncio.TimeoutError) for end in ends):
             with suppress(WebSocketDisconnect, asyncio.TimeoutError):
                 await asyncio.wait_for(socket.close(SILENT, f"no answer for {SILENT_S:.0f} s"), 1.0)
@@ -65,13 +59,13 @@ class Feed:
             if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
                 raise end
 
-    async def _send(self, socket: WebSocket, answers: _Answers) -> None:
+    async def _send(self, socket: WebSocket, answers: Answers) -> None:
         number, due_s, shown = 0, 0.0, None
         while True:
             if shown != (self._live.card, self._live.precision):  # at first, and when another one is at work
                 shown = (self._live.card, self._live.precision)
                 await asyncio.wait_for(socket.send_text(hello(self._live)), SILENT_S)
-            await answers.room()
+            await asyncio.wait_for(answers.room(), SILENT_S)
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + STEP_S
                 sending = socket.send_text(self._figures.text())
@@ -83,36 +77,8 @@ class Feed:
                 number = picture.number
                 sending = socket.send_bytes(picture.message())
                 self._live.count_sent("page")
-            await asyncio.wait_for(sending, SILENT_S)
             answers.missing += 1
-
-
-class _Answers:
-    """How many messages a viewer has not answered."""
-
-    def __init__(self) -> None:
-        self.missing = 0
-        self._one_came = asyncio.Event()
-
-    async def listen(self, socket: WebSocket) -> None:
-        """Count answers until the viewer leaves; what else it may say is nothing to us."""
-        while True:
-            message = await socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            if message.get("text") == "next":
-                self.missing = max(0, self.missing - 1)
-                self._one_came.set()
-
-    async def room(self) -> None:
-        """Wait until one more message may be sent.
-
-        Raises:
-            asyncio.TimeoutError: the viewer was silent for too long.
-        """
-        while self.missing >= AHEAD:
-            self._one_came.clear()
-            await asyncio.wait_for(self._one_came.wait(), SILENT_S)
+            await asyncio.wait_for(sending, SILENT_S)
 
 
 def hello(live: Live) -> str:

@@ -21,6 +21,7 @@ from websockets.sync.client import ClientConnection
 from edge.frame import Frame, Image
 from edge.segmentation import Segmentation
 from edge.serve import feed
+from edge.serve.answers import AHEAD
 from edge.serve.options import WebOptions
 from edge.serve.server import WebServer
 from edge.serve.state import STEPS, Live
@@ -68,7 +69,7 @@ def test_a_slow_viewer_misses_frames_and_sees_the_newest(
         live.publish(make_result(200), 0)
         while behind[-1] != 200:
             behind.append(next_frame(line).head["frame"])
-    assert len(behind) <= feed.AHEAD + 2
+    assert len(behind) <= AHEAD + 2
 
 
 def messages_until_closed(line: ClientConnection) -> tuple[int, int | None]:
@@ -88,7 +89,7 @@ def test_a_viewer_who_answers_nothing_gets_two_messages_and_is_let_go(
     monkeypatch.setattr(feed, "SILENT_S", 0.4)
     with publishing(live, make_result), looking(server) as line:
         count, code = messages_until_closed(line)
-    assert (count, code) == (1 + feed.AHEAD, feed.SILENT)
+    assert (count, code) == (1 + AHEAD, feed.SILENT)
 
 
 def test_answers_in_advance_buy_nothing(
@@ -101,7 +102,7 @@ def test_answers_in_advance_buy_nothing(
         time.sleep(0.1)
         with publishing(live, make_result):
             count, _ = messages_until_closed(line)
-    assert count <= 1 + 2 + feed.AHEAD  # what was sent while the answers came in, and then no more than any other gets
+    assert count <= 1 + 2 + AHEAD  # what was sent while the answers came in, and then no more than any other gets
 
 
 def test_silent_viewers_take_nothing_from_one_who_reads(server: WebServer, live: Live, make_result: MakeResult) -> None:

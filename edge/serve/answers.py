@@ -1,0 +1,56 @@
+"""A viewer answers each message with "next". At most `AHEAD` are sent ahead of that: one who reads slowly gets fewer
+messages, and never old ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from starlette.websockets import WebSocket
+
+AHEAD = 2  # one under way while the next is made
+
+
+class Answers:
+    """How many messages a viewer has not answered.
+
+    Attributes:
+        missing: so many. Who sends counts before it sends: the answer may be there before the sending is over.
+    """
+
+    def __init__(self, on_word: Callable[[str], object] = lambda text: None) -> None:
+        """`on_word` is called with whatever else the viewer says; what it raises ends `listen`."""
+        self.missing, self._on_word = 0, on_word
+        self._one_came = asyncio.Event()
+
+    async def listen(self, socket: WebSocket) -> None:
+        """Count answers until the viewer leaves."""
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text") or ""
+            if text == "next":
+                self.missing = max(0, self.missing - 1)
+                self._one_came.set()
+            else:
+                self._on_word(text)
+
+    async def room(self) -> None:
+        """Wait until one more message may be sent."""
+        while self.missing >= AHEAD:
+            self._one_came.clear()
+            await self._one_came.wait()
+
+
+async def until_one_ends(*works: Coroutine[None, None, None]) -> list[BaseException | None]:
+    """Do them side by side until one ends, and end the others then; what each raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    return ends
