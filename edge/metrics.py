@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -29,14 +29,82 @@ def count_pairs(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[
     return cv2.calcHist([pairs], [0], None, [65536], [0, 65536]).astype(np.int64).reshape(256, 256)
 
 
-@lru_cache(maxsize=16)
-def _tables(classes: int, ignore_ids: tuple[int, ...]) -> tuple[NDArray[Any], ...]:
-    """By id, (256,) each: is it a class, is it ignored; and for few classes what truth and prediction are as the upper
-    and lower half of a byte, ignored ones as 14, strange ones as 15.
+def count_bands(
+    truth: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    edges: Sequence[int],
+    classes: int,
+    ignore_ids: Sequence[int] = (255,),
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels by true and predicted class, int64 (B, C, C), of each band of rows `edges[i]` to `edges[i + 1]`; and all
+    pixels of these bands by predicted class, int64 (C,), those that are not labelled among them.
+
+    `truth` and `prediction` are uint8 (H, W). Pixels whose truth is one of `ignore_ids` are in the second alone.
+
+    Raises:
+        DataError: shapes differ, or the truth holds an id that is neither a class nor ignored.
     """
-    known, ignored = np.arange(256) < classes, np.isin(np.arange(256), ignore_ids)
-    high = np.where(ignored, 14, np.where(known, np.arange(256), 15)).astype(np.uint8) << 4
-    return known, ignored, high, np.where(known, np.arange(256), 15).astype(np.uint8)
+    if truth.shape != prediction.shape:
+        raise DataError(f"truth has shape {truth.shape}, prediction {prediction.shape}; they must be equal")
+    tables = _tables(classes, tuple(ignore_ids))
+    bands = [slice(*pair) for pair in pairwise(edges)]
+    counts = _count_few(truth, prediction, bands, tables) if classes <= 14 else None
+    if counts is None:
+        counts = np.stack([count_pairs(truth[band], prediction[band]) for band in bands])
+        _check_ids(counts.sum(0), tables)
+    seen = counts.sum((0, 1))[:classes]
+    counts = counts[:, :classes, :classes].copy()
+    counts[:, tables.ignored[:classes]] = 0
+    return counts, seen
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """By id, (256,) each: is it a class, is it ignored; and for few classes what a truth is as the upper half of a
+    byte, ignored ones as 14, strange ones as 15.
+    """
+
+    classes: int
+    known: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    high: NDArray[np.uint8]
+
+
+@lru_cache(maxsize=16)
+def _tables(classes: int, ignore_ids: tuple[int, ...]) -> _Tables:
+    ids = np.arange(256)
+    known, ignored = ids < classes, np.isin(ids, ignore_ids)
+    high = 16 * np.where(ignored, 14, np.where(known, ids, 15))
+    return _Tables(classes, known, ignored, high.astype(np.uint8))
+
+
+def _count_few(
+    truth: NDArray[np.uint8], prediction: NDArray[np.uint8], bands: Sequence[slice], tables: _Tables
+) -> NDArray[np.int64] | None:
+    """int64 (B, 16, 16) of up to 14 classes: truth as `_Tables.high` has it, prediction up to 15; None where an id is
+    strange. A pair is a byte: half the work of `count_pairs`.
+    """
+    if not 0 < truth.size < _EXACT:
+        return None
+    low = cv2.threshold(prediction, 15, 0, cv2.THRESH_TRUNC)[1]
+    pairs = cv2.add(low, cv2.LUT(truth, tables.high), dst=low)
+    counts = np.zeros((len(bands), 256), np.int64)
+    for row, band in zip(counts, bands, strict=True):
+        if pairs[band].size:
+            row[:] = cv2.calcHist([pairs[band]], [0], None, [256], [0, 256]).reshape(-1)
+    counts = counts.reshape(-1, 16, 16)
+    strange = counts[:, 15].any() or counts[:, : tables.classes, tables.classes :].any()
+    return None if strange else counts
+
+
+def _check_ids(table: NDArray[np.int64], tables: _Tables) -> None:
+    """Refuse counts of pairs (256, 256) in which an id is no class."""
+    stray = np.flatnonzero(table.any(axis=1) & ~tables.known & ~tables.ignored)
+    if stray.size:
+        ignored = np.flatnonzero(tables.ignored).tolist()
+        raise DataError(f"the labels hold id {stray[0]}; known are 0 to {tables.classes - 1}, ignored {ignored}")
+    if table[tables.known & ~tables.ignored, tables.classes :].any():
+        raise DataError(f"the prediction holds ids above {tables.classes - 1}")
 
 
 class Confusion:
@@ -48,7 +116,7 @@ class Confusion:
     def __init__(self, classes: int, ignore_ids: Sequence[int] = (255,)) -> None:
         self.classes = classes
         self.counts: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
-        self._known, self._ignored, self._high, self._low = _tables(classes, tuple(ignore_ids))
+        self._ignore_ids = tuple(ignore_ids)
 
     def add(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
         """Count one frame; both uint8 (H, W), of equal shape.
@@ -56,26 +124,8 @@ class Confusion:
         Raises:
             DataError: shapes differ, or the truth holds an id that is neither a class nor ignored.
         """
-        if truth.shape != prediction.shape:
-            raise DataError(f"truth has shape {truth.shape}, prediction {prediction.shape}; they must be equal")
-        if self.classes <= 14 and 0 < truth.size < _EXACT:
-            pairs = cv2.add(cv2.LUT(truth, self._high), cv2.LUT(prediction, self._low))
-            few = cv2.calcHist([pairs], [0], None, [256], [0, 256]).reshape(16, 16)
-            if not few[15].any() and not few[: self.classes, 15].any():
-                self.counts += few[: self.classes, : self.classes].astype(np.int64)
-                return
-        table = count_pairs(truth, prediction)
-        stray = np.flatnonzero(table.any(axis=1) & ~self._known & ~self._ignored)
-        if stray.size:
-            raise DataError(
-                f"the labels hold id {stray[0]}; known are 0 to {self.classes - 1},"
-                f" ignored {np.flatnonzero(self._ignored).tolist()}"
-            )
-        if table[: self.classes, self.classes :].any():
-            raise DataError(f"the prediction holds ids above {self.classes - 1}")
-        counted = table[: self.classes, : self.classes].copy()
-        counted[self._ignored[: self.classes]] = 0
-        self.counts += counted
+        counts, _ = count_bands(truth, prediction, (0, len(truth)), self.classes, self._ignore_ids)
+        self.counts += counts[0]
 
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union per class, (C,); NaN for a class in neither truth nor prediction."""
@@ -161,12 +211,15 @@ def count_outlines(
     those that are right, and all. `truth` and `prediction` are uint8 (H, W), `known` bool (H, W).
     """
     reach_px = tolerance * float(np.hypot(*truth.shape)) + 1e-6
-    true, drawn = _Edge.of(truth, known), _Edge.of(prediction, known)
+    field = _Field.around(known, reach_px)
+    true, drawn = field.edge(truth), field.edge(prediction)
     counts = np.zeros((classes, 4), np.int64)
-    for first in range(0, classes, 64):
-        counts[:, 0] += _count(true.near(drawn.reached(reach_px, first), first), classes)
-        counts[:, 2] += _count(drawn.near(true.reached(reach_px, first), first), classes)
     counts[:, 1], counts[:, 3] = _count(true.ids, classes), _count(drawn.ids, classes)
+    shared = np.flatnonzero(counts[:, 1] * counts[:, 3])
+    for few in (shared[first : first + 64] for first in range(0, len(shared), 64)):
+        bits = _bits(few)
+        counts[:, 0] += _count(field.near(true, drawn, bits), classes)
+        counts[:, 2] += _count(field.near(drawn, true, bits), classes)
     return counts
 
 
@@ -174,55 +227,82 @@ def _count(ids: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
     return np.bincount(ids, minlength=classes)[:classes]
 
 
+def _bits(ids: NDArray[np.int64]) -> NDArray[np.unsignedinteger]:
+    """(256,) a bit of its own for each of up to 64 ids, 0 for all others; as narrow as they fit."""
+    kind = np.dtype(f"u{max(1, 1 << (len(ids) - 1).bit_length() >> 3)}").type
+    bits = np.zeros(256, kind)
+    bits[ids] = kind(1) << np.arange(len(ids), dtype=kind)
+    return bits
+
+
 @dataclass(frozen=True)
 class _Edge:
-    """The outlines of all classes in a map of that shape: where their pixels are, and of which class, (N,) each."""
+    """The outlines of all classes in a map: where their pixels are in the field, and of which class, (N,) each."""
 
-    shape: tuple[int, ...]
-    places: tuple[NDArray[np.intp], NDArray[np.intp]]
+    places: NDArray[np.intp]
     ids: NDArray[np.uint8]
 
+
+@dataclass(frozen=True)
+class _Field:
+    """A picture with a margin above, below and to the right, as wide as outlines reach, as one long row of `size`: so
+    a neighbour lies at a fixed distance, and work on all pixels is work on one array.
+
+    `joined` says by the distance of a neighbour, to the right and below, where both pixels are known.
+    """
+
+    size: int
+    stride: int
+    margin: int
+    reach_px: float
+    joined: dict[int, NDArray[np.bool_]]
+
     @classmethod
-    def of(cls, ids: NDArray[np.uint8], known: NDArray[np.bool_]) -> _Edge:
+    def around(cls, known: NDArray[np.bool_], reach_px: float) -> _Field:
+        """The field of a picture of which (H, W) pixels are known."""
+        margin = max(1, int(reach_px))
+        stride = known.shape[1] + margin
+        inside = _laid_out(known.view(np.uint8), margin).view(np.bool_)
+        joined = {step: inside[step:] & inside[:-step] for step in (1, stride)}
+        return cls(inside.size, stride, margin, reach_px, joined)
+
+    def edge(self, ids: NDArray[np.uint8]) -> _Edge:
         """Known pixels with a known neighbour, of four, of another class; the picture's own edge is no outline."""
+        ids = _laid_out(ids, self.margin)
         edge = np.zeros(ids.shape, np.bool_)
-        across = (ids[:, 1:] != ids[:, :-1]) & known[:, 1:] & known[:, :-1]
-        edge[:, 1:] |= across
-        edge[:, :-1] |= across
-        down = (ids[1:] != ids[:-1]) & known[1:] & known[:-1]
-        edge[1:] |= down
-        edge[:-1] |= down
-        rows, columns = np.nonzero(edge)
-        return cls(ids.shape, (rows, columns), ids[rows, columns])
+        for step, joined in self.joined.items():
+            differ = ids[step:] != ids[:-step]
+            differ &= joined
+            edge[step:] |= differ
+            edge[:-step] |= differ
+        places = np.flatnonzero(edge)
+        return _Edge(places, ids[places])
 
-    def reached(self, reach_px: float, first: int) -> NDArray[np.unsignedinteger]:
-        """Bit i of a pixel: an outline of class `first + i` lies within reach. All classes are widened by a disc in one
-        go, row of the disc by row: distance transforms, class by class, cost forty times as much.
+    def near(self, edge: _Edge, other: _Edge, bits: NDArray[np.unsignedinteger]) -> NDArray[np.uint8]:
+        """The ids of the edge's pixels that have one of the same class of the other edge within reach.
+
+        A class is a bit, and all are widened in one go to a row of the disc, row by row: distance transforms, class by
+        class, cost many times as much.
         """
-        own = self.ids.astype(np.int64) - first
-        mine = (own >= 0) & (own < 64)
-        kind = np.uint16 if not mine.any() or own[mine].max() < 16 else np.uint64
-        wide = np.zeros(self.shape, kind)
-        wide[self.places[0][mine], self.places[1][mine]] = kind(1) << own[mine].astype(kind)
-        near, half_width = np.zeros_like(wide), 0
-        for rise in range(min(int(reach_px), len(wide) - 1), -1, -1):
-            while half_width < int(math.sqrt(reach_px**2 - rise**2)):
-                half_width += 1
-                wider = wide.copy()
-                wider[:, 1:] |= wide[:, :-1]
-                wider[:, :-1] |= wide[:, 1:]
-                wide = wider
-            near[rise:] |= wide[: len(wide) - rise]
-            if rise:
-                near[:-rise] |= wide[rise:]
-        return near
+        wide = np.zeros(self.size, bits.dtype)
+        wide[other.places] = bits[other.ids]
+        spare, half_width = np.zeros_like(wide), 0
+        above = edge.places - self.margin * self.stride
+        reached = np.zeros(len(above), bits.dtype)
+        for rise in range(int(self.reach_px), -1, -1):
+            while half_width < int(math.sqrt(self.reach_px**2 - rise**2)):
+                np.bitwise_or(wide[:-2], wide[2:], out=spare[1:-1])
+                if half_width == 0:  # later on both neighbours have what is between them
+                    spare |= wide
+                wide, spare, half_width = spare, wide, half_width + 1
+            for row in {self.margin - rise, self.margin + rise}:
+                reached |= wide[row * self.stride :][above]
+        return edge.ids[(reached & bits[edge.ids]) > 0]
 
-    def near(self, reached: NDArray[np.unsignedinteger], first: int) -> NDArray[np.uint8]:
-        """The ids of the pixels whose own class, one from `first` on, is within reach."""
-        own = self.ids.astype(np.int64) - first
-        bits = 8 * reached.dtype.itemsize
-        found = reached[self.places] >> np.clip(own, 0, bits - 1).astype(reached.dtype) & 1
-        return self.ids[(found > 0) & (own >= 0) & (own < bits)]
+
+def _laid_out(array: NDArray[np.uint8], margin: int) -> NDArray[np.uint8]:
+    """(N,) the array (H, W) with its margin of zeros, row by row."""
+    return cv2.copyMakeBorder(array, margin, margin, 0, margin, cv2.BORDER_CONSTANT, value=0).reshape(-1)
 
 
 def _f1(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:

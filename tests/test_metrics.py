@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edge.errors import DataError
-from edge.metrics import BoundaryScore, Confusion
+from edge.metrics import BoundaryScore, Confusion, count_bands, count_outlines
 
 # Truth and prediction of three classes, 255 is unlabelled:
 #   class 0: 3 true, 2 found, 2 right -> IoU 2 / (3 + 2 - 2) = 2/3
@@ -152,6 +153,29 @@ def test_dice_follows_from_iou(truth: np.ndarray, found: np.ndarray) -> None:
     np.testing.assert_allclose(confusion.dice(), 2 * iou / (1 + iou))
 
 
+def counted_one_by_one(truth: np.ndarray, found: np.ndarray, classes: int, ignored: list[int]) -> list[list[int]]:
+    counts = [[0] * classes for _ in range(classes)]
+    for true, drawn in zip(truth.flat, found.flat, strict=True):
+        if true not in ignored:
+            counts[true][drawn] += 1
+    return counts
+
+
+@given(st.data(), st.sampled_from([1, 3, 14, 15, 40]), st.sampled_from([[255], [2, 255], [9, 17], [], [14, 15, 200]]))
+def test_bands_are_counted_as_one_by_one(data: st.DataObject, classes: int, ignored: list[int]) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 9)))
+    ids = st.sampled_from(range(classes))
+    truth = data.draw(arrays(np.uint8, shape, elements=st.sampled_from([*range(classes), *ignored])))
+    found = data.draw(arrays(np.uint8, shape, elements=ids))
+    found[np.isin(truth, ignored)] = data.draw(st.integers(0, 255))
+    edges = [0, *sorted(data.draw(st.lists(st.integers(0, shape[0]), max_size=4))), shape[0]]
+    counts, seen = count_bands(truth, found, edges, classes, ignored)
+    assert counts.dtype == seen.dtype == np.int64
+    expected = [counted_one_by_one(truth[a:b], found[a:b], classes, ignored) for a, b in pairwise(edges)]
+    assert counts.tolist() == expected
+    assert seen.tolist() == [int((found == index).sum()) for index in range(classes)]
+
+
 # ------------------------------------------------------------------------------------------------------------ outlines
 
 
@@ -212,3 +236,47 @@ def test_a_perfect_outline_scores_one(truth: np.ndarray) -> None:
     score = BoundaryScore(4)
     score.add(truth, truth)
     assert math.isnan(score.mean()) or score.mean() == 1.0
+
+
+def outlines_one_by_one(truth: np.ndarray, found: np.ndarray, known: np.ndarray, classes: int, reach_px: float) -> list:
+    """`count_outlines`, by the distance of each pair of outline pixels."""
+
+    def outline(ids: np.ndarray) -> list[tuple[int, int, int]]:
+        pixels = []
+        for y, x in np.argwhere(known):
+            near = [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+            inside = [(v, u) for v, u in near if 0 <= v < ids.shape[0] and 0 <= u < ids.shape[1] and known[v, u]]
+            if any(ids[place] != ids[y, x] for place in inside):
+                pixels.append((y, x, ids[y, x]))
+        return pixels
+
+    def met(own: list, other: list, index: int) -> int:
+        return sum(
+            any(math.hypot(y - v, x - u) <= reach_px for v, u, c in other if c == index)
+            for y, x, k in own
+            if k == index
+        )
+
+    true, drawn = outline(truth), outline(found)
+    return [
+        [met(true, drawn, i), sum(c == i for *_, c in true), met(drawn, true, i), sum(c == i for *_, c in drawn)]
+        for i in range(classes)
+    ]
+
+
+@given(st.data(), st.sampled_from([2, 9, 20, 40, 70, 140]), st.sampled_from([0.0, 0.05, 0.1, 0.2, 0.35, 1.0]))
+def test_outlines_are_counted_as_by_all_distances(data: st.DataObject, classes: int, tolerance: float) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 11)))
+    few = data.draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=4))
+    truth, found = (data.draw(arrays(np.uint8, shape, elements=st.sampled_from(few))) for _ in range(2))
+    known = data.draw(arrays(np.bool_, shape, elements=st.sampled_from([True, True, True, False])))
+    expected = outlines_one_by_one(truth, found, known, classes, tolerance * math.hypot(*shape) + 1e-6)
+    assert count_outlines(truth, found, known, classes, tolerance).tolist() == expected
+
+
+@pytest.mark.parametrize("classes", [8, 9, 16, 17, 32, 33, 64, 65, 150])
+def test_outlines_of_any_number_of_classes_are_counted(classes: int) -> None:
+    ids = np.arange(2 * classes, dtype=np.uint8).reshape(2, -1) % classes  # class i, and below it another
+    wanted = np.bincount(ids.ravel(), minlength=classes)
+    counts = count_outlines(ids, ids, np.ones(ids.shape, np.bool_), classes)
+    assert counts.T.tolist() == [wanted.tolist()] * 4
