@@ -38,6 +38,7 @@ class Pace:
         return self.frames > 0 and self.p99_ms <= self.budget_ms and self.dropped == 0
 
     def as_json(self) -> dict[str, Any]:
+        """All figures, and whether they hold, as JSON takes them."""
         return {**vars(self), "holds": self.holds}
 
 

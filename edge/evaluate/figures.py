@@ -229,6 +229,7 @@ class Block:
     other: Counts
 
     def as_json(self) -> dict[str, Any]:
+        """Where the block lies and its own triples, as JSON takes them: what a later gate compares with."""
         return {"drive": self.drive, "first": self.first, "triples": self.triples.tolist()}
 
 

@@ -33,10 +33,12 @@ class Drop:
 
     @property
     def lost(self) -> float:
+        """Points of per cent; below 0 where the figure rose."""
         return (self.before - self.now) * 100
 
     @property
     def holds(self) -> bool:
+        """No more is lost than may be; what rounding adds does not count."""
         return self.lost <= self.limit + 1e-9
 
 

@@ -39,9 +39,13 @@ class Truths(Protocol):
     count: int
     dense: bool
 
-    def find(self, frame: Frame) -> Image | None: ...
+    def find(self, frame: Frame) -> Image | None:
+        """uint8 (H, W) class ids, of the frame's size; None where the frame has no label."""
+        ...
 
-    def where(self, frame: Frame) -> str: ...
+    def where(self, frame: Frame) -> str:
+        """What to call the frame's label in a complaint."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,13 @@ class Place:
 
     @property
     def records(self) -> Records:
+        """Those of its whole drive."""
         assert self.result.measured is not None
         return self.result.measured.records
 
     @property
     def index(self) -> int:
+        """The frame's, from 0."""
         return int(self.records.index[self.row])
 
     def is_near(self, other: Place, apart: float = 1.0) -> bool:
