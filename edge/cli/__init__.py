@@ -231,14 +231,17 @@ def serve(
     import faulthandler
     import logging
 
-    import cv2
+    from edge.sources.capture.process import one_ahead
 
-    from edge.service.service import serve as serve_config
+    with one_ahead():
+        import cv2
 
-    faulthandler.enable()  # a watchdog's SIGABRT then leaves every thread's stack in the journal
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    cv2.setNumThreads(1)  # every stage has a thread of its own
-    return serve_config(config)
+        from edge.service.service import serve as serve_config
+
+        faulthandler.enable()  # a watchdog's SIGABRT then leaves every thread's stack in the journal
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        cv2.setNumThreads(1)  # every stage has a thread of its own
+        return serve_config(config)
 
 
 @app.command()

@@ -24,6 +24,8 @@ from edge.errors import EdgeError
 from edge.service.camera import LOOP, CameraLoop
 from edge.service.config import ServeConfig
 from edge.service.notify import Notifier
+from edge.sources.capture.process import end_ahead
+from edge.sources.open import is_camera
 
 TICK_S = 0.1  # so much later than the last mask the watchdog may have been fed, at most
 STUCK_S = 1.0  # a slow camera gives nothing between two looks; this long without progress is worth a word
@@ -44,6 +46,8 @@ def serve(path: Path) -> int:
         EdgeError: the service cannot go on; systemd starts it anew.
     """
     config, notifier, inbox = _load(path), Notifier(), Inbox()
+    if not any(map(is_camera, config.sources.values())):
+        end_ahead()
     with _signals_into(inbox):
         while (following := Service(config, notifier, inbox, path).run()) is not None:
             config = following

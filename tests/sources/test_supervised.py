@@ -28,6 +28,7 @@ from edge.engine import Bundle, open_engine
 from edge.errors import SourceError
 from edge.frame import Frame
 from edge.segmenter import Segmenter
+from edge.sources.capture.process import end_ahead, one_ahead
 from edge.sources.capture.wire import Order, unpacked
 from edge.sources.flow import Latest
 from edge.sources.open import open_source
@@ -389,6 +390,38 @@ def test_a_parent_killed_leaves_no_process_and_no_memory(hung: bool, http_camera
     parent.stdout.close()
     wait_for(lambda: not is_alive(capture), "the capture process is gone")
     assert set(Path("/dev/shm").iterdir()) == before
+
+
+def test_a_process_that_was_started_ahead_is_the_one_that_captures(http_camera: TestCamera) -> None:
+    before = children()
+    with one_ahead():
+        (ahead,) = children() - before
+        with watched(http_camera.url) as source:
+            source.await_first(LONG_S)
+            assert children() - before == {ahead}
+            os.kill(ahead, signal.SIGKILL)
+            wait_for(lambda: source.health.state == "ok" and source.health.restarts, "another one captures")
+    assert not is_alive(ahead)
+
+
+def test_a_process_that_was_started_ahead_and_died_costs_one_attempt(http_camera: TestCamera) -> None:
+    before = children()
+    with one_ahead():
+        (ahead,) = children() - before
+        os.kill(ahead, signal.SIGKILL)
+        wait_for(lambda: not is_alive(ahead), "it is dead")
+        with watched(http_camera.url) as source:
+            wait_for(lambda: source.health.state == "ok", "another one captures")
+
+
+def test_a_process_that_was_started_ahead_in_vain_is_ended() -> None:
+    before = children()
+    with one_ahead():
+        end_ahead()
+        assert children() == before
+    with one_ahead():
+        pass
+    assert children() == before
 
 
 def test_an_interrupt_from_the_terminal_is_not_for_the_capture_process(http_camera: TestCamera) -> None:

@@ -38,7 +38,13 @@ def main() -> None:
     if os.getppid() != parent:  # it ended before the kernel was told
         return
     link = socket.socket(fileno=int(sys.argv[1]))
-    order = Order.unpack(link.recv(65536))
+    if not select.select([link], [], [], 0)[0]:  # started ahead: there is time for a library that most cameras need
+        with suppress(ImportError):  # told by the first attempt
+            reader_of("stream")
+    data = link.recv(65536)
+    if not data:  # nothing is wanted any more
+        return
+    order = Order.unpack(data)
     try:
         _capture_for_ever(link, order)
     except (BrokenPipeError, ConnectionResetError):

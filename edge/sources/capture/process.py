@@ -8,14 +8,59 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from edge.sources.capture.wire import LONGEST_MESSAGE, Message, Order, unpacked
 
 _KILLED_S = 0.3  # a process that takes longer waits for its driver
 # Without `site`, whose work the parent has done: what it found is handed on. -I: nothing is taken from where we stand.
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[3]); from edge.sources.capture.child import main; main()"
+
+
+class _Started(NamedTuple):
+    process: subprocess.Popen[bytes]
+    link: socket.socket
+
+
+_ahead: list[_Started] = []
+
+
+@contextmanager
+def one_ahead() -> Iterator[None]:
+    """A process that waits for its order is started at once: the first capture process has Python's start behind it."""
+    with suppress(OSError):  # who wants one is told
+        _ahead.append(_started())
+    try:
+        yield
+    finally:
+        end_ahead()
+
+
+def end_ahead() -> None:
+    """No capture process is wanted soon."""
+    while _ahead:
+        process, link = _ahead.pop()
+        link.close()
+        process.kill()
+        process.wait()
+
+
+def _started() -> _Started:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    paths = json.dumps([str(Path(__file__).parents[3]), *sys.path])
+    words = [sys.executable, "-I", "-S", "-c", _CODE, str(theirs.fileno()), str(os.getpid()), paths]
+    with theirs:
+        try:
+            null = subprocess.DEVNULL
+            return _Started(
+                subprocess.Popen(words, stdin=null, stdout=null, stderr=null, pass_fds=[theirs.fileno()]), ours
+            )
+        except BaseException:  # Ctrl-C too: nobody else could close the link
+            ours.close()
+            raise
 
 
 class CaptureProcess:
@@ -28,19 +73,12 @@ class CaptureProcess:
     """
 
     def __init__(self, order: Order) -> None:
-        self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        paths = json.dumps([str(Path(__file__).parents[3]), *sys.path])
-        words = [sys.executable, "-I", "-S", "-c", _CODE, str(theirs.fileno()), str(os.getpid()), paths]
-        with theirs:
-            try:
-                null = subprocess.DEVNULL
-                self._process = subprocess.Popen(
-                    words, stdin=null, stdout=null, stderr=null, pass_fds=[theirs.fileno()]
-                )
-            except BaseException:  # Ctrl-C too: nobody else could close the link
-                self._link.close()
-                raise
-        self._link.send(order.pack())  # not among the arguments, which every user may read: it may hold a password
+        self._process, self._link = _ahead.pop() if _ahead else _started()
+        try:  # not among the arguments, which every user may read: it may hold a password
+            self._link.send(order.pack())
+        except BaseException:  # the one that was started ahead may have died
+            self.close()
+            raise
 
     @property
     def pid(self) -> int:
