@@ -6,21 +6,19 @@ a hash of all it depends on, and the file ends in a hash of itself. Losing the c
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import mmap
 import os
 import platform
 import queue
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge.cache import SEAL_BYTES, cache_folder, forget_oldest, key_of, may_be_trusted, replacing, seal_of
 from edge.card import Card
 from edge.engine import Bundle, check_image
 from edge.errors import EngineError
@@ -88,7 +86,7 @@ class OpenVinoEngine:
         blob = self._blob = _read_blob(cached)  # kept: the compiled model may point into it
         if blob is not None:
             try:
-                content = np.frombuffer(blob, np.uint8)[:-_DIGEST_BYTES]
+                content = np.frombuffer(blob, np.uint8)[:-SEAL_BYTES]
                 compiled = core.import_model(openvino.Tensor(content, shared_memory=True), "CPU", config)
                 # OpenVINO has its own copy of the weights by now. Should it look here again, the file is still there.
                 blob.madvise(mmap.MADV_DONTNEED)
@@ -211,10 +209,7 @@ def _gist(error: RuntimeError) -> str:
 
 def _cached_path(parts: list[Any]) -> Path:
     """Where the model that depends on `parts`, and on this CPU, is kept."""
-    key = hashlib.sha256(json.dumps([*parts, _cpu_identity()]).encode()).hexdigest()
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(root) if Path(root).is_absolute() else Path("~/.cache").expanduser()
-    return home / "edge" / "openvino" / f"{key}.blob"
+    return cache_folder("openvino") / f"{key_of(*parts, _cpu_identity())}.blob"
 
 
 def _cpu_identity() -> str:
@@ -238,7 +233,7 @@ def _read_blob(path: Path) -> mmap.mmap | None:
     content = None
     try:
         with path.open("rb") as file:
-            if not _is_private(os.fstat(file.fileno())) or not _is_private(path.parent.stat()):
+            if not may_be_trusted(file, path):
                 log.warning("%s: others may write to it, so it is not used", path.parent)
                 return None
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # OpenVINO's tensors want to be writable
@@ -251,8 +246,8 @@ def _read_blob(path: Path) -> mmap.mmap | None:
     except ValueError:  # an empty file cannot be mapped
         sound = False
     else:
-        with memoryview(content) as view, view[:-_DIGEST_BYTES] as blob:
-            sound = content[-_DIGEST_BYTES:] == _digest(path, blob)
+        with memoryview(content) as view, view[:-SEAL_BYTES] as blob:
+            sound = content[-SEAL_BYTES:] == seal_of(path, blob)
     if not sound:
         log.info("%s: is damaged, compiling anew", path)
     return content if sound else None
@@ -261,37 +256,11 @@ def _read_blob(path: Path) -> mmap.mmap | None:
 def _write_blob(path: Path, compiled: Any) -> None:
     """Keep a compiled model, as a whole or not at all; where that cannot be, the next start is as slow as this one."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        blob = compiled.export_model()
-        blob = blob if isinstance(blob, bytes) else blob.getvalue()
-        part, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(part, "wb") as file:
-                file.write(blob)
-                file.write(_digest(path, blob))
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-        _forget_oldest(path.parent)
+        with replacing(path) as file:
+            blob = compiled.export_model()
+            blob = blob if isinstance(blob, bytes) else blob.getvalue()
+            file.write(blob)
+            file.write(seal_of(path, blob))
+        forget_oldest(path.parent, path.suffix, CACHED_MODELS)
     except (OSError, RuntimeError) as error:
         log.info("%s: cannot be written, the next start compiles again: %s", path, error)
-
-
-def _forget_oldest(folder: Path) -> None:
-    by_age = sorted(folder.glob("*.blob"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in by_age[CACHED_MODELS:]:
-        path.unlink(missing_ok=True)
-
-
-def _is_private(status: os.stat_result) -> bool:
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
-
-
-def _digest(path: Path, blob: bytes | memoryview) -> bytes:
-    """Over the key too, so that a file under a wrong name is not taken for another."""
-    digest = hashlib.sha256(path.name.encode())
-    digest.update(blob)
-    return digest.digest()
-
-
-_DIGEST_BYTES = hashlib.sha256().digest_size

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge.cache import is_private
 from edge.doctor.finding import Finding, Host
 
 # linux/videodev2.h
@@ -109,7 +110,7 @@ def check_cache(host: Host) -> Iterator[Finding]:
     if not os.access(host.path(nearest), os.W_OK | os.X_OK, effective_ids=True) or not host.path(nearest).is_dir():
         fix = "export XDG_CACHE_HOME=/var/tmp/$USER  # or any place that this user may write to"
         yield Finding("cache", f"{folder} cannot be written: every start compiles its engine again", "problem", fix)
-    elif open_to_others := [path for path in _folders(host, folder) if not _is_private(host.path(path))]:
+    elif open_to_others := [path for path in _folders(host, folder) if not is_private(host.path(path).stat())]:
         names = ", ".join(map(str, open_to_others))
         fix = f"sudo chown -R $USER {folder} && chmod -R go-w {folder}"
         yield Finding("cache", f"{names}: others may write there, so nothing in it is used", "problem", fix)
@@ -136,8 +137,3 @@ def cache_folder(host: Host) -> Path:
 def _folders(host: Host, folder: Path) -> list[Path]:
     """The cache and its folders, as far as they are there."""
     return [path for path in (folder, *host.glob(f"{folder}/*")) if host.path(path).is_dir()]
-
-
-def _is_private(path: Path) -> bool:
-    status = path.stat()
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022

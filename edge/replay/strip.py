@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import tempfile
 import threading
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.cache import cache_folder, key_of, replacing
 from edge.replay.compare import Comparer, Disagreement
 from edge.segmentation import Segmentation
 
@@ -106,14 +103,8 @@ class Strip:
         with self._lock:
             arrays = {"share": self._share.copy(), "iou": self._iou.copy()}
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            part, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-            try:
-                with os.fdopen(part, "wb") as file:
-                    np.savez_compressed(file, **arrays)
-                Path(name).replace(path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            with replacing(path) as file:
+                np.savez_compressed(file, **arrays)
         except OSError as error:
             log.info("%s: cannot be written, the next replay compares again: %s", path, error)
 
@@ -140,9 +131,6 @@ def _without_nan(values: list[float]) -> tuple[float | None, ...]:
     return tuple(None if np.isnan(value) else value for value in values)
 
 
-def kept_at(parts: object) -> Path:
+def kept_at(*parts: object) -> Path:
     """Where the strip that depends on `parts` is kept, in the user's cache."""
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(root) if Path(root).is_absolute() else Path("~/.cache").expanduser()
-    return home / "edge" / "replay" / f"{key}.npz"
+    return cache_folder("replay") / f"{key_of(*parts)}.npz"

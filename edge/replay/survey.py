@@ -62,7 +62,7 @@ class Survey:
 
     def _work(self, source: Playable) -> None:
         lanes = [lane.identity for lane in self._lanes]
-        path = kept_at([_FORMAT, recording_sha256(source), *lanes])
+        path = kept_at(_FORMAT, recording_sha256(source), *lanes)
         self._strip.load(path)
         before = self._strip.known
         try:

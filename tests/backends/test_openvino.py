@@ -16,6 +16,7 @@ from contract import SENTENCES
 
 from edge.backends import openvino as backend
 from edge.backends.openvino import OpenVinoEngine
+from edge.cache import seal_of
 from edge.engine import MODEL_FILE, Bundle, load_bundle, open_engine, write_bundle
 from edge.errors import BundleTampered, EngineError
 from edge.frame import Image
@@ -261,7 +262,7 @@ def test_a_blob_that_openvino_refuses_is_compiled_anew(
 ) -> None:
     OpenVinoEngine(colour_bundle, threads=1).close()
     (blob,) = blobs(cache_home)
-    blob.write_bytes(b"sealed, but not a model" + backend._digest(blob, b"sealed, but not a model"))
+    blob.write_bytes(b"sealed, but not a model" + seal_of(blob, b"sealed, but not a model"))
     with caplog.at_level(logging.INFO, "edge"), OpenVinoEngine(colour_bundle, threads=1) as engine:
         np.testing.assert_array_equal(engine.infer(flag), flag_classes)
     assert "OpenVINO refuses it, compiling anew" in caplog.text
