@@ -92,6 +92,22 @@ class YuvPainter:
         cv2.copyTo(blend, covers[plane.shape], out[band.top : band.bottom])
 
 
+def write_caption(picture: Image, text: str) -> tuple[int, int]:
+    """White words on a dim bar in the lower left corner of uint8 (H, W) or (H, W, 3), in place; where the bar has its
+    top and its right end.
+    """
+    height, width = picture.shape[:2]
+    scale = max(0.35, height / 1080)
+    (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    margin = text_height // 2 + 1
+    top, right = max(0, height - text_height - base - 2 * margin), min(width, text_width + 2 * margin)
+    bar = picture[top:, :right]
+    cv2.addWeighted(bar, 0.35, bar, 0, 8, dst=bar)
+    place = (margin, height - base - margin)
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (235, 235, 235), 1, cv2.LINE_AA)
+    return top, right
+
+
 @dataclass(frozen=True, slots=True)
 class _Band:
     """Rows of cells, and the rows `top` to `bottom` of a plane that they cover."""

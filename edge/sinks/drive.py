@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -44,7 +43,7 @@ from edge.sinks.files import writing
 from edge.sinks.jsonl import as_record
 from edge.sinks.recorder import SYNC_S, time_of_ns
 from edge.sinks.shelf import SegmentFile
-from edge.sinks.video import Film
+from edge.sinks.video import Film, nominal_rate
 from edge.timing import Stages
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class Camera:
         self.size_wh = first.frame.size_wh
         self._film: Film | None = None
         if options.codec == "h264":
-            rate = max(Fraction(options.rate_hz or 10.0).limit_denominator(1001), Fraction(1, 1001))
+            rate = nominal_rate(options.rate_hz)
             # A key picture a second, to jump to. Foxglove wants no B frames, and x264 at zerolatency makes none.
             encoder = {"qp": QUANTISER, "tune": "zerolatency", "g": str(max(1, round(rate))), "sc_threshold": "0"}
             self._film = Film(_Unused(), "h264", rate, first, 1, encoder=encoder)

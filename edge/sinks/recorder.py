@@ -24,7 +24,7 @@ from edge.errors import ConfigError, OutputError
 from edge.frame import Frame
 from edge.segmentation import Segmentation
 from edge.sinks.shelf import SegmentFile, Shelf
-from edge.sinks.video import Film
+from edge.sinks.video import Film, nominal_rate
 from edge.timing import Stages
 
 if TYPE_CHECKING:
@@ -314,8 +314,7 @@ class _Videos:
     suffix = ".mp4"
 
     def __init__(self, rate_hz: float | None, overlay: bool) -> None:
-        self._rate = max(Fraction(rate_hz or 10.0).limit_denominator(1001), Fraction(1, 1001))
-        self._overlay = overlay
+        self._rate, self._overlay = nominal_rate(rate_hz), overlay
 
     def begin(self, path: Path, number: int, first: Segmentation) -> Segment:
         return _Video(path, number, self._rate, self._overlay, first)

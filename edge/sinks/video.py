@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.errors import OutputError
 from edge.frame import Frame, Image, Letterbox, Matrix, Yuv420
-from edge.overlay import YuvPainter
+from edge.overlay import YuvPainter, write_caption
 from edge.segmentation import Segmentation
 from edge.sinks.files import PendingFile, output_error
 from edge.timing import Stages
@@ -32,6 +32,11 @@ _AVCOL_SPC: dict[Matrix, int] = {"bt709": 1, "bt601": 6}  # libavutil/pixfmt.h
 _AVCOL_RANGE = {False: 1, True: 2}
 
 
+def nominal_rate(rate_hz: float | None) -> Fraction:
+    """Frames per second as an encoder takes them: exact for 30000/1001 and the like; 10 where the source has none."""
+    return max(Fraction(rate_hz or 10.0).limit_denominator(1001), Fraction(1, 1001))
+
+
 class OverlayVideo:
     """Writes each frame with its tints and a line of figures. Size and colours are those of the first frame; a frame of
     another size, as from a camera that came back with one, is scaled into that, with black around it.
@@ -42,7 +47,7 @@ class OverlayVideo:
             found = path.suffix or "no ending"
             raise OutputError(f"{path}: an overlay is written as {', '.join(FORMATS)}; found {found}")
         self.path, self._stages, self._threads = path, stages, encoder_threads
-        self._rate = max(Fraction(rate_hz or 10.0).limit_denominator(1001), Fraction(1, 1001))
+        self._rate = nominal_rate(rate_hz)
         self._pending = PendingFile(path)
         self._film: Film | None = None
         self._failed = False
@@ -250,17 +255,9 @@ class _Canvas:
 
 def draw_figures(picture: Yuv420, text: str) -> None:
     """White words on a dim bar in the lower left corner, written into the planes."""
-    height, width = picture.y.shape
-    scale = max(0.35, height / 1080)
-    (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    margin = text_height // 2 + 1
-    top, right = max(0, height - text_height - base - 2 * margin), min(width, text_width + 2 * margin)
-    bar = picture.y[top:, :right]
-    cv2.addWeighted(bar, 0.35, bar, 0, 8, dst=bar)
+    top, right = write_caption(picture.y, text)
     picture.u[top // 2 :, : right // 2] = 128
     picture.v[top // 2 :, : right // 2] = 128
-    place = (margin, height - base - margin)
-    cv2.putText(picture.y, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (235,), 1, cv2.LINE_AA)
 
 
 def _wh(yuv: Yuv420) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.errors import ConfigError
 from edge.frame import Image
-from edge.overlay import paint_bgr
+from edge.overlay import paint_bgr, write_caption
 from edge.segmentation import Segmentation
 from edge.timing import Stages
 
@@ -128,14 +128,7 @@ class _Shown:
 def with_words(picture: Image, text: str) -> Image:
     """A copy with white words on a dim bar in its lower left corner."""
     out = picture.copy()
-    height, width = out.shape[:2]
-    scale = max(0.35, height / 1080)
-    (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    margin = text_height // 2 + 1
-    bar = out[max(0, height - text_height - base - 2 * margin) :, : min(width, text_width + 2 * margin)]
-    cv2.addWeighted(bar, 0.35, bar, 0, 8, dst=bar)
-    place = (margin, height - base - margin)
-    cv2.putText(out, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (235, 235, 235), 1, cv2.LINE_AA)
+    write_caption(out, text)
     return out
 
 
