@@ -258,9 +258,7 @@ def observe(
     )
 
 
-def trained_scales(
-    model: bytes, card: Card, inputs: Mapping[str, tuple[float, float]], skips: Mapping[str, tuple[float, float]]
-) -> Scales:
+def trained_scales(model: bytes, card: Card, inputs: Mapping[str, Pair], skips: Mapping[str, Pair]) -> Scales:
     """The ranges that quantisation-aware training learnt, by layer (`edge.train.qat.QatScales`), for the tensors of the
     graph; where layers that read one tensor differ, the range that holds all.
 
@@ -268,24 +266,12 @@ def trained_scales(
         CalibrationError: the training did not quantise a layer that the graph has.
     """
     graph = onnx.load_from_string(model)
-    producer = {name: node for node in graph.graph.node for name in node.output}
-    inner = {node.output[0] for node in quantisable(graph)}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in tensors_to_observe(graph)}
-    for node in quantisable(graph):
-        layer = layer_name(node)
-        if layer not in inputs:
-            raise CalibrationError(
-                f"layer {layer}: the training learnt no range of what it reads. Train again with qat"
-            )
-        found[node.input[0]].append(inputs[layer])
-    for added, skip in skip_of(graph).items():
-        layer = next(layer_name(producer[name]) for name in producer[added].input if name in inner and name != skip)
-        found[skip] += [skips[layer]] if layer in skips else []
-    if bare := [name for name, ranges in found.items() if not ranges]:
-        raise CalibrationError(f"tensor {bare[0]}: the training learnt no range for it. Train it with qat")
+    learnt = _learnt(graph, inputs, skips)
     tensors = {}
     for name, layers in tensors_to_observe(graph).items():
-        low, high = min(0.0, *(r[0] for r in found[name])), max(0.0, *(r[1] for r in found[name]))
+        if not learnt[name]:
+            raise CalibrationError(f"tensor {name}: the training learnt no range for it. Train it with qat")
+        low, high = min(0.0, *(r[0] for r in learnt[name])), max(0.0, *(r[1] for r in learnt[name]))
         tensors[name] = Range(_rounded(low), _rounded(high), _rounded(low), _rounded(high), layers)
     return Scales(
         calibration="training",
@@ -298,6 +284,28 @@ def trained_scales(
         frames=0,
         tensors=tensors,
     )
+
+
+def _learnt(model: ModelProto, inputs: Mapping[str, Pair], skips: Mapping[str, Pair]) -> dict[str, list[Pair]]:
+    """By tensor: the ranges of the layers that read it, and of the residual blocks that it skips.
+
+    Raises:
+        CalibrationError: the training did not quantise a layer that the graph has.
+    """
+    producer = {name: node for node in model.graph.node for name in node.output}
+    inner = {node.output[0] for node in quantisable(model)}
+    found: dict[str, list[Pair]] = {name: [] for name in tensors_to_observe(model)}
+    for node in quantisable(model):
+        layer = layer_name(node)
+        if layer not in inputs:
+            raise CalibrationError(
+                f"layer {layer}: the training learnt no range of what it reads. Train again with qat"
+            )
+        found[node.input[0]].append(inputs[layer])
+    for added, skip in skip_of(model).items():
+        layer = next(layer_name(producer[name]) for name in producer[added].input if name in inner and name != skip)
+        found[skip] += [skips[layer]] if layer in skips else []
+    return found
 
 
 def find_ranges(
