@@ -24,8 +24,7 @@ from edge.evaluate.measures import Measures, View, check_tables, is_followed, vi
 from edge.evaluate.records import Record, Records
 from edge.evaluate.store import Store
 from edge.frame import Frame
-from edge.pipeline import segment
-from edge.segmentation import Segmentation
+from edge.pipeline import flowing
 from edge.segmenter import Segmenter
 from edge.sources.open import open_source
 from edge.sources.seek import Playable, RecordedVideo, open_recording
@@ -176,8 +175,11 @@ class Worker:
             records: list[Record] = []
             fault = ""
             try:
-                with closing(cast(Generator[Segmentation], segment(source, engine, live=False))) as results:
-                    for record in _in_order(results, measures, engine.streams):
+                with (
+                    flowing(cast(Source, source), False) as frames,
+                    closing(_in_order(frames, Segmenter(engine), measures)) as found,
+                ):
+                    for record in found:
                         if record.index >= part.start:
                             records.append(record)
                         on_frame()
@@ -207,30 +209,53 @@ class Worker:
         return self._engine, self._other
 
 
-def _in_order(results: Iterable[Segmentation], measures: Measures, threads: int) -> Generator[Record, None, None]:
-    """The records of results, in order, measured side by side; what `results` raises comes behind the last record."""
+def _in_order(frames: Iterable[Frame], segmenter: Segmenter, measures: Measures) -> Generator[Record, None, None]:
+    """The records of frames, in order; what `frames` raises comes behind the last record.
+
+    One thread does all work on a frame, some side by side: what it measures is still in its core's cache.
+    """
+    threads = segmenter.engine.streams + 1  # one measures while the engine is busy
     waiting: deque[Future[Record]] = deque()
-    pool = ThreadPoolExecutor(threads, "measure")
-    before: View | None = None
+    pool = ThreadPoolExecutor(threads, "evaluate")
+    before: Future[View | None] | None = None
     try:
-        feed = iter(results)
+        feed = iter(frames)
         while True:
             try:
-                result = next(feed, None)
+                frame = next(feed, None)
             except EdgeError:
                 yield from (waiting.popleft().result() for _ in range(len(waiting)))
                 raise
-            if result is None:
+            if frame is None:
                 break
-            index = result.frame.index
-            now = view_of(result) if is_followed(index) or is_followed(index + 1) else None
-            waiting.append(pool.submit(measures, result, _pair(before, now)))
+            now: Future[View | None] = Future()
+            waiting.append(pool.submit(_record, frame, segmenter, measures, before, now))
             before = now
-            if len(waiting) > 2 * threads:
+            if len(waiting) > threads:  # one more than are worked on, so that none waits for us
                 yield waiting.popleft().result()
         yield from (waiting.popleft().result() for _ in range(len(waiting)))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _record(
+    frame: Frame,
+    segmenter: Segmenter,
+    measures: Measures,
+    before: Future[View | None] | None,
+    now: Future[View | None],
+) -> Record:
+    """One frame's record. It hands its view on in `now`; that of the frame before comes in `before`, and soon: frames
+    are begun in order.
+    """
+    try:
+        result = segmenter.segment(frame)
+        now.set_result(view_of(result) if is_followed(frame.index) or is_followed(frame.index + 1) else None)
+    except BaseException as error:  # the next frame must not wait for ever
+        now.set_exception(error)
+        raise
+    pair = _pair(before.result(), now.result()) if before and is_followed(frame.index) else None
+    return measures(result, pair)
 
 
 def _pair(before: View | None, now: View | None) -> tuple[View, View] | None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bundles import COLOURS
 from drives_made import FRAMES, label_of, make_drive, write_labels
+from stand_in import BrightnessEngine
 from videos import cut, noise, write_video
 
 from edge.classes import CAMVID
 from edge.engine import Bundle
-from edge.errors import DataError
+from edge.errors import DataError, EngineError, SourceDamaged
 from edge.evaluate import run
 from edge.evaluate.drives import Drive
 from edge.evaluate.figures import report_of, without_times
 from edge.evaluate.labels import find_labels
+from edge.evaluate.measures import Measures
 from edge.evaluate.run import Contest, Execute, Outcome, Part, evaluate_drives, one_by_one, open_drive
 from edge.evaluate.store import Store
+from edge.frame import Frame, Image
+from edge.segmenter import Segmenter
 
 
 @pytest.fixture
@@ -154,3 +159,55 @@ def test_a_rendered_street_knows_its_labels() -> None:
         frame = list(street)[1]
         np.testing.assert_array_equal(truths.find(frame), street.truth(1)[0])  # type: ignore[attr-defined]
         assert find_labels(street, None, False, COLOURS) is None
+
+
+def frames_numbered(indices: Sequence[int]) -> list[Frame]:
+    images = [noise(0) for _ in indices]
+    return [Frame(index=i, captured_ns=1, source="x", bgr=image) for i, image in zip(indices, images, strict=True)]
+
+
+class SideBySide(BrightnessEngine):
+    """The later a frame is begun, the sooner it is done; the fifth one that is asked for fails if told to."""
+
+    streams = 3
+
+    def __init__(self, make_card: object, fails: bool = False) -> None:
+        super().__init__(make_card, input_wh=(64, 48))
+        self._fails = fails
+
+    def infer(self, image: Image) -> Image:
+        classes = super().infer(image)
+        number = len(self.seen)
+        if self._fails and number == 5:
+            raise EngineError("the fifth failed")
+        time.sleep(0.004 * (number % 4))
+        return classes
+
+
+def test_records_come_in_the_order_of_frames_and_follow_neighbours_only(make_card: object) -> None:
+    indices = [0, 3, 4, 5, 6, 9, 11, 14, 15, 20, 24, 26, 30]  # gaps, as a damaged file has them
+    records = run._in_order(frames_numbered(indices), Segmenter(SideBySide(make_card)), Measures(CAMVID))
+    kept = list(records)
+    assert [record.index for record in kept] == indices
+    assert [record.index for record in kept if record.followed.any()] == [5, 15]
+
+
+@pytest.mark.timeout(30)
+def test_a_frame_that_fails_ends_the_drive_and_keeps_none_waiting(make_card: object) -> None:
+    engine = SideBySide(make_card, fails=True)
+    records = run._in_order(frames_numbered(range(12)), Segmenter(engine), Measures(CAMVID))
+    with pytest.raises(EngineError, match="the fifth failed"):
+        list(records)
+    assert len(engine.seen) < 12
+
+
+def test_what_ends_the_frames_comes_behind_the_last_record(make_card: object) -> None:
+    def torn() -> Iterator[Frame]:
+        yield from frames_numbered(range(7))
+        raise SourceDamaged("x: is damaged")
+
+    kept = []
+    records = run._in_order(torn(), Segmenter(SideBySide(make_card)), Measures(CAMVID))
+    with pytest.raises(SourceDamaged):
+        kept.extend(record.index for record in records)
+    assert kept == list(range(7))
