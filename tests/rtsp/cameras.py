@@ -51,7 +51,7 @@ class TestCamera:
     def __init__(
         self, kind: str, shape: str = "320x240x30", port: int = 0, certificate: tuple[Path, Path] | None = None
     ) -> None:
-        """An RTSP camera with a `certificate` and its key, PEM files, speaks TLS."""
+        """A camera with a `certificate` and its key, PEM files, speaks TLS."""
         self.kind, self.shape, self.port = kind, shape, port or free_port()
         self._certificate = [str(path) for path in certificate or ()]
         self.url = f"{kind}{'s' if certificate else ''}://127.0.0.1:{self.port}/cam"

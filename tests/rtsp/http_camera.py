@@ -1,8 +1,9 @@
-"""A camera that sends JPEG pictures over HTTP: python http_camera.py PORT WIDTHxHEIGHTxFPS."""
+"""A camera that sends JPEG pictures over HTTP: python http_camera.py PORT WIDTHxHEIGHTxFPS [PEM KEY]."""
 
 from __future__ import annotations
 
 import socketserver
+import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler
@@ -11,7 +12,8 @@ import cv2
 from pictures import picture
 
 
-def main(port: int, width: int, height: int, fps: int) -> None:
+def main(certificate: list[str], port: int, width: int, height: int, fps: int) -> None:
+    """`certificate`: PEM files of a certificate and its key, or none."""
     start_s = time.monotonic()
 
     class Camera(BaseHTTPRequestHandler):
@@ -41,6 +43,10 @@ def main(port: int, width: int, height: int, fps: int) -> None:
             pass
 
     with Server(("127.0.0.1", port), Camera) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         server.serve_forever()
@@ -48,4 +54,4 @@ def main(port: int, width: int, height: int, fps: int) -> None:
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)
-    main(int(sys.argv[1]), *map(int, sys.argv[2].split("x")))
+    main(sys.argv[3:5], int(sys.argv[1]), *map(int, sys.argv[2].split("x")))

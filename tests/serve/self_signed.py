@@ -12,11 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def make_certificate(folder: Path, password: bytes | None = None) -> tuple[Path, Path]:
-    """PEM files: a certificate for localhost and 127.0.0.1, and its key, locked if a password is given."""
+def make_certificate(
+    folder: Path, password: bytes | None = None, host: str = "localhost", address: str = "127.0.0.1"
+) -> tuple[Path, Path]:
+    """PEM files: a certificate for a host and an address, and its key, locked if a password is given."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address(address))]
     now = dt.datetime.now(dt.timezone.utc)
     certificate = (
         x509.CertificateBuilder()

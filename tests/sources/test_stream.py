@@ -149,13 +149,18 @@ def test_a_playlist_may_not_name_files_of_this_machine(tmp_path: Path) -> None:
         server.wait()
 
 
-@pytest.fixture
-def tls_camera(tmp_path: Path) -> Iterator[tuple[TestCamera, Path]]:
-    """An RTSP camera with a certificate that nobody else has signed, and that certificate."""
-    if why_no_rtsp():
+@pytest.fixture(params=["http", "rtsp"])
+def kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "rtsp" and why_no_rtsp():
         pytest.skip(why_no_rtsp())
+    return request.param
+
+
+@pytest.fixture
+def tls_camera(kind: str, tmp_path: Path) -> Iterator[tuple[TestCamera, Path]]:
+    """A camera with a certificate that nobody else has signed, and that certificate."""
     certificate = make_certificate(tmp_path)
-    with TestCamera("rtsp", certificate=certificate) as camera:
+    with TestCamera(kind, certificate=certificate) as camera:
         yield camera, certificate[0]
 
 
@@ -170,6 +175,18 @@ def test_a_camera_whose_certificate_is_trusted_is_opened(
     monkeypatch.setenv("SSL_CERT_FILE", str(tls_camera[1]))
     with open_source(tls_camera[0].url) as source:
         assert next(iter(source)).size_wh == (320, 240)
+
+
+def test_a_camera_whose_certificate_is_trusted_and_another_ones_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path, host="elsewhere.example", address="192.0.2.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with (
+        TestCamera(kind, certificate=certificate) as camera,
+        pytest.raises(SourceError, match=r"certificate that is not trusted \(.*127\.0\.0\.1"),
+    ):
+        open_source(camera.url)
 
 
 def test_a_certificate_is_not_looked_at_where_that_is_asked_for_and_warned_of(
