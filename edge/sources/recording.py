@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +32,8 @@ _LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 # Where a packet is a frame, if the container keeps packets apart. Not VP9 and AV1: they have frames that nobody shows.
 _FRAME_CODECS, _FRAME_CONTAINERS = ("h264", "hevc", "mpeg4", "mjpeg"), ("mp4", "matroska", "avi")
+_PARSED_CODECS = ("h264", "hevc")  # where FFmpeg finds the frames in a transport stream, a packet each
+_FIELDS_SLACK = 0.1
 _SKIPPED_BYTES = 16  # MPEG-4 writes a few bytes for a frame that is as the last one, and shows none
 _STEP_S, _STEP_PERIODS, _LONGEST_STEP_S = 1.0, 4, 10.0  # between one frame that an edit list cuts off and the next
 _MOST_PIXELS = 7680 * 4320  # damage may claim 65535x65535: minutes, and gigabytes
@@ -55,7 +58,9 @@ class Recording:
             self._times_ns = load_times(path)
             if self._times_ns:
                 self.rate_hz = usual_rate_hz(self._times_ns) or self.rate_hz
-            self._tally = _Tally(_SKIPPED_BYTES if self._stream.codec_context.name == "mpeg4" else 0)
+            codec = self._stream.codec_context.name
+            parsed = self._container.format.name == "mpegts" and codec in _PARSED_CODECS
+            self._tally = _Tally(_SKIPPED_BYTES if codec == "mpeg4" else 0, by_time=parsed)
             self._frames = self._decoded()
             self._first = next(self._frames, None)
         except BaseException:  # Ctrl-C too: there is no object yet that somebody could close
@@ -87,8 +92,13 @@ class Recording:
         yield from self._frames
 
     def _frame_count(self) -> int | None:
-        """How many frames the file says it shows: an edit list may skip some of those that it holds."""
+        """How many frames the file says it shows: an edit list may skip some of those that it holds.
+
+        Where the index is longer than the header says, the rest is in fragments, and nobody says how many there are.
+        """
         stream = self._stream
+        if "mp4" in self._container.format.name and self._indexed > stream.frames:
+            return None
         if not stream.frames or not stream.duration or not stream.time_base or not self.rate_hz:
             return stream.frames or None
         return min(stream.frames, max(1, round(float(stream.duration * stream.time_base) * self.rate_hz)))
@@ -149,7 +159,8 @@ class Recording:
         promised = self._promised_packets()
         missing, surplus = max(0, promised - tally.packets), max(0, tally.packets - promised) if promised else 0
         untimely = tally.untimely or tally.cut_apart_s > self._longest_step_s() or (tally.cut and self._shows_all())
-        undecoded = tally.due - tally.frames - tally.undecodable if self._shows_each_packet() else 0
+        passed_over = tally.due - tally.frames if self._shows_each_packet() else tally.passed_over
+        undecoded = passed_over - tally.undecodable
         short_s = (self._promised_end_s() or 0.0) - (tally.end_s or 0.0)
         faults = [
             f"{missing} missing" if missing else "",
@@ -160,7 +171,6 @@ class Recording:
             f"{tally.corrupt} corrupt" if tally.corrupt else "",
             f"the last {short_s:.2f} s missing" if tally.end_s and short_s > self._slack_s() else "",
             why_not_whole(Path(self.name), self._container.format.name, tally.packets),
-            "broken off within the last one" if self._breaks_off() else "",
         ]
         if any(faults) and tally.frames:
             raise SourceDamaged(
@@ -176,13 +186,14 @@ class Recording:
         """How many packets the file says it holds; 0 where it does not say.
 
         The index counts better than the header, which includes what was edited out or never recorded. An index that
-        grew while the file was read was missing and is made of what came; then the header's number has to do.
+        grew while the file was read was missing and is made of what came; then the header's number has to do. Where
+        an MP4's is longer than its header says, the rest is in fragments, which count for themselves.
         """
-        if not self._stream.frames:
+        listed = len(self._stream.index_entries)
+        is_mp4 = "mp4" in self._container.format.name
+        if not self._stream.frames or (is_mp4 and listed > self._stream.frames):
             return 0
-        if "mp4" in self._container.format.name and self._shows_all():
-            return self._stream.frames
-        return self._indexed if len(self._stream.index_entries) == self._indexed else self._stream.frames
+        return self._stream.frames if listed > self._indexed or (is_mp4 and self._shows_all()) else self._indexed
 
     def _promised_end_s(self) -> float | None:
         """When the video ends by its header. Matroska says so, and AVI; others count their packets, or say nothing."""
@@ -198,11 +209,6 @@ class Recording:
             return self._container.duration / av.time_base
         return None
 
-    def _breaks_off(self) -> bool:
-        """A transport stream is made of whole packets (ISO/IEC 13818-1, 2.4.3.2); 192 in Blu-ray, 204 in DVB."""
-        size = self._container.size
-        return self._container.format.name == "mpegts" and all(size % length for length in (188, 192, 204))
-
     def _shows_all(self) -> bool:
         """Whether its header says that it cuts nothing off."""
         return self._stream.frames > 0 and self._frame_count() == self._stream.frames
@@ -216,20 +222,42 @@ class Recording:
 
 
 class _Tally:
-    """What came out of a file so far; `end_s` is when the last frame ends, in the file's time."""
+    """What came out of a file so far."""
 
-    def __init__(self, skipped_bytes: int) -> None:
-        """Packets of up to `skipped_bytes` may show nothing."""
-        self._skipped_bytes = skipped_bytes
+    def __init__(self, skipped_bytes: int, *, by_time: bool) -> None:
+        """Packets of up to `skipped_bytes` may show nothing; `by_time`: look for each packet's frame by its time."""
+        self._skipped_bytes, self._by_time = skipped_bytes, by_time
         self.packets = self.due = self.cut = self.untimely = self.undecodable = self.frames = self.corrupt = 0
-        self.end_s: float | None = None
-        self.cut_apart_s = 0.0
+        self._last_s: float | None = None
+        self._longest_s = self.cut_apart_s = 0.0
         self._last: Packet | None = None
+        self._awaited = Counter[int]()  # packets by the time of their frame, while that has not come
+        self._first_pts: int | None = None
+        self._has_fields = False
+
+    @property
+    def end_s(self) -> float | None:
+        """When the last frame ends, in the file's time: it may last as long as any before it did."""
+        return None if self._last_s is None else self._last_s + self._longest_s
+
+    @property
+    def passed_over(self) -> int:
+        """Packets behind the first frame of which none came; those before it may lack what they are made from.
+
+        Where each frame has two packets, they are its fields.
+        """
+        first = self._first_pts
+        if first is None or self._has_fields:
+            return 0
+        passed_over = sum(count for pts, count in self._awaited.items() if pts > first)
+        return 0 if abs(passed_over - self.frames) <= _FIELDS_SLACK * self.frames else passed_over
 
     def announce(self, packet: Packet) -> None:
         """A packet came. What an edit list cuts off is discarded; damaged times look like such a cut."""
         last, self._last = self._last, packet
         self.packets += 1
+        if self._by_time and packet.pts is not None:
+            self._awaited[packet.pts] += 1
         if not packet.is_discard:
             self.due += packet.size > self._skipped_bytes
             return
@@ -242,9 +270,21 @@ class _Tally:
     def count(self, picture: VideoFrame) -> None:
         self.frames += 1
         self.corrupt += picture.is_corrupt
+        if self._by_time and picture.pts is not None:
+            self._arrived(picture.pts, picture.interlaced_frame)
         if picture.pts is not None and picture.time_base:
-            end_s = float((picture.pts + (picture.duration or 0)) * picture.time_base)
-            self.end_s = end_s if self.end_s is None else max(self.end_s, end_s)
+            at_s, lasts_s = float(picture.pts * picture.time_base), float((picture.duration or 0) * picture.time_base)
+            step_s = at_s - self._last_s if self._last_s is not None else 0.0
+            self._longest_s = max(self._longest_s, lasts_s, step_s)
+            self._last_s = at_s if self._last_s is None else max(self._last_s, at_s)
+
+    def _arrived(self, pts: int, has_fields: bool) -> None:
+        if self._first_pts is None:
+            self._first_pts = pts
+        self._has_fields |= has_fields
+        self._awaited[pts] -= 1
+        if self._awaited[pts] <= 0:
+            del self._awaited[pts]
 
 
 def open_container(path: Path) -> av.container.InputContainer:

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -24,6 +25,7 @@ from edge.sources.recording import Recording, open_container, set_up_decoder, vi
 from edge.sources.scene import SceneSource
 from edge.sources.source import Seekable
 from edge.sources.street.barcode import draw_barcode
+from edge.sources.wholeness import why_not_whole
 from edge.timing import Durations
 
 CACHE_BYTES = 96 << 20  # some 70 frames of 720p: a step back within them decodes nothing
@@ -189,7 +191,7 @@ class RecordedVideo(Recording):
         faults = [
             f"{missing} frames missing" if missing else "",
             f"the last {short_s:.1f} s missing" if packets.end_s and short_s > self._slack_s() else "",
-            "broken off within the last frame" if self._breaks_off() else "",
+            why_not_whole(Path(self.name), self._container.format.name, packets.packets),
             "packets that cannot be read" if packets.unreadable else "",
         ]
         return ", ".join(filter(None, faults))
@@ -214,7 +216,8 @@ class PacketIndex:
     """What a video file's packets say of its frames, without decoding any.
 
     Attributes:
-        packets: how many; end_s: when the last of them ends, in the file's time; unreadable: the demuxer gave up.
+        packets: how many; end_s: when the last of them ends, in the file's time, if it may last as long as any before
+            it did; unreadable: the demuxer gave up.
         frame_count: packets whose frame is shown: an edit list may leave some out.
         numbers: frame by presentation time; empty where times do not tell frames apart, which then are counted from the
             beginning.
@@ -223,9 +226,11 @@ class PacketIndex:
 
     def __init__(self, packets: list[Listed], time_base: Fraction, unreadable: bool) -> None:
         self.packets, self.unreadable = len(packets), unreadable
-        self.end_s = float(max((packet.end for packet in packets), default=0) * time_base)
         shown = [packet for packet in packets if packet.is_shown]
         times = sorted({packet.pts for packet in shown if packet.pts is not None})
+        longest = max((after - before for before, after in pairwise(times)), default=0)
+        end = max((packet.end for packet in packets), default=0)
+        self.end_s = float(max(end, times[-1] + longest if times else 0) * time_base)
         self.frame_count = len(shown)
         self.numbers = {pts: number for number, pts in enumerate(times)} if len(times) == len(shown) else {}
         # By decoding time, where there is one: that is what MP4 seeks by, and it is never behind the frame's own.

@@ -60,26 +60,42 @@ class Clips:
         path = self._folder / f"mutant-{name}"
         data = mutated(whole.data, chance, *chance.choice([(0, 1), (0, 0.1), (0.1, 0.9), (0.9, 1)]))
         path.write_bytes(data)
-        frames: list[int] = []
-        try:
-            with Recording(str(path)) as recording:
-                frames.extend(map(_digest, recording))
-        except SourceDamaged as complaint:
-            if f"{len(frames)} frames were decoded" not in str(complaint):
-                raise Finding(f"{name}: {len(frames)} frames came, and it says: {complaint}") from complaint
+        frames, said = _read(path)
+        if said and frames:
+            if f"{len(frames)} frames were decoded" not in said:
+                raise Finding(f"{name}: {len(frames)} frames came, and it says: {said}")
             return f"damaged, and said so; {name}"
-        except SourceError:
-            if frames:
-                raise
+        if said:
             return f"refused; {name}"
-        if len(frames) < len(whole.frames) and name in _OPEN_ENDED and whole.data.startswith(data):
+        if len(frames) < len(whole.frames) and name in _OPEN_ENDED and self._ends_there(path, whole, len(data), frames):
             return f"ends early between two parts, which nothing in it tells; {name}"
         if len(frames) != len(whole.frames):
             raise Finding(f"{name}: {len(frames)} of {len(whole.frames)} frames, and not a word")
         return f"whole; {name}" if frames == whole.frames else f"all frames, other pixels; {name}"
 
+    def _ends_there(self, path: Path, whole: _Clip, size: int, frames: list[int]) -> bool:
+        """Whether the cut alone costs these frames: other damage, to pixels and stuffing, cost none."""
+        path.write_bytes(whole.data[:size])
+        cut, said = _read(path)
+        return not said and len(cut) == len(frames)
+
     def close(self) -> None:
         pass
+
+
+def _read(path: Path) -> tuple[list[int], str]:
+    """The digest of each frame, and what is said of the others; "" if nothing is."""
+    frames: list[int] = []
+    try:
+        with Recording(str(path)) as recording:
+            frames.extend(map(_digest, recording))
+    except SourceDamaged as complaint:
+        return frames, str(complaint)
+    except SourceError as refusal:
+        if frames:
+            raise
+        return [], str(refusal)
+    return frames, ""
 
 
 def _digest(frame: Frame) -> int:
