@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import COLOUR_WH, COLOURS, STREET_WH, AsNobody, MakeCard
+from bundles import COLOUR_WH, COLOURS, STREET_WH, AsNobody, MakeCard, card_of
 from hypothesis import HealthCheck, settings
 
-from edge.card import Card, Graph, Versions
+from edge.card import Card, Graph
 from edge.classes import CAMVID, ClassTable
 from edge.engine import MODEL_FILE, Bundle, write_bundle
 from edge.frame import Image
@@ -42,23 +42,8 @@ def make_card() -> MakeCard:
     def make(
         model: bytes, table: ClassTable = COLOURS, input_wh: tuple[int, int] = COLOUR_WH, name: str = "colours"
     ) -> Card:
-        return Card(
-            name=name,
-            description="which colour a pixel has",
-            table=table,
-            input_wh=input_wh,
-            resize="letterbox",
-            net="none",
-            precision="fp32",
-            training_data="none",
-            licence="Apache-2.0",
-            trained_steps=7,
-            recipe_sha256="1" * 64,
-            created="2025-12-31",
-            versions=Versions(edge="0.1.0", torch="2.13.0", opset=17),
-            graphs=(Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(model).hexdigest()),),
-            weights_sha256="2" * 64,
-        )
+        graph = Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(model).hexdigest())
+        return card_of(graph, table=table, input_wh=input_wh, name=name)
 
     return make
 

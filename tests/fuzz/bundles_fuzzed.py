@@ -7,11 +7,16 @@ import dataclasses
 import hashlib
 import random
 import shutil
+import sys
 from pathlib import Path
 
 from mutants import Finding, mutated
 
-from edge.card import Card, Fingerprint, Gate, Graph, Measured, Speed, Versions
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bundles import card_of
+
+from edge.card import Fingerprint, Gate, Graph, Measured, Speed
 from edge.classes import CAMVID
 from edge.delta import make_delta
 from edge.engine import BUNDLED, Bundle, load_bundle, write_bundle
@@ -58,29 +63,20 @@ def _small_bundle(folder: Path) -> Bundle:
     dice = random.Random(1)
     graphs = {"model.onnx": dice.randbytes(4096), "int8.openvino.onnx": dice.randbytes(2048)}
     other = dice.randbytes(64) + graphs["model.onnx"][64:]
-    card = Card(
-        name="small",
-        description="what is fuzzed",
+    plain = card_of(
+        Graph("model.onnx", "fp32", "any", hashlib.sha256(graphs["model.onnx"]).hexdigest()),
+        Graph("int8.openvino.onnx", "int8", "openvino", hashlib.sha256(graphs["int8.openvino.onnx"]).hexdigest()),
         table=CAMVID,
-        input_wh=(64, 48),
-        resize="letterbox",
-        net="none",
+        name="small",
         precision="int8",
-        training_data="none",
-        licence="Apache-2.0",
-        trained_steps=7,
-        recipe_sha256="1" * 64,
-        created="2025-12-31",
-        versions=Versions(edge="0.1.0", torch="2.13.0", opset=17),
-        graphs=(
-            Graph("model.onnx", "fp32", "any", hashlib.sha256(graphs["model.onnx"]).hexdigest()),
-            Graph("int8.openvino.onnx", "int8", "openvino", hashlib.sha256(graphs["int8.openvino.onnx"]).hexdigest()),
-        ),
-        weights_sha256="2" * 64,
+    )
+    delta = base64.b64encode(make_delta(graphs["model.onnx"], other)).decode()
+    at_size = Graph("model.onnx", "fp32", "any", hashlib.sha256(other).hexdigest(), (64, 40), delta)
+    card = dataclasses.replace(
+        plain,
+        graphs=(*plain.graphs, at_size),
         gate=Gate("none", 12, "none", "3" * 64, {"miou": 1.0}, {"int8.openvino.onnx": {"miou": 0.25}}, ("conv_1",)),
         fingerprint=Fingerprint(dict.fromkeys(CAMVID.names, 1 / len(CAMVID.names)), 0.31, 0.07, 0.11),
         measured=Measured(speed=(Speed("2 x Zen 5", 2, "int8", 500, 15.8, 18.25),)),
     )
-    delta = base64.b64encode(make_delta(graphs["model.onnx"], other)).decode()
-    at_size = Graph("model.onnx", "fp32", "any", hashlib.sha256(other).hexdigest(), (64, 40), delta)
-    return write_bundle(folder, graphs, dataclasses.replace(card, graphs=(*card.graphs, at_size)))
+    return write_bundle(folder, graphs, card)
