@@ -288,6 +288,13 @@ class _Tally:
 
 
 def open_container(path: Path) -> av.container.InputContainer:
+    """A video file, open; close it.
+
+    Raises:
+        SourceNotFound: there is no such file.
+        NotAVideo: it is empty, or FFmpeg knows no such format.
+        SourceError: it may not be read.
+    """
     try:
         # "file:", because FFmpeg takes what stands before a colon for a protocol.
         return av.open(f"file:{path}", metadata_errors="replace")

@@ -43,7 +43,9 @@ class Playable(Protocol):
 
     def __iter__(self) -> Iterator[Frame]: ...
 
-    def at(self, index: int) -> Frame: ...
+    def at(self, index: int) -> Frame:
+        """Frame `index`; see `Seekable.at`."""
+        ...
 
     def __enter__(self) -> Playable: ...
 
@@ -208,6 +210,7 @@ class Listed(NamedTuple):
 
     @classmethod
     def of(cls, packet: Packet) -> Listed:
+        """What an index keeps of a packet."""
         end = (packet.pts or 0) + (packet.duration or 0)
         return cls(packet.pts, packet.dts, end, packet.is_keyframe, not packet.is_discard)
 
@@ -302,6 +305,7 @@ class Walk:
         return -1 if picture.pts is None else self._packets.numbers.get(picture.pts, -1)
 
     def close(self) -> None:
+        """Let go of the file."""
         self._container.close()
 
 

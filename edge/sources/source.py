@@ -16,8 +16,6 @@ class Source(Protocol):
     Attributes:
         name: as the user named it.
         size_wh: of the frames.
-        rate_hz: frames per second of the recording or camera; None where it is unknown.
-        frame_count: how many frames are expected; None for a camera.
         live: True when frames arrive whether or not somebody takes them.
         decode: how long each frame took to decode, render or convert; waiting for a camera is not counted.
     """
@@ -28,10 +26,14 @@ class Source(Protocol):
     decode: Durations
 
     @property
-    def rate_hz(self) -> float | None: ...
+    def rate_hz(self) -> float | None:
+        """Frames per second of the recording or camera; None where it is unknown."""
+        ...
 
     @property
-    def frame_count(self) -> int | None: ...
+    def frame_count(self) -> int | None:
+        """How many frames are expected; None for a camera."""
+        ...
 
     def __iter__(self) -> Iterator[Frame]: ...
 
@@ -46,7 +48,9 @@ class Source(Protocol):
 class Stoppable(Protocol):
     """A source whose next frame may never come. `stop` ends the iteration, from any thread."""
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """End the iteration."""
+        ...
 
 
 @runtime_checkable

@@ -87,6 +87,7 @@ class Supervised:
 
     @property
     def health(self) -> Health:
+        """How the camera is now."""
         return self._watch.look(time.monotonic_ns())
 
     def __enter__(self) -> Supervised:

@@ -17,8 +17,10 @@ class Backoff:
         self._wait_s = FIRST_S
 
     def next_s(self) -> float:
+        """How long to wait before the next attempt, in s; chance keeps cameras from coming back all at once."""
         wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, LONGEST_S)
         return wait_s * random.uniform(0.5, 1.0)
 
     def reset(self) -> None:
+        """It went well: the next wait is the shortest again."""
         self._wait_s = FIRST_S

@@ -108,6 +108,7 @@ class Outbox:
         self.has_given = False
 
     def send(self, message: Message) -> None:
+        """Tell the supervisor."""
         if isinstance(message, Opening):
             self._format, self.has_given = None, False  # the next picture tells its format again
         self._link.send(packed(message))

@@ -73,6 +73,7 @@ class Watch:
         self._blank = ""
 
     def look(self, now_ns: int) -> Health:
+        """The health at this time, whoever asks."""
         with self._lock:
             newest_ns, rate_hz = self._health.newest_ns, self._rate_hz(now_ns)
             stale = newest_ns is None or now_ns - newest_ns > STALE_PERIODS * self._period_ns
@@ -132,6 +133,7 @@ class Watch:
             self._become("lost", reason, now_ns)
 
     def stopped(self, now_ns: int) -> None:
+        """The source was closed."""
         with self._lock:
             self._arrivals.clear()
             self._become("stopped", "", now_ns)

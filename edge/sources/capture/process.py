@@ -82,6 +82,7 @@ class CaptureProcess:
 
     @property
     def pid(self) -> int:
+        """The process's number."""
         return self._process.pid
 
     def fileno(self) -> int:
@@ -126,6 +127,7 @@ class CaptureProcess:
         return self._process.poll() is not None
 
     def close(self) -> None:
+        """Kill it, and wait a moment until it is gone."""
         self._process.kill()
         self._link.close()
         with suppress(subprocess.TimeoutExpired):

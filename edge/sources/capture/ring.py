@@ -49,6 +49,7 @@ class RingWriter:
         return memoryview(self._memory)[slot * self._slot_bytes : (slot + 1) * self._slot_bytes]
 
     def give_back(self, slot: int) -> None:
+        """The reader is done with this slot: it may be written again."""
         self._free.append(slot)
 
     def close(self) -> None:

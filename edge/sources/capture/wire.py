@@ -37,10 +37,12 @@ class Order(NamedTuple):
     trusts_any: bool = False
 
     def pack(self) -> bytes:
+        """As `unpack` reads it."""
         return json.dumps(self).encode()
 
     @classmethod
     def unpack(cls, data: bytes) -> Order:
+        """The order that `pack` wrote."""
         kind, target, size_wh, *others = json.loads(data)
         return cls(kind, target, size_wh and (size_wh[0], size_wh[1]), *others)
 
@@ -65,6 +67,7 @@ class Format(NamedTuple):
 
     @property
     def slot_bytes(self) -> int:
+        """How many bytes a picture takes: BGR, or three planes."""
         if self.bgr:
             return 3 * self.width * self.height
         return self.width * self.height + 2 * ((self.width + 1) // 2) * ((self.height + 1) // 2)
@@ -137,6 +140,7 @@ _KINDS = tuple(_FORMS)
 
 
 def packed(message: Message) -> bytes:
+    """A message as it goes over the socket: its kind, its numbers, its text cut to what fits."""
     values: tuple = tuple(message)
     if isinstance(message, Opened):
         values = (message.ring, message.slots, *message.format)

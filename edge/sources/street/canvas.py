@@ -52,6 +52,7 @@ class Texture:
         return self._framed[key]
 
     def level(self, halvings_x: int, halvings_y: int) -> Image:
+        """uint8 (h, w, 3): the texture halved so many times in each direction, as far as it goes; kept."""
         height, width = self.image.shape[:2]
         key = (max(0, min(halvings_x, width.bit_length() - 2)), max(0, min(halvings_y, height.bit_length() - 2)))
         if key == (0, 0):
@@ -115,6 +116,7 @@ class Canvas:
 
     @property
     def size_wh(self) -> tuple[int, int]:
+        """Width and height of the picture in pixels."""
         return self.image.shape[1], self.image.shape[0]
 
     def box(self, points: Floats, margin_px: int = 1) -> tuple[int, int, int, int] | None:

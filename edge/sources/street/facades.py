@@ -50,6 +50,7 @@ class Front:
         self.image: Image = materials.tiled(tile, self.size_wh, offset).copy()
 
     def painted(self) -> Image:
+        """uint8 (H, W, 3) BGR: the finished front."""
         kind = self.building.kind
         if kind == "office":
             self._office()

@@ -239,6 +239,7 @@ class Painter:
         self.image: Image = np.empty((self.size_wh[1], self.size_wh[0], 3), np.uint8)
 
     def painted(self) -> Image:
+        """uint8 (H, W, 3) BGR: the finished piece."""
         for side in (self.place.left, self.place.right):
             self._outside(side)
         self._strip(-self.place.left.kerb, self.place.right.kerb, "road")

@@ -41,6 +41,7 @@ class Light:
 
     @property
     def ground_gain(self) -> Floats:
+        """BGR (3,): how bright level ground in the sun is."""
         return self.facing(0.0, 1.0, 0.0)
 
     @property
@@ -149,6 +150,7 @@ class Sky:
 
 
 def make_sky(seed: int) -> Sky:
+    """The weather, sun and sight of a street."""
     rng = rng_of(seed, 4)
     weather = WEATHERS[int(rng.choice(len(WEATHERS), p=_SHARES))]
     return Sky(

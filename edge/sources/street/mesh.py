@@ -42,6 +42,7 @@ class Mesh:
     quad_owner: Ints
 
     def scaled(self, factor: float) -> Mesh:
+        """The same thing, `factor` times as large."""
         points = self.points * np.float32(factor)
         return Mesh(points, self.quads, self.colours, self.kinds, self.nearer, self.point_owner, self.quad_owner)
 
@@ -134,6 +135,7 @@ class Solid:
     woven: bool
 
     def paint(self, canvas: Canvas, class_id: int, instance: int) -> None:
+        """Draw it into picture, class and instance ids."""
         x0, y0, x1, y1 = self.box
         take = canvas.scratch.take
         big = take("big", ((y1 - y0) * self.grain, (x1 - x0) * self.grain, 4))

@@ -50,12 +50,15 @@ class Looks:
     colours: Floats
 
     def number(self, name: str) -> Floats:
+        """float (...): one of the numbers, by its name."""
         return self.numbers[..., _NUMBERS.index(name)]
 
     def has(self, name: str) -> Floats:
+        """bool (...): whether a number is above 0."""
         return self.number(name) > 0
 
     def colour(self, name: str) -> Floats:
+        """float (..., 3): one of the colours, by its name."""
         return self.colours[..., _COLOURS.index(name), :]
 
     def either(self, condition: str, yes: str, no: str) -> Floats:
@@ -64,6 +67,7 @@ class Looks:
 
 
 def crowd(people: list[Looks]) -> Looks:
+    """The looks of many, stacked."""
     return Looks(np.stack([one.numbers for one in people]), np.stack([one.colours for one in people]))
 
 

@@ -88,6 +88,7 @@ class Place:
     lamp_style: int
 
     def side(self, sign: int) -> Side:
+        """The left side for -1, the right one for 1."""
         return self.left if sign < 0 else self.right
 
 
@@ -144,6 +145,7 @@ class Optics:
 
 
 def make_path(seed: int, place: Place) -> Path:
+    """The bends of a street and the speed on it."""
     rng = rng_of(seed, 2)
     bendy = rng.choice([0.25, 0.7, 1.0])
     speed = rng.uniform(7.0, 9.2)
@@ -163,6 +165,7 @@ def make_path(seed: int, place: Place) -> Path:
 
 
 def make_optics(seed: int) -> Optics:
+    """The camera that a street is seen through."""
     rng = rng_of(seed, 3)
     warm = rng.normal(0, 0.025)
     return Optics(

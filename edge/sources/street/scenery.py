@@ -72,6 +72,7 @@ class Scenery:
         return Texture(make_sign(rng, name))
 
     def building(self, canvas: Canvas, view: View, light: Light, house: Building) -> None:
+        """Draw a house: front, gable and roof, as far as they are seen."""
         s0 = max(house.s0, view.s + _NEAR_M)
         if house.s1 - s0 < 0.3:
             return
@@ -122,6 +123,7 @@ class Scenery:
                 canvas.textured(texture, corners, tone, BUILDING, outline=points)
 
     def side_row(self, canvas: Canvas, view: View, light: Light, row: SideRow) -> None:
+        """Draw the row of houses at the back of a junction."""
         depth = row.s - view.s
         if not _NEAR_M < depth < FAR_M - _RISE_M:
             return
@@ -169,6 +171,7 @@ class Scenery:
         cv2.line(canvas.image, *fixed(gutter).tolist(), (tone @ (46, 44, 44, 1)).tolist(), thick, cv2.LINE_AA, SHIFT)
 
     def barrier(self, canvas: Canvas, view: View, light: Light, thing: Barrier) -> None:
+        """Draw a railing, fence, wall or hedge along the road."""
         near = max(thing.s0, view.s + _NEAR_M)
         if thing.s1 - near < 0.05:
             return
@@ -198,6 +201,7 @@ class Scenery:
             self.plant(canvas, view, light, thing)
 
     def plant(self, canvas: Canvas, view: View, light: Light, thing: Standing) -> None:
+        """Draw a tree or bush, flat and facing the camera."""
         depth = thing.s - view.s
         if not 3.0 < depth < FAR_M or view.focal_px * thing.height_m / depth < 12.0:
             return
@@ -323,6 +327,7 @@ def _is_post(thing: Standing) -> bool:
 
 
 def house_x(house: Building) -> tuple[float, float]:
+    """The least and largest X of a house, in metres."""
     low, high = sorted((house.sign * (house.face - 0.05), house.sign * (house.face + house.depth_m)))
     return low, high
 

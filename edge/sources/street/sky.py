@@ -40,6 +40,7 @@ class Backdrop:
         return self._keys[key]
 
     def draw(self, canvas: Canvas, view: View, light: Light, time_s: float) -> None:
+        """Fill the picture above the horizon with the sky of this time, skyline included."""
         key = int(np.floor(time_s / _KEY_S))
         share = time_s / _KEY_S - key
         first, second = self._picture(key), self._picture(key + 1)

@@ -62,6 +62,7 @@ class _Member:
 
 
 def make_streams(seed: int, place: Place) -> tuple[Stream, ...]:
+    """Who moves along a street: oncoming cars, cyclists, people on foot."""
     rng = rng_of(seed, 70)
     streams = [Stream(0, "car", place.right.lane_m * 0.5, -rng.uniform(8, 12), place.traffic_gap_m, 0.8)]
     for side, speed in ((place.left, rng.uniform(3.6, 5.2)), (place.right, -rng.uniform(3.8, 5.6))):

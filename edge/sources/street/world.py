@@ -73,6 +73,8 @@ class Standing:
 
 @dataclass(frozen=True)
 class Parked:
+    """A parked car. It faces the way we drive where `facing` is above 0."""
+
     key: int
     x: float
     s: float
@@ -116,6 +118,7 @@ class World:
         self._blocks: OrderedDict[int, Block] = OrderedDict()
 
     def block(self, number: int) -> Block:
+        """Block `number`, made when it is first asked for; the latest are kept."""
         if number not in self._blocks:
             self._blocks[number] = BlockMaker(self._seed, self._place, number).made()
             if len(self._blocks) > 24:
@@ -124,6 +127,7 @@ class World:
         return self._blocks[number]
 
     def blocks_between(self, s0: float, s1: float) -> list[Block]:
+        """The blocks that touch this stretch of road, in order."""
         return [self.block(n) for n in range(int(s0 // BLOCK_M), int(s1 // BLOCK_M) + 1)]
 
     def blocks_near(self, s: float) -> list[Block]:
@@ -151,6 +155,7 @@ class BlockMaker:
         return self.number * 256 + self._keys
 
     def made(self) -> Block:
+        """The block with all that stands on it."""
         share = self.place.junction_share
         junctions = tuple(self._junction() if self.rng.random() < share else None for _ in range(2))
         zebra = self.s0 + 36.0 if self.rng.random() < 0.22 else None
