@@ -273,7 +273,8 @@ class _Tally:
         if self._by_time and picture.pts is not None:
             self._arrived(picture.pts, picture.interlaced_frame)
         if picture.pts is not None and picture.time_base:
-            at_s, lasts_s = float(picture.pts * picture.time_base), float((picture.duration or 0) * picture.time_base)
+            tick_s = float(picture.time_base)
+            at_s, lasts_s = picture.pts * tick_s, (picture.duration or 0) * tick_s
             step_s = at_s - self._last_s if self._last_s is not None else 0.0
             self._longest_s = max(self._longest_s, lasts_s, step_s)
             self._last_s = at_s if self._last_s is None else max(self._last_s, at_s)
