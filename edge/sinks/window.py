@@ -13,7 +13,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from edge.errors import ConfigError
+from edge.errors import ConfigError, OutputError
 from edge.frame import Image
 from edge.overlay import paint_bgr, write_caption
 from edge.segmentation import Segmentation
@@ -44,6 +44,7 @@ class Window:
         os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # of fonts, which nothing here needs
         check_windows()
         self.is_closed = False
+        self._error: cv2.error | None = None
         self._stages, self._on_close = stages, on_close
         self._newest: tuple[Segmentation, int] | None = None
         self._shown = _Shown()
@@ -59,10 +60,22 @@ class Window:
         self._thread.join()
 
     def write(self, result: Segmentation, dropped: int) -> None:
-        """Let the window's thread show it; it never waits."""
+        """Let the window's thread show it; it never waits.
+
+        Raises:
+            OutputError: there is no window any more, and nobody closed it.
+        """
+        if self._error is not None:
+            raise OutputError(f"the window cannot be shown any more: {self._error}") from self._error
         self._newest = (result, dropped)
 
     def _work(self) -> None:
+        try:
+            self._show()
+        except cv2.error as error:
+            self._error = error
+
+    def _show(self) -> None:
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.resizeWindow(TITLE, *SIZE_WH)
         while not self._left.is_set() and not self.is_closed:

@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -364,19 +365,20 @@ def _ahead(source: Iterator[Any], depth: int = 3) -> Generator[Any, None, None]:
     slots: queue.Queue[Any] = queue.Queue(depth)
     stop = threading.Event()
 
+    def offer(item: Any) -> None:
+        while not stop.is_set():
+            with suppress(queue.Full):
+                slots.put(item, timeout=0.2)
+                return
+
     def fill() -> None:
         try:
             for item in source:
-                while not stop.is_set():
-                    try:
-                        slots.put(item, timeout=0.2)
-                        break
-                    except queue.Full:
-                        continue
+                offer(item)
                 if stop.is_set():
                     return
         except Exception as error:  # noqa: BLE001 handed to the consumer, whose iteration it ends
-            slots.put(error)
+            offer(error)
 
     worker = threading.Thread(target=fill, name="batches", daemon=True)
     worker.start()

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from stand_in import ROAD, result_of
 
-from edge.errors import ConfigError
+from edge.errors import ConfigError, OutputError
 from edge.frame import Image
 from edge.sinks import window
-from edge.sinks.window import _Shown, check_windows
+from edge.sinks.window import Window, _Shown, check_windows
+from edge.timing import Stages
 
 # pip install --target FOLDER opencv-python: the OpenCV with windows, which must not lie beside the one without
 GUI = os.environ.get("EDGE_GUI_OPENCV", "")
@@ -54,6 +55,18 @@ def test_a_picture_that_stands_still_is_kept_though_others_come() -> None:
     before = sky(found.picture(SECOND_NS))
     found.take(result_of(2, ALL_ROAD, image=np.zeros_like(WHITE), captured_ns=2 * SECOND_NS), 3)
     assert sky(found.picture(9 * SECOND_NS)) == before
+
+
+def test_a_window_that_fails_tells_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise cv2.error("the screen is gone")
+
+    monkeypatch.setattr(window, "check_windows", lambda: None)
+    monkeypatch.setattr(cv2, "namedWindow", gone)
+    with Window(Stages()) as failing:
+        failing._thread.join(10)
+        with pytest.raises(OutputError, match="window cannot be shown any more: the screen is gone"):
+            failing.write(result_of(1, ALL_ROAD, image=WHITE), 0)
 
 
 def test_no_frame_is_kept_but_the_one_that_waits() -> None:
