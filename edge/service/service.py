@@ -28,6 +28,7 @@ from edge.sources.capture.process import end_ahead
 from edge.sources.open import is_camera
 
 TICK_S = 0.1  # so much later than the last mask the watchdog may have been fed, at most
+FED_SHARE = 0.25  # of its period between two meals: the manager wakes for each
 STUCK_S = 1.0  # a slow camera gives nothing between two looks; this long without progress is worth a word
 TOLD_S = 2.0  # how often the manager hears how all is, at most
 START_S = 10.0  # so much longer the manager waits for the first mask, each time that it is told
@@ -96,7 +97,7 @@ class Service:
         self._is_ready = False
         self._told, self._told_s = "", 0.0
         self._stuck: list[str] = []
-        self._progress_s = time.monotonic()
+        self._progress_s, self._fed_s = time.monotonic(), 0.0
 
     def run(self) -> ServeConfig | None:
         """Until a signal, the end of all sources, or a failure; the config to go on with, where one is.
@@ -161,8 +162,11 @@ class Service:
         self._stuck = [f"{camera.name} {why}".strip() for camera in self._cameras if (why := camera.stuck())]
         for camera in self._cameras:
             camera.tell_outputs()
-        if not self._stuck:
-            self._progress_s = time.monotonic()
+        if self._stuck:
+            return
+        self._progress_s = time.monotonic()
+        if self._progress_s - self._fed_s >= FED_SHARE * (self._notifier.watchdog_s or 0):
+            self._fed_s = self._progress_s
             for camera in self._cameras:
                 camera.fed()
             self._notifier.progress()
