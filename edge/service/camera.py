@@ -118,7 +118,7 @@ class CameraLoop:
             self._outputs.tell_camera(self._health())
 
     def stuck(self) -> str:
-        """What has made no progress since `fed`; "" if all has, or is known to wait for something."""
+        """What has made no progress since `noted`; "" if all has, or is known to wait for something."""
         last, now = self._seen, self._look()
         if self._phase == "opening" and time.monotonic() - self._phase_since_s > OPENING_S:
             return f"the engine is not open after {OPENING_S:.0f} s"
@@ -131,8 +131,8 @@ class CameraLoop:
         is_broken = now.newest_ns == last.newest_ns and now.corrupt > last.corrupt  # pictures come, and none is whole
         return "" if now.published > last.published or is_gone or is_broken else "no mask comes"
 
-    def fed(self) -> None:
-        """The watchdog was fed: what is progress counts from here."""
+    def noted(self) -> None:
+        """The progress made so far was noted: what comes now is new."""
         self._seen = self._look()
 
     def _look(self) -> _Seen:

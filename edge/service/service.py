@@ -158,17 +158,19 @@ class Service:
         return not troubles
 
     def _look(self) -> None:
-        """Outputs hear how all is; the watchdog is fed when each camera got on since it was fed last."""
+        """Outputs hear how all is. When each camera got on since that was noted last, it is noted, and the watchdog is
+        fed if that is due: what was hung since is not fed for what it did before.
+        """
         self._stuck = [f"{camera.name} {why}".strip() for camera in self._cameras if (why := camera.stuck())]
         for camera in self._cameras:
             camera.tell_outputs()
         if self._stuck:
             return
         self._progress_s = time.monotonic()
+        for camera in self._cameras:
+            camera.noted()
         if self._progress_s - self._fed_s >= FED_SHARE * (self._notifier.watchdog_s or 0):
             self._fed_s = self._progress_s
-            for camera in self._cameras:
-                camera.fed()
             self._notifier.progress()
 
     def _say(self) -> None:

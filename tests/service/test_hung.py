@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from edge.backends.openvino import OpenVinoEngine
 from edge.config import parse_tree
+from edge.frame import Image
 from edge.segmentation import Segmentation
 from edge.service import outputs as outputs_module
 from edge.service.config import ServeConfig
@@ -116,6 +119,28 @@ def test_a_disk_that_hangs_is_told_by_name_and_no_longer_feeds_the_watchdog(
         assert manager.fed == fed
     finally:
         disk.release()
+
+
+def test_an_engine_that_hangs_is_not_fed_for_what_it_did_before(
+    run_service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works, infer = threading.Event(), OpenVinoEngine.infer
+    works.set()
+
+    def infer_or_hang(engine: OpenVinoEngine, image: Image) -> Image:
+        works.wait(60)
+        return infer(engine, image)
+
+    monkeypatch.setattr(OpenVinoEngine, "infer", infer_or_hang)
+    monkeypatch.setattr(Manager, "watchdog_s", 4.0)  # a meal a second
+    _, manager = run_service({"camera": STREET, "web": {"port": 0}})
+    try:
+        assert _soon(lambda: manager.fed == 2)
+        time.sleep(0.4)  # masks come
+        works.clear()
+        assert not _soon(lambda: manager.fed > 2, within_s=1.5)
+    finally:
+        works.set()
 
 
 def _soon(holds: Any, within_s: float = 30.0) -> bool:
