@@ -1,0 +1,52 @@
+"""The engine for machines on which the default one is too slow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from edge.classes import CAMVID
+from edge.engine import Engine, find_bundle, open_engine
+from edge.frame import Frame
+from edge.metrics import Confusion
+from edge.segmenter import Segmenter
+from edge.sources.scene import StreetScene
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        with open_engine("small", backend="openvino") as engine:
+            yield engine
+
+
+def test_it_is_whole_and_a_fifth_of_the_default_engines_size() -> None:
+    small, road = (find_bundle(name) for name in ("small", "road"))
+    bytes_of = [sum(len(b.read(g)) for g in b.card.graphs if g.delta is None) for b in (small, road)]
+    assert bytes_of[0] < bytes_of[1] / 5
+    assert small.card.table == CAMVID
+    assert small.card.table.groups == road.card.table.groups
+    assert {g.input_wh for g in small.card.graphs} == {g.input_wh for g in road.card.graphs}
+    assert "non-commercial" in small.card.licence
+
+
+def test_it_runs_in_int8_and_lost_no_more_to_fp32_than_it_may(small: Engine) -> None:
+    assert small.precision == "int8"
+    gate = small.card.gate
+    assert gate is not None
+    assert gate.limits == {"miou": 0.5, "road": 0.3, "pedestrian": 1.0}
+    for lost in gate.lost.values():
+        assert all(lost[name] <= points for name, points in gate.limits.items())
+
+
+def test_it_sees_the_road_and_the_sky_of_a_rendered_street(small: Engine) -> None:
+    scene, segmenter, confusion = StreetScene(7, (640, 360)), Segmenter(small), Confusion(11, (11, 255))
+    for index in range(0, 300, 20):
+        drawn = scene.render(index)
+        result = segmenter.segment(Frame(index=index, captured_ns=0, source="street", bgr=drawn.image))
+        confusion.add(drawn.classes, result.class_map())
+    iou = dict(zip(CAMVID.names, confusion.iou(), strict=True))
+    assert iou["Road"] > 0.8
+    assert iou["Sky"] > 0.8
