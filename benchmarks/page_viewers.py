@@ -1,10 +1,11 @@
 """What viewers of the live page cost the loop: age and memory without any, with silent ones, and with ones that read.
 
-python -m benchmarks.page_viewers [--viewers 100] [--seconds 10] [--rate 30] [--rounds 10] [--silent-only]
+python -m benchmarks.page_viewers [--viewers 100] [--seconds 10] [--rate 30] [--rounds 10] [--kinds silent,returning]
 
 A 720p street at a camera's rate goes through the road engine; the viewers are in a process of their own. Silent ones
-open the feed and never read nor answer; each goes after 4 to 12 s and comes back at once. Also printed: how long the
-server takes to stop with all of them connected. On a busy machine ages say little; processor time per frame, of this
+open the feed and never read nor answer, until the server lets them go; those who return do the same, each goes after
+4 to 12 s and comes back at once: a dozen a second, for each of whom a picture is drawn and coded. Also printed: how long
+the server takes to stop with all of them connected. On a busy machine ages say little; processor time per frame, of this
 process alone, still does.
 """
 
@@ -43,13 +44,14 @@ HANDSHAKE = (
 )
 
 
-def be_viewers(port: int, count: int, reads: bool) -> None:
+def be_viewers(port: int, kind: str, count: int) -> None:
     """In a process of its own, until it is ended."""
-    asyncio.run(_be_viewers(port, count, reads))
+    asyncio.run(_be_viewers(port, kind, count))
 
 
-async def _be_viewers(port: int, count: int, reads: bool) -> None:
-    await asyncio.gather(*((_read(port) if reads else _say_nothing(port)) for _ in range(count)))
+async def _be_viewers(port: int, kind: str, count: int) -> None:
+    does = {"silent": _say_nothing, "returning": _return}.get(kind, _read)
+    await asyncio.gather(*(does(port) for _ in range(count)))
 
 
 async def _read(port: int) -> None:
@@ -59,21 +61,25 @@ async def _read(port: int) -> None:
                 await line.send("next")
 
 
-async def _say_nothing(port: int) -> None:
+async def _say_nothing(port: int, seconds: float = 3600.0) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    writer.write(HANDSHAKE.encode())
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await asyncio.sleep(seconds)
+    writer.transport.abort()
+
+
+async def _return(port: int) -> None:
     while True:
-        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
-        writer.write(HANDSHAKE.encode())
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await asyncio.sleep(random.uniform(4, 12))  # a hundred who come back in the same moment are no hundred people
-        writer.transport.abort()
+        await _say_nothing(port, random.uniform(4, 12))  # a hundred who come in the same moment are no hundred people
 
 
 @contextmanager
-def viewers(port: int, count: int, reads: bool) -> Iterator[None]:
+def viewers(port: int, kind: str, count: int) -> Iterator[None]:
     if not count:
         yield
         return
-    process = multiprocessing.get_context("spawn").Process(target=be_viewers, args=(port, count, reads), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(target=be_viewers, args=(port, kind, count), daemon=True)
     process.start()
     time.sleep(2)
     try:
@@ -87,7 +93,7 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def drive(engine: Any, count: int, reads: bool, frames: int, rate_hz: float) -> tuple[Summary, float, float, int]:
+def drive(engine: Any, kind: str, count: int, frames: int, rate_hz: float) -> tuple[Summary, float, float, int]:
     """One run: its summary, resident MB before it and at its end, and ms to stop the server."""
     recording = Recording(str(street_720p()))
     recording.rate_hz = rate_hz
@@ -96,7 +102,7 @@ def drive(engine: Any, count: int, reads: bool, frames: int, rate_hz: float) -> 
     server = WebServer(live, WebOptions(port=0))
     with server:
         port = int(server.url.rstrip("/").rpartition(":")[2])
-        with viewers(port, count, reads):
+        with viewers(port, kind, count):
             summary = run(source, segmenter, [WebSink(live)], stages, max_frames=frames)
             resident = resident_mb()
             sent = live.look().sent.get("page", 0)
@@ -113,17 +119,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rate", type=float, default=30)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--silent-only", action="store_true", help="leave out those who read")
+    parser.add_argument("--kinds", default="silent,returning,one reads,ten read", help="beside nobody")
     wish = parser.parse_args()
-    kinds = [("nobody", 0, False), ("silent", wish.viewers, False), ("one reads", 1, True), ("ten read", 10, True)]
-    kinds = kinds[:2] if wish.silent_only else kinds
+    counts = {"nobody": 0, "silent": wish.viewers, "returning": wish.viewers, "one reads": 1, "ten read": 10}
+    kinds = ["nobody", *wish.kinds.split(",")]
     frames = min(300, round(wish.seconds * wish.rate))
-    rows: dict[str, list[tuple[float, ...]]] = {name: [] for name, *_ in kinds}
+    rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in kinds}
     with open_engine("road") as engine:
-        drive(engine, 0, False, 30, wish.rate)  # warms caches and allocators
+        drive(engine, "nobody", 0, 30, wish.rate)  # warms caches and allocators
         for number in range(wish.rounds):
-            for name, count, reads in kinds if number % 2 else kinds[::-1]:
-                summary, resident, stop_ms, sent = drive(engine, count, reads, frames, wish.rate)
+            for name in kinds if number % 2 else kinds[::-1]:
+                summary, resident, stop_ms, sent = drive(engine, name, counts[name], frames, wish.rate)
                 age = summary.age
                 cpu_ms = summary.cpu_s * 1e3 / summary.frames_out
                 rows[name].append((age.percentile_ms(50), age.percentile_ms(99), cpu_ms, resident, stop_ms, sent))
@@ -136,9 +142,10 @@ def main() -> None:
             f"{p50:>6.1f} ms {p99:>6.1f} ms {cpu_ms:>7.1f} ms {resident:>7.1f} MB {stop_ms:>5.0f} ms {sent:>14.0f}"
         )
         print(f"{name:<10} {figures}")
-    ratios = sorted(silent[1] / nobody[1] for nobody, silent in zip(rows["nobody"], rows["silent"], strict=True))
-    spread = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
-    print(f"\nage p99, silent to nobody in the same round: {spread}")
+    for name in kinds[1:]:
+        ratios = sorted(some[1] / none[1] for none, some in zip(rows["nobody"], rows[name], strict=True))
+        spread = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+        print(f"age p99, {name} to nobody in the same round: {spread}")
 
 
 if __name__ == "__main__":
