@@ -4,9 +4,9 @@ python -m benchmarks.page_viewers [--viewers 100] [--seconds 10] [--rate 30] [--
 
 A 720p street at a camera's rate goes through the road engine; the viewers are in a process of their own. Silent ones
 open the feed and never read nor answer, until the server lets them go; those who return do the same, each goes after
-4 to 12 s and comes back at once: a dozen a second, for each of whom a picture is drawn and coded. Also printed: how long
-the server takes to stop with all of them connected. On a busy machine ages say little; processor time per frame, of this
-process alone, still does.
+4 to 12 s and comes back at once: a dozen a second, for each of whom a picture is drawn and coded. Also printed: how
+long the server takes to stop with all of them connected. On a busy machine ages say little; processor time per frame,
+of this process alone, still does.
 """
 
 from __future__ import annotations
