@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scenes import iou_of_street
 
 import edge
 from edge.classes import CAMVID
 from edge.engine import Engine, find_bundle, open_engine
 from edge.evaluate import evaluate
-from edge.frame import Frame
-from edge.metrics import Confusion
-from edge.segmenter import Segmenter
 from edge.sources.scene import StreetScene
 
 DATA = Path(os.environ.get("EDGE_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -72,12 +70,7 @@ def test_int8_sees_what_f32_sees(road: Engine) -> None:
 
 
 def test_it_sees_the_road_and_the_sky_of_a_rendered_street(road: Engine) -> None:
-    scene, segmenter, confusion = StreetScene(7, (640, 360)), Segmenter(road), Confusion(11, (11, 255))
-    for index in range(0, 300, 20):
-        drawn = scene.render(index)
-        result = segmenter.segment(Frame(index=index, captured_ns=0, source="street", bgr=drawn.image))
-        confusion.add(drawn.classes, result.class_map())
-    iou = dict(zip(CAMVID.names, confusion.iou(), strict=True))
+    iou = iou_of_street(road)
     assert iou["Road"] > 0.8
     assert iou["Sky"] > 0.8
     assert iou["Car"] > 0.45

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from scenes import iou_of_street
 
 from edge.classes import CAMVID
 from edge.engine import Engine, find_bundle, open_engine
-from edge.frame import Frame
-from edge.metrics import Confusion
-from edge.segmenter import Segmenter
-from edge.sources.scene import StreetScene
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +39,6 @@ def test_it_runs_in_int8_and_lost_no_more_to_fp32_than_it_may(small: Engine) -> 
 
 
 def test_it_sees_the_road_and_the_sky_of_a_rendered_street(small: Engine) -> None:
-    scene, segmenter, confusion = StreetScene(7, (640, 360)), Segmenter(small), Confusion(11, (11, 255))
-    for index in range(0, 300, 20):
-        drawn = scene.render(index)
-        result = segmenter.segment(Frame(index=index, captured_ns=0, source="street", bgr=drawn.image))
-        confusion.add(drawn.classes, result.class_map())
-    iou = dict(zip(CAMVID.names, confusion.iou(), strict=True))
+    iou = iou_of_street(small)
     assert iou["Road"] > 0.8
     assert iou["Sky"] > 0.8
