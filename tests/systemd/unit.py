@@ -44,8 +44,10 @@ class Unit:
                 f"/etc/systemd/system/{self.name}.service.d/test.conf", "\n".join(["[Service]", *lines, ""])
             )
             self.container.write(self._config, config)
+            # Not restart --no-block: until systemd comes to it, the state to be seen is that of the process before.
             self.container.sh(
-                f"systemctl daemon-reload; systemctl reset-failed; systemctl restart --no-block {self.name}"
+                f"systemctl daemon-reload; systemctl stop {self.name}; systemctl reset-failed;"
+                f" systemctl start --no-block {self.name}"
             )
         return self.await_state(lambda state: state["ActiveState"] == "active") if wait else self.show()
 
