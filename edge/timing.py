@@ -75,4 +75,5 @@ class Stages:
 
     def __getitem__(self, name: str) -> Durations:
         """The stage's durations; a new stage starts empty."""
-        return self.by_name.setdefault(name, Durations())
+        stage = self.by_name.get(name)
+        return self.by_name.setdefault(name, Durations()) if stage is None else stage
