@@ -165,7 +165,7 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE) -> Bundle:
     path = Path(name_or_path).expanduser()
     if (path.suffix == ".onnx" or path.name == CARD_FILE) and path.is_file():
         path = path.parent
-    if path.is_dir():
+    if name_or_path != "" and path.is_dir():  # Path("") is the folder one is in
         return load_bundle(path)
     known = list_bundles()
     close = difflib.get_close_matches(str(name_or_path), known, n=1)

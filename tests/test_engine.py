@@ -405,10 +405,6 @@ def test_an_unknown_name_is_answered_with_a_suggestion_and_the_list(homes: Path)
 
 @pytest.mark.parametrize("name", ["../package/none", "", "a\nb", "no/such/model.onnx", "Road"])
 def test_what_is_neither_name_nor_path_is_not_found(homes: Path, name: str) -> None:
-    if name == "":  # the empty path is the working directory, which is no bundle
-        with pytest.raises(EngineNotFound, match="is not an engine bundle"):
-            find_bundle(name)
-        return
     with pytest.raises(EngineNotFound, match="no engine is called"):
         find_bundle(name)
 

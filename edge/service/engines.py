@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from edge.engine import Engine, chosen_backend, find_bundle, open_engine
@@ -84,21 +84,23 @@ class EarlyEngine:
         config, threads = self._config, self._config.threads
         if threads is None and len(config.sources) > 1:
             threads = max(1, len(os.sched_getaffinity(0)) // len(config.sources))
-        with _OPENING:
-            engines = [
-                open_engine(
+        with _OPENING, ExitStack() as opened:
+            engines = []
+            for input_wh in self._input_sizes(source_wh):
+                engine = open_engine(
                     config.engine,
                     precision=config.precision,
                     backend=config.backend,
                     threads=threads,
                     input_wh=input_wh,
                 )
-                for input_wh in self._input_sizes(source_wh)
-            ]
+                opened.callback(engine.close)
+                engines.append(engine)
+            opened.pop_all()  # they are closed where a later one does not open
         if config.ladder is None:
             return Opened(engines[0], lambda result: None)
-        engine = LadderEngine(engines)
-        return Opened(engine, _Climber(self._camera, engine, config.ladder.deadline_ms))
+        ladder = LadderEngine(engines)
+        return Opened(ladder, _Climber(self._camera, ladder, config.ladder.deadline_ms))
 
     def _input_sizes(self, source_wh: Size) -> list[Size]:
         """(width, height) of the engine's input for frames of that size; with a ladder, of each of its steps."""

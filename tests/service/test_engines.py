@@ -74,3 +74,19 @@ def test_an_engine_that_nobody_asks_for_is_closed_when_it_is_open(opened: list[E
 def test_what_keeps_it_from_opening_is_said_where_it_is_asked_for() -> None:
     with pytest.raises(EngineError, match="1 to"):
         early(threads=999).for_frames((1280, 720))
+
+
+def test_where_a_step_of_the_ladder_does_not_open_those_before_it_are_closed(
+    opened: list[Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens = engines.open_engine
+
+    def opens_one(*words: Any, **options: Any) -> Engine:
+        if opened:
+            raise EngineError("a graph is damaged")
+        return opens(*words, **options)
+
+    monkeypatch.setattr(engines, "open_engine", opens_one)
+    with pytest.raises(EngineError, match="a graph is damaged"):
+        early(ladder={}).for_frames((1920, 1080))
+    assert is_closed(opened[0])
