@@ -3,7 +3,7 @@
 The plain loop puts each frame into the engine's own input, with black bars where the shapes differ, as plain loops do;
 edge takes the engine at the input size that fits the video. A second plain loop is given that size too.
 
-    python -m benchmarks.overlay [VIDEO] [--precision int8|f32|bf16] [--runs 5]
+    python -m benchmarks.overlay [VIDEO] [--precision int8|f32|bf16] [--quantiser 28] [--runs 5]
 
 Both read, segment, paint and write the same file, in turn, in this process; start-up is outside the measurement.
 """
@@ -25,7 +25,7 @@ from edge.frame import Letterbox
 from edge.pipeline import flowing, run
 from edge.report import table
 from edge.segmenter import Segmenter
-from edge.sinks.video import OverlayVideo
+from edge.sinks.video import ENCODER, OverlayVideo
 from edge.sources.open import open_source
 from edge.timing import Durations, Stages
 
@@ -74,8 +74,10 @@ def main() -> None:
     parser.add_argument("video", nargs="?")
     parser.add_argument("--engine", default="road")
     parser.add_argument("--precision", help="default: the card's")
+    parser.add_argument("--quantiser", default=ENCODER["qp"], help="of our H.264; benchmarks.overlay_quality compares")
     parser.add_argument("--runs", type=int, default=5)
     wish = parser.parse_args()
+    ENCODER["qp"] = wish.quantiser
     video = wish.video or str(street_720p())
     with open_source(video) as source:
         size_wh = source.size_wh

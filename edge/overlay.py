@@ -1,8 +1,8 @@
 """Classes painted over the picture: the groups a class table tints, blended in BGR or straight in a video's planes.
 
 A blend is linear and so is the step from Y'CbCr to R'G'B': blending the planes gives the picture that blending BGR
-gives, and spares both conversions. Region borders are smoothed from network to picture size, for the eye only; masks
-that are data (`Segmentation.class_map`) keep the network's cells.
+gives, and spares both conversions. Region borders are smoothed from network to picture size (in planes, by steps of two
+pixels), for the eye only; masks that are data (`Segmentation.class_map`) keep the network's cells.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class YuvPainter:
         self, size_wh: tuple[int, int], table: ClassTable, matrix: Matrix, full_range: bool, alpha: float
     ) -> None:
         self.table, self.alpha = table, alpha
-        self._ranks, self._tints = _ranks(table), _plane_tints(table, matrix, full_range)
+        self._ranks, self._values = _ranks(table), _plane_tints(table, matrix, full_range)
         self._luma_wh = size_wh
         self._chroma_wh = (size_wh[0] + 1) // 2, (size_wh[1] + 1) // 2
         even_wh = (2 * self._chroma_wh[0], 2 * self._chroma_wh[1])
@@ -105,7 +105,7 @@ class YuvPainter:
         # The three values of a tint go as one of four bytes. Nearest cell: across here, then whole rows are copied. One
         # call for each plane and both directions would take three times as long.
         rank = tints.rank[band.cells]
-        values = cv2.LUT(rank, self._tints).view(np.uint8).reshape(*rank.shape, 4)
+        values = cv2.LUT(rank, self._values).view(np.uint8).reshape(*rank.shape, 4)
         y, u, v, _ = cv2.split(cv2.resize(values, (width, len(rank)), interpolation=cv2.INTER_NEAREST))
         return _Layout(band.top, np.arange(len(cover)) * len(rank) // len(cover), cover), (y, u, v)
 

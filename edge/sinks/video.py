@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 # A fixed quantiser spares x264 the look at each picture that its rate control takes: a quarter of its time. At 28 the
-# 720p street has 39.5 dB in 4.2 Mbit/s; cv2.VideoWriter's MPEG-4 37.8 dB in 8.7 Mbit/s, for twice the time.
+# 720p street has 35 dB in 4.5 Mbit/s; cv2.VideoWriter's MPEG-4 37 dB in 9 (benchmarks/overlay_quality.py).
 ENCODER = {"preset": "ultrafast", "qp": "28"}
 TINT = 0.45  # strength; the road's texture stays visible
 TICKS_HZ = 90_000  # the clock of video timestamps (ISO/IEC 13818-1)
