@@ -67,12 +67,11 @@ class YuvPainter:
     def __init__(
         self, size_wh: tuple[int, int], table: ClassTable, matrix: Matrix, full_range: bool, alpha: float
     ) -> None:
-        self.table, self.alpha = table, alpha
+        self._alpha = alpha
         self._ranks, self._values = _ranks(table), _plane_tints(table, matrix, full_range)
         self._luma_wh = size_wh
         self._chroma_wh = (size_wh[0] + 1) // 2, (size_wh[1] + 1) // 2
-        even_wh = (2 * self._chroma_wh[0], 2 * self._chroma_wh[1])
-        self._cover = np.empty(even_wh[::-1], np.uint8)
+        self._cover = np.empty((2 * self._chroma_wh[1], 2 * self._chroma_wh[0]), np.uint8)
         self._buffers = [np.empty(size_wh[::-1], np.uint8) for _ in range(2)]
 
     def paint(self, source: Yuv420, target: Yuv420, classes: Image, letterbox: Letterbox) -> None:
@@ -87,12 +86,12 @@ class YuvPainter:
         if wide <= self._chroma_wh[0] and high <= self._chroma_wh[1]:
             layout, (y, u, v) = self._lay_out(tints, rows, self._chroma_wh)
             parts = (_twice_across(y), layout.doubled(self._cover)), (u, layout), (v, layout)
-        else:
+        else:  # all rows: those of a part might not begin where a pixel of chroma does
             layout, (y, u, v) = self._lay_out(tints, (0, high), self._luma_wh)
             halved = layout.halved()
             parts = (y, layout), (u[:, ::2], halved), (v[:, ::2], halved)
-        for (plane, out), (colour, laid_out) in zip(planes, parts, strict=True):
-            self._blend(plane, out, colour, laid_out)
+        for (plane, out), (colour, layout) in zip(planes, parts, strict=True):
+            self._blend(plane, out, colour, layout)
 
     def _lay_out(
         self, tints: TintMap, rows: tuple[int, int], size_wh: tuple[int, int]
@@ -114,9 +113,9 @@ class YuvPainter:
         width, rows = plane.shape[1], slice(layout.top, layout.top + len(layout.cells))
         below = plane[rows]
         cells, cover = layout.cells[: len(below)], layout.cover[: len(below), :width]
-        laid_out, blended = (buffer.reshape(-1)[: below.size].reshape(below.shape) for buffer in self._buffers)
-        np.take(colour[:, :width], cells, axis=0, out=laid_out, mode="clip")
-        cv2.addWeighted(below, 1 - self.alpha, laid_out, self.alpha, 0, dst=blended)
+        tint, blended = (buffer.reshape(-1)[: below.size].reshape(below.shape) for buffer in self._buffers)
+        np.take(colour[:, :width], cells, axis=0, out=tint, mode="clip")
+        cv2.addWeighted(below, 1 - self._alpha, tint, self._alpha, 0, dst=blended)
         cv2.copyTo(blended, cover, out[rows])
 
 
