@@ -20,13 +20,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge.barcode import read_barcode
 from edge.engine import open_engine
+from edge.prediction import Prediction
 from edge.report import table
-from edge.segmentation import Segmentation
 from edge.segmenter import Segmenter
 from edge.sources.flow import Latest
 from edge.sources.open import open_source
-from edge.sources.street.barcode import read_barcode
 from edge.sources.supervised import Supervised
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "rtsp"))
@@ -80,7 +80,7 @@ def main() -> None:
     print(f"\nmasks of an old picture shown as new: {figures.wrong}; restarts: {health.restarts}; now: {health}")
 
 
-def suffer(camera: TestCamera, source: Supervised, masks: Iterator[Segmentation], faults: int) -> Figures:
+def suffer(camera: TestCamera, source: Supervised, masks: Iterator[Prediction], faults: int) -> Figures:
     """Kill and freeze in turn, at no particular moment of the camera's."""
     figures, chance = Figures(), random.Random(1)
     for number in range(faults):
@@ -104,13 +104,13 @@ def suffer(camera: TestCamera, source: Supervised, masks: Iterator[Segmentation]
     return figures
 
 
-def is_true(mask: Segmentation) -> bool:
+def is_true(mask: Prediction) -> bool:
     """Whether the frame is as old as its stamp says, or younger: without times in the stream, the worst is assumed."""
     code = read_barcode(mask.frame.image)
     return code is not None and mask.frame.captured_ns - code[1] < TRUE_STAMP_NS
 
 
-def is_right(mask: Segmentation, back_ns: int) -> bool:
+def is_right(mask: Prediction, back_ns: int) -> bool:
     code = read_barcode(mask.frame.image)
     if code is None or code[1] < back_ns or not is_true(mask):
         return False

@@ -11,12 +11,12 @@ from edge.engine import open_engine
 from edge.pipeline import flowing, run
 from edge.report import summary_text
 from edge.segmenter import Segmenter
-from edge.serve.options import WebOptions
-from edge.serve.server import WebServer
-from edge.serve.sink import WebSink
-from edge.serve.state import Live
 from edge.sources.open import open_source
 from edge.timing import Stages
+from edge.web.options import WebOptions
+from edge.web.server import WebServer
+from edge.web.sink import WebSink
+from edge.web.state import Live
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.drive import street_720p
 from edge.engine import open_engine
 from edge.frame import Image
+from edge.prediction import Prediction
 from edge.report import table
-from edge.segmentation import Segmentation
 from edge.segmenter import Segmenter
 from edge.sinks.video import ENCODER, Film
 from edge.sources.open import open_source
@@ -32,7 +32,7 @@ RATE_HZ = 30
 MPEG4 = "mp4v.mp4"
 
 
-def x264(results: Sequence[Segmentation], quantiser: str, path: Path) -> float:
+def x264(results: Sequence[Prediction], quantiser: str, path: Path) -> float:
     """CPU ms a frame, painting included."""
     film = Film(path, "mp4", Fraction(RATE_HZ), results[0], 1, encoder={"qp": quantiser})
     start_s = time.process_time()

@@ -30,13 +30,13 @@ from benchmarks.drive import street_720p
 from edge.engine import open_engine
 from edge.pipeline import Summary, run
 from edge.segmenter import Segmenter
-from edge.serve.options import WebOptions
-from edge.serve.server import WebServer
-from edge.serve.sink import WebSink
-from edge.serve.state import Live
 from edge.sources.flow import Latest, Paced
 from edge.sources.recording import Recording
 from edge.timing import Stages
+from edge.web.options import WebOptions
+from edge.web.server import WebServer
+from edge.web.sink import WebSink
+from edge.web.state import Live
 
 HANDSHAKE = (
     "GET /feed HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.barcode import read_barcode
 from edge.errors import SourceDamaged, SourceError
 from edge.report import table
 from edge.sources.recording import Recording
-from edge.sources.street.barcode import read_barcode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "rtsp"))
 

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from edge.errors import EdgeError
     from edge.frame import Frame
     from edge.pipeline import segment
-    from edge.segmentation import Segmentation
+    from edge.prediction import Prediction
     from edge.sources.open import open_source
 
 __version__ = "0.1.0"
-__all__ = ["EdgeError", "Engine", "Frame", "Segmentation", "open_engine", "open_source", "segment"]
+__all__ = ["EdgeError", "Engine", "Frame", "Prediction", "open_engine", "open_source", "segment"]
 
 _HOMES = {
     "EdgeError": "edge.errors",
     "Engine": "edge.engine",
     "Frame": "edge.frame",
-    "Segmentation": "edge.segmentation",
+    "Prediction": "edge.prediction",
     "open_engine": "edge.engine",
     "open_source": "edge.sources.open",
     "segment": "edge.pipeline",

@@ -22,7 +22,7 @@ from edge.classes import ClassTable
 from edge.config import StrictModel
 from edge.errors import ConfigError
 from edge.frame import Image, Letterbox
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 
 Share = Annotated[float, Field(ge=0, le=1)]
 USUAL_S = 10.0  # the road's usual share is the median over so long
@@ -139,7 +139,7 @@ class Watcher:
         """Of every event that is watched for, by name: whether it is going on."""
         return {name: state.active for name, state in self._states.items()}
 
-    def look(self, result: Segmentation) -> list[Event]:
+    def look(self, result: Prediction) -> list[Event]:
         """The events that this result begins or ends."""
         now_ns = result.frame.captured_ns
         events = []
@@ -149,7 +149,7 @@ class Watcher:
                 events.append(Event(name, state.active, now_ns, result.frame.index, value))
         return events
 
-    def _figures(self, result: Segmentation) -> dict[str, float]:
+    def _figures(self, result: Prediction) -> dict[str, float]:
         zone = self._zone_of(result.letterbox)
         figures: dict[str, float] = {}
         if "pedestrian_ahead" in self._states:
@@ -166,7 +166,7 @@ class Watcher:
         inside = cv2.bitwise_and(cv2.LUT(classes, self._table.membership(group)), zone)
         return cv2.countNonZero(inside) / max(1, cv2.countNonZero(zone))
 
-    def _road_gone(self, share: float, result: Segmentation) -> float:
+    def _road_gone(self, share: float, result: Prediction) -> float:
         """1 - what is left of the usual share; 0 while nothing is usual yet."""
         now_ns = result.frame.captured_ns
         while self._roads and now_ns - self._roads[0][0] > USUAL_S * 1e9:
@@ -212,7 +212,7 @@ class Description:
         return Description(shares, layout, self.edges + weight * (other.edges - self.edges))
 
 
-def describe(result: Segmentation) -> Description:
+def describe(result: Prediction) -> Description:
     """Of one frame, over the part of the network's input that the picture covers."""
     inside = np.ascontiguousarray(result.letterbox.content(result.classes))
     classes = len(result.table)
@@ -223,7 +223,7 @@ def describe(result: Segmentation) -> Description:
     return Description(counts.sum(axis=0) / inside.size, counts / sizes, edges)
 
 
-def fingerprint_of(results: Iterable[Segmentation], table: ClassTable) -> Fingerprint:
+def fingerprint_of(results: Iterable[Prediction], table: ClassTable) -> Fingerprint:
     """What an engine's masks are like on frames that it is at home with."""
     described = [describe(result) for result in results]
     mean, edges = np.mean([one.shares for one in described], axis=0), [one.edges for one in described]

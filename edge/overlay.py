@@ -2,7 +2,7 @@
 
 A blend is linear and so is the step from Y'CbCr to R'G'B': blending the planes gives the picture that blending BGR
 gives, and spares both conversions. Region borders are smoothed from network to picture size (in planes, by steps of two
-pixels), for the eye only; masks that are data (`Segmentation.class_map`) keep the network's cells.
+pixels), for the eye only; masks that are data (`Prediction.class_map`) keep the network's cells.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge.engine import Engine, open_engine
 from edge.errors import EdgeError
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.sinks.background import Background
 from edge.sinks.sink import Sink
@@ -79,7 +79,7 @@ def flowing(source: Source, live: bool | None) -> Ahead | Latest:
 
 def segment(
     source: str | Path | Source, engine: str | Path | Engine = "road", *, live: bool | None = None
-) -> Iterator[Segmentation]:
+) -> Iterator[Prediction]:
     """Yield the segmentation of each frame of `source`.
 
     The source is closed at the end; an engine only if it was given by name. See `open_source` for names of
@@ -107,7 +107,7 @@ def run(
     stages: Stages,
     *,
     max_frames: int | None = None,
-    on_result: Callable[[Segmentation], object] = lambda result: None,
+    on_result: Callable[[Prediction], object] = lambda result: None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Take every frame the source gives through the segmenter into all sinks, each sink in a thread of its own.
@@ -152,7 +152,7 @@ def _loop(
     sinks: Sequence[Background],
     summary: Summary,
     max_frames: int | None,
-    on_result: Callable[[Segmentation], object],
+    on_result: Callable[[Prediction], object],
     is_over: Callable[[], bool],
 ) -> None:
     with closing(segmenter.segment_all(islice(source, max_frames))) as results:

@@ -14,7 +14,7 @@ import numpy as np
 from edge.engine import Engine
 from edge.errors import EdgeError
 from edge.frame import Frame, Image, Letterbox, Yuv420, yuv_to_bgr_coefficients
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.timing import Stages
 
 
@@ -29,16 +29,16 @@ class Segmenter:
         self.stages = Stages()
         self._local = threading.local()
 
-    def segment(self, frame: Frame) -> Segmentation:
+    def segment(self, frame: Frame) -> Prediction:
         """The classes of every pixel of the frame, at network size."""
         with self.stages["resize"].span():
             canvas = self._canvas(frame.size_wh)
             canvas.draw(frame)
         with self.stages["infer"].span():
             classes = self.engine.infer(canvas.image)
-        return Segmentation(frame, classes, canvas.box, self.engine.card.table, time.monotonic_ns())
+        return Prediction(frame, classes, canvas.box, self.engine.card.table, time.monotonic_ns())
 
-    def segment_all(self, frames: Iterable[Frame]) -> Generator[Segmentation, None, None]:
+    def segment_all(self, frames: Iterable[Frame]) -> Generator[Prediction, None, None]:
         """The segmentations of the frames, in order; as many are worked on side by side as the engine has streams.
 
         What `frames` raises comes out behind the last segmentation.
@@ -46,7 +46,7 @@ class Segmenter:
         if self.engine.streams == 1:
             yield from map(self.segment, frames)
             return
-        waiting: deque[Future[Segmentation]] = deque()
+        waiting: deque[Future[Prediction]] = deque()
         pool = ThreadPoolExecutor(self.engine.streams, "segment")
         try:
             feed = iter(frames)

@@ -8,7 +8,7 @@ import numpy as np
 from stand_in import ROAD, SKY, result_of
 from videos import picture
 
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.drive import DriveOptions, DriveSink
 from edge.timing import Stages
 
@@ -23,7 +23,7 @@ def mask_of(index: int) -> np.ndarray:
     return classes
 
 
-def seen(index: int) -> Segmentation:
+def seen(index: int) -> Prediction:
     """As a camera gives it: every third frame was dropped, and so the times are uneven."""
     count = index + index // 2
     captured_ns = 7_000_000_000 + count * 10**9 // RATE_HZ

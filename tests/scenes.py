@@ -7,7 +7,7 @@ from edge.engine import Engine
 from edge.frame import Frame
 from edge.metrics import Confusion
 from edge.segmenter import Segmenter
-from edge.sources.scene import StreetScene
+from edge.street.render import StreetScene
 
 
 def iou_of_street(engine: Engine) -> dict[str, float]:

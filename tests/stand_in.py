@@ -11,7 +11,7 @@ import numpy as np
 from edge.card import Card
 from edge.classes import CAMVID
 from edge.frame import Frame, Image, Letterbox, ResizePolicy, Yuv420
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -59,8 +59,8 @@ def result_of(
     yuv: Yuv420 | None = None,
     media_ns: int | None = None,
     captured_ns: int = 5_000_000_000,
-) -> Segmentation:
+) -> Prediction:
     """What was seen in a picture, 20 ms after it was taken."""
     frame = Frame(index=index, captured_ns=captured_ns, source="test", bgr=image, yuv=yuv, media_ns=media_ns)
     box = Letterbox.fit(frame.size_wh, (classes.shape[1], classes.shape[0]))
-    return Segmentation(frame, classes, box, CAMVID, captured_ns + 20_000_000)
+    return Prediction(frame, classes, box, CAMVID, captured_ns + 20_000_000)

@@ -25,7 +25,7 @@ from edge.events import (
     words,
 )
 from edge.frame import Image
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.events import EventSink
 
 ZONE = ((0.25, 0.5), (0.75, 0.5), (0.75, 1.0), (0.25, 1.0))
@@ -42,7 +42,7 @@ def street(pedestrian: slice | None = None, road: bool = True) -> Image:
     return classes
 
 
-def seen(index: int, classes: Image) -> Segmentation:
+def seen(index: int, classes: Image) -> Prediction:
     image = np.zeros((120, 160, 3), np.uint8)
     return result_of(index, classes, image=image, captured_ns=1_000_000_000 + index * FRAME_NS)
 

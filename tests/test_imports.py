@@ -49,7 +49,7 @@ def test_the_frame_loop_with_all_sources_and_sinks_loads_no_training_and_no_term
 
 
 def test_the_service_loads_no_training() -> None:
-    loaded = modules_after("import edge.service.service, edge.sinks.events, edge.serve.options")
+    loaded = modules_after("import edge.service.service, edge.sinks.events, edge.web.options")
     assert loaded.isdisjoint({"torch", "onnx", "onnxscript", "rich", "edge.compile", "edge.train", "edge.nets"})
 
 

@@ -15,7 +15,7 @@ from videos import Image, cut, decoded_bgr, noise, open_files, picture, write_vi
 
 from edge.errors import EngineError, NotAVideo, OutputError, SourceDamaged, SourceNotFound
 from edge.pipeline import Summary, flowing, run, segment
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.sinks.jsonl import JsonLines
 from edge.sinks.masks import MaskFiles
@@ -35,7 +35,7 @@ class Refusing:
     def __init__(self, at: int) -> None:
         self._at = at
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         if result.frame.index == self._at:
             raise OutputError(f"refused frame {self._at}")
 
@@ -92,7 +92,7 @@ def run_into(
     engine: BrightnessEngine,
     *extra: Sink,
     max_frames: int | None = None,
-    on_result: Callable[[Segmentation], None] = lambda result: None,
+    on_result: Callable[[Prediction], None] = lambda result: None,
 ) -> Summary:
     stages = Stages()
     sinks = [*sinks_in(folder, stages), *extra]
@@ -256,7 +256,7 @@ def test_an_engine_that_fails_ends_the_run_and_keeps_what_there_is(
 def test_ctrl_c_ends_the_run_and_the_outputs_are_complete(
     drive: Path, engine: BrightnessEngine, tmp_path: Path
 ) -> None:
-    def interrupt(result: Segmentation) -> None:
+    def interrupt(result: Prediction) -> None:
         if result.frame.index == 8:
             raise KeyboardInterrupt
 
@@ -271,7 +271,7 @@ def test_ctrl_c_ends_the_run_and_the_outputs_are_complete(
 def test_a_bug_is_not_hidden_in_the_summary_and_the_outputs_are_complete(
     drive: Path, engine: BrightnessEngine, tmp_path: Path
 ) -> None:
-    def fail(result: Segmentation) -> None:
+    def fail(result: Prediction) -> None:
         if result.frame.index == 3:
             raise ZeroDivisionError
 

@@ -14,7 +14,7 @@ import edge
 from edge.classes import CAMVID
 from edge.engine import Engine, find_bundle, open_engine
 from edge.evaluate import evaluate
-from edge.sources.scene import StreetScene
+from edge.street.render import StreetScene
 
 DATA = Path(os.environ.get("EDGE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

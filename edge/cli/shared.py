@@ -14,7 +14,7 @@ from edge.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edge.segmentation import Segmentation
+    from edge.prediction import Prediction
     from edge.sinks.sink import Sink
     from edge.sources.source import Source
     from edge.timing import Stages
@@ -79,14 +79,14 @@ class Progress:
         self._shown = sys.stderr.isatty() and frame_count is not None
         self._bar: Any = None
 
-    def __enter__(self) -> Callable[[Segmentation], None]:
+    def __enter__(self) -> Callable[[Prediction], None]:
         return self._advance if self._shown else lambda result: None
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
-    def _advance(self, result: Segmentation) -> None:
+    def _advance(self, result: Prediction) -> None:
         if self._bar is None:
             self._bar, self._task = make_progress_bar(self._title, self._total)
         self._bar.update(self._task, advance=1, note=f"age {result.age_ms:.0f} ms")

@@ -141,7 +141,7 @@ def checked_frames(images: Sequence[Image], input_wh: tuple[int, int]) -> Sequen
 
 def rendered(input_wh: tuple[int, int]) -> list[Image]:
     """uint8 (H, W, 3) BGR frames of the rendered street."""
-    from edge.sources.scene import StreetScene  # late: rendering is only for those who bring no frames
+    from edge.street.render import StreetScene  # late: rendering is only for those who bring no frames
 
     scene = StreetScene(seed=1, size_wh=input_wh)
     return [scene.render(index * 45).image for index in range(COMPARED_FRAMES)]

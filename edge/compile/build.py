@@ -40,7 +40,7 @@ from edge.engine import MODEL_FILE, Bundle, Engine, open_engine, write_bundle
 from edge.errors import ConfigError, EngineError, GateRefused
 from edge.events import fingerprint_of
 from edge.frame import Image, Letterbox
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.segmenter import Canvas, Segmenter
 from edge.train.recipe import BuildPlan
 
@@ -154,7 +154,7 @@ def _fingerprint(work: _Work, chosen: CalibrationSet) -> Fingerprint:
     """What the masks of the calibration frames are like."""
     advance = work.steps("what the masks are like", chosen.frame_count)
 
-    def results() -> Iterator[Segmentation]:
+    def results() -> Iterator[Prediction]:
         with _open_openvino(work, work.model, "f32") as engine:
             segmenter = Segmenter(engine)
             for _, frame in read_frames(chosen):

@@ -229,7 +229,7 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
 
 
 def _rendered(input_wh: tuple[int, int]) -> list[Image]:
-    from edge.sources.scene import StreetScene  # late: rendering is only for exports without frames
+    from edge.street.render import StreetScene  # late: rendering is only for exports without frames
 
     scene = StreetScene(seed=1, size_wh=input_wh)
     return [scene.render(index * 45).image for index in range(PARITY_FRAMES)]

@@ -20,7 +20,7 @@ from edge.errors import ConfigError, DataError, EngineError
 from edge.evaluate import Labels, make_confusion
 from edge.frame import Image
 from edge.metrics import Confusion
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.sources.open import open_source
 
@@ -119,7 +119,7 @@ class Judged:
         """The part of all pixels that have another class than with fp32."""
         return self.differing / max(1, self.pixels)
 
-    def add(self, reference: Segmentation, found: Segmentation, truth: Image | None) -> None:
+    def add(self, reference: Prediction, found: Prediction, truth: Image | None) -> None:
         """Compare one frame, at source size."""
         wanted, given = reference.class_map(), found.class_map()
         differing = int(np.count_nonzero(wanted != given))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import cv2
 
 from edge.drive.schema import message_class
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 
 _LEAST_CELLS = 20.0  # a smaller region is a dot
 _STRAYS_CELLS = 1.5  # so far a line may be from the edge: 2.5 KB a frame of a city, a cell exactly 3.3 KB
 _LINE_LOOP = 2  # foxglove.PointsAnnotation.Type
 
 
-def outlines_of(result: Segmentation, time_ns: int) -> bytes:
+def outlines_of(result: Prediction, time_ns: int) -> bytes:
     """A foxglove.ImageAnnotations: a closed line around each region that the overlay would tint."""
     annotations, table = message_class("foxglove.ImageAnnotations")(), result.table
     inside = result.letterbox.content(result.classes)

@@ -10,8 +10,8 @@ from edge.engine import open_engine
 from edge.evaluate.drives import Drive
 from edge.evaluate.run import Contest, open_drive
 from edge.pipeline import flowing, run
+from edge.prediction import Prediction
 from edge.report import table
-from edge.segmentation import Segmentation
 from edge.segmenter import Segmenter
 from edge.timing import Durations, Stages
 
@@ -55,7 +55,7 @@ def pace_of(drive: Drive, contest: Contest, budget_ms: float) -> Pace:
         contest.engine, precision=contest.precision, backend=contest.backend, source_wh=source.size_wh
     ) as engine:
 
-        def on_result(result: Segmentation) -> None:
+        def on_result(result: Prediction) -> None:
             if result.frame.index >= _WARM_UP:
                 ages.add(result.ready_ns - result.frame.captured_ns)
 

@@ -19,7 +19,7 @@ from edge.evaluate.labels import ignored_ids
 from edge.evaluate.records import Counts, Record
 from edge.frame import Frame, Image
 from edge.metrics import Confusion, count_bands, count_outlines
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.segmenter import Canvas, Segmenter, shrink
 
 # On a flat road the distance of a row hangs on its depth below the horizon: for a camera 1.4 m up that sees 40 degrees,
@@ -62,7 +62,7 @@ def is_followed(index: int) -> bool:
     return index % FOLLOWED_EVERY == 0
 
 
-def view_of(result: Segmentation) -> View:
+def view_of(result: Prediction) -> View:
     """The small view of a result."""
     inside = result.letterbox.content(result.classes)
     size_wh = (max(1, inside.shape[1] // _FLOW_SHARE), max(1, inside.shape[0] // _FLOW_SHARE))
@@ -105,7 +105,7 @@ class Measures:
             people=np.zeros((len(SIZES), 4), np.int64),
         )
 
-    def __call__(self, result: Segmentation, pair: tuple[View, View] | None) -> Record:
+    def __call__(self, result: Prediction, pair: tuple[View, View] | None) -> Record:
         """The record of one frame; `pair` is the frame before and this one, where their flicker is measured.
 
         Raises:
@@ -129,7 +129,7 @@ class Measures:
             **labelled,
         )
 
-    def _against_label(self, result: Segmentation, inside: Image, second: Segmentation | None) -> dict[str, Counts]:
+    def _against_label(self, result: Prediction, inside: Image, second: Prediction | None) -> dict[str, Counts]:
         """What a label adds to a record: nothing without one. `seen` is among it where network and label share a size:
         it was counted on the way.
         """
@@ -236,7 +236,7 @@ class Measures:
             self._local.flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         return self._local.flow
 
-    def _seen_mirrored(self, result: Segmentation) -> Image:
+    def _seen_mirrored(self, result: Prediction) -> Image:
         """uint8 (h, w): what the engine sees in the mirrored picture, mirrored back."""
         assert self._mirror is not None
         canvas = Canvas(result.letterbox)
@@ -270,7 +270,7 @@ def _same(one: Image, two: Image) -> Counts:
     return np.array([np.count_nonzero(one == two), one.size], np.int64)
 
 
-def _agreement(result: Segmentation, second: Segmentation) -> Counts:
+def _agreement(result: Prediction, second: Prediction) -> Counts:
     """Pixels of the same class, and all: at network size if both engines share it, else at the picture's."""
     if result.letterbox == second.letterbox:
         return _same(result.letterbox.content(result.classes), second.letterbox.content(second.classes))

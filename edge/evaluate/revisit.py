@@ -12,7 +12,7 @@ from edge.evaluate.drives import Drive
 from edge.evaluate.labels import find_labels
 from edge.evaluate.run import Worker
 from edge.frame import Image
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.sources.seek import open_recording
 
@@ -22,7 +22,7 @@ class Seen:
     """A frame's segmentation, and its label where there is one, uint8 (H, W)."""
 
     drive: Drive
-    result: Segmentation
+    result: Prediction
     truth: Image | None
 
 

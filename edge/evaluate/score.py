@@ -15,8 +15,8 @@ from edge.errors import DataError
 from edge.evaluate.labels import Labels, make_confusion
 from edge.metrics import Confusion
 from edge.pipeline import segment
+from edge.prediction import Prediction
 from edge.report import table
-from edge.segmentation import Segmentation
 from edge.sources.open import open_source
 
 
@@ -53,7 +53,7 @@ def confusion_figures(confusion: Confusion, table: ClassTable) -> dict[str, Any]
 
 
 def evaluate(
-    frames: str, labels: Path, engine: Engine, on_result: Callable[[Segmentation], None] = lambda result: None
+    frames: str, labels: Path, engine: Engine, on_result: Callable[[Prediction], None] = lambda result: None
 ) -> Score:
     """Segment every frame and compare it with its label, at the label's resolution.
 

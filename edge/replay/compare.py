@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge.classes import ClassTable
 from edge.errors import ConfigError
 from edge.frame import Image
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ class Comparer:
             )
         self._members = [[table.membership(group) for group in self.groups] for table in (first, second)]
 
-    def compare(self, first: Segmentation, second: Segmentation) -> Disagreement:
+    def compare(self, first: Prediction, second: Prediction) -> Disagreement:
         """Of two masks of the same frame."""
         maps = _on_one_grid(first, second)
         share = float(np.mean(self._differ(*maps)))
         rows = zip(*self._members, strict=True)
         return Disagreement(share, tuple(_iou(*map(cv2.LUT, maps, members)) for members in rows))
 
-    def differ(self, first: Segmentation, second: Segmentation) -> NDArray[np.bool_]:
+    def differ(self, first: Prediction, second: Prediction) -> NDArray[np.bool_]:
         """bool (h, w) over the picture, on a grid of network cells or source pixels: True where the masks differ."""
         return self._differ(*_on_one_grid(first, second))
 
@@ -62,7 +62,7 @@ class Comparer:
         return cv2.LUT(first, self._labels[0]) != cv2.LUT(second, self._labels[1])
 
 
-def _on_one_grid(first: Segmentation, second: Segmentation) -> tuple[Image, Image]:
+def _on_one_grid(first: Prediction, second: Prediction) -> tuple[Image, Image]:
     """Class ids that lie over each other: the cells of the picture where both nets see it alike, else its pixels."""
     if first.letterbox == second.letterbox:
         return first.letterbox.content(first.classes), second.letterbox.content(second.classes)

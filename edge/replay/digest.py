@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 
 _HEAD = struct.Struct("<QHH")
 
@@ -28,7 +28,7 @@ class MaskDigest:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Take in one mask; drops are not hashed, the index tells of them."""
         height, width = result.classes.shape
         self._hash.update(_HEAD.pack(result.frame.index, width, height))

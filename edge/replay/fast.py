@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge.pipeline import Summary, run
+from edge.prediction import Prediction
 from edge.replay.digest import MaskDigest
 from edge.replay.identity import library_versions, machine_kind
 from edge.replay.session import Session
 from edge.replay.strip import Strip
 from edge.replay.survey import Survey
 from edge.report import summary_text, table
-from edge.segmentation import Segmentation
 from edge.segmenter import Segmenter
 from edge.sinks.sink import Sink
 from edge.sources.flow import Ahead
@@ -66,7 +66,7 @@ def replay_fast(
     sinks: Sequence[Sink],
     stages: Stages,
     *,
-    on_result: Callable[[Segmentation], None] = lambda result: None,
+    on_result: Callable[[Prediction], None] = lambda result: None,
     on_compared: Callable[[Strip], None] = lambda strip: None,
 ) -> Replay:
     """Take every frame through the first lane's engine into the sinks; then compare the first two lanes.

@@ -1,7 +1,7 @@
 """What a browser is sent of a replay, and what it may ask for, over one WebSocket.
 
 To the browser: "hello", "state" and "strip" as JSON; a frame with its masks as bytes. It answers each with "next"
-(`edge.serve.answers`), and may say a command, {"do": "seek", "index": 37}.
+(`edge.web.answers`), and may say a command, {"do": "seek", "index": 37}.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from edge.replay.compare import Disagreement
 from edge.replay.player import SPEEDS, Player, Shown, State
 from edge.replay.session import Session
 from edge.replay.survey import Survey
-from edge.serve.answers import Answers, until_one_ends
-from edge.serve.picture import picture_bgr
+from edge.web.answers import Answers, until_one_ends
+from edge.web.picture import picture_bgr
 
 STRIP_EVERY_S = 0.5
 LOOK_EVERY_S = 0.25

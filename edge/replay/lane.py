@@ -11,8 +11,8 @@ from edge.classes import ClassTable
 from edge.engine import Engine
 from edge.errors import SourceDamaged
 from edge.frame import Frame, Image, Letterbox
+from edge.prediction import Prediction
 from edge.replay.identity import engine_identity, machine_kind
-from edge.segmentation import Segmentation
 from edge.segmenter import Segmenter
 from edge.sources.seek import Playable
 
@@ -53,7 +53,7 @@ class Lane:
 
     name: str
     identity: list[str]
-    of: Callable[[Playable, Frame], Segmentation | None]
+    of: Callable[[Playable, Frame], Prediction | None]
 
 
 def engine_lane(engine: Engine, name: str) -> Lane:
@@ -72,7 +72,7 @@ def recorded_lane(source: Playable) -> tuple[Lane, ClassTable] | None:
     if card is None:
         return None
 
-    def of(source: Playable, frame: Frame) -> Segmentation | None:
+    def of(source: Playable, frame: Frame) -> Prediction | None:
         assert isinstance(source, HasMasks)
         mask = source.recorded(frame.index)
         if mask is None:
@@ -83,6 +83,6 @@ def recorded_lane(source: Playable) -> tuple[Lane, ClassTable] | None:
                 f" the frame is of {frame.size_wh}"
             )
         ready_ns = frame.captured_ns + round(mask.age_ms * 1e6)
-        return Segmentation(frame, mask.classes, mask.letterbox, card.table, ready_ns)
+        return Prediction(frame, mask.classes, mask.letterbox, card.table, ready_ns)
 
     return Lane(RECORDED, [RECORDED], of), card.table

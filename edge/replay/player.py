@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from edge.errors import SourceError
 from edge.frame import Frame
+from edge.prediction import Prediction
 from edge.replay.clock import RecordedClock
 from edge.replay.compare import Disagreement
 from edge.replay.lane import Lane
 from edge.replay.strip import Strip
-from edge.segmentation import Segmentation
 from edge.sources.seek import Playable
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -38,7 +38,7 @@ class Shown:
     number: int
     index: int
     frame: Frame | None = None
-    results: Mapping[str, Segmentation] = field(default_factory=dict)
+    results: Mapping[str, Prediction] = field(default_factory=dict)
     disagreement: Disagreement | None = None
     reason: str = ""
 
@@ -234,7 +234,7 @@ class Player:
                 self._taken = index
                 self._state = replace(self._state, skipped=self._state.skipped + 1)
 
-    def _compared(self, index: int, results: Mapping[str, Segmentation]) -> Disagreement | None:
+    def _compared(self, index: int, results: Mapping[str, Prediction]) -> Disagreement | None:
         if self.strip is None:
             return None
         first, second = (results.get(lane.name) for lane in self.lanes[:2])

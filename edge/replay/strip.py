@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.cache import cache_folder, key_of, replacing
+from edge.prediction import Prediction
 from edge.replay.compare import Comparer, Disagreement
-from edge.segmentation import Segmentation
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Strip:
         self._iou = np.full((frame_count, len(comparer.groups)), np.nan, np.float32)
         self._lock = threading.Lock()
 
-    def compare(self, index: int, first: Segmentation, second: Segmentation) -> Disagreement:
+    def compare(self, index: int, first: Prediction, second: Prediction) -> Disagreement:
         """What the two disagree on in a frame, which is known from then on."""
         found = self.at(index)
         if found is None:

@@ -10,10 +10,10 @@ import numpy as np
 
 from edge.frame import Frame, Image
 from edge.overlay import paint_bgr
+from edge.prediction import Prediction
 from edge.replay.compare import Comparer
 from edge.replay.player import Shown
-from edge.segmentation import Segmentation
-from edge.serve.picture import picture_bgr
+from edge.web.picture import picture_bgr
 
 BOTH, DIFFERENCE = "side by side", "difference"
 _DIFFERING_BGR = (255, 0, 255)  # no class table's colour, and seen on anything
@@ -35,7 +35,7 @@ def pictures_of(shown: Shown, view: str, lanes: Sequence[str], comparer: Compare
     return [_painted(image, shown.frame, shown.results.get(name)) for name in names]
 
 
-def _painted(image: Image, frame: Frame, mask: Segmentation | None) -> Image:
+def _painted(image: Image, frame: Frame, mask: Prediction | None) -> Image:
     """A picture without a mask is shown as it is."""
     if mask is None:
         return image
@@ -43,7 +43,7 @@ def _painted(image: Image, frame: Frame, mask: Segmentation | None) -> Image:
     return paint_bgr(image, mask.classes, replace(mask.letterbox, source_wh=size_wh), mask.table)
 
 
-def _difference(image: Image, masks: Sequence[Segmentation | None], comparer: Comparer) -> Image:
+def _difference(image: Image, masks: Sequence[Prediction | None], comparer: Comparer) -> Image:
     """The picture in dim grey, and in one loud colour what the masks disagree on."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) // 2, cv2.COLOR_GRAY2BGR)
     first, second = masks

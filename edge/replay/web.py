@@ -13,17 +13,17 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-import edge.serve.guard
+import edge.web.guard
 from edge.replay.feed import Feed
 from edge.replay.player import Player
 from edge.replay.session import Session
 from edge.replay.survey import Survey
-from edge.serve.guard import Guard
-from edge.serve.options import WebOptions, allowed_names
-from edge.serve.thread import ServerThread
+from edge.web.guard import Guard
+from edge.web.options import WebOptions, allowed_names
+from edge.web.thread import ServerThread
 
 STATIC = Path(__file__).parent / "static"
-_SHARED = Path(edge.serve.guard.__file__).parent / "static"  # the live page's: both look alike
+_SHARED = Path(edge.web.guard.__file__).parent / "static"  # the live page's: both look alike
 FILES = {
     "/": (STATIC / "index.html", "text/html"),
     "/replay.css": (STATIC / "replay.css", "text/css"),

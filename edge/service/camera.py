@@ -14,9 +14,8 @@ from edge.card import Card
 from edge.engine import find_bundle
 from edge.errors import ConfigError, EdgeError, SourceError
 from edge.pipeline import flowing, run
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.segmenter import Segmenter
-from edge.serve.state import Health, Live
 from edge.service.config import ServeConfig
 from edge.service.engines import EarlyEngine
 from edge.service.outputs import Outputs
@@ -25,6 +24,7 @@ from edge.sources.open import is_camera, open_live, open_source
 from edge.sources.source import Source
 from edge.sources.supervised import Supervised
 from edge.timing import Durations, Stages
+from edge.web.state import Health, Live
 
 PATIENCE_S = 5.0  # each wait for a camera that is not there yet
 OPENING_S = 600.0  # TensorRT may have plans to build
@@ -248,7 +248,7 @@ class CameraLoop:
                 return
             self._over.wait(max(0.0, until_s - time.monotonic()))  # some are known at once not to come
 
-    def _count(self, result: Segmentation) -> None:
+    def _count(self, result: Prediction) -> None:
         self.published, self._age_ms = self.published + 1, result.age_ms
         if self.published == 1:
             self._on_news()

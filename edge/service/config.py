@@ -10,10 +10,10 @@ from edge.config import StrictModel
 from edge.errors import ConfigError
 from edge.events import EventOptions
 from edge.ladder import LadderOptions
-from edge.serve.options import WebOptions
 from edge.sinks.flight import FlightOptions
 from edge.sinks.mqtt.options import MqttOptions
 from edge.sinks.recorder import RecorderOptions
+from edge.web.options import WebOptions
 
 # It becomes a folder, a part of topics and of addresses.
 CameraName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]

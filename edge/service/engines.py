@@ -13,7 +13,7 @@ from typing import NamedTuple
 from edge.engine import Engine, chosen_backend, find_bundle, open_engine
 from edge.errors import EdgeError
 from edge.ladder import Heat, Ladder, LadderEngine
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.service.config import ServeConfig
 
 EXPECTED_WH = 1280, 720  # most cameras are 16:9
@@ -29,7 +29,7 @@ class Opened(NamedTuple):
     """An engine, and what is to be called with each of its results."""
 
     engine: Engine
-    climb: Callable[[Segmentation], object]
+    climb: Callable[[Prediction], object]
 
 
 class EarlyEngine:
@@ -123,7 +123,7 @@ class _Climber:
         self._camera, self._engine = camera, engine
         self._ladder, self._heat = Ladder(engine.steps, deadline_ms), Heat()
 
-    def __call__(self, result: Segmentation) -> None:
+    def __call__(self, result: Prediction) -> None:
         if not self._ladder.update(result.age_ms, result.ready_ns, self._heat.is_hot()):
             return
         self._engine.use(self._ladder.step)

@@ -15,7 +15,6 @@ from edge.card import Card
 from edge.engine import find_bundle
 from edge.errors import ConfigError
 from edge.events import Event, Watcher
-from edge.serve.state import Health, Live
 from edge.service.config import ServeConfig
 from edge.sinks.background import Background
 from edge.sinks.drive import DriveOptions
@@ -26,6 +25,7 @@ from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.recorder import Recorder, RecorderOptions
 from edge.sinks.sink import Sink
 from edge.timing import Stages
+from edge.web.state import Health, Live
 
 if TYPE_CHECKING:
     from edge.service.results import ResultsSocket
@@ -69,7 +69,7 @@ class Outputs:
         self._mqtt: MqttSink | None = None
         listeners: list[Callable[[Event], object]] = []
         if config.web is not None:
-            from edge.serve.sink import WebSink
+            from edge.web.sink import WebSink
 
             self.all.append(Output("web", WebSink(live)))
         if config.mqtt is not None:

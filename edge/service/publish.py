@@ -27,15 +27,15 @@ from edge.errors import ConfigError, EdgeError
 from edge.events import EventOptions
 from edge.frame import Frame, Image, Letterbox
 from edge.maskcodec import MaskError, decode_mask
-from edge.segmentation import Segmentation
-from edge.serve.options import WebOptions, check_options
-from edge.serve.state import Live
+from edge.prediction import Prediction
 from edge.service.config import ServeConfig
 from edge.service.notify import Notifier
 from edge.service.outputs import Outputs
 from edge.service.wire import PICTURES_S, TICK_S, Camera, Head, Hello, Messages, Result, WireError
 from edge.sinks.mqtt.options import MqttOptions
 from edge.timing import Durations, Stages
+from edge.web.options import WebOptions, check_options
+from edge.web.state import Live
 
 START_S = 10.0  # so much longer the manager waits, each time that it is told
 RETRY_S = (0.1, 2.0)  # first and longest wait: who was killed is back within a second, who sends nonsense is not
@@ -212,7 +212,7 @@ class Publisher:
         self._hello, self._source, config = hello, hello.source, self._config
         live = Live(_Remote(self._card, hello.precision), hello.source, self._stages_now, health=lambda: self._camera)
         if config.web is not None:
-            from edge.serve.server import WebServer
+            from edge.web.server import WebServer
 
             server = self._stack.enter_context(WebServer({"": live}, config.web))
             log.info("live page: %s", server.url)
@@ -230,7 +230,7 @@ class Publisher:
             self._is_ready = True
             self._notifier.ready(self._words())
 
-    def _result(self, head: Result, classes: Image, jpeg: bytes) -> Segmentation:
+    def _result(self, head: Result, classes: Image, jpeg: bytes) -> Prediction:
         """The result as the inference service had it.
 
         Raises:
@@ -244,7 +244,7 @@ class Publisher:
             raise WireError(f"frame {head.index} was captured at {head.captured_ns} ns, ready at {head.ready_ns} ns")
         box = Letterbox(head.source_wh, head.input_wh, head.content_xywh)
         frame = _SentFrame(head, self._source, jpeg, self._look)
-        return Segmentation(frame, classes, box, self._card.table, head.ready_ns)
+        return Prediction(frame, classes, box, self._card.table, head.ready_ns)
 
     def _look(self) -> None:
         self._looked_at_s = time.monotonic()

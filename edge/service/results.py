@@ -16,10 +16,10 @@ import cv2
 from edge.card import Card
 from edge.errors import ConfigError
 from edge.maskcodec import encode_mask
-from edge.segmentation import Segmentation
-from edge.serve.picture import picture_bgr
-from edge.serve.state import Health, Live
+from edge.prediction import Prediction
 from edge.service.wire import PICTURES_S, TICK_S, Camera, Hello, Result, message
+from edge.web.picture import picture_bgr
+from edge.web.state import Health, Live
 
 PUBLISHERS_MAX = 4
 PICTURE_WIDTH = 1280  # the page shows no more
@@ -42,7 +42,7 @@ class ResultsSocket:
         """
         self._hello = message(Hello(source=live.source, precision=live.precision, card=card.to_json()))
         self._camera = Camera(state="ok", reason="", since_ns=time.monotonic_ns())
-        self._newest: tuple[Segmentation, int] | None = None
+        self._newest: tuple[Prediction, int] | None = None
         self._lock = threading.Lock()
         self._closing = False
         self._path = Path(path)
@@ -65,7 +65,7 @@ class ResultsSocket:
         os.close(self._wake_fd)
         self._path.unlink(missing_ok=True)
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         with self._lock:
             self._newest = result, dropped
         os.eventfd_write(self._wake_fd, 1)
@@ -112,7 +112,7 @@ class ResultsSocket:
         publisher = self._publishers[line.fileno()] = _Publisher(line)
         publisher.send(self._hello)
 
-    def _send_result(self, result: Segmentation, dropped: int) -> None:
+    def _send_result(self, result: Prediction, dropped: int) -> None:
         if not any(publisher.is_idle for publisher in self._publishers.values()):
             return
         frame, box = result.frame, result.letterbox
@@ -173,7 +173,7 @@ class _Publisher:
             self.unsent = memoryview(b"")  # its end is read next
 
 
-def _jpeg(result: Segmentation) -> bytes:
+def _jpeg(result: Prediction) -> bytes:
     done, jpeg = cv2.imencode(
         ".jpg", picture_bgr(result.frame, PICTURE_WIDTH), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
     )

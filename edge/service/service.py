@@ -66,7 +66,7 @@ def _load(path: Path) -> ServeConfig:
     _ = config.sources
     find_bundle(config.engine)
     if config.web is not None:
-        from edge.serve.options import check_options
+        from edge.web.options import check_options
 
         check_options(config.web)
     return config
@@ -110,7 +110,7 @@ class Service:
             for camera in self._cameras:  # first: while a camera is connected to, there is time for the rest
                 camera.start()
             if self._config.web is not None:
-                from edge.serve.server import WebServer
+                from edge.web.server import WebServer
 
                 lives = {camera.name: camera.live for camera in self._cameras}
                 server = stack.enter_context(WebServer(lives, self._config.web))

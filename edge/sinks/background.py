@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.sink import Sink
 
 
@@ -20,7 +20,7 @@ class Background:
     def __init__(self, sink: Sink, *, drop: bool, depth: int = 4) -> None:
         self._sink, self._drop, self._depth = sink, drop, depth
         self.dropped = 0
-        self._row: deque[tuple[Segmentation, int]] = deque()
+        self._row: deque[tuple[Prediction, int]] = deque()
         self._error: BaseException | None = None
         self._busy_since_s: float | None = None
         self._runs = self._closing = False
@@ -61,7 +61,7 @@ class Background:
         failure = self._error or error
         self._sink.__exit__(type(failure) if failure else None, failure, None)
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Put the result in the row.
 
         Raises:
@@ -103,7 +103,7 @@ class Background:
             self._runs = False
             self._changed.notify_all()
 
-    def _next(self) -> tuple[Segmentation, int] | None:
+    def _next(self) -> tuple[Prediction, int] | None:
         """The oldest result; None once there are none and no more to come."""
         with self._changed:
             self._changed.wait_for(lambda: self._row or self._closing)

@@ -38,7 +38,7 @@ from edge.drive.writer import DriveWriter
 from edge.errors import OutputError
 from edge.frame import Frame, Letterbox
 from edge.maskcodec import encode_mask
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.files import writing
 from edge.sinks.jsonl import as_record
 from edge.sinks.recorder import SYNC_S, time_of_ns
@@ -104,7 +104,7 @@ class DriveClock:
 class Camera:
     """Frames to messages of the image topic, in one codec."""
 
-    def __init__(self, options: DriveOptions, first: Segmentation) -> None:
+    def __init__(self, options: DriveOptions, first: Prediction) -> None:
         self.size_wh = first.frame.size_wh
         self._film: Film | None = None
         if options.codec == "h264":
@@ -170,14 +170,14 @@ def open_writer(fd: int, options: DriveOptions, clock: DriveClock, size_wh: tupl
     return DriveWriter(fd, about, options.attachments(), time.time_ns())
 
 
-def add_seen(writer: DriveWriter, result: Segmentation, dropped: int, time_ns: int) -> None:
+def add_seen(writer: DriveWriter, result: Prediction, dropped: int, time_ns: int) -> None:
     """What was seen in a frame: its mask, outlines to show, figures."""
     writer.add(MASKS, time_ns, mask_message(result, time_ns))
     writer.add(OUTLINES, time_ns, outlines_of(result, time_ns))
     writer.add(RESULTS, time_ns, json.dumps(as_record(result, dropped)).encode())
 
 
-def mask_message(result: Segmentation, time_ns: int) -> bytes:
+def mask_message(result: Prediction, time_ns: int) -> bytes:
     """An edge.Mask."""
     box = result.letterbox
     message = message_class(MASK_SCHEMA)(
@@ -191,9 +191,9 @@ def mask_message(result: Segmentation, time_ns: int) -> bytes:
     return message.SerializeToString()
 
 
-def unseen(frame: Frame) -> Segmentation:
+def unseen(frame: Frame) -> Prediction:
     """A frame that no engine was asked about, as drives take it."""
-    return Segmentation(frame, _NOTHING, Letterbox(frame.size_wh, (0, 0), (0, 0, 0, 0)), _NO_CLASSES, 0)
+    return Prediction(frame, _NOTHING, Letterbox(frame.size_wh, (0, 0), (0, 0, 0, 0)), _NO_CLASSES, 0)
 
 
 class DriveSegments:
@@ -210,7 +210,7 @@ class DriveSegments:
         self._options = options
         self._clock: DriveClock | None = None
 
-    def begin(self, path: Path, number: int, first: Segmentation) -> DriveSegment:
+    def begin(self, path: Path, number: int, first: Prediction) -> DriveSegment:
         """A file on the clock that all segments share; see `edge.sinks.recorder.SegmentKind.begin`."""
         self._clock = self._clock or DriveClock(first.frame)  # one for all: times go on from file to file
         return DriveSegment(path, number, first, self._options, self._clock)
@@ -222,7 +222,7 @@ class DriveSegments:
 class DriveSegment:
     """One file, which gets its name when it holds a frame."""
 
-    def __init__(self, path: Path, number: int, first: Segmentation, options: DriveOptions, clock: DriveClock) -> None:
+    def __init__(self, path: Path, number: int, first: Prediction, options: DriveOptions, clock: DriveClock) -> None:
         self.path, self.number, self._clock = path, number, clock
         self.began_ns, self.size_wh = time_of_ns(first.frame), first.frame.size_wh
         self._camera = Camera(options, first)
@@ -244,7 +244,7 @@ class DriveSegment:
         """Of the chunks that are whole."""
         return self._writer.size_bytes
 
-    def write(self, result: Segmentation, dropped: int, stages: Stages) -> None:
+    def write(self, result: Prediction, dropped: int, stages: Stages) -> None:
         """Add a frame and what was seen in it; an `unseen` one has no mask.
 
         Raises:
@@ -307,7 +307,7 @@ class DriveSink:
             with suppress(OutputError) if error else nullcontext(), self._translated():
                 self._segment.close()
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Add a frame; see `edge.sinks.sink.Sink.write`. The first makes the file."""
         with self._translated():
             if self._segment is None:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edge.events import Event, Watcher
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -30,7 +30,7 @@ class EventSink:
     ) -> None:
         pass
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Tell of what begins or ends with this result, in the thread of the caller."""
         for event in self._watcher.look(result):
             log.warning(

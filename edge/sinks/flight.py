@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from edge.drive.merge import merge
 from edge.drive.schema import EVENTS, IMAGE, MASK_SCHEMA, TRIGGER, VIDEO_SCHEMA, message_class
 from edge.errors import ConfigError, OutputError
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.drive import Camera, DriveClock, DriveOptions, add_seen, open_writer
 from edge.sinks.files import writing
 from edge.sinks.shelf import SegmentFile, Shelf
@@ -195,7 +195,7 @@ class FlightRecorder:
         health = self._health
         self._tell(triggers=health.triggers + 1, suppressed=health.suppressed + is_quiet)
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Keep the frame and what was seen in it; a mask that is too old is a trigger."""
         if time.monotonic() < self._next_try_s:
             self._tell(frames_lost=self._health.frames_lost + 1)
@@ -208,7 +208,7 @@ class FlightRecorder:
         if deadline_ms is not None and result.age_ms > deadline_ms:
             self.trigger(f"the mask of frame {result.frame.index} was {result.age_ms:.0f} ms old")
 
-    def _keep(self, result: Segmentation, dropped: int) -> None:
+    def _keep(self, result: Prediction, dropped: int) -> None:
         """Raises OSError where memory is full, OutputError where the frame cannot be coded."""
         if self._camera is None or self._camera.size_wh != result.frame.size_wh:
             self._begin(result)
@@ -230,7 +230,7 @@ class FlightRecorder:
             self._ring.end_frame(time_ns)
         self._tell(state="ok", reason="", ring_bytes=self._ring.size_bytes)
 
-    def _begin(self, first: Segmentation) -> None:
+    def _begin(self, first: Prediction) -> None:
         """Frames of this size from here on."""
         self._ring.end_piece()
         if self._camera is not None:

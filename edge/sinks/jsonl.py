@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.files import PendingFile, writing
 from edge.timing import Stages
 
@@ -44,7 +44,7 @@ class JsonLines:
         else:
             self._pending.commit()
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Add a line; see `edge.sinks.sink.Sink.write`."""
         with self._stages["write"].span(), writing(self._pending.path):
             try:
@@ -54,7 +54,7 @@ class JsonLines:
                 raise
 
 
-def as_record(result: Segmentation, dropped: int) -> dict[str, object]:
+def as_record(result: Prediction, dropped: int) -> dict[str, object]:
     """The line for one result, as JSON takes it."""
     media_ns = result.frame.media_ns
     return {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.files import writing
 from edge.timing import Stages
 
@@ -36,7 +36,7 @@ class MaskFiles:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Write the PNG of that frame's index, over an older one; see `edge.sinks.sink.Sink.write`."""
         path = self.folder / f"{result.frame.index:06d}.png"
         with self._stages["encode"].span():

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from edge.errors import ConfigError, OutputError
 from edge.frame import Frame
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.shelf import SegmentFile, Shelf
 from edge.sinks.video import Film, nominal_rate
 from edge.timing import Stages
@@ -117,7 +117,7 @@ class Segment(Protocol):
     @property
     def size_bytes(self) -> int: ...
 
-    def write(self, result: Segmentation, dropped: int, stages: Stages) -> None:
+    def write(self, result: Prediction, dropped: int, stages: Stages) -> None:
         """Add a frame; `stages` takes what it cost."""
         ...
 
@@ -135,7 +135,7 @@ class SegmentKind(Protocol):
 
     suffix: str
 
-    def begin(self, path: Path, number: int, first: Segmentation) -> Segment:
+    def begin(self, path: Path, number: int, first: Prediction) -> Segment:
         """A file for frames of the first one's size; the first itself is not written yet."""
         ...
 
@@ -193,7 +193,7 @@ class Recorder:
             f" {health.size_bytes / 1e6:.1f} MB"
         )
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Record the frame, or count it as lost."""
         if self._segment is None and time.monotonic() < self._next_try_s:
             self._count(frames_lost=self._health.frames_lost + 1)
@@ -210,7 +210,7 @@ class Recorder:
         except OutputError as error:
             self._give_up(str(error))
 
-    def _record(self, result: Segmentation, dropped: int) -> None:
+    def _record(self, result: Prediction, dropped: int) -> None:
         if self._segment is not None and self._is_over(self._segment, result):
             self._end_segment()
         if self._segment is None:
@@ -222,13 +222,13 @@ class Recorder:
         if time.monotonic() >= self._next_sync_s:
             self._sync(self._segment)
 
-    def _is_over(self, segment: Segment, result: Segmentation) -> bool:
+    def _is_over(self, segment: Segment, result: Prediction) -> bool:
         """It has its length, or its share of the quota; or the camera's picture has another size now."""
         lasted_s = (time_of_ns(result.frame) - segment.began_ns) / 1e9
         too_large = segment.size_bytes >= self._shelf.quota_bytes // _SEGMENTS_IN_QUOTA
         return lasted_s >= self._options.segment_s or too_large or result.frame.size_wh != segment.size_wh
 
-    def _begin_segment(self, first: Segmentation) -> Segment:
+    def _begin_segment(self, first: Prediction) -> Segment:
         self._make_room(0, self._reserve_bytes() * 5 // 4)  # more than at which it stops: it does not stop at once
         number, path = self._shelf.next_path()
         segment = self._kind.begin(path, number, first)
@@ -316,7 +316,7 @@ class _Videos:
     def __init__(self, rate_hz: float | None, overlay: bool) -> None:
         self._rate, self._overlay = nominal_rate(rate_hz), overlay
 
-    def begin(self, path: Path, number: int, first: Segmentation) -> Segment:
+    def begin(self, path: Path, number: int, first: Prediction) -> Segment:
         return _Video(path, number, self._rate, self._overlay, first)
 
     def mend(self, path: Path) -> None:
@@ -331,7 +331,7 @@ class _Videos:
 class _Video:
     """One file."""
 
-    def __init__(self, path: Path, number: int, rate: Fraction, overlay: bool, first: Segmentation) -> None:
+    def __init__(self, path: Path, number: int, rate: Fraction, overlay: bool, first: Prediction) -> None:
         self.path, self.number, self._overlay = path, number, overlay
         self.began_ns, self.size_wh = time_of_ns(first.frame), first.frame.size_wh
         self._file = SegmentFile(path)
@@ -351,7 +351,7 @@ class _Video:
     def size_bytes(self) -> int:
         return self._file.size_bytes
 
-    def write(self, result: Segmentation, dropped: int, stages: Stages) -> None:
+    def write(self, result: Prediction, dropped: int, stages: Stages) -> None:
         with stages["overlay"].span():
             if self._overlay:
                 self._film.draw(result, dropped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol
 
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 
 
 class Sink(Protocol):
@@ -15,7 +15,7 @@ class Sink(Protocol):
     begun; one left by another's error keeps what it has.
     """
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Take one result; `dropped` frames were dropped before it since the run began.
 
         Raises:

@@ -14,7 +14,7 @@ import numpy as np
 from edge.errors import OutputError
 from edge.frame import Frame, Image, Letterbox, Matrix, Yuv420
 from edge.overlay import YuvPainter, write_caption
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.files import PendingFile, output_error
 from edge.timing import Stages
 
@@ -65,7 +65,7 @@ class OverlayVideo:
         else:
             self._pending.commit()
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Draw, encode and write the frame; see `edge.sinks.sink.Sink.write`. The first opens the file."""
         with self._translated():
             if self._film is None:
@@ -109,7 +109,7 @@ class Film:
         target: Path | Output,
         container_format: str,
         rate: Fraction,
-        first: Segmentation,
+        first: Prediction,
         threads: int,
         *,
         container: Mapping[str, str] | None = None,
@@ -146,7 +146,7 @@ class Film:
         self._usual_step = max(1, round(TICKS_HZ / rate))
         self._source_tick, self._tick = self._ticks(first.frame) - self._usual_step, -self._usual_step
 
-    def draw(self, result: Segmentation, dropped: int) -> None:
+    def draw(self, result: Prediction, dropped: int) -> None:
         """The frame, its tints and the line of figures into the encoder's picture."""
         canvas = self._canvas_for(result.frame)
         canvas.paint(result)
@@ -235,7 +235,7 @@ class _Canvas:
         width, height = _wh(planes)
         self._i420: Image = np.empty((height * 3 // 2, width), np.uint8)
 
-    def paint(self, result: Segmentation) -> None:
+    def paint(self, result: Prediction) -> None:
         self._painter.paint(self._of(result.frame), self.planes, result.classes, result.letterbox)
 
     def copy(self, frame: Frame) -> None:

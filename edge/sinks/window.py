@@ -16,7 +16,7 @@ import numpy as np
 from edge.errors import ConfigError, OutputError
 from edge.frame import Image
 from edge.overlay import paint_bgr, write_caption
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.timing import Stages
 
 TITLE = "edge"
@@ -46,7 +46,7 @@ class Window:
         self.is_closed = False
         self._error: cv2.error | None = None
         self._stages, self._on_close = stages, on_close
-        self._newest: tuple[Segmentation, int] | None = None
+        self._newest: tuple[Prediction, int] | None = None
         self._shown = _Shown()
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._work, name="window", daemon=True)
@@ -59,7 +59,7 @@ class Window:
         self._left.set()
         self._thread.join()
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Let the window's thread show it; it never waits.
 
         Raises:
@@ -110,7 +110,7 @@ class _Shown:
         self._text = ""
         self._times_ns: deque[int] = deque(maxlen=31)
 
-    def take(self, result: Segmentation, dropped: int) -> None:
+    def take(self, result: Prediction, dropped: int) -> None:
         """Show that result from now on, unless the picture stands still."""
         frame = result.frame
         self._times_ns.append(frame.captured_ns)

@@ -12,11 +12,11 @@ from urllib.parse import unquote_plus
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.barcode import barcode_rect_xywh, draw_barcode
 from edge.classes import CAMVID
 from edge.errors import ConfigError
 from edge.frame import Frame
-from edge.sources.street.barcode import barcode_rect_xywh, draw_barcode
-from edge.sources.street.render import Rendered, StreetScene
+from edge.street.render import Rendered, StreetScene
 from edge.timing import Durations
 
 EXAMPLE = "scene:street?seed=7&frames=300&size=1280x720&fps=30"

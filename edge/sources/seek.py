@@ -18,13 +18,13 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from edge.barcode import draw_barcode
 from edge.errors import SourceDamaged, SourceError
 from edge.frame import Frame
 from edge.sources.open import is_camera, open_source
 from edge.sources.recording import Recording, open_container, set_up_decoder, video_stream_of
 from edge.sources.scene import SceneSource
 from edge.sources.source import Seekable
-from edge.sources.street.barcode import draw_barcode
 from edge.sources.wholeness import why_not_whole
 from edge.timing import Durations
 

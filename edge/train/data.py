@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge.classes import ClassTable
 from edge.errors import DataError
 from edge.frame import Image, Letterbox, ResizePolicy
-from edge.sources.scene import StreetScene
+from edge.street.render import StreetScene
 from edge.train.augment import Pair, augment
 from edge.train.label_sets import Translation
 from edge.train.layouts import Labelled, find_pairs, translation_of

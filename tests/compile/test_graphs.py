@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge.engine import BUNDLED
 from edge.errors import EngineError
 from edge.frame import Image
-from edge.sources.scene import StreetScene
+from edge.street.render import StreetScene
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

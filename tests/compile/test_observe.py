@@ -19,7 +19,7 @@ from edge.card import Card
 from edge.config import parse_tree
 from edge.engine import Bundle, find_bundle
 from edge.errors import CalibrationError, ConfigError, EngineError
-from edge.sources.scene import StreetScene
+from edge.street.render import StreetScene
 from edge.train.recipe import Calibration
 
 onnx = pytest.importorskip("onnx")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge.engine import Bundle, find_bundle
 from edge.errors import CalibrationError, ConfigError, EngineError
-from edge.sources.scene import StreetScene
+from edge.street.render import StreetScene
 
 onnx = pytest.importorskip("onnx")
 from small_graphs import conv, make_chain, make_graph, pointwise  # noqa: E402

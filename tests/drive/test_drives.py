@@ -29,7 +29,7 @@ from edge.classes import CAMVID
 from edge.drive.file import DriveFile
 from edge.drive.schema import EVENTS, IMAGE, MASKS, OUTLINES, RESULTS, VIDEO_SCHEMA, message_class, schema_of
 from edge.errors import ConfigError, NotAVideo, OutputError, SourceDamaged, SourceError, SourceNotFound
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks import drive as drive_module
 from edge.sinks.drive import CHUNK_S, DriveOptions, DriveSegments, DriveSink, unseen
 from edge.sinks.recorder import Recorder, RecorderOptions
@@ -451,7 +451,7 @@ def test_a_kill_costs_less_than_half_a_second(tmp_path: Path, kill: int) -> None
 
 
 def test_a_camera_that_changes_its_size_ends_a_single_file_and_says_so(tmp_path: Path) -> None:
-    other: Segmentation = result_of(1, mask_of(1), image=picture(1, (32, 24)))
+    other: Prediction = result_of(1, mask_of(1), image=picture(1, (32, 24)))
     with DriveSink(tmp_path / "a.mcap", options(), Stages()) as sink:
         sink.write(seen(0), 0)
         with pytest.raises(OutputError, match="frame 1 is 32x24, the drive began as 64x48"):

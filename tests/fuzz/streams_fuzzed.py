@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "rtsp"))
 from cameras import TestCamera, why_no_rtsp
 from relay import Relay
 
+from edge.barcode import read_barcode
 from edge.frame import Frame
 from edge.sources.open import open_live
-from edge.sources.street.barcode import read_barcode
 from edge.sources.supervised import Supervised
 
 _WELL_S = 15.0

@@ -11,8 +11,8 @@ import numpy as np
 from edge.classes import CAMVID, ClassTable
 from edge.errors import SourceDamaged
 from edge.frame import Frame, Letterbox
+from edge.prediction import Prediction
 from edge.replay.lane import Lane
-from edge.segmentation import Segmentation
 from edge.sources.seek import Playable, check_number
 from edge.timing import Durations
 
@@ -52,15 +52,15 @@ class Numbers:
         pass
 
 
-def seen(frame: Frame, classes: np.ndarray, table: ClassTable = CAMVID) -> Segmentation:
+def seen(frame: Frame, classes: np.ndarray, table: ClassTable = CAMVID) -> Prediction:
     box = Letterbox.fit(frame.size_wh, (classes.shape[1], classes.shape[0]))
-    return Segmentation(frame, classes.astype(np.uint8), box, table, time.monotonic_ns())
+    return Prediction(frame, classes.astype(np.uint8), box, table, time.monotonic_ns())
 
 
 def lane(name: str, classes_of: Callable[[int], np.ndarray]) -> Lane:
     """A lane whose mask depends on the frame's pixels: `classes_of` is given what they say."""
 
-    def of(source: Playable, frame: Frame) -> Segmentation:
+    def of(source: Playable, frame: Frame) -> Prediction:
         return seen(frame, classes_of(int(frame.image[0, 0, 0])))
 
     return Lane(name, [name], of)

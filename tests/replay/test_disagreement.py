@@ -15,12 +15,12 @@ from videos import write_video
 from edge.classes import CAMVID, ClassTable, make_table
 from edge.errors import ConfigError, EngineError
 from edge.frame import Letterbox
+from edge.prediction import Prediction
 from edge.replay.compare import Comparer
 from edge.replay.digest import MaskDigest
 from edge.replay.lane import Lane
 from edge.replay.strip import Strip
 from edge.replay.survey import Survey
-from edge.segmentation import Segmentation
 
 FRAME = Numbers().at(0)
 TWO = ClassTable(("ground", "person"), ((1, 1, 1), (2, 2, 2)), {"road": ("ground",), "pedestrian": ("person",)}, {})
@@ -84,7 +84,7 @@ def test_nets_of_other_input_sizes_are_compared_over_the_picture() -> None:
     small = np.full((24, 48), 3, np.uint8)
     box = Letterbox.fit(FRAME.size_wh, (48, 24))  # bars at the sides: 32x24 of the 48x24 are picture
     small[:, :8], small[:, 40:] = 0, 0
-    wide = Segmentation(FRAME, small, box, CAMVID, 0)
+    wide = Prediction(FRAME, small, box, CAMVID, 0)
     assert Comparer(CAMVID, CAMVID).compare(seen(FRAME, all_road(0)), wide).share == 0
 
 

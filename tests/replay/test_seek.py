@@ -10,11 +10,11 @@ import pytest
 from bundles import AsNobody
 from videos import cut, flip_bits, noise, open_files, picture, write_video
 
+from edge.barcode import read_barcode
 from edge.errors import SourceDamaged, SourceError
 from edge.frame import Frame, Image
 from edge.sources.pictures import Pictures
 from edge.sources.seek import RecordedVideo, open_recording
-from edge.sources.street.barcode import read_barcode
 
 FRAMES = 60
 KINDS: dict[str, tuple[str, str, Mapping[str, str]]] = {

@@ -7,7 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.sources.street.barcode import barcode_rect_xywh, draw_barcode
+from edge.barcode import barcode_rect_xywh, draw_barcode
 
 Image = NDArray[np.uint8]
 COLOURS = (

@@ -15,7 +15,7 @@ import pytest
 from edge.backends.openvino import OpenVinoEngine
 from edge.config import parse_tree
 from edge.frame import Image
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.service import outputs as outputs_module
 from edge.service.config import ServeConfig
 from edge.service.service import Inbox, Service
@@ -62,7 +62,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk, write = Disk(), Recorder.write
 
-    def write_to_disk(recorder: Recorder, result: Segmentation, dropped: int) -> None:
+    def write_to_disk(recorder: Recorder, result: Prediction, dropped: int) -> None:
         disk.works.wait(60)
         write(recorder, result, dropped)
 

@@ -10,7 +10,7 @@ import pytest
 from stand_in import result_of
 
 from edge.errors import OutputError
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.background import Background
 
 CLASSES = np.zeros((2, 2), np.uint8)
@@ -28,7 +28,7 @@ class Notebook:
         self.left_with: list[type[BaseException] | None] = []
         self._before, self._at_exit = before, at_exit
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         self._before(result.frame.index)
         self.seen.append((result.frame.index, dropped))
 
@@ -42,7 +42,7 @@ class Notebook:
             raise self._at_exit
 
 
-def result(index: int) -> Segmentation:
+def result(index: int) -> Prediction:
     return result_of(index, CLASSES, image=IMAGE)
 
 

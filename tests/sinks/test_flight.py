@@ -18,7 +18,7 @@ from edge.drive.file import DriveFile
 from edge.drive.schema import EVENTS, TRIGGER
 from edge.errors import ConfigError, EngineError, OutputError
 from edge.events import Event
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks import flight as flight_module
 from edge.sinks.drive import DriveOptions
 from edge.sinks.flight import FlightOptions, FlightRecorder, ring_folder
@@ -45,7 +45,7 @@ def recorder(folder: Path, **options: Any) -> FlightRecorder:
     return FlightRecorder(FlightOptions(str(folder), **options), DriveOptions("edge 0", "test", RATE_HZ), Stages())
 
 
-def seen(index: int, age_ms: float = 20) -> Segmentation:
+def seen(index: int, age_ms: float = 20) -> Prediction:
     """Ten a second: every tenth is a key picture."""
     captured_ns = 5_000_000_000 + index * 10**9 // RATE_HZ
     result = result_of(index, mask_of(index), image=picture(index, WH), captured_ns=captured_ns)

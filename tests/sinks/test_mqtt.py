@@ -23,7 +23,7 @@ from test_maskcodec import pasted_decoder
 from edge.card import Card
 from edge.classes import CAMVID
 from edge.errors import ConfigError
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.mqtt import MqttHealth, MqttOptions, MqttSink
 from edge.sinks.mqtt import outbox as outbox_module
 from edge.sinks.mqtt import sink as sink_module
@@ -83,7 +83,7 @@ def make_sink(card: Card, cleanup: ExitStack) -> MakeSink:
     return make
 
 
-def result(index: int, image_wh: tuple[int, int] = (64, 48)) -> Segmentation:
+def result(index: int, image_wh: tuple[int, int] = (64, 48)) -> Prediction:
     image = np.zeros((image_wh[1], image_wh[0], 3), np.uint8)
     return result_of(index, CLASSES, image=image, captured_ns=time.monotonic_ns())
 

@@ -20,7 +20,7 @@ from stand_in import ROAD, SKY, result_of
 from videos import decoded_bgr, noise, open_files, picture, write_video
 
 from edge.errors import ConfigError, OutputError
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks import recorder as recorder_module
 from edge.sinks.recorder import Recorder, RecorderHealth, RecorderOptions
 from edge.sources.recording import Recording
@@ -34,7 +34,7 @@ RATE_HZ = 30
 KILLS = int(os.environ.get("EDGE_KILLS", "5"))  # more for a measurement
 
 
-def result(index: int, size_wh: tuple[int, int] = WH) -> Segmentation:
+def result(index: int, size_wh: tuple[int, int] = WH) -> Prediction:
     """At 30 Hz; of noise, so that it has a size that counts."""
     return result_of(index, HALF_ROAD, image=noise(index, size_wh), captured_ns=10**9 + index * 10**9 // RATE_HZ)
 

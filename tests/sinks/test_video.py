@@ -15,7 +15,7 @@ from edge.classes import CAMVID
 from edge.errors import OutputError
 from edge.frame import Matrix, Yuv420
 from edge.overlay import paint_bgr
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.video import TINT, OverlayVideo, draw_figures
 from edge.sources.recording import Recording
 from edge.timing import Stages
@@ -29,13 +29,13 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def results(count: int, size_wh: tuple[int, int] = WH, step_ns: int = 33_366_667) -> list[Segmentation]:
+def results(count: int, size_wh: tuple[int, int] = WH, step_ns: int = 33_366_667) -> list[Prediction]:
     return [
         result_of(index, HALF_ROAD, image=picture(index, size_wh), media_ns=index * step_ns) for index in range(count)
     ]
 
 
-def write(path: Path, results: Sequence[Segmentation], rate_hz: float | None = 30000 / 1001) -> Path:
+def write(path: Path, results: Sequence[Prediction], rate_hz: float | None = 30000 / 1001) -> Path:
     with OverlayVideo(path, rate_hz, Stages()) as sink:
         for result in results:
             sink.write(result, 0)
@@ -283,7 +283,7 @@ def test_a_picture_larger_than_h264_allows_is_an_error_and_leaves_no_file(tmp_pa
     assert open_files(tmp_path) == []
 
 
-def noisy(count: int) -> list[Segmentation]:
+def noisy(count: int) -> list[Prediction]:
     sky = np.full((12, 16), SKY, np.uint8)
     return [result_of(i, sky, image=noise(i, WH), media_ns=i * 40_000_000) for i in range(count)]
 

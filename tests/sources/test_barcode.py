@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge.barcode import barcode_rect_xywh, draw_barcode, read_barcode
 from edge.errors import ConfigError
-from edge.sources.street.barcode import barcode_rect_xywh, draw_barcode, read_barcode
 
 Image = NDArray[np.uint8]
 

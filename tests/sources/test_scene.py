@@ -10,11 +10,11 @@ import sys
 import numpy as np
 import pytest
 
+from edge.barcode import barcode_rect_xywh, read_barcode
 from edge.classes import CAMVID
 from edge.errors import ConfigError
 from edge.sources.scene import SceneOptions, SceneSource, parse_scene_uri
-from edge.sources.street.barcode import barcode_rect_xywh, read_barcode
-from edge.sources.street.render import Rendered, StreetScene
+from edge.street.render import Rendered, StreetScene
 
 SMALL = (320, 240)
 CAR, PEDESTRIAN, BICYCLIST = (CAMVID.names.index(name) for name in ("Car", "Pedestrian", "Bicyclist"))
@@ -50,7 +50,7 @@ def test_a_frame_depends_on_its_number_alone() -> None:
 
 def test_a_new_process_draws_the_same_bytes() -> None:
     code = (
-        "import hashlib; from edge.sources.street.render import StreetScene\n"
+        "import hashlib; from edge.street.render import StreetScene\n"
         f"r = StreetScene(5, {SMALL}).render(41)\n"
         "print(hashlib.sha256(r.image.tobytes() + r.classes.tobytes() + r.instances.tobytes()).hexdigest())"
     )

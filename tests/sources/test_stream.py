@@ -21,7 +21,7 @@ from edge.sources.capture.wire import Order
 from edge.sources.open import open_source
 from edge.sources.stream import open_stream, redacted, without_secrets
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "web"))
 
 from self_signed import make_certificate
 

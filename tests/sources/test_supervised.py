@@ -24,6 +24,7 @@ from cameras import TestCamera, free_port, why_no_rtsp
 from pictures import agreement
 from relay import Relay
 
+from edge.barcode import read_barcode
 from edge.engine import Bundle, open_engine
 from edge.errors import SourceError
 from edge.frame import Frame
@@ -32,7 +33,6 @@ from edge.sources.capture.process import end_ahead, one_ahead
 from edge.sources.capture.wire import Order, unpacked
 from edge.sources.flow import Latest
 from edge.sources.open import open_source
-from edge.sources.street.barcode import read_barcode
 from edge.sources.supervised import Supervised
 
 LONG_S = 20.0  # a test that waits so long has failed

@@ -14,8 +14,8 @@ from typing import Any
 
 from edge.backends.openvino import OpenVinoEngine
 from edge.cli import main
-from edge.serve.sink import WebSink
 from edge.sources.supervised import Supervised
+from edge.web.sink import WebSink
 
 STAGES = {"capture": (Supervised, "_take_in"), "infer": (OpenVinoEngine, "infer"), "publish": (WebSink, "write")}
 

@@ -12,8 +12,8 @@ import pytest
 from edge.config import load_yaml
 from edge.events import EventOptions
 from edge.ladder import LadderOptions
-from edge.serve.options import WebOptions
 from edge.service.config import ServeConfig
+from edge.web.options import WebOptions
 
 HOME = Path(__file__).parents[2] / "systemd"
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from edge.maskcodec import MaskError, encode_mask
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.jsonl import as_record
 from edge.sinks.mqtt.link import Message
 from edge.timing import Stages
@@ -27,7 +27,7 @@ class Outbox:
     def __init__(self, boot: str, topic: str) -> None:
         self._boot, self._topic = boot, topic
         self._lock = threading.Lock()
-        self._newest: tuple[int, Segmentation, int] | None = None
+        self._newest: tuple[int, Prediction, int] | None = None
         self._events: dict[int, Message] = {}
         self._result_seq = self._event_seq = 0
         self._superseded = self._dropped = self._events_sent = self._too_large = 0
@@ -46,7 +46,7 @@ class Outbox:
                 "refused": self.refused,
             }
 
-    def put_result(self, result: Segmentation, dropped: int) -> None:
+    def put_result(self, result: Prediction, dropped: int) -> None:
         """The newest result, in the place of one that was not asked for yet."""
         with self._lock:
             self._result_seq += 1
@@ -104,7 +104,7 @@ class Outbox:
             self._too_large += self._events.pop(seq, None) is not None
 
 
-def _captured_unix_ms(result: Segmentation) -> float:
+def _captured_unix_ms(result: Prediction) -> float:
     return round(unix_ms() - (time.monotonic_ns() - result.frame.captured_ns) / 1e6, 1)
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from edge.card import Card
 from edge.errors import ConfigError
-from edge.segmentation import Segmentation
+from edge.prediction import Prediction
 from edge.sinks.mqtt.link import Link, LinkLost, Message
 from edge.sinks.mqtt.options import MqttOptions, address_of, check_topic
 from edge.sinks.mqtt.outbox import Outbox, as_json, unix_ms
@@ -132,7 +132,7 @@ class MqttSink:
         with self._lock:
             return dataclasses.replace(self._health, **self._box.counts())
 
-    def write(self, result: Segmentation, dropped: int) -> None:
+    def write(self, result: Prediction, dropped: int) -> None:
         """Put the result where the sending thread finds it."""
         self._box.put_result(result, dropped)
         self._wake()

@@ -1,0 +1,120 @@
+"""The addresses of the page: the page itself, its feed, probes and metrics. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+from edge.web.feed import Feed
+from edge.web.guard import COOKIE, Guard, pass_of, same
+from edge.web.metrics import CONTENT_TYPE, Metrics
+from edge.web.state import Live
+
+STATIC = Path(__file__).parent / "static"
+FILES = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/picture.js": ("picture.js", "text/javascript"),
+    "/tiles.js": ("tiles.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+FORM_LIMIT_BYTES = 1024
+WEEK_S = 7 * 24 * 3600
+
+
+class View(NamedTuple):
+    """One camera as the page has it: large, or as one of several."""
+
+    live: Live
+    feed: Feed
+    tile: Feed
+
+
+def make_app(
+    views: Mapping[str, View],
+    *,
+    names: frozenset[str],
+    token: bytes | None,
+    secure: bool,
+    ready_within_s: float,
+) -> ASGIApp:
+    """The app behind its guard, for cameras by name; `secure` says that it is served over TLS."""
+    lives = {name: view.live for name, view in views.items()}
+    metrics = Metrics(lives, lambda name: views[name].feed.viewers + views[name].tile.viewers)
+
+    async def is_ready(request: Request) -> Response:
+        body = readiness(lives, ready_within_s)
+        return JSONResponse(body, 200 if body["ready"] else 503)
+
+    async def is_alive(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def show_metrics(request: Request) -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    async def list_cameras(request: Request) -> Response:
+        return JSONResponse(list(views))
+
+    async def feed(socket: WebSocket) -> None:
+        view = views.get(socket.query_params.get("camera", next(iter(views))))
+        if view is None:
+            await socket.close()
+            return
+        await (view.tile if "tile" in socket.query_params else view.feed).serve(socket)
+
+    routes: list[Route | WebSocketRoute] = [
+        *(Route(path, partial(_file, *file)) for path, file in FILES.items()),
+        Route("/healthz", is_alive),
+        Route("/readyz", is_ready),
+        Route("/metrics", show_metrics),
+        Route("/cameras", list_cameras),
+        WebSocketRoute("/feed", feed),
+    ]
+    if token is not None:
+        routes.append(Route("/login", partial(_file, "login.html", "text/html")))
+        routes.append(Route("/login", partial(_log_in, token, secure), methods=["POST"]))
+    return Guard(Starlette(routes=routes), names, token)
+
+
+def readiness(lives: Mapping[str, Live], within_s: float) -> dict[str, Any]:
+    """The answer of /readyz: ready is who has masks of every camera. How outputs are is said, and decides nothing."""
+    reasons, outputs = [], dict[str, str]()
+    for name, live in lives.items():
+        now, of = live.look(), f"{name} " if name else ""
+        if (reason := now.why_not_ready(within_s)) is not None:
+            reasons.append(f"{name}: {reason}" if name else reason)
+        outputs |= {of + output: str(health) for output, health in now.outputs.items()}
+    return {"ready": not reasons, "reason": "; ".join(reasons), "outputs": outputs}
+
+
+async def _file(name: str, media_type: str, request: Request) -> Response:
+    return Response((STATIC / name).read_bytes(), media_type=media_type)
+
+
+async def _log_in(token: bytes, secure: bool, request: Request) -> Response:
+    """A form with the right token gives a cookie; the token itself appears in no address."""
+    body = b""
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > FORM_LIMIT_BYTES:
+                return PlainTextResponse(f"The form is longer than {FORM_LIMIT_BYTES} bytes.\n", 413)
+    except ClientDisconnect:
+        return PlainTextResponse("", 400)  # nobody reads it
+    given = parse_qs(body.decode("latin-1")).get("token", [""])[0]
+    if not same(given.strip().encode("utf-8", "replace"), token):
+        return RedirectResponse("/login#wrong", 303)
+    response = RedirectResponse("/", 303)
+    response.set_cookie(COOKIE, pass_of(token), max_age=WEEK_S, httponly=True, secure=secure, samesite="strict")
+    return response

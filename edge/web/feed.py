@@ -1,0 +1,184 @@
+"""What a viewer is sent over its WebSocket: who we are, then pictures and figures, the newest only.
+
+One who reads slowly gets fewer pictures (`edge.web.answers`), and one who does not read at all costs two messages and
+then its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+import edge
+from edge.sinks.health import OutputHealth
+from edge.timing import Durations
+from edge.web.answers import Answers, until_one_ends
+from edge.web.picture import Pictures
+from edge.web.state import STEP_S, STEPS, Live, Step, rate_hz
+
+SILENT_S = 5.0  # then a viewer who does not answer is let go
+VIEWERS_MAX = 128
+WINDOW_STEPS = 4  # of half a second: over which the times of the waterfall are averaged
+
+SILENT, FULL = 4000, 1013  # codes of closing: ours; "try again later" (IANA's registry)
+
+
+class Feed:
+    """Serves viewers. `viewers` are those there are."""
+
+    def __init__(self, live: Live, pictures: Pictures) -> None:
+        self._live, self._pictures, self._figures = live, pictures, Figures(live, pictures)
+        self.viewers = 0
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Until the viewer leaves, is silent for too long, or the server ends."""
+        await socket.accept()
+        if self.viewers >= VIEWERS_MAX:
+            await socket.close(FULL, f"{VIEWERS_MAX} are looking already")
+            return
+        self.viewers += 1
+        try:
+            await self._serve(socket)
+        finally:
+            self.viewers -= 1
+
+    async def _serve(self, socket: WebSocket) -> None:
+        answers = Answers()
+        ends = await until_one_ends(answers.listen(socket), self._send(socket, answers))
+        if any(isinstance(end, asyncio.TimeoutError) for end in ends):
+            with suppress(WebSocketDisconnect, asyncio.TimeoutError):
+                await asyncio.wait_for(socket.close(SILENT, f"no answer for {SILENT_S:.0f} s"), 1.0)
+            return
+        for end in ends:
+            if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
+                raise end
+
+    async def _send(self, socket: WebSocket, answers: Answers) -> None:
+        number, due_s, shown = 0, 0.0, None
+        while True:
+            if shown != (self._live.card, self._live.precision):  # at first, and when another one is at work
+                shown = (self._live.card, self._live.precision)
+                await asyncio.wait_for(socket.send_text(hello(self._live)), SILENT_S)
+            await asyncio.wait_for(answers.room(), SILENT_S)
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + STEP_S
+                sending = socket.send_text(self._figures.text())
+            else:
+                try:
+                    picture = await asyncio.wait_for(self._pictures.newer(number), due_s - time.monotonic())
+                except asyncio.TimeoutError:
+                    continue
+                number = picture.number
+                sending = socket.send_bytes(picture.message())
+                self._live.count_sent("page")
+            answers.missing += 1
+            await asyncio.wait_for(sending, SILENT_S)
+
+
+def hello(live: Live) -> str:
+    """The first message: what is shown, and what may be switched on and off."""
+    card = live.card
+    return json.dumps(
+        {
+            "type": "hello",
+            "version": edge.__version__,
+            "engine": card.name,
+            "description": card.description,
+            "net": card.net,
+            "precision": live.precision,
+            "input_wh": card.input_wh,
+            "source": live.source,
+            "stale_after_ms": round(live.stale_after_s * 1e3),
+            "layers": layers(live),
+        }
+    )
+
+
+def layers(live: Live) -> list[dict[str, object]]:
+    """What the page can tint: the card's tints, on, then every class that no tint covers, off."""
+    table = live.card.table
+    tinted = {name: list(table.ids(name)) for name in table.tints}
+    covered = {i for ids in tinted.values() for i in ids}
+    rows: list[dict[str, object]] = [
+        {"name": name, "ids": ids, "rgb": table.tints[name], "on": True} for name, ids in tinted.items()
+    ]
+    return rows + [
+        {"name": name, "ids": [i], "rgb": table.colours_rgb[i], "on": False}
+        for i, name in enumerate(table.names)
+        if i not in covered
+    ]
+
+
+class Figures:
+    """The message with the figures, made at most once a step for all viewers."""
+
+    def __init__(self, live: Live, pictures: Pictures) -> None:
+        self._live, self._pictures = live, pictures
+        self._text, self._made_s = "", -STEP_S
+        self._totals: deque[dict[str, tuple[int, int]]] = deque(maxlen=WINDOW_STEPS + 1)
+
+    def text(self) -> str:
+        """As JSON; half a step old at most."""
+        if time.monotonic() - self._made_s >= STEP_S / 2:
+            self._made_s = time.monotonic()
+            self._text = json.dumps(self._make(), separators=(",", ":"))
+        return self._text
+
+    def _make(self) -> dict[str, object]:
+        now = self._live.look()
+        newest_age_s = now.newest_age_s
+        return {
+            "type": "figures",
+            "camera": {
+                "state": now.camera.state,
+                "reason": now.camera.reason,
+                "for_s": round((now.at_ns - now.camera.since_ns) / 1e9, 1),
+            },
+            "outputs": {name: _output(health) for name, health in now.outputs.items()},
+            "newest_age_ms": None if newest_age_s is None else round(newest_age_s * 1e3, 1),
+            "rate_hz": round(rate_hz(now.steps), 1),
+            "frames": now.frames,
+            "dropped": now.dropped,
+            "age_p50_ms": _ms(now.age.percentile_ms(50)) if now.frames else None,
+            "age_p99_ms": _ms(now.age.percentile_ms(99)) if now.frames else None,
+            "stages": self._waterfall({**now.stages, "picture": self._pictures.encode}),
+            "history": _history(now.steps),
+        }
+
+    def _waterfall(self, stages: Mapping[str, Durations]) -> list[dict[str, object]]:
+        """Each stage's mean time over the last two seconds, and its 99th percentile since the start."""
+        totals = {name: (stage.count, stage.total_ns) for name, stage in stages.items()}
+        self._totals.append(totals)
+        before = self._totals[0] if len(self._totals) > 1 else {}
+        rows: list[dict[str, object]] = []
+        for name, (count, total_ns) in totals.items():
+            count_before, total_before_ns = before.get(name, (0, 0))
+            if count > count_before:
+                mean_ms = (total_ns - total_before_ns) / (count - count_before) / 1e6
+                rows.append({"name": name, "mean_ms": _ms(mean_ms), "p99_ms": _ms(stages[name].percentile_ms(99))})
+        return rows
+
+
+def _output(health: OutputHealth) -> dict[str, object]:
+    return {"state": health.state, "reason": health.reason, "counts": {**health.levels, **health.totals}}
+
+
+def _history(steps: list[Step]) -> dict[str, object]:
+    """`steps` is how many a full history has: those that it has not yet are missing at its beginning."""
+    return {
+        "steps": STEPS,
+        "rate_hz": [round(step.frames / STEP_S) for step in steps],
+        "age_ms": [_ms(step.age_sum_ns / step.frames / 1e6) if step.frames else None for step in steps],
+        "age_max_ms": [_ms(step.age_max_ns / 1e6) if step.frames else None for step in steps],
+        "dropped": [step.dropped for step in steps],
+    }
+
+
+def _ms(value: float) -> float:
+    return round(value, 2)

@@ -1,0 +1,155 @@
+"""What a browser gets of one result: the frame as JPEG and the class map, made once for all who look."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import time
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+
+from edge.errors import OutputError
+from edge.frame import Frame, Image
+from edge.segmenter import shrink, small_bgr_from_yuv
+from edge.timing import Durations
+from edge.web.state import Live, Newest
+
+PICTURE_WIDTH = 1280  # a wider frame is shrunk: a screen shows no more, and a JPEG costs by the pixel
+TILE_WIDTH = 480  # where several cameras share a screen
+JPEG_QUALITY = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """`jpeg` is the frame; `classes` the deflated (RFC 1950) ids of the cells that the frame covers, row by row.
+
+    It holds nothing of the result that it was made of: a camera may be waiting for the frame's memory.
+    """
+
+    number: int
+    captured_ns: int
+    head: Mapping[str, object]
+    jpeg: bytes
+    classes: bytes
+
+    def message(self) -> bytes:
+        """The message for a browser: length of the head (uint32, little endian), head (JSON), JPEG, class map.
+
+        `age_ms` runs from capture to mask, `now_age_ms` from capture to now: the browser's clock is not ours.
+        """
+        now_age_ms = round((time.monotonic_ns() - self.captured_ns) / 1e6, 2)
+        text = json.dumps({**self.head, "now_age_ms": now_age_ms}, separators=(",", ":")).encode()
+        return b"".join((struct.pack("<I", len(text)), text, self.jpeg, self.classes))
+
+
+def make_picture(newest: Newest, most_width: int = PICTURE_WIDTH) -> Picture:
+    """The picture of a result, at most so wide.
+
+    Raises:
+        OutputError: OpenCV cannot encode the frame.
+    """
+    result, frame = newest.result, newest.result.frame
+    image = picture_bgr(frame, most_width)
+    try:
+        done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    except cv2.error as error:
+        raise OutputError(f"frame {frame.index}: cannot be made a JPEG: {error}") from error
+    if not done:
+        raise OutputError(f"frame {frame.index}: cannot be made a JPEG")
+    classes = result.letterbox.content(result.classes)
+    head = {
+        "number": newest.number,
+        "frame": frame.index,
+        "media_s": None if frame.media_ns is None else round(frame.media_ns / 1e9, 3),
+        "age_ms": round(result.age_ms, 2),
+        "dropped": newest.dropped,
+        "picture_wh": (image.shape[1], image.shape[0]),
+        "classes_wh": (classes.shape[1], classes.shape[0]),
+        "jpeg_bytes": len(jpeg),
+    }
+    return Picture(newest.number, frame.captured_ns, head, jpeg.tobytes(), zlib.compress(classes.tobytes(), 1))
+
+
+def picture_bgr(frame: Frame, most_width: int = PICTURE_WIDTH) -> Image:
+    """uint8 (h, w, 3) BGR: the frame, at most so wide.
+
+    The frame's own conversion is not asked for: it would be kept as long as the frame is.
+    """
+    width, height = frame.size_wh
+    if frame.yuv is None and width <= most_width:
+        return frame.image
+    scale = min(1.0, most_width / width)
+    target = np.empty((max(1, round(height * scale)), round(width * scale), 3), np.uint8)
+    if frame.yuv is not None:
+        small_bgr_from_yuv(frame.yuv, target)
+    else:
+        shrink(frame.image, target)
+    return target
+
+
+class Pictures:
+    """Pictures of the newest result, for any number of waiting viewers; belongs to one event loop.
+
+    A picture is made when somebody waits for it, in a thread, and once for all who wait.
+    """
+
+    def __init__(self, live: Live, most_width: int = PICTURE_WIDTH) -> None:
+        self._live, self._most_width = live, most_width
+        self._leave = ExitStack()
+        self._arrived = asyncio.Event()
+        self._waiting = 0  # viewers; without any, a result wakes nobody
+        self._making: asyncio.Task[Picture] | None = None
+        self._thread = ThreadPoolExecutor(1, "page pictures")
+        self.encode = Durations()
+
+    def __enter__(self) -> Pictures:
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake)
+        self._leave.enter_context(self._live.listening(lambda: self._waiting and wake()))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._leave.close()
+        self._thread.shutdown(cancel_futures=True)
+
+    async def newer(self, number: int) -> Picture:
+        """The newest result's picture, once there is a newer one than that number."""
+        self._waiting += 1  # before it is looked whether one is there: none can come unseen
+        try:
+            while True:
+                arrived, newest = self._arrived, self._live.newest
+                if newest is None or newest.number <= number:
+                    await arrived.wait()
+                elif (picture := await self._current(newest)).number > number:
+                    return picture
+        finally:
+            self._waiting -= 1
+
+    async def _current(self, newest: Newest) -> Picture:
+        """The picture that is being made, or is still the newest; else a new one is begun."""
+        task = self._making
+        if task is None or (task.done() and not _is_of(task, newest)):
+            task = self._making = asyncio.create_task(self._make(newest))
+        return await asyncio.shield(task)  # a viewer who leaves takes no picture from the others
+
+    async def _make(self, newest: Newest) -> Picture:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, newest)
+
+    def _timed(self, newest: Newest) -> Picture:
+        with self.encode.span():
+            return make_picture(newest, self._most_width)
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._arrived = asyncio.Event()
+
+
+def _is_of(task: asyncio.Task[Picture], newest: Newest) -> bool:
+    return not task.cancelled() and task.exception() is None and task.result().number == newest.number

@@ -1,0 +1,71 @@
+"""The live page, of one camera or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from edge.web.app import View, make_app
+from edge.web.feed import Feed
+from edge.web.options import WebOptions, allowed_names, check_options, read_token, tls_context
+from edge.web.picture import PICTURE_WIDTH, TILE_WIDTH, Pictures
+from edge.web.state import Live
+from edge.web.thread import ServerThread
+
+
+class WebServer:
+    """Serves one camera, or several by name, while it is entered. `url` is where, known once it is entered.
+
+    with WebServer(live, WebOptions(port=8008)) as server:
+        print(server.url)
+    """
+
+    def __init__(self, live: Live | Mapping[str, Live], options: WebOptions) -> None:
+        """Reads token and certificate, so that what is wrong with them is known before a camera is opened.
+
+        Raises:
+            ConfigError: the options are not safe, or their files not in order.
+        """
+        check_options(options)
+        self._lives = {"": live} if isinstance(live, Live) else dict(live)
+        self._options = options
+        self._token = read_token(Path(options.token_file)) if options.token_file else None
+        tls = (
+            tls_context(Path(options.certificate_file), Path(options.key_file))
+            if options.certificate_file and options.key_file
+            else None
+        )
+        self._is_secure = tls is not None
+        self._thread = ServerThread("live page", options.address, options.port, self._app, tls)
+
+    @property
+    def url(self) -> str:
+        """With the port that was really taken, also where 0 was asked for."""
+        return self._thread.url
+
+    def __enter__(self) -> WebServer:
+        """Raises:
+        ConfigError: the address or port cannot be listened on.
+        """
+        self._thread.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.__exit__()
+
+    def _app(self, stack: ExitStack) -> ASGIApp:
+        return make_app(
+            {name: _view(stack, live) for name, live in self._lives.items()},
+            names=allowed_names(self._options),
+            token=self._token,
+            secure=self._is_secure,
+            ready_within_s=self._options.ready_within_s,
+        )
+
+
+def _view(stack: ExitStack, live: Live) -> View:
+    pictures, tiles = (stack.enter_context(Pictures(live, width)) for width in (PICTURE_WIDTH, TILE_WIDTH))
+    return View(live, Feed(live, pictures), Feed(live, tiles))

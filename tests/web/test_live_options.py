@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("uvicorn", reason="pip install 'edge-segmentation[serve]'")
+
+from self_signed import make_certificate
+
+from edge.errors import ConfigError
+from edge.web.options import WebOptions, allowed_names, check_options, read_token, tls_context
+
+OPEN: dict[str, Any] = {"address": "192.168.1.5", "token_file": "t", "certificate_file": "c", "key_file": "k"}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1"])
+def test_this_machine_alone_needs_neither_token_nor_certificate(address: str) -> None:
+    check_options(WebOptions(address=address))
+
+
+def test_a_network_needs_both_token_and_certificate() -> None:
+    check_options(WebOptions(**OPEN))
+    for left_out, wanted in (
+        (["token_file"], "needs token_file;"),
+        (["certificate_file", "key_file"], "needs certificate_file and key_file;"),
+        (["token_file", "certificate_file", "key_file"], "needs token_file and certificate_file and key_file;"),
+    ):
+        options = {key: value for key, value in OPEN.items() if key not in left_out}
+        with pytest.raises(ConfigError, match=wanted):
+            check_options(WebOptions(**options))
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_every_interface_needs_the_names_that_the_page_is_opened_under(address: str) -> None:
+    options: dict[str, Any] = {**OPEN, "address": address}
+    with pytest.raises(ConfigError, match=r"web.names must then list .* \[car.local"):
+        check_options(WebOptions(**options))
+    check_options(WebOptions(**options, names=("car.local",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"address": "localhost"}, "'localhost' is not an IP address"),
+        ({"address": ""}, "is not an IP address"),
+        ({"port": 70000}, "web.port: 70000 is not a port"),
+        ({"port": -1}, "is not a port"),
+        ({"ready_within_s": 0.0}, "web.ready_within_s: found 0.0"),
+        ({"certificate_file": "c"}, "both, or neither"),
+        ({"names": ("car.local/", "x")}, r"'car.local/' is not a host name"),
+    ],
+)
+def test_options_that_cannot_be_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_options(WebOptions(**options))
+
+
+def test_the_page_answers_to_this_machine_its_address_and_the_names_it_was_given() -> None:
+    names = allowed_names(WebOptions(**OPEN, names=("Car.Local",)))
+    assert names == {"localhost", "127.0.0.1", "::1", "192.168.1.5", "car.local"}
+    assert "0.0.0.0" not in allowed_names(WebOptions(address="0.0.0.0", names=("car.local",)))
+
+
+def test_a_token_is_read_without_its_line_end(token_file: Path) -> None:
+    assert read_token(token_file) == b"correct-horse-battery-staple"
+
+
+def test_a_token_that_everybody_may_read_is_refused(token_file: Path) -> None:
+    token_file.chmod(0o644)
+    with pytest.raises(ConfigError, match=f"chmod o-rwx {token_file}"):
+        read_token(token_file)
+
+
+@pytest.mark.parametrize(
+    "token", ["", "short", "x" * 257, "two words here and more", "ünïcödé-ünïcödé-ünïcödé", "a\nb" * 9]
+)
+def test_a_token_that_is_none_is_refused_and_not_shown(token_file: Path, token: str) -> None:
+    token_file.write_text(token)
+    with pytest.raises(ConfigError, match="openssl rand -hex 24") as caught:
+        read_token(token_file)
+    assert not token or token not in str(caught.value)
+
+
+def test_a_token_file_that_is_missing_or_closed_is_named(tmp_path: Path, token_file: Path, as_nobody: Any) -> None:
+    with pytest.raises(ConfigError, match=r"nothing: the token cannot be read: No such file"):
+        read_token(tmp_path / "nothing")
+    with as_nobody(), pytest.raises(ConfigError, match="Permission denied"):
+        read_token(token_file)
+
+
+def test_tls_below_1_2_is_not_spoken(tmp_path: Path) -> None:
+    assert tls_context(*make_certificate(tmp_path)).minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+@pytest.mark.parametrize("broken", ["no file", "no certificate", "another's key", "a locked key"])
+def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path, broken: str) -> None:
+    certificate, key = make_certificate(tmp_path, password=b"secret" if broken == "a locked key" else None)
+    if broken == "no file":
+        certificate = tmp_path / "nothing.pem"
+    elif broken == "no certificate":
+        certificate.write_text("hello")
+    elif broken == "another's key":
+        (tmp_path / "other").mkdir()
+        key = make_certificate(tmp_path / "other")[1]
+    with pytest.raises(ConfigError, match="its unencrypted key") as caught:
+        tls_context(certificate, key)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,436 @@
+"""The page in a real Chromium: what a person sees and can do."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("uvicorn", reason="pip install 'edge-segmentation[serve]'")
+
+from web_client import ask, place_of, publishing, soon
+
+from edge.card import Card
+from edge.prediction import Prediction
+from edge.sinks.health import OutputHealth
+from edge.timing import Stages
+from edge.web.options import WebOptions
+from edge.web.server import WebServer
+from edge.web.state import Live
+
+pytest.importorskip("selenium", reason="pip install selenium")
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+if not (CHROMIUM and DRIVER):
+    pytest.skip("no browser: apt-get install chromium chromium-driver", allow_module_level=True)
+os.environ["SE_AVOID_STATS"] = "true"  # Selenium tells its makers what it starts, where it may
+TOKEN = "correct-horse-battery-staple"
+GREEN_XY, RED_XY, BLUE_XY = (20, 24), (52, 24), (3, 24)  # in the stripes of the flag
+TINT = np.array((255, 60, 60))  # of the group "warm", which is green and red
+MakeResult = Callable[..., Prediction]
+
+
+class Page:
+    """A browser with the page open."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(self, server: WebServer) -> None:
+        self.driver.get(server.url)
+
+    def find(self, css: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, css)
+
+    def text(self, css: str) -> str:
+        return self.find(css).text
+
+    def js(self, script: str, *arguments: object) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def is_live(self) -> bool:
+        return self.find("#stage").get_attribute("data-stale") == "false"
+
+    def rgb(self, xy: tuple[int, int]) -> Any:
+        """The colour of the picture there, float (3,)."""
+        script = "return [...document.getElementById('picture').getContext('2d').getImageData(...arguments, 1, 1).data]"
+        return np.array(self.js(script, *xy)[:3], float)
+
+    def shows(self, xy: tuple[int, int], rgb: Any) -> bool:
+        return bool(np.abs(self.rgb(xy) - rgb).max() < 14)  # a JPEG between
+
+    def complaints(self) -> list[str]:
+        """Errors in the browser's console, emptied by looking: refusals of the policy, failures of the script."""
+        log: Any = self.driver.get_log("browser")
+        return [line["message"] for line in log if line["level"] == "SEVERE"]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for word in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1600,1000",
+    ):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(str(DRIVER))
+    with webdriver.Chrome(options, service) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome) -> Iterator[Page]:
+    page = Page(driver)
+    page.complaints()
+    yield page
+    driver.get("about:blank")  # the page of one test does not look for the server of the next
+
+
+@pytest.fixture
+def patient(live: Live) -> Live:
+    """Takes nothing for old, so that a test may look as long as it likes."""
+    live.stale_after_s = 1000.0
+    return live
+
+
+def test_the_masks_lie_over_the_frame_in_their_colours(
+    page: Page, server: WebServer, patient: Live, make_result: MakeResult
+) -> None:
+    patient.publish(make_result(3), 0)
+    page.open(server)
+    assert soon(page.is_live)
+    assert page.shows(BLUE_XY, (0, 0, 200))
+    assert page.shows(GREEN_XY, (np.array((0, 200, 0)) + TINT) / 2)
+    assert page.shows(RED_XY, (np.array((200, 0, 0)) + TINT) / 2)
+    assert page.text("#stamp") == "frame 3"
+    assert page.complaints() == []
+
+
+def test_layers_and_opacity_change_the_picture_and_ask_nothing_of_the_server(
+    page: Page, server: WebServer, patient: Live, make_result: MakeResult
+) -> None:
+    patient.publish(make_result(), 0)
+    page.open(server)
+    assert soon(page.is_live)
+    sent = patient.look().sent["page"]
+    page.find("[data-layer=warm]").click()
+    assert page.shows(GREEN_XY, (0, 200, 0))
+    page.find("#all").click()
+    page.find("#opacity").send_keys(Keys.END)
+    assert page.text("#opacity-value") == "100 %"
+    assert page.shows(GREEN_XY, TINT)
+    assert page.shows(BLUE_XY, (0, 0, 255))
+    page.find("#none").click()
+    assert page.shows(GREEN_XY, (0, 200, 0))
+    assert patient.look().sent["page"] == sent
+
+
+def test_keys_switch_layers(page: Page, server: WebServer, patient: Live, make_result: MakeResult) -> None:
+    patient.publish(make_result(), 0)
+    page.open(server)
+    assert soon(page.is_live)
+    page.find("body").send_keys("1")
+    assert page.shows(GREEN_XY, (0, 200, 0))
+    page.find("body").send_keys("1")
+    assert not page.shows(GREEN_XY, (0, 200, 0))
+
+
+def test_an_old_mask_is_never_shown_as_new(page: Page, server: WebServer, live: Live, make_result: MakeResult) -> None:
+    page.open(server)
+    assert soon(lambda: page.text("#old-title") == "Waiting for the first frame")
+    with publishing(live, make_result, rate_hz=30):
+        assert soon(page.is_live)
+        assert soon(lambda: not page.shows(GREEN_XY, (0, 200, 0)))
+        assert not page.find("#old").is_displayed()
+    live.camera_is("lost", "unplugged")
+    assert soon(lambda: not page.is_live())
+    assert page.text("#old-title").startswith("No new frame for ")
+    assert page.text("#live").startswith("OLD")
+    assert page.shows(GREEN_XY, (0, 200, 0)), "the mask is gone from the picture"
+    assert "grayscale" in page.find("#picture").value_of_css_property("filter")
+    assert soon(lambda: page.text("#old-reason") == "Camera lost: unplugged")
+    assert page.js("return document.getElementById('news').textContent") == "No new frame, camera lost unplugged"
+    with publishing(live, make_result, rate_hz=30):
+        assert soon(page.is_live)
+
+
+def test_a_frame_that_comes_too_late_is_shown_as_old(
+    page: Page, server: WebServer, live: Live, make_result: MakeResult
+) -> None:
+    live.publish(make_result(7, age_ms=20, ago_s=30), 0)
+    page.open(server)
+    assert soon(lambda: page.text("#stamp") == "frame 7")
+    assert page.text("#old-title").startswith("No new frame for 3")
+    assert page.shows(GREEN_XY, (0, 200, 0))
+
+
+def test_a_server_that_is_gone_is_told_and_found_again(page: Page, live: Live, make_result: MakeResult) -> None:
+    with publishing(live, make_result, rate_hz=30):
+        with WebServer(live, WebOptions(port=0)) as server:
+            page.open(server)
+            assert soon(page.is_live)
+            port = place_of(server)[1]
+        assert soon(lambda: page.text("#live") == "NOT CONNECTED")
+        assert page.text("#camera") == "camera unknown"
+        assert soon(lambda: "trying again" in page.text("#old-reason"))
+        with WebServer(live, WebOptions(port=port)):
+            assert soon(page.is_live)
+            assert soon(lambda: page.text("#camera") == "camera ok")
+
+
+def test_figures_charts_and_waterfall_are_filled(
+    page: Page, server: WebServer, live: Live, make_result: MakeResult, stages: Stages
+) -> None:
+    def make(index: int) -> Prediction:
+        for name, ms in (("decode", 4), ("resize", 1), ("infer", 10), ("write", 2)):
+            stages[name].add(ms * 1_000_000)
+        return make_result(index)
+
+    with publishing(live, make, rate_hz=50):
+        page.open(server)
+        assert soon(lambda: page.text("#rate") not in ("–", "0.0"))
+        assert soon(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, "#stages li")) == 5)
+        assert soon(lambda: page.text("#stages-total") == "15.0 ms to the mask")
+        assert page.find("#stages .slowest").text.split() == ["infer", "10.0", "ms"]
+        lefts = page.js(
+            "return [...document.querySelectorAll('#stages .bar')].map((bar) => parseFloat(bar.style.left))"
+        )
+        assert lefts[0] == 0
+        assert lefts[:3] == sorted(lefts[:3])
+        assert float(page.text("#age")) >= 20
+        assert "p50 20." in page.text("#age-more")
+        ink = """return [...document.querySelectorAll("#figures canvas")].map((c) =>
+            c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some((v) => v))"""
+        assert page.js(ink) == [True, True, True]
+        assert soon(lambda: page.text("#layers .share").endswith("%"))
+    assert page.complaints() == []
+
+
+def test_a_snapshot_is_the_picture_as_it_is_seen_with_a_line_that_says_what_it_is(
+    page: Page, server: WebServer, patient: Live, make_result: MakeResult, tmp_path: Path
+) -> None:
+    page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    patient.publish(make_result(5), 0)
+    page.open(server)
+    assert soon(page.is_live)
+    page.find("#snapshot").click()
+    assert soon(lambda: any(tmp_path.glob("edge-*-frame-5.png")))
+    image = cv2.imread(str(next(tmp_path.glob("*.png"))))
+    assert image is not None
+    assert image.shape == (48 + 24, 64, 3)
+    assert np.abs(image[24, 20, ::-1] - (np.array((0, 200, 0)) + TINT) / 2).max() < 14
+    assert image[50:].max() > 150, "words under the picture"
+    assert page.complaints() == []
+
+
+def test_words_from_outside_are_words(page: Page, server: WebServer, live: Live) -> None:
+    live.camera_is("lost", "<img src=x onerror=alert(1)><b>bold")
+    page.open(server)
+    assert soon(lambda: "<img src=x onerror=alert(1)><b>bold" in page.text("#camera"))
+    assert page.driver.find_elements(By.CSS_SELECTOR, "#camera img, #camera b, #old img") == []
+    assert page.complaints() == []
+
+
+def test_the_token_is_asked_for_once_and_appears_in_no_address(
+    page: Page, live: Live, token_file: Path, make_result: MakeResult
+) -> None:
+    options = WebOptions(port=0, token_file=str(token_file))
+    with publishing(live, make_result, rate_hz=30), WebServer(live, options) as server:
+        page.open(server)
+        page.find("#token").send_keys("wrong" + Keys.ENTER)
+        assert soon(lambda: page.driver.current_url.endswith("/login#wrong"))
+        assert page.find("#wrong").is_displayed()
+        page.find("#token").send_keys(TOKEN + Keys.ENTER)
+        assert soon(lambda: page.driver.current_url == server.url)
+        assert soon(page.is_live)
+        page.open(server)
+        assert soon(page.is_live)
+        page.driver.delete_all_cookies()
+
+
+def test_a_page_whose_token_is_no_longer_the_right_one_asks_for_it(
+    page: Page, live: Live, token_file: Path, make_result: MakeResult
+) -> None:
+    with publishing(live, make_result, rate_hz=30):
+        with WebServer(live, WebOptions(port=0, token_file=str(token_file))) as server:
+            page.open(server)
+            page.find("#token").send_keys(TOKEN + Keys.ENTER)
+            assert soon(lambda: page.driver.current_url == server.url)
+            assert soon(page.is_live)
+            port = place_of(server)[1]
+        token_file.write_text("another-" + TOKEN)
+        with WebServer(live, WebOptions(port=port, token_file=str(token_file))):
+            assert soon(lambda: page.driver.current_url.endswith("/login"))
+    page.driver.delete_all_cookies()
+
+
+def test_who_does_not_look_costs_no_pictures(
+    page: Page, server: WebServer, live: Live, make_result: MakeResult
+) -> None:
+    def viewers() -> str:
+        return ask(server, "/metrics").body.decode().split("\nedge_page_viewers ")[1].split()[0]
+
+    with publishing(live, make_result, rate_hz=30):
+        page.open(server)
+        assert soon(page.is_live)
+        first = page.driver.current_window_handle
+        page.driver.switch_to.new_window("tab")  # the page is hidden behind it
+        assert soon(lambda: viewers() == "0.0")
+        page.driver.close()
+        page.driver.switch_to.window(first)
+        assert soon(lambda: viewers() == "1.0")
+        assert soon(page.is_live)
+
+
+def test_every_control_has_a_name_and_every_word_is_legible(
+    page: Page, server: WebServer, patient: Live, make_result: MakeResult
+) -> None:
+    patient.publish(make_result(), 0)
+    page.open(server)
+    assert soon(page.is_live)
+    controls = page.driver.find_elements(By.CSS_SELECTOR, "button, input, canvas")
+    assert len(controls) >= 10
+    assert [control.get_attribute("outerHTML") for control in controls if not control.accessible_name] == []
+    assert contrasts(page, ".more, h2, .big, .hint, .about, button, label, #camera, #stamp, .share") >= 4.5
+
+
+def contrasts(page: Page, css: str) -> float:
+    """The least contrast (WCAG 2.2, 1.4.3) of a text with what lies behind it."""
+    script = """
+    const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+    const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const behind = (element) => {
+      for (let e = element; e; e = e.parentElement) {
+        const colour = numbers(getComputedStyle(e).backgroundColor);
+        if ((colour[3] ?? 1) > 0.5) return colour;
+      }
+      return [255, 255, 255];
+    };
+    const contrast = (element) => {
+      const pair = [light(numbers(getComputedStyle(element).color)), light(behind(element))].sort((a, b) => b - a);
+      return (pair[0] + 0.05) / (pair[1] + 0.05);
+    };
+    return Math.min(...[...document.querySelectorAll(arguments[0])].filter((e) => e.textContent.trim()).map(contrast));
+    """
+    return float(page.js(script, css))
+
+
+@pytest.fixture
+def pair(make_card: Callable[..., Card]) -> Iterator[tuple[WebServer, dict[str, Live]]]:
+    """A page of two cameras."""
+    engine: Any = SimpleNamespace(card=make_card(b""), precision="int8")
+    lives = {name: Live(engine, f"camera of {name}", dict) for name in ("front", "rear")}
+    with WebServer(lives, WebOptions(port=0)) as server:
+        yield server, lives
+
+
+def test_several_cameras_are_seen_at_once_and_one_that_is_clicked_becomes_large(
+    page: Page, pair: tuple[WebServer, dict[str, Live]], make_result: MakeResult
+) -> None:
+    server, lives = pair
+
+    def tile(name: str) -> WebElement:
+        return page.find(f"[data-camera={name}]")
+
+    with publishing(lives["front"], make_result, rate_hz=30), publishing(lives["rear"], make_result, rate_hz=30):
+        page.open(server)
+        assert soon(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, ".tile")) == 2)
+        assert soon(lambda: all(tile(name).get_attribute("data-stale") == "false" for name in lives))
+        assert soon(lambda: tile("front").text.startswith("front · LIVE · "))
+        assert not page.find("#stage").is_displayed()
+        assert soon(lambda: page.js("return document.getElementById('news').textContent") == "All 2 cameras live")
+        if folder := os.environ.get("EDGE_SCREENSHOTS"):
+            Path(folder, "two cameras.png").write_bytes(base64.b64decode(page.driver.get_screenshot_as_base64()))
+        tile("rear").click()
+        assert soon(page.is_live)
+        assert "camera of rear" in page.text("#engine")
+        assert not tile("front").is_displayed()
+        page.find("body").send_keys(Keys.ESCAPE)
+        assert soon(lambda: tile("front").is_displayed() and tile("front").get_attribute("data-stale") == "false")
+    assert page.complaints() == []
+
+
+def test_one_camera_that_is_lost_is_old_and_the_other_goes_on(
+    page: Page, pair: tuple[WebServer, dict[str, Live]], make_result: MakeResult
+) -> None:
+    server, lives = pair
+    lives["rear"].publish(make_result(ago_s=60), 0)
+    lives["rear"].camera_is("lost", "<b>unplugged")
+    with publishing(lives["front"], make_result, rate_hz=30):
+        page.open(server)
+        assert soon(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, ".tile")) == 2)
+        assert soon(lambda: page.find("[data-camera=front]").get_attribute("data-stale") == "false")
+        assert soon(lambda: "camera lost: <b>unplugged" in page.text("[data-camera=rear]"))
+        assert page.find("[data-camera=rear]").get_attribute("data-stale") == "true"
+        assert soon(lambda: page.js("return document.getElementById('news').textContent").endswith("1 of 2 cameras"))
+    assert page.complaints() == []
+
+
+def test_what_outputs_say_and_count_is_seen(page: Page, make_card: Callable[..., Card]) -> None:
+    outputs = {
+        "mqtt": OutputHealth("lost", "no such host", {"frames_sent": 1200}, {"events_waiting": 3}),
+        "recorder": OutputHealth(levels={"size_bytes": 3_100_000_000}),
+    }
+    engine: Any = SimpleNamespace(card=make_card(b""), precision="int8")
+    with WebServer(Live(engine, "0", dict, outputs=lambda: outputs), WebOptions(port=0)) as server:
+        page.open(server)
+        assert soon(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, "#outputs li")) == 2)
+        assert "lost: no such host" in page.text("[data-output=mqtt]")
+        assert "3 events waiting, 1,200 frames sent" in page.text("[data-output=mqtt]")
+        assert page.text("[data-output=recorder]").split("\n") == ["recorder", "ok", "3.1 GB"]
+    assert page.complaints() == []
+
+
+SCREENS = {
+    "phone": (844, 390),
+    "phone upright": (390, 844),
+    "laptop": (1366, 768),
+    "desk": (1920, 1080),
+    "4k": (3840, 2160),
+}
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_the_page_fits_every_screen(
+    page: Page, server: WebServer, patient: Live, make_result: MakeResult, name: str
+) -> None:
+    width, height = SCREENS[name]
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": name.startswith("phone")}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        patient.publish(make_result(), 0)
+        page.open(server)
+        assert soon(page.is_live)
+        wide, high = page.js("return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+        assert wide <= width, "nothing has to be scrolled sideways"
+        bottom = page.js("return document.getElementById('picture').getBoundingClientRect().bottom")
+        assert bottom <= height, "the picture is seen whole"
+        if not name.startswith("phone"):
+            assert high <= height, "all is seen at once"
+        if folder := os.environ.get("EDGE_SCREENSHOTS"):
+            time.sleep(1)
+            shot = base64.b64decode(page.driver.get_screenshot_as_base64())
+            Path(folder, f"{name}.png").write_bytes(shot)
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
