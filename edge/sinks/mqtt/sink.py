@@ -292,9 +292,9 @@ class MqttSink:
 
     def _say_goodbye(self, link: Link, closing_s: float) -> None:
         """Send what waits, then that we are gone; a broker that takes neither hears it as a broken line."""
-        self._drain(link, closing_s + 0.2)
+        self._drain(link, closing_s + 0.4 * CLOSING_S)
         link.publish(self._status(online=False, reason="stopped"))
-        self._drain(link, closing_s + 0.4)
+        self._drain(link, closing_s + 0.8 * CLOSING_S)
         if not any(message.kind == "status" for message, _ in link.in_flight.values()):
             link.leave()
 
