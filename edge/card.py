@@ -49,8 +49,8 @@ class Graph:
 
     `precision` is that of its arithmetic: fp32, fp16 or int8. `runtime` is what it was written for: "openvino" and
     "tensorrt" take INT8 in different forms, "any" runs everywhere. `sha256` is of the graph's bytes. `input_wh` is None
-    for the card's own size; the same weights at another size differ in some hundred bytes, which `delta` holds
-    (edge.delta, in base64).
+    for the card's own size. The same weights at another size than the file's differ in some hundred bytes, which
+    `delta` holds (edge.delta, in base64).
     """
 
     file: str
@@ -271,19 +271,20 @@ def _read_graph(reader: Reader) -> Graph:
 
 
 def _check_graphs(reader: Reader, card: Card) -> None:
-    """What one graph cannot tell alone; only asked when each is in order."""
+    """What one graph cannot tell alone; only checked once each is valid.
+
+    That a delta's file is there is for the bundle to check: a drive keeps the card of a bundle without its graphs.
+    """
     if reader.problems:
         return
     whole = [graph.file for graph in card.graphs if graph.delta is None]
     if len(set(whole)) < len(whole):
         reader.problems.append(f"graphs: a file is listed twice: {', '.join(sorted(whole))}")
+    if all(graph.input_wh for graph in card.graphs):
+        reader.problems.append("graphs: expected one at the card's own input_wh (its input_wh is null), got none")
     for graph in card.graphs:
-        if (graph.delta is None) != (graph.input_wh is None):
-            reader.problems.append(
-                f"graphs: {graph.file} at {graph.input_wh}: a size of its own and a delta go together"
-            )
-        if graph.file not in whole:
-            reader.problems.append(f"graphs: {graph.file} is nowhere listed without a delta")
+        if graph.input_wh == card.input_wh:
+            reader.problems.append(f"graphs: {graph.file}: input_wh is the card's own; expected null there")
     if card.precision not in {graph.precision for graph in card.graphs}:
         reader.problems.append(f"precision: no graph is {card.precision}")
 

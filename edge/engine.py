@@ -116,18 +116,20 @@ class Bundle:
         return [self.at(best[scale]) for scale in sorted(best, reverse=True)]
 
     def at(self, input_wh: tuple[int, int]) -> Bundle:
-        """The bundle at one of its input sizes: its card has that size, and the graphs for it.
+        """The bundle with another of its input sizes as the card's own; the card still lists every graph.
 
         Raises:
             EngineError: there is no such size.
         """
         if input_wh == self.card.input_wh:
             return self
-        graphs = tuple(dataclasses.replace(g, input_wh=None) for g in self.card.graphs if g.input_wh == input_wh)
-        if not graphs:
+        if all(graph.input_wh != input_wh for graph in self.card.graphs):
             sizes = {self.card.input_wh, *(graph.input_wh for graph in self.card.graphs if graph.input_wh)}
             raise EngineError(f"{self.folder}: has no input of {input_wh}, but: {', '.join(map(str, sorted(sizes)))}")
-        return Bundle(self.folder, dataclasses.replace(self.card, input_wh=input_wh, graphs=graphs))
+        renamed = {None: self.card.input_wh, input_wh: None}
+        graphs = [dataclasses.replace(g, input_wh=renamed.get(g.input_wh, g.input_wh)) for g in self.card.graphs]
+        graphs.sort(key=lambda graph: graph.input_wh is not None)  # those to run come first, as in a bundle's card
+        return Bundle(self.folder, dataclasses.replace(self.card, input_wh=input_wh, graphs=tuple(graphs)))
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -145,6 +147,8 @@ def load_bundle(folder: Path) -> Bundle:
     except UnicodeDecodeError as error:
         raise EngineError(f"{path}: is not UTF-8 text") from error
     card = Card.from_json(text, str(path))
+    if adrift := {g.file for g in card.graphs} - {g.file for g in card.graphs if g.delta is None}:
+        raise EngineError(f"{path}: graphs: {', '.join(sorted(adrift))} only with a delta, expected the whole file too")
     if not any((folder / graph.file).is_file() for graph in card.graphs):
         wanted = ", ".join(graph.file for graph in card.graphs)
         raise EngineNotFound(f"{folder}: is not an engine bundle, none of its graphs is there: {wanted}")

@@ -475,6 +475,29 @@ def test_a_size_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path,
         bundle.at((9, 9))
 
 
+def test_a_bundle_at_another_size_has_a_card_that_reads_back_and_leads_to_every_size(
+    tmp_path: Path, card: Card
+) -> None:
+    bundle = write_bundle(tmp_path / "b", {MODEL_FILE: MODEL}, wide(wide(card, (32, 64), b"a tall graph")))
+    for size_wh in ((64, 36), (32, 64), (64, 48)):
+        other = bundle.at(size_wh)
+        assert Card.from_json(other.card.to_json(), "a drive") == other.card
+        assert set(other.at((64, 48)).card.graphs) == set(bundle.card.graphs)
+        assert {graph.input_wh for graph in other.card.graphs} == {None, (64, 36), (32, 64), (64, 48)} - {size_wh}
+
+
+def test_a_card_of_a_drive_recorded_before_lists_deltas_alone_and_opens_but_is_no_bundle(
+    tmp_path: Path, card: Card
+) -> None:
+    bundle = write_bundle(tmp_path / "b", {MODEL_FILE: MODEL}, wide(card))
+    alone = tuple(dataclasses.replace(g, input_wh=None) for g in bundle.card.graphs if g.delta)
+    former = dataclasses.replace(card, input_wh=(64, 36), graphs=alone)
+    assert Card.from_json(former.to_json(), "a drive") == former
+    (tmp_path / "b" / "card.json").write_text(former.to_json())
+    with pytest.raises(EngineError, match=r"model.onnx only with a delta, expected the whole file too"):
+        load_bundle(tmp_path / "b")
+
+
 def test_a_delta_that_gives_another_graph_is_refused(tmp_path: Path, card: Card) -> None:
     card = wide(card)
     forged = dataclasses.replace(card.graphs[1], delta=base64.b64encode(make_delta(MODEL, b"evil")).decode())

@@ -9,18 +9,25 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import pytest
 import yaml
 
 from edge.cli import main
+from edge.engine import find_bundle
 from edge.sources.drive import Drive
 from edge.sources.open import open_source
+from edge.sources.scene import SceneSource
 
 STREET = "scene:street?seed=3&frames=12&size=160x120&fps=10"
 
 
 def record(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["edge", "record", *arguments])
+    return edge("record", arguments, monkeypatch)
+
+
+def edge(command: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["edge", command, *arguments])
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the test keeps its own
     with pytest.raises(SystemExit) as end:
         main()
@@ -43,6 +50,27 @@ def test_a_street_is_recorded_with_its_masks_its_engine_and_what_was_asked_for(
         assert drive.card.name == drive.about["engine"] == "road"
         asked = yaml.safe_load(drive.config)["record"]
         assert asked == {"source": STREET, "codec": "jpeg", "live": False}
+
+
+@pytest.mark.parametrize(
+    "size", ["320x240", "320x180", "320x160", "240x320", "180x320", "240x240", "160x480", "480x160"]
+)
+def test_a_drive_of_any_shape_is_recorded_replayed_and_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    street = f"scene:street?seed=3&frames=3&size={size}&fps=10"
+    path, labels = tmp_path / "drive.mcap", tmp_path / "labels"
+    assert record([street, str(path), "-q"], monkeypatch) == 0
+    with Drive(str(path)) as drive:
+        assert drive.card is not None
+        assert drive.card.input_wh == find_bundle().fitted(drive.size_wh).card.input_wh
+    assert edge("replay", [str(path), "--fast", "--diff", "recorded"], monkeypatch) == 0
+    labels.mkdir()
+    with SceneSource(street) as scene:
+        for index in range(3):
+            cv2.imwrite(str(labels / f"{index:06d}.png"), scene.truth(index)[0])
+    assert edge("evaluate", [str(path), "--labels", str(labels)], monkeypatch) == 0
+    assert "damaged" not in capsys.readouterr().out
 
 
 def test_a_camera_alone_is_recorded_into_segments_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
