@@ -25,7 +25,7 @@ from edge.engine import open_engine
 from edge.evaluate.cluster import Cluster
 from edge.evaluate.drives import Drive
 from edge.evaluate.run import Contest, Part, Worker, evaluate_drives, one_by_one
-from edge.pipeline import flowing, run
+from edge.pipeline import buffered, run
 from edge.report import table
 from edge.segmenter import Segmenter
 from edge.sources.open import open_source
@@ -68,7 +68,7 @@ def _row(drive: Drive, rounds: int) -> tuple[str, ...]:
         worker.engine(size_wh)
 
         def bare() -> int:
-            summary = run(flowing(open_source(drive.frames), False), Segmenter(engine), [], Stages())
+            summary = run(buffered(open_source(drive.frames), False), Segmenter(engine), [], Stages())
             return summary.frames_out
 
         def evaluation() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from edge.engine import open_engine
-from edge.pipeline import flowing, run
+from edge.pipeline import buffered, run
 from edge.report import summary_text
 from edge.segmenter import Segmenter
 from edge.sources.open import open_source
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--engine", default="road")
     parser.add_argument("--port", type=int, default=8008)
     wish = parser.parse_args()
-    source = flowing(open_source(wish.source), live=True)
+    source = buffered(open_source(wish.source), live=True)
     with open_engine(wish.engine) as engine:
         segmenter, stages = Segmenter(engine), Stages()
         live = Live(

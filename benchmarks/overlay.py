@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.drive import street_720p
 from edge.engine import Engine, open_engine
 from edge.frame import Letterbox
-from edge.pipeline import flowing, run
+from edge.pipeline import buffered, run
 from edge.report import table
 from edge.segmenter import Segmenter
 from edge.sinks.video import ENCODER, OverlayVideo
@@ -64,7 +64,7 @@ def ours(video: str, engine: Engine, target: Path) -> tuple[int, float, Duration
     stages = Stages()
     start_s = time.perf_counter()
     source = open_source(video)
-    summary = run(flowing(source, None), Segmenter(engine), [OverlayVideo(target, source.rate_hz, stages)], stages)
+    summary = run(buffered(source, None), Segmenter(engine), [OverlayVideo(target, source.rate_hz, stages)], stages)
     return summary.frames_out, time.perf_counter() - start_s, summary.age
 
 

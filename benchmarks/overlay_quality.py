@@ -25,7 +25,7 @@ from edge.frame import Image
 from edge.prediction import Prediction
 from edge.report import table
 from edge.segmenter import Segmenter
-from edge.sinks.video import ENCODER, Film
+from edge.sinks.video import ENCODER, VideoEncoder
 from edge.sources.open import open_source
 
 RATE_HZ = 30
@@ -34,12 +34,12 @@ MPEG4 = "mp4v.mp4"
 
 def x264(results: Sequence[Prediction], quantiser: str, path: Path) -> float:
     """CPU ms a frame, painting included."""
-    film = Film(path, "mp4", Fraction(RATE_HZ), results[0], 1, encoder={"qp": quantiser})
+    video = VideoEncoder(path, "mp4", Fraction(RATE_HZ), results[0], 1, encoder={"qp": quantiser})
     start_s = time.process_time()
     for result in results:
-        film.draw(result, 0)
-        film.mux(film.encode(result.frame))
-    film.close(flush=True)
+        video.draw(result, 0)
+        video.mux(video.encode(result.frame))
+    video.close(flush=True)
     return (time.process_time() - start_s) * 1e3 / len(results)
 
 

@@ -29,7 +29,7 @@ from edge.drive.schema import RESULTS
 from edge.engine import open_engine
 from edge.errors import SourceDamaged
 from edge.maskcodec import encode_mask
-from edge.pipeline import flowing, run
+from edge.pipeline import buffered, run
 from edge.report import table
 from edge.segmenter import Segmenter
 from edge.sinks.drive import Camera, Codec, DriveOptions, DriveSink, unseen
@@ -59,7 +59,7 @@ def live(source: str, way: str, seconds: float, folder: Path) -> list[float]:
         options = DriveOptions("edge", frames.name, frames.rate_hz, engine.card, engine.precision, codec=codec)
         sinks = make_sinks(way, folder, options, stages)
         wanted = round(seconds * (frames.rate_hz or 10))
-        summary = run(flowing(frames, True), Segmenter(engine), sinks, stages, max_frames=wanted)
+        summary = run(buffered(frames, True), Segmenter(engine), sinks, stages, max_frames=wanted)
     age, cpu_ms = summary.age, summary.cpu_s * 1e3 / summary.frames_out
     return [age.percentile_ms(50), age.percentile_ms(99), cpu_ms, summary.dropped, summary.unwritten]
 

@@ -23,7 +23,7 @@ from edge.backends import openvino, tensorrt
 from edge.card import Accuracy, Card
 from edge.engine import Bundle, Engine, find_bundle, open_engine
 from edge.errors import BundleTampered, EngineError
-from edge.pipeline import Summary, flowing, run
+from edge.pipeline import Summary, buffered, run
 from edge.report import table
 from edge.segmenter import Segmenter
 from edge.sinks.sink import Sink
@@ -307,7 +307,7 @@ def _pipeline(
     source = open_source(drive)
     stages = Stages()
     sinks: list[Sink] = [OverlayVideo(overlay, source.rate_hz, stages)] if overlay else []
-    summary = run(flowing(source, live), Segmenter(engine), sinks, stages, max_frames=frames)
+    summary = run(buffered(source, live), Segmenter(engine), sinks, stages, max_frames=frames)
     if summary.failure:
         raise summary.failure
     if summary.interrupted:  # of one part is of all

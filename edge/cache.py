@@ -18,9 +18,14 @@ SEAL_BYTES = hashlib.sha256().digest_size
 
 
 def cache_folder(kind: str) -> Path:
-    """$XDG_CACHE_HOME/edge/KIND, or ~/.cache/edge/KIND; it need not be there yet."""
+    """$XDG_CACHE_HOME/edge/KIND, or ~/.cache/edge/KIND; it need not be there yet. A user who has no home, as an unknown
+    one in a container, gets a place where nothing can be kept.
+    """
     root = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(root) if Path(root).is_absolute() else Path("~/.cache").expanduser()
+    try:
+        home = Path(root) if Path(root).is_absolute() else Path("~/.cache").expanduser()
+    except RuntimeError:  # neither $HOME nor an entry in passwd
+        home = Path(os.devnull)
     return home / "edge" / kind
 
 

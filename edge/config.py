@@ -145,12 +145,24 @@ def data_path(text: str) -> Path:
     """A path in a recipe: `$EDGE_DATA` at its start is the folder of that environment variable.
 
     Raises:
-        ConfigError: EDGE_DATA is wanted and not set.
+        ConfigError: EDGE_DATA is not set, or `~` names no user's folder.
     """
     first, *rest = text.split("/")
     if first != "$EDGE_DATA":
-        return Path(text).expanduser()
+        return expand_user(text)
     root = os.environ.get("EDGE_DATA")
     if not root:
         raise ConfigError(f"{text}: set EDGE_DATA to the folder that holds the data sets, for example EDGE_DATA=~/data")
-    return Path(root, *rest).expanduser()
+    return expand_user(str(Path(root, *rest)))
+
+
+def expand_user(text: str) -> Path:
+    """The path with `~` or `~user` at its start replaced by that home folder.
+
+    Raises:
+        ConfigError: there is no such user, or this one has no home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{text}: the home folder at its start is unknown. Write the whole path") from None

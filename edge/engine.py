@@ -166,7 +166,7 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE) -> Bundle:
         for home in (BUNDLED, BUILT):
             if (home / name_or_path / CARD_FILE).is_file():
                 return load_bundle(home / name_or_path)
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 an unknown ~user is a name that is not found
     if (path.suffix == ".onnx" or path.name == CARD_FILE) and path.is_file():
         path = path.parent
     if name_or_path != "" and path.is_dir():  # Path("") is the folder one is in

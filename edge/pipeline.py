@@ -70,7 +70,7 @@ class Summary:
         return max(self.stages, key=lambda name: self.stages[name].total_ns, default="")
 
 
-def flowing(source: Source, live: bool | None) -> Ahead | Latest:
+def buffered(source: Source, live: bool | None) -> Ahead | Latest:
     """How frames are taken: the newest only (live), or every one; None lets the kind of source decide."""
     if not (source.live if live is None else live):
         return Ahead(source)
@@ -92,7 +92,7 @@ def segment(
     with ExitStack() as stack:
         if isinstance(source, (str, Path)):
             source = open_source(str(source))
-        frames = stack.enter_context(flowing(source, live))
+        frames = stack.enter_context(buffered(source, live))
         if isinstance(engine, (str, Path)):
             engine = stack.enter_context(
                 closing(open_engine(engine, side_by_side=not frames.live, source_wh=source.size_wh))
@@ -122,7 +122,7 @@ def run(
     backgrounds: list[Background] = []
     try:
         with ExitStack() as outputs, source:  # the source is left first: nobody wants what comes after the last result
-            backgrounds.extend(outputs.enter_context(_off_the_loop(sink, source.live)) for sink in sinks)
+            backgrounds.extend(outputs.enter_context(_in_background(sink, source.live)) for sink in sinks)
             _loop(source, segmenter, backgrounds, summary, max_frames, on_result, is_over)
     except KeyboardInterrupt:
         summary.interrupted = True
@@ -136,7 +136,7 @@ def run(
     return summary
 
 
-def _off_the_loop(sink: Sink | Background, drop: bool) -> Background:
+def _in_background(sink: Sink | Background, drop: bool) -> Background:
     return sink if isinstance(sink, Background) else Background(sink, drop=drop)
 
 

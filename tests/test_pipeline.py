@@ -14,7 +14,7 @@ from stand_in import ROAD, SKY, BrightnessEngine
 from videos import Image, cut, decoded_bgr, noise, open_files, picture, write_video
 
 from edge.errors import EngineError, NotAVideo, OutputError, SourceDamaged, SourceNotFound
-from edge.pipeline import Summary, flowing, run, segment
+from edge.pipeline import Summary, buffered, run, segment
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.sinks.jsonl import JsonLines
@@ -109,7 +109,7 @@ def frame_numbers(folder: Path) -> list[int]:
 
 
 def every(path: Path) -> Ahead | Latest:
-    return flowing(open_source(str(path)), live=False)
+    return buffered(open_source(str(path)), live=False)
 
 
 # ----------------------------------------------------------------------------------------------------------- sound runs
@@ -174,7 +174,7 @@ def test_a_run_without_sinks_is_a_run(drive: Path, engine: BrightnessEngine) -> 
 def test_a_live_run_counts_every_frame_as_segmented_or_dropped(
     drive: Path, engine: BrightnessEngine, tmp_path: Path
 ) -> None:
-    source = flowing(open_source(str(drive)), live=True)
+    source = buffered(open_source(str(drive)), live=True)
     summary = run_into(tmp_path, source, engine, on_result=lambda result: time.sleep(0.06))
     assert summary.frames_in == FRAMES
     assert summary.frames_out + source.dropped == FRAMES
@@ -194,9 +194,9 @@ def test_pictures_run_like_a_video(engine: BrightnessEngine, tmp_path: Path) -> 
 
 def test_how_frames_are_taken_follows_the_source_unless_told_otherwise(drive: Path) -> None:
     with open_source(str(drive)) as recording:
-        assert type(flowing(recording, None)) is Ahead
-        assert type(flowing(recording, False)) is Ahead
-        assert type(flowing(recording, True)) is Latest
+        assert type(buffered(recording, None)) is Ahead
+        assert type(buffered(recording, False)) is Ahead
+        assert type(buffered(recording, True)) is Latest
 
 
 # ---------------------------------------------------------------------------------------------------------- early ends

@@ -15,6 +15,7 @@ import typer
 from edge.cli import make
 from edge.cli.data import data
 from edge.cli.evaluate import add_to as add_evaluate
+from edge.cli.imports import import_advice
 from edge.cli.record import record
 from edge.cli.replay import replay
 from edge.cli.shared import (
@@ -32,7 +33,8 @@ from edge.cli.shared import (
     make_sinks,
     progress_report,
 )
-from edge.errors import EdgeError
+from edge.cli.stdio import prepare_standard_streams, print_report, printable
+from edge.errors import ConfigError, EdgeError
 
 if TYPE_CHECKING:
     from edge.engine import Engine
@@ -58,6 +60,7 @@ app.command()(record)
 
 def main() -> None:
     """The `edge` program: runs a command and turns errors into one line and an exit code."""
+    prepare_standard_streams()
     ahead = threading.Thread(target=_import_ahead, name="imports")
     if sys.argv[1:2] in (["run"], ["serve"]):
         # NumPy's BLAS is asked for 3x3 systems; its threads, left alone, spin for a tenth of a second of CPU.
@@ -68,25 +71,33 @@ def main() -> None:
         sys.stdout.flush()
         sys.exit(code)
     except EdgeError as error:
-        print(f"edge: {error}", file=sys.stderr)
+        _complain(str(error))
         sys.exit(error.exit_code)
     except typer.TyperException as error:  # a usage error: typer's own words and exit code
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
+    except ImportError as error:
+        _complain(import_advice(error))
+        sys.exit(ConfigError.exit_code)
     except OSError as error:  # what no part foresaw, such as a terminal or pipe that is gone
-        print(f"edge: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
         os._exit(IO_FAILED)  # an ordinary exit would flush, fail once more, and show a traceback
     finally:
         if ahead.ident is not None:
             ahead.join()  # modules cannot be imported into an interpreter that is shutting down
 
 
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # the reader of standard error may be gone too
+        print(f"edge: {printable(text)}", file=sys.stderr, flush=True)
+
+
 def _import_ahead() -> None:
     """Load what a run needs while its options are parsed, for which Typer takes a tenth of a second."""
-    # What cannot be imported is reported where it is needed.
-    with contextlib.suppress(ImportError, EdgeError):
+    # Whatever a broken library raises here, it raises again where it is needed, and is reported there.
+    with contextlib.suppress(Exception):
         from edge.backends.openvino import import_openvino
 
         import_openvino()
@@ -110,9 +121,13 @@ def run(
     backend: Backend = None,
 ) -> int:
     """Segment a video, pictures, a camera or a rendered street."""
+    from edge.sinks.collisions import check_outputs
+
+    outputs = (overlay, masks, results)
+    check_outputs(outputs, [source])
     end_on_sigterm()
     opened, frames = _open_both(source, engine, live, precision=precision, threads=threads, backend=backend)
-    from edge.pipeline import flowing  # behind the opening, whose waits hide these imports
+    from edge.pipeline import buffered  # behind the opening, whose waits hide these imports
     from edge.pipeline import run as run_pipeline
     from edge.segmenter import Segmenter
     from edge.timing import Stages
@@ -123,7 +138,7 @@ def run(
         window = _window(frames, stages) if show else None
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
-                flowing(frames, live),
+                buffered(frames, live),
                 Segmenter(opened),
                 [*sinks, window] if window else sinks,
                 stages,
@@ -136,7 +151,7 @@ def run(
     if not quiet:
         from edge.report import summary_text
 
-        print(summary_text(summary))
+        print_report(summary_text(summary), *outputs)
     if summary.failure:
         raise summary.failure
     closed = window is not None and window.is_closed
@@ -171,13 +186,13 @@ def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tu
 
     with ThreadPoolExecutor(1, "open engine") as pool:
         future = pool.submit(open_engine)
-        import cv2
-
-        # Every stage has a thread of its own; OpenCV's helpers would only wait for cores that other stages are using.
-        cv2.setNumThreads(1)
         try:
+            import cv2
+
+            # Each stage has a thread of its own; OpenCV's helpers would only wait for cores that stages are using.
+            cv2.setNumThreads(1)
             frames = open_source(source)
-        except BaseException as error:  # Ctrl-C too: the engine's thread waits for a size, and ends with this
+        except BaseException as error:  # Ctrl-C and failing imports too: the engine's thread waits for this size
             size_wh.set_exception(error)
             raise
         size_wh.set_result(frames.size_wh)
@@ -203,14 +218,17 @@ def bench(
 
     from edge.bench import bench as run_bench
     from edge.bench import bench_text, compare, compare_text
+    from edge.sinks.collisions import check_outputs
     from edge.sinks.files import write_text
+
+    check_outputs([json_file], [source])
 
     with progress_report() as on_progress:
         if precision or backend:
             figures = run_bench(engine, source, frames, precision, threads, backend, on_progress)
         else:
             figures = compare(engine, source, frames, threads, on_progress=on_progress)
-    print(bench_text(figures) if precision or backend else compare_text(figures))
+    print_report(bench_text(figures) if precision or backend else compare_text(figures), json_file)
     if json_file:
         write_text(json_file, json.dumps(figures, indent=1) + "\n")
 
@@ -218,9 +236,17 @@ def bench(
 @app.command()
 def doctor(json_file: JsonFile = None) -> int:
     """Look at all that edge needs on this machine, and say what to type about what is not right."""
-    from edge.doctor import doctor as examine
+    import json
 
-    return examine(json_file)
+    from edge.doctor import doctor as examine
+    from edge.errors import EngineError
+    from edge.sinks.files import write_text
+
+    found = examine()
+    print_report(str(found), json_file)
+    if json_file:
+        write_text(json_file, json.dumps(found.as_json(), indent=1) + "\n")
+    return 0 if found.default_engine_runs else EngineError.exit_code
 
 
 @app.command()
@@ -268,4 +294,4 @@ def inspect(engine: Annotated[str, typer.Argument(help="An engine's name, or a b
     bundle = find_bundle(engine)
     for graph in bundle.card.graphs:
         bundle.read(graph)  # refuses a graph that is not the card's
-    print(card_text(bundle))
+    print_report(card_text(bundle))

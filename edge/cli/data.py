@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edge.cli.shared import end_on_sigterm, make_progress_bar
+from edge.cli.stdio import print_report
 from edge.errors import DataError
 
 data = typer.Typer(help="Look at training data.", no_args_is_help=True)
@@ -25,13 +26,13 @@ def check(recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines
     from edge.train.check import check_data, report_text
     from edge.train.recipe import Recipe
 
-    plan = load_yaml(recipe, Recipe)
+    loaded = load_yaml(recipe, Recipe)
     end_on_sigterm()
-    bar, task = make_progress_bar(f"reading {plan.name}", None)
+    bar, task = make_progress_bar(f"reading {loaded.name}", None)
     try:
-        report = check_data(plan, lambda: bar.update(task, advance=1))
+        report = check_data(loaded, lambda: bar.update(task, advance=1))
     finally:
         bar.stop()
-    print(report_text(report))
+    print_report(report_text(report))
     if report.problems:
         raise DataError(f"{recipe}: its data has {len(report.problems)} problem(s), listed above")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.cli.shared import Backend, EngineName, JsonFile, Precision, end_on_sigterm
+from edge.cli.stdio import print_report, printable
 from edge.errors import ConfigError, DataError, SourceDamaged, SourceError
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ class _Wishes:
     pick: int | None
     to: Path | None
 
+    def print(self, text: str) -> None:
+        """For people; see `print_report`."""
+        print_report(text, self.json_file, self.parquet, self.html)
+
 
 def evaluate(
     drives: Drives,
@@ -115,6 +120,7 @@ def evaluate(
     drops = _drops(max_drop, baseline, table)
     wishes = _Wishes(json_file, parquet, html, baseline, drops, budget_ms, allow_damaged, pick, to)
     _check(wishes)
+    _check_outputs(wishes, work, drives, listed)
     store = Store(work, contest) if work else None
     with _executing(contest, ray, workers, listed) as execute:
         results = evaluate_drives(listed, execute, store, in_parts=bool(ray or work))
@@ -151,6 +157,14 @@ def _check(wishes: _Wishes) -> None:
         load_baseline(wishes.baseline)
 
 
+def _check_outputs(wishes: _Wishes, work: Path | None, words: Sequence[str], drives: Sequence[Drive]) -> None:
+    from edge.sinks.collisions import check_outputs
+
+    outputs = (wishes.json_file, wishes.parquet, wishes.html, wishes.to, work)
+    read = [(drive.frames, drive.labels) for drive in drives]
+    check_outputs(outputs, [*words, wishes.baseline, *(place for pair in read for place in pair)])
+
+
 @contextmanager
 def _executing(contest: Contest, ray: str | None, workers: int | None, drives: Sequence[Drive]) -> Iterator[Execute]:
     """Who measures: this process, or a cluster; with a bar on a terminal that shows rate and time left."""
@@ -180,7 +194,7 @@ def _progress(drives: Sequence[Drive]) -> Iterator[Callable[[Part, int], None]]:
         nonlocal done
         done += frames
         rate_hz = done / max(1e-3, time.monotonic() - start_s)
-        bar.update(task, description=part.drive.name, completed=done, note=f"{rate_hz:.0f} frames/s")
+        bar.update(task, description=printable(part.drive.name), completed=done, note=f"{rate_hz:.0f} frames/s")
 
     try:
         yield advance
@@ -215,8 +229,8 @@ def _conclude(results: Sequence[DriveResult], contest: Contest, table: ClassTabl
     report = report_of(results, table)
     held = True
     if wishes.budget_ms:
-        held = _add_budget(report, results, contest, wishes.budget_ms)
-    print(report_text(report))
+        held = _add_budget(report, results, contest, wishes)
+    wishes.print(report_text(report))
     if wishes.json_file:
         write_text(wishes.json_file, json.dumps(report, indent=1) + "\n")
     if wishes.parquet:
@@ -231,17 +245,18 @@ def _conclude(results: Sequence[DriveResult], contest: Contest, table: ClassTabl
     if wishes.pick and wishes.to:
         from edge.evaluate.pick import pick_frames
 
-        print(f"\n{pick_frames(results, contest, table, wishes.pick, wishes.to)}")
+        wishes.print(f"\n{pick_frames(results, contest, table, wishes.pick, wishes.to)}")
     _raise_if_not_whole(results, wishes.allow_damaged)
     return 0 if held and all(drop.holds for drop in drops) else GATE_BROKEN
 
 
-def _add_budget(report: dict[str, Any], results: Sequence[DriveResult], contest: Contest, budget_ms: float) -> bool:
+def _add_budget(report: dict[str, Any], results: Sequence[DriveResult], contest: Contest, wishes: _Wishes) -> bool:
     from edge.evaluate.budget import pace_of, paces_text
 
-    paces = [pace_of(result.drive, contest, budget_ms) for result in results if result.measured]
+    assert wishes.budget_ms is not None
+    paces = [pace_of(result.drive, contest, wishes.budget_ms) for result in results if result.measured]
     report["budget"] = [pace.as_json() for pace in paces]
-    print(paces_text(paces), end="\n\n")
+    wishes.print(f"{paces_text(paces)}\n")
     return all(pace.holds for pace in paces)
 
 
@@ -251,7 +266,7 @@ def _judged(report: dict[str, Any], wishes: _Wishes, table: ClassTable) -> list[
     from edge.evaluate.gate import drops_text, judge_drops, load_baseline
 
     drops = judge_drops(report, load_baseline(wishes.baseline), wishes.drops, table)
-    print(f"\n{drops_text(drops, wishes.baseline)}")
+    wishes.print(f"\n{drops_text(drops, wishes.baseline)}")
     return drops
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.cli.shared import Precision, end_on_sigterm, make_progress_bar, need, progress_report
+from edge.cli.stdio import print_report
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def train(
     end_on_sigterm()
     trainer = Trainer(plan, folder, device)
     for note in trainer.journal.notes:
-        print(note)
+        print_report(note)
     bar, task = make_progress_bar(plan.name, plan.training.steps)
     try:
         streets = bar.add_task("rendering streets", total=None, visible=False, note="")
@@ -78,7 +79,9 @@ def train(
         raise
     finally:
         bar.stop()
-    print(f"{trainer.checkpoint}: done. Next: edge export {recipe} --run {folder} --to engines/built/{plan.name}")
+    print_report(
+        f"{trainer.checkpoint}: done. Next: edge export {recipe} --run {folder} --to engines/built/{plan.name}"
+    )
 
 
 def export(
@@ -100,7 +103,7 @@ def export(
     plan = load_yaml(recipe, Recipe)
     bundle = make_bundle(plan, run_folder / "last.pt" if run_folder.is_dir() else run_folder, to)
     with TemporaryDirectory(prefix="edge-export-") as scratch:
-        print(card_text(measure_bundle(bundle, plain_folder(plan.val, plan.table, Path(scratch)))))
+        print_report(card_text(measure_bundle(bundle, plain_folder(plan.val, plan.table, Path(scratch)))))
 
 
 @calibrate.command()
@@ -115,22 +118,23 @@ def select(
     """Choose the frames that INT8's ranges are taken from: the most different ones, in content and light."""
     from edge.compile.build_report import png
     from edge.compile.calibration import NAME, choose, contact_sheet, find_candidates, make_set
+    from edge.sinks.collisions import check_outputs
     from edge.sinks.files import write_bytes, write_text
 
     if not re.match(NAME, name):
         raise ConfigError(f"a set's name is of a-z, 0-9, - and _, a letter first; found {name!r}")
+    path = to / f"{name}.yaml"
+    check_outputs([path, sheet], drives)
     end_on_sigterm()
     with _Steps() as steps:
         candidates = find_candidates(drives, every, steps("looking at frames", None))
         chosen, coverage = choose(candidates, count)
     made = make_set(name, candidates, chosen, coverage)
-    path = to / f"{name}.yaml"
     write_text(path, made.to_yaml())
     if sheet:
         write_bytes(sheet, png(contact_sheet(chosen)))
-    print(f"{path}: {made.why}")
-    for drive in made.drives:
-        print(f"  {len(drive.frames):>4} from {drive.drive}")
+    lines = [f"{path}: {made.why}", *(f"  {len(drive.frames):>4} from {drive.drive}" for drive in made.drives)]
+    print_report("\n".join(lines), sheet)
 
 
 @calibrate.command("run")
@@ -155,8 +159,8 @@ def calibrate_run(
         scales = _observe(wish, origin.make(Path(scratch, "fp32")), steps)
     from edge.compile.observe import range_rows
 
-    print(table(("tensor", "low", "high", "seen low", "seen high"), range_rows(scales)))
-    print(f"{wish.calibration.scales_path}: {len(scales.tensors)} ranges by {scales.method}. Next: edge build")
+    print_report(table(("tensor", "low", "high", "seen low", "seen high"), range_rows(scales)))
+    print_report(f"{wish.calibration.scales_path}: {len(scales.tensors)} ranges by {scales.method}. Next: edge build")
 
 
 def _observe(wish: BuildPlan, bundle: Bundle, steps: Steps) -> Scales:
@@ -191,12 +195,15 @@ def build(
     """
     from tempfile import TemporaryDirectory
 
+    from edge.sinks.collisions import check_replaced
+
     origin = _origin(recipe, run_folder, onnx, torch_net, weights, card)
     wish = origin.wish
     if limit is not None or wish is not None:
         wish = _wanted(origin, limit)
     end_on_sigterm()
     folder = to or Path("engines/built") / origin.name
+    check_replaced(folder, [recipe, run_folder, onnx, weights, card])
     with TemporaryDirectory(prefix="edge-build-") as scratch, _Steps() as steps:
         steps("the net in fp32", None)
         bundle = origin.make(Path(scratch, "fp32"))
@@ -204,7 +211,7 @@ def build(
             _keep(bundle, folder)
             return
         text = _build_int8(origin, wish, bundle, folder, steps)
-    print(text)
+    print_report(text)
 
 
 def _keep(bundle: Bundle, folder: Path) -> None:
@@ -215,7 +222,7 @@ def _keep(bundle: Bundle, folder: Path) -> None:
 
     kept = write_bundle(folder, {graph.file: bundle.read(graph) for graph in bundle.card.graphs}, bundle.card)
     with_figures(kept, Measured(speed=tuple(speeds(kept))))
-    print(f"{folder}: written, {bundle.card.precision}. Try it: edge run VIDEO --engine {folder}")
+    print_report(f"{folder}: written, {bundle.card.precision}. Try it: edge run VIDEO --engine {folder}")
 
 
 def _build_int8(origin: _Origin, wish: BuildPlan, bundle: Bundle, folder: Path, steps: Steps) -> str:
@@ -241,7 +248,7 @@ def _build_int8(origin: _Origin, wish: BuildPlan, bundle: Bundle, folder: Path, 
     report = build_bundle(bundle, wish, chosen, scales, folder, notebook, steps, origin.at_size)
     write_report(report, reports)
     if not report.holds:
-        print(report_text(report))
+        print_report(report_text(report))
         raise refusal(report, reports)
     return (
         f"{report_text(report)}\n\n{folder}: written. The report and its pictures: {reports}."
@@ -371,13 +378,13 @@ def plan(
     end_on_sigterm()
     with progress_report() as on_progress:
         path = build_plan(find_bundle(engine), precision, progress=on_progress)
-    print(f"{path}: built")
+    print_report(f"{path}: built")
     table = layers_path(path)
     if table.is_file():
         layers = summarize_layers(table.read_text(encoding="utf-8"))
-        print("layers: " + ", ".join(f"{count} {kind}" for kind, count in layers.by_precision.items()))
+        print_report("layers: " + ", ".join(f"{count} {kind}" for kind, count in layers.by_precision.items()))
         if layers.slow:
-            print(f"neither INT8 nor FP16: {', '.join(layers.slow)}")
+            print_report(f"neither INT8 nor FP16: {', '.join(layers.slow)}")
 
 
 class _Steps:

@@ -21,6 +21,7 @@ from edge.cli.shared import (
     Threads,
     end_on_sigterm,
 )
+from edge.cli.stdio import print_report
 from edge.errors import ConfigError, EdgeError, OutputError
 
 if TYPE_CHECKING:
@@ -59,11 +60,16 @@ def record(
         raise ConfigError(f"--codec {codec}: there are h264 and jpeg")
     if drive.suffix == ".mcap" and (split_s, quota_gb) != (None, None):
         raise ConfigError(f"{drive}: is one file, which --split-s and --quota-gb have no say in. Name a folder")
+    from edge.sinks.collisions import check_outputs
+
+    # A folder's quota deletes what it holds, such as a drive that is read.
+    held_in = [Path(source).parent] if source.endswith(".mcap") and drive.is_dir() else []
+    check_outputs([drive], [source, *held_in])
     end_on_sigterm()
     import cv2
 
     from edge.engine import open_engine
-    from edge.pipeline import flowing, run
+    from edge.pipeline import buffered, run
     from edge.segmenter import Segmenter
     from edge.sources.open import open_source
     from edge.timing import Stages
@@ -82,7 +88,7 @@ def record(
         options = _options(frames, opened, codec, {name: value for name, value in asked.items() if value is not None})
         sink = _sink(drive, options, split_s or SPLIT_S, quota_gb or QUOTA_GB, stages)
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
-            flow = flowing(frames, live)
+            flow = buffered(frames, live)
             if opened is None:
                 summary = _camera_alone(flow, sink, max_frames)
             else:
@@ -90,7 +96,7 @@ def record(
     if not quiet:
         from edge.report import summary_text
 
-        print(*([summary_text(summary)] if masks else []), sink, sep="\n\n")
+        print_report("\n\n".join([*([summary_text(summary)] if masks else []), str(sink)]))
     return _exit_code(summary, sink, drive)
 
 
@@ -141,13 +147,13 @@ def _camera_alone(flow: Ahead | Latest, sink: DriveSink | Recorder, max_frames: 
     """Frames into the sink, which no engine sees."""
     from edge.pipeline import Summary
     from edge.sinks.background import Background
-    from edge.sinks.drive import unseen
+    from edge.sinks.drive import without_result
 
     summary = Summary(flow.name, "")
     try:
         with Background(sink, drop=flow.live) as output, flow:
             for frame in islice(flow, max_frames):
-                output.write(unseen(frame), flow.dropped)
+                output.write(without_result(frame), flow.dropped)
     except KeyboardInterrupt:
         summary.interrupted = True
     except EdgeError as error:

@@ -23,6 +23,7 @@ from edge.cli.shared import (
     make_sinks,
     progress_report,
 )
+from edge.cli.stdio import print_report
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def replay(
 ) -> int:
     """Play a recording again on its own clock: pause, step, seek, compare two engines. On a CPU, to the same bit."""
     _check_options(fast, web, {"--overlay": overlay, "--masks": masks, "--results": results, "--json": json_file})
+    from edge.sinks.collisions import check_outputs
+
+    check_outputs([overlay, masks, results, json_file], [drive])
     end_on_sigterm()
     import cv2
 
@@ -94,7 +98,7 @@ def _replay_fast(
             on_result=advance,
             on_compared=lambda strip: report("comparing", strip.known, strip.frame_count),
         )
-    print(replay_text(done, session))
+    print_report(replay_text(done, session), overlay, results, json_file)
     if json_file:
         write_text(json_file, json.dumps(done.as_json()) + "\n")
     if done.summary.failure:

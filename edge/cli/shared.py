@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge.cli.stdio import printable
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ Live = Annotated[
 ]
 MaxFrames = Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too; - is standard output.")]
 
 
 def end_on_sigterm() -> None:
@@ -98,16 +99,16 @@ def make_progress_bar(title: str, total: int | None) -> tuple[Any, Any]:
     from rich.console import Console
 
     bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[note]}"),
+        progress.TextColumn("{task.fields[note]}", markup=False),
         progress.TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )
     bar.start()
-    return bar, bar.add_task(title, total=total, note="")
+    return bar, bar.add_task(printable(title), total=total, note="")
 
 
 @contextmanager
@@ -121,7 +122,7 @@ def progress_report() -> Iterator[Callable[[str, int, int], None]]:
         if bar is None and sys.stderr.isatty():
             bar, task = make_progress_bar(what, total)
         if bar is not None:
-            bar.update(task, description=what, completed=done, total=total)
+            bar.update(task, description=printable(what), completed=done, total=total)
 
     try:
         yield report

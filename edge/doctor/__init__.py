@@ -7,16 +7,14 @@ processes, all at once, so that a report takes a second or two and always comes.
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from edge.doctor import access, libraries, machine
 from edge.doctor.finding import Finding, Host
 from edge.doctor.probe import probe_all
-from edge.errors import EngineError
 
 Check = Callable[[Host], Iterator[Finding]]
 
@@ -44,18 +42,27 @@ CHECKS: tuple[Check, ...] = (
 LIMIT_S = 3.0  # for all checks together; a home directory whose server is gone never answers
 
 
-def doctor(json_file: Path | None = None) -> int:
-    """Look at this machine and print what was found. The exit code: 0 when the default engine can run here, else 70."""
-    host = Host(facts=probe_all())
-    findings = check_all(host)
-    runs = libraries.default_engine_runs(host)
-    print(report_text(findings, runs))  # noqa: T201 the command's output
-    if json_file:
-        from edge.sinks.files import write_text
+@dataclass(frozen=True)
+class Examination:
+    """What was found on this machine, and whether the default engine can run here."""
 
-        rows = [dataclasses.asdict(finding) for finding in findings]
-        write_text(json_file, json.dumps({"default_engine_runs": runs, "findings": rows}, indent=1) + "\n")
-    return 0 if runs else EngineError.exit_code
+    findings: Sequence[Finding]
+    default_engine_runs: bool
+
+    def as_json(self) -> dict[str, object]:
+        """As JSON takes it."""
+        rows = [dataclasses.asdict(finding) for finding in self.findings]
+        return {"default_engine_runs": self.default_engine_runs, "findings": rows}
+
+    def __str__(self) -> str:
+        """For people."""
+        return report_text(self.findings, self.default_engine_runs)
+
+
+def doctor() -> Examination:
+    """Look at all that edge needs on this machine."""
+    host = Host(facts=probe_all())
+    return Examination(check_all(host), libraries.default_engine_runs(host))
 
 
 def check_all(host: Host | None = None, checks: Sequence[Check] = CHECKS, limit_s: float = LIMIT_S) -> list[Finding]:

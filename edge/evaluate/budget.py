@@ -9,7 +9,7 @@ from typing import Any
 from edge.engine import open_engine
 from edge.evaluate.drives import Drive
 from edge.evaluate.run import Contest, open_drive
-from edge.pipeline import flowing, run
+from edge.pipeline import buffered, run
 from edge.prediction import Prediction
 from edge.report import table
 from edge.segmenter import Segmenter
@@ -59,7 +59,7 @@ def pace_of(drive: Drive, contest: Contest, budget_ms: float) -> Pace:
             if result.frame.index >= _WARM_UP:
                 ages.add(result.ready_ns - result.frame.captured_ns)
 
-        summary = run(flowing(source, True), Segmenter(engine), [], Stages(), max_frames=FRAMES, on_result=on_result)
+        summary = run(buffered(source, True), Segmenter(engine), [], Stages(), max_frames=FRAMES, on_result=on_result)
     if summary.interrupted:
         raise KeyboardInterrupt
     if summary.failure and not ages.count:

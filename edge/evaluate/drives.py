@@ -12,6 +12,7 @@ from pydantic import Field
 
 from edge.config import StrictModel, data_path, load_yaml
 from edge.errors import ConfigError
+from edge.sinks.files import escaped
 
 HORIZON = 0.5  # where the horizon lies, as a share of the picture's height
 
@@ -89,14 +90,15 @@ def _listed(path: Path) -> list[Drive]:
 
 
 def _short(frames: str) -> str:
-    return frames if frames.startswith("scene:") else Path(frames).name or frames
+    return frames if frames.startswith("scene:") else escaped(Path(frames).name or frames)
 
 
 def _with_own_names(drives: list[Drive]) -> list[Drive]:
     """Drives that were named after their files, made distinct by their whole paths; two of one path are refused."""
     shared = {name for name, count in Counter(drive.name for drive in drives).items() if count > 1}
     named = [
-        Drive(d.frames if d.name in shared else d.name, d.frames, d.labels, d.sparse, d.horizon, d.tags) for d in drives
+        Drive(escaped(d.frames) if d.name in shared else d.name, d.frames, d.labels, d.sparse, d.horizon, d.tags)
+        for d in drives
     ]
     for name, count in Counter(drive.name for drive in named).items():
         if count > 1:

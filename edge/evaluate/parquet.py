@@ -15,7 +15,7 @@ from edge.errors import ConfigError
 from edge.evaluate.figures import flicker_of, frame_miou, iou_of, ratio, triples_of
 from edge.evaluate.records import Records
 from edge.evaluate.run import DriveResult
-from edge.sinks.files import PendingFile, writing
+from edge.sinks.files import write_bytes
 
 _NEEDS = "a Parquet file needs the library pyarrow. Install it: pip install 'edge-segmentation[drives]'"
 
@@ -45,14 +45,9 @@ def write_frames(path: Path, results: Sequence[DriveResult], table: ClassTable) 
         for result in results
         if result.measured is not None
     ]
-    pending = PendingFile(path)
-    try:
-        with writing(path):
-            parquet.write_table(arrow.concat_tables(tables, promote_options="permissive"), str(pending.partial))
-        pending.commit()
-    except BaseException:  # Ctrl-C too: nothing half-written stays behind
-        pending.discard()
-        raise
+    whole = arrow.BufferOutputStream()
+    parquet.write_table(arrow.concat_tables(tables, promote_options="permissive"), whole)
+    write_bytes(path, whole.getvalue().to_pybytes())
 
 
 def _columns(result: DriveResult, records: Records, table: ClassTable) -> dict[str, Any]:

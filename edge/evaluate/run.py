@@ -24,7 +24,7 @@ from edge.evaluate.measures import Measures, View, check_tables, is_followed, vi
 from edge.evaluate.records import Record, Records
 from edge.evaluate.store import Store
 from edge.frame import Frame
-from edge.pipeline import flowing
+from edge.pipeline import buffered
 from edge.segmenter import Segmenter
 from edge.sources.open import open_source
 from edge.sources.seek import Playable, RecordedVideo, open_recording
@@ -176,7 +176,7 @@ class Worker:
             fault = ""
             try:
                 with (
-                    flowing(cast(Source, source), False) as frames,
+                    buffered(cast(Source, source), False) as frames,
                     closing(_in_order(frames, Segmenter(engine), measures)) as found,
                 ):
                     for record in found:

@@ -13,7 +13,7 @@ from typing import Literal
 from edge.card import Card
 from edge.engine import find_bundle
 from edge.errors import ConfigError, EdgeError, SourceError
-from edge.pipeline import flowing, run
+from edge.pipeline import buffered, run
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.service.config import ServeConfig
@@ -213,7 +213,7 @@ class CameraLoop:
             self.live.camera_is("ok")
         self._enter("running")
         summary = run(
-            flowing(source, live=True),
+            buffered(source, live=True),
             segmenter,
             outputs.backgrounds,
             self._stages,

@@ -39,11 +39,11 @@ from edge.errors import OutputError
 from edge.frame import Frame, Letterbox
 from edge.maskcodec import encode_mask
 from edge.prediction import Prediction
-from edge.sinks.files import writing
+from edge.sinks.files import escaped, writing
 from edge.sinks.jsonl import as_record
 from edge.sinks.recorder import SYNC_S, time_of_ns
 from edge.sinks.shelf import SegmentFile
-from edge.sinks.video import Film, nominal_rate
+from edge.sinks.video import VideoEncoder, nominal_rate
 from edge.timing import Stages
 
 if TYPE_CHECKING:
@@ -101,17 +101,17 @@ class DriveClock:
         return self._last_ns
 
 
-class Camera:
+class FrameEncoder:
     """Frames to messages of the image topic, in one codec."""
 
     def __init__(self, options: DriveOptions, first: Prediction) -> None:
         self.size_wh = first.frame.size_wh
-        self._film: Film | None = None
+        self._encoder: VideoEncoder | None = None
         if options.codec == "h264":
             rate = nominal_rate(options.rate_hz)
             # A key picture a second, to jump to. Foxglove wants no B frames, and x264 at zerolatency makes none.
             encoder = {"qp": QUANTISER, "tune": "zerolatency", "g": str(max(1, round(rate))), "sc_threshold": "0"}
-            self._film = Film(_Unused(), "h264", rate, first, 1, encoder=encoder)
+            self._encoder = VideoEncoder(_Unused(), "h264", rate, first, 1, encoder=encoder)
 
     def message(self, frame: Frame, time_ns: int, stages: Stages) -> tuple[bytes, bool]:
         """The message, and whether its picture stands for itself.
@@ -126,15 +126,15 @@ class Camera:
                 " one size. In a folder a new file begins"
             )
         with stages["encode"].span():
-            data, is_key = self._jpeg(frame) if self._film is None else self._h264(self._film, frame)
-        message = message_class(PICTURE_SCHEMA if self._film is None else VIDEO_SCHEMA)()
+            data, is_key = self._jpeg(frame) if self._encoder is None else self._h264(self._encoder, frame)
+        message = message_class(PICTURE_SCHEMA if self._encoder is None else VIDEO_SCHEMA)()
         message.timestamp.FromNanoseconds(time_ns)
-        message.frame_id, message.data, message.format = FRAME_ID, data, "jpeg" if self._film is None else "h264"
+        message.frame_id, message.data, message.format = FRAME_ID, data, "jpeg" if self._encoder is None else "h264"
         return message.SerializeToString(), is_key
 
-    def _h264(self, film: Film, frame: Frame) -> tuple[bytes, bool]:
-        film.copy(frame)
-        packets = film.encode(frame)
+    def _h264(self, encoder: VideoEncoder, frame: Frame) -> tuple[bytes, bool]:
+        encoder.copy(frame)
+        packets = encoder.encode(frame)
         if len(packets) != 1:
             raise OutputError(f"frame {frame.index}: x264 made {len(packets)} packets of it; one is wanted")
         return bytes(packets[0]), packets[0].is_keyframe
@@ -144,8 +144,8 @@ class Camera:
 
     def close(self) -> None:
         """Free the encoder. It keeps no frame back, so none is lost."""
-        if self._film is not None:
-            self._film.close(flush=False)
+        if self._encoder is not None:
+            self._encoder.close(flush=False)
 
 
 class _Unused:
@@ -159,7 +159,7 @@ def open_writer(fd: int, options: DriveOptions, clock: DriveClock, size_wh: tupl
     """A drive in an empty file, which says about itself what there is to say."""
     about = {
         "software": options.software,
-        "source": options.source,
+        "source": escaped(options.source),
         "codec": options.codec,
         "size": f"{size_wh[0]}x{size_wh[1]}",
         "rate_hz": f"{options.rate_hz:g}" if options.rate_hz else "",
@@ -191,7 +191,7 @@ def mask_message(result: Prediction, time_ns: int) -> bytes:
     return message.SerializeToString()
 
 
-def unseen(frame: Frame) -> Prediction:
+def without_result(frame: Frame) -> Prediction:
     """A frame that no engine was asked about, as drives take it."""
     return Prediction(frame, _NOTHING, Letterbox(frame.size_wh, (0, 0), (0, 0, 0, 0)), _NO_CLASSES, 0)
 
@@ -225,7 +225,7 @@ class DriveSegment:
     def __init__(self, path: Path, number: int, first: Prediction, options: DriveOptions, clock: DriveClock) -> None:
         self.path, self.number, self._clock = path, number, clock
         self.began_ns, self.size_wh = time_of_ns(first.frame), first.frame.size_wh
-        self._camera = Camera(options, first)
+        self._encoder = FrameEncoder(options, first)
         self._next_chunk_s = 0.0  # the first frame is a chunk of its own: the file is there at once
         self._file = SegmentFile(path)
         try:
@@ -245,14 +245,14 @@ class DriveSegment:
         return self._writer.size_bytes
 
     def write(self, result: Prediction, dropped: int, stages: Stages) -> None:
-        """Add a frame and what was seen in it; an `unseen` one has no mask.
+        """Add a frame and what was seen in it; one `without_result` has no mask.
 
         Raises:
             OutputError: the frame is of another size than the first.
             OSError, FFmpegError: it cannot be written or encoded.
         """
         time_ns = self._clock.stamp_ns(result.frame)
-        image, _ = self._camera.message(result.frame, time_ns, stages)
+        image, _ = self._encoder.message(result.frame, time_ns, stages)
         with stages["write"].span():
             self._writer.add(IMAGE, time_ns, image)
             if result.classes.size:
@@ -274,7 +274,7 @@ class DriveSegment:
     def close(self) -> None:
         """Write what makes the file quick to open; one that cannot be completed ends with its last whole chunk."""
         try:
-            self._camera.close()
+            self._encoder.close()
             self._writer.finish()
         finally:
             self._file.leave(self._writer.size_bytes)

@@ -1,13 +1,23 @@
-"""Files that appear under their final name only when they are complete."""
+"""Output files, which get their final name when they are complete. Pipes, devices and `-` are written to directly."""
 
 from __future__ import annotations
 
 import errno
+import os
+import re
+import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from edge.errors import OutputError
+
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+STDOUT = Path("-")  # as an output: standard output
+_DESCRIPTOR = re.compile(r"/(?:proc/(?:self|thread-self|\d+)|dev)/fd/(\d+)")
+_MAX_LINKS = 40  # as the kernel follows
 
 
 @contextmanager
@@ -23,58 +33,171 @@ def writing(path: Path) -> Iterator[None]:
 
 def output_error(path: Path, error: OSError) -> OutputError:
     """The system's complaint about `path`, with the way out."""
+    name = "standard output" if path == STDOUT else path
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"{path}: the disk is full. What was begun is removed. Free space, see: df -h {path.parent}")
+        return OutputError(f"{name}: the disk is full. What was begun is removed. Free space, see: df -h {path.parent}")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputError(f"{path}: may not be written by this user. Name another place, or see: ls -ld {path.parent}")
+        return OutputError(f"{name}: may not be written by this user. Name another place, or see: ls -ld {path.parent}")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return OutputError(f"{path}: a file stands where a folder is wanted. Name another place.")
-    return OutputError(f"{path}: cannot be written: {error.strerror or error}")
+        return OutputError(f"{name}: a file stands where a folder is wanted. Name another place.")
+    if error.errno == errno.EPIPE:
+        return OutputError(f"{name}: the program that reads it has ended")
+    return OutputError(f"{name}: cannot be written: {error.strerror or error}")
+
+
+def open_descriptor(path: Path) -> int | None:
+    """The number of the open descriptor that a path stands for: 1 for `-` and /dev/stdout, 63 for /dev/fd/63; or None.
+
+    Links are followed one by one: resolved as a whole, /dev/stdout is the file that a shell has redirected it to.
+    """
+    if path == STDOUT:
+        return 1
+    place = os.path.abspath(path)  # noqa: PTH100 Path.absolute keeps "..", Path.resolve follows links
+    for _ in range(_MAX_LINKS):
+        if match := _DESCRIPTOR.fullmatch(place):
+            return int(match[1])
+        try:
+            target = Path(place).readlink()
+        except OSError:  # no link
+            return None
+        place = os.path.normpath(Path(place).parent / target)
+    return None
 
 
 class PendingFile:
-    """A file being written beside its final name: `partial` while it grows, `path` once it is committed."""
+    """An output that is being written. A regular file grows as `partial` beside its final name, and gets that name when
+    it is committed; a link is followed, so that the file appears where it points. A pipe, a terminal or another
+    character device, and `-`, which is standard output, take the bytes as they come.
+
+    Attributes:
+        path: as the user named it.
+        partial: of a regular file.
+        is_stream: whether the bytes go out as they come.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Makes the folder and tries the place, so that a bad one is known before any work is done."""
+        """Makes the folder and tries the place, so that a bad one is known before any work is done.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         self.path = path
-        self.partial = path.with_name(f".{path.name}.part")
+        self._descriptor = open_descriptor(path)
         with writing(path):
-            if path.is_dir():
-                raise OutputError(f"{path}: is a folder; name a file in it")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._final = _resolved(path)
+            self.is_stream = self._descriptor is not None or _is_stream(path)
+            self.partial = self._final.with_name(f".{self._final.name}.part")
+            if self.is_stream:
+                self._try_stream()
+                return
+            self._final.parent.mkdir(parents=True, exist_ok=True)
             self.partial.touch()
             self.partial.unlink()  # nothing is left behind by a run that fails before it begins
 
+    def _try_stream(self) -> None:
+        """Without opening it: a pipe opens only once somebody reads it."""
+        if self._descriptor is not None:
+            os.fstat(self._descriptor)
+        elif not os.access(self.path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def open(self) -> BinaryIO:
+        """For writing, from the start. A pipe opens when it has a reader.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        if self._descriptor is not None:
+            return os.fdopen(os.dup(self._descriptor), "wb")  # shares the offset of what a shell has redirected
+        return (self.path if self.is_stream else self.partial).open("wb")
+
     def commit(self) -> None:
-        """Give the file its name, over an older one of that name.
+        """Give the file its name, over an older one of that name, whose permissions it takes.
 
         Raises:
             OutputError: it cannot be renamed; it is removed.
         """
+        if self.is_stream:
+            return
         try:
             with writing(self.path):
-                self.partial.replace(self.path)
+                with suppress(OSError):  # none is there, or it belongs to another user
+                    shutil.copymode(self._final, self.partial)
+                self.partial.replace(self._final)
         except OutputError:
             self.discard()
             raise
 
     def discard(self) -> None:
-        """Remove what was written; nothing where nothing was."""
-        self.partial.unlink(missing_ok=True)
+        """Remove what was written; nothing where nothing was, and nothing of what has gone down a pipe."""
+        if not self.is_stream:
+            self.partial.unlink(missing_ok=True)
+
+
+def _resolved(path: Path) -> Path:
+    """Where a regular file of that name is, or will be."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a loop of links: RuntimeError up to Python 3.12
+        raise OutputError(f"{path}: is a link that leads to itself. See: ls -l {path}") from None
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether bytes written to it are gone: a pipe or a character device.
+
+    Raises:
+        OutputError: it is nothing that a file can be written to.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path}: is a folder; name a file in it")
+    if stat.S_ISBLK(mode):
+        raise OutputError(f"{path}: is a disk. Writing would destroy what is on it; name a file")
+    if stat.S_ISSOCK(mode):
+        raise OutputError(f"{path}: is a socket, which cannot be written as a file. Name a file, or a pipe")
+    return not stat.S_ISREG(mode)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder for images, one a frame.
+
+    Raises:
+        OutputError: it cannot be written, or has images already: those of a shorter run would stand among older ones.
+    """
+    if folder == STDOUT:
+        raise OutputError(f"{folder}: is standard output, which takes one file. Name a folder")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = [entry.name for entry in os.scandir(folder) if Path(entry.name).suffix.lower() in IMAGES]
+        if held:
+            raise OutputError(
+                f"{folder}: holds {len(held)} images already, such as {min(held)}, which new ones would mix with."
+                " Empty it, or name another folder."
+            )
+        probe = folder / ".edge-probe"
+        probe.touch()
+        probe.unlink()
+
+
+def escaped(name: str) -> str:
+    r"""A name that UTF-8 can hold: bytes of a file name that it cannot are written as \udcff, as Python shows them."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def write_text(path: Path, text: str) -> None:
-    """The text as a whole file, or no file."""
-    write_bytes(path, text.encode())
+    """The text, `escaped`, as a whole UTF-8 file, or no file."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """The bytes as a whole file, or no file."""
+    """The bytes as a whole file, or no file; or down a pipe."""
     pending = PendingFile(path)
     try:
-        with writing(path):
-            pending.partial.write_bytes(content)
+        with writing(path), pending.open() as file:
+            file.write(content)
         pending.commit()
     except BaseException:  # Ctrl-C too: nothing half-written stays behind
         pending.discard()

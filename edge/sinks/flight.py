@@ -26,7 +26,7 @@ from edge.drive.merge import merge
 from edge.drive.schema import EVENTS, IMAGE, MASK_SCHEMA, TRIGGER, VIDEO_SCHEMA, message_class
 from edge.errors import ConfigError, OutputError
 from edge.prediction import Prediction
-from edge.sinks.drive import Camera, DriveClock, DriveOptions, add_seen, open_writer
+from edge.sinks.drive import DriveClock, DriveOptions, FrameEncoder, add_seen, open_writer
 from edge.sinks.files import writing
 from edge.sinks.shelf import SegmentFile, Shelf
 from edge.timing import Stages
@@ -127,7 +127,7 @@ class FlightRecorder:
         folder = Path(options.folder).expanduser()
         self._shelf = Shelf(folder, int(options.quota_gb * 1e9), ".mcap", mend=lambda path: None)
         self._ring = _Ring(ring_folder(folder), options.seconds + AFTER_S, int(options.memory_mb * 1e6))
-        self._camera: Camera | None = None
+        self._encoder: FrameEncoder | None = None
         self._clock: DriveClock | None = None
         self._events: deque[Event] = deque()
         self._lock = threading.Lock()  # over the wish, the end of the cooldown and the health
@@ -167,8 +167,8 @@ class FlightRecorder:
         if reason:
             self._write_out(self._ring.hand_over(), reason)
             self._await_writer()
-        if self._camera is not None:
-            self._camera.close()
+        if self._encoder is not None:
+            self._encoder.close()
         self._ring.leave()
         self._shelf.leave()
         self._tell(state="stopped", reason="")
@@ -210,15 +210,15 @@ class FlightRecorder:
 
     def _keep(self, result: Prediction, dropped: int) -> None:
         """Raises OSError where memory is full, OutputError where the frame cannot be coded."""
-        if self._camera is None or self._camera.size_wh != result.frame.size_wh:
+        if self._encoder is None or self._encoder.size_wh != result.frame.size_wh:
             self._begin(result)
-        assert self._camera is not None
+        assert self._encoder is not None
         assert self._clock is not None
         time_ns = self._clock.stamp_ns(result.frame)
-        image, is_key = self._camera.message(result.frame, time_ns, self._stages)
+        image, is_key = self._encoder.message(result.frame, time_ns, self._stages)
         with self._stages["write"].span():
             if is_key:
-                self._begin_piece(time_ns, self._clock, self._camera.size_wh)
+                self._begin_piece(time_ns, self._clock, self._encoder.size_wh)
             writer = self._ring.writer
             if writer is None:  # nothing can be made of this picture without the one before
                 self._tell(frames_lost=self._health.frames_lost + 1)
@@ -233,10 +233,10 @@ class FlightRecorder:
     def _begin(self, first: Prediction) -> None:
         """Frames of this size from here on."""
         self._ring.end_piece()
-        if self._camera is not None:
-            self._camera.close()
+        if self._encoder is not None:
+            self._encoder.close()
         self._clock = self._clock or DriveClock(first.frame)
-        self._camera = Camera(self._drive, first)
+        self._encoder = FrameEncoder(self._drive, first)
 
     def _begin_piece(self, time_ns: int, clock: DriveClock, size_wh: tuple[int, int]) -> None:
         """With a key picture, which a drive can begin with: if it is time for the next piece, or for a whole drive."""

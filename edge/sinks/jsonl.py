@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import TextIOWrapper
 from pathlib import Path
 
 from edge.prediction import Prediction
@@ -28,7 +29,7 @@ class JsonLines:
 
     def __enter__(self) -> JsonLines:
         with writing(self._pending.path):
-            self._file = self._pending.partial.open("w", encoding="utf-8")
+            self._file = TextIOWrapper(self._pending.open(), encoding="utf-8", line_buffering=self._pending.is_stream)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -38,7 +39,8 @@ class JsonLines:
                 self._file.close()
         except OSError:
             self._pending.discard()
-            raise
+            if not self._failed:
+                raise
         if self._failed:
             self._pending.discard()
         else:

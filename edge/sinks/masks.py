@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 
 from edge.prediction import Prediction
-from edge.sinks.files import writing
+from edge.sinks.files import prepare_folder, writing
 from edge.timing import Stages
 
 # A class map's rows mostly equal the row above: what is left of them then is runs of zeros. At 720p that is quicker
@@ -23,12 +23,11 @@ class MaskFiles:
     """Writes each class map as a whole or not at all."""
 
     def __init__(self, folder: Path, stages: Stages) -> None:
+        """Raises:
+        OutputError: the folder cannot be written, or holds images of an earlier run, which these would mix with.
+        """
         self.folder, self._stages = folder, stages
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".edge-probe"
-            probe.touch()
-            probe.unlink()
+        prepare_folder(folder)
 
     def __enter__(self) -> MaskFiles:
         return self
@@ -37,7 +36,7 @@ class MaskFiles:
         pass
 
     def write(self, result: Prediction, dropped: int) -> None:
-        """Write the PNG of that frame's index, over an older one; see `edge.sinks.sink.Sink.write`."""
+        """Write the PNG of that frame's index; see `edge.sinks.sink.Sink.write`."""
         path = self.folder / f"{result.frame.index:06d}.png"
         with self._stages["encode"].span():
             _, encoded = cv2.imencode(".png", result.class_map(), _PNG)

@@ -24,7 +24,7 @@ from edge.errors import ConfigError, OutputError
 from edge.frame import Frame
 from edge.prediction import Prediction
 from edge.sinks.shelf import SegmentFile, Shelf
-from edge.sinks.video import Film, nominal_rate
+from edge.sinks.video import VideoEncoder, nominal_rate
 from edge.timing import Stages
 
 if TYPE_CHECKING:
@@ -338,7 +338,7 @@ class _Video:
         self._output = _Output(self._file.fd)
         self._whole_bytes: int | None = None
         try:
-            self._film = Film(self._output, "mp4", rate, first, 1, container=_FRAGMENTED, encoder=_UNDELAYED)
+            self._encoder = VideoEncoder(self._output, "mp4", rate, first, 1, container=_FRAGMENTED, encoder=_UNDELAYED)
         except BaseException:  # Ctrl-C too: nobody else could close the file
             self._leave()
             raise
@@ -354,13 +354,13 @@ class _Video:
     def write(self, result: Prediction, dropped: int, stages: Stages) -> None:
         with stages["overlay"].span():
             if self._overlay:
-                self._film.draw(result, dropped)
+                self._encoder.draw(result, dropped)
             else:
-                self._film.copy(result.frame)
+                self._encoder.copy(result.frame)
         with stages["encode"].span():
-            packets = self._film.encode(result.frame)
+            packets = self._encoder.encode(result.frame)
         with stages["write"].span(), self._kept_whole():
-            self._film.mux(packets)
+            self._encoder.mux(packets)
         self._name_if_it_plays()
 
     @contextmanager
@@ -383,7 +383,7 @@ class _Video:
     def close(self) -> None:
         try:
             with self._kept_whole():
-                self._film.close(flush=self._whole_bytes is None)
+                self._encoder.close(flush=self._whole_bytes is None)
             self._name_if_it_plays()
         finally:
             self._leave()

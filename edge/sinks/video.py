@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import cv2
 import numpy as np
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from av.packet import Packet
 
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
+STREAM_SUFFIX = ".mkv"  # of a pipe without an ending: Matroska needs no seeking
+_UNSEEKABLE = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}  # MP4 down a pipe
 # A fixed quantiser spares x264 the look at each picture that its rate control takes: a quarter of its time. At 28 the
 # 720p street has 35 dB in 4.5 Mbit/s; cv2.VideoWriter's MPEG-4 37 dB in 9 (benchmarks/overlay_quality.py).
 ENCODER = {"preset": "ultrafast", "qp": "28"}
@@ -39,17 +41,25 @@ def nominal_rate(rate_hz: float | None) -> Fraction:
 
 class OverlayVideo:
     """Writes each frame with its tints and a line of figures. Size and colours are those of the first frame; a frame of
-    another size, as from a camera that came back with one, is scaled into that, with black around it.
+    another size, as from a camera that came back with one, is scaled into that, with black around it. Down a pipe goes
+    Matroska, or MP4 in fragments.
     """
 
     def __init__(self, path: Path, rate_hz: float | None, stages: Stages, encoder_threads: int = 1) -> None:
-        if path.suffix.lower() not in FORMATS:
-            found = path.suffix or "no ending"
-            raise OutputError(f"{path}: an overlay is written as {', '.join(FORMATS)}; found {found}")
+        """Raises:
+        OutputError: the file cannot be written, or its ending names no video.
+        """
         self.path, self._stages, self._threads = path, stages, encoder_threads
         self._rate = nominal_rate(rate_hz)
+        if path.suffix and path.suffix.lower() not in FORMATS:  # before a folder is made
+            raise _unknown_ending(path)
         self._pending = PendingFile(path)
-        self._film: Film | None = None
+        suffix = path.suffix or (STREAM_SUFFIX if self._pending.is_stream else "")
+        if not suffix:
+            raise _unknown_ending(path)
+        self._format = FORMATS[suffix.lower()]
+        self._encoder: VideoEncoder | None = None
+        self._pipe: BinaryIO | None = None
         self._failed = False
 
     def __enter__(self) -> OverlayVideo:
@@ -57,10 +67,12 @@ class OverlayVideo:
 
     def __exit__(self, *exception: object) -> None:
         """Complete the file; one without any frame, or that failed, is removed."""
-        if self._film is not None:
-            with self._translated():
-                self._film.close(flush=not self._failed)
-        if self._film is None or self._failed:
+        with self._translated():
+            if self._encoder is not None:
+                self._encoder.close(flush=not self._failed)
+            if self._pipe is not None:
+                self._pipe.close()
+        if self._encoder is None or self._failed:
             self._pending.discard()
         else:
             self._pending.commit()
@@ -68,15 +80,22 @@ class OverlayVideo:
     def write(self, result: Prediction, dropped: int) -> None:
         """Draw, encode and write the frame; see `edge.sinks.sink.Sink.write`. The first opens the file."""
         with self._translated():
-            if self._film is None:
-                container_format = FORMATS[self.path.suffix.lower()]
-                self._film = Film(self._pending.partial, container_format, self._rate, result, self._threads)
+            if self._encoder is None:
+                self._encoder = self._begin(result)
             with self._stages["overlay"].span():
-                self._film.draw(result, dropped)
+                self._encoder.draw(result, dropped)
             with self._stages["encode"].span():
-                packets = self._film.encode(result.frame)
+                packets = self._encoder.encode(result.frame)
             with self._stages["write"].span():
-                self._film.mux(packets)
+                self._encoder.mux(packets)
+
+    def _begin(self, first: Prediction) -> VideoEncoder:
+        if not self._pending.is_stream:
+            return VideoEncoder(self._pending.partial, self._format, self._rate, first, self._threads)
+        self._pipe = self._pending.open()
+        options = {} if self._format == "matroska" else _UNSEEKABLE
+        target = _Unseekable(self._pipe)
+        return VideoEncoder(target, self._format, self._rate, first, self._threads, container=options)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -101,7 +120,23 @@ class Output(Protocol):
     def write(self, data: bytes, /) -> int: ...
 
 
-class Film:
+class _Unseekable:
+    """A pipe as FFmpeg takes one: what has a `seek` it believes to be a file."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+
+    def write(self, data: bytes, /) -> int:
+        written = self._pipe.write(data)
+        self._pipe.flush()
+        return written
+
+
+def _unknown_ending(path: Path) -> OutputError:
+    return OutputError(f"{path}: expected an overlay that ends with {', '.join(FORMATS)}; got {path.suffix or 'none'}")
+
+
+class VideoEncoder:
     """An open video file with its encoder, and the one picture that is drawn into again and again."""
 
     def __init__(

@@ -31,7 +31,7 @@ from edge.drive.schema import EVENTS, IMAGE, MASKS, OUTLINES, RESULTS, VIDEO_SCH
 from edge.errors import ConfigError, NotAVideo, OutputError, SourceDamaged, SourceError, SourceNotFound
 from edge.prediction import Prediction
 from edge.sinks import drive as drive_module
-from edge.sinks.drive import CHUNK_S, DriveOptions, DriveSegments, DriveSink, unseen
+from edge.sinks.drive import CHUNK_S, DriveOptions, DriveSegments, DriveSink, without_result
 from edge.sinks.recorder import Recorder, RecorderOptions
 from edge.sources.drive import Drive, is_key_picture
 from edge.sources.open import open_source
@@ -198,7 +198,7 @@ def test_a_drive_can_be_read_again(drive: Path) -> None:
 def test_a_camera_recorded_without_an_engine_has_frames_alone(tmp_path: Path) -> None:
     with DriveSink(tmp_path / "a.mcap", options(), Stages()) as sink:
         for index in range(3):
-            sink.write(unseen(seen(index).frame), 0)
+            sink.write(without_result(seen(index).frame), 0)
     with Drive(str(tmp_path / "a.mcap")) as source:
         assert len(list(source)) == 3
         assert source.recorded(1) is None

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edge.errors import OutputError
-from edge.sinks.files import PendingFile, output_error, write_text, writing
+from edge.sinks.files import PendingFile, open_descriptor, output_error, prepare_folder, write_text, writing
 
 
 def names(folder: Path) -> list[str]:
@@ -96,8 +100,6 @@ def test_a_folder_that_took_the_place_meanwhile_leaves_no_rest(tmp_path: Path) -
     ],
 )
 def test_each_complaint_of_the_system_is_put_in_words(number: int, words: str) -> None:
-    import os
-
     error = output_error(Path("/out/a.mp4"), OSError(number, os.strerror(number)))
     assert str(error).startswith(f"/out/a.mp4: {words}")
 
@@ -112,3 +114,91 @@ def test_our_own_complaint_is_not_wrapped_again() -> None:
 def test_what_is_no_complaint_of_the_system_passes() -> None:
     with pytest.raises(ZeroDivisionError), writing(Path("a.mp4")):
         _ = 1 / 0
+
+
+# ------------------------------------------------------------------------------------- what is no file of its own
+
+
+def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "a.txt"
+    link.symlink_to("far/real.txt")
+    write_text(link, "first")
+    write_text(link, "second")
+    assert link.is_symlink()
+    assert (tmp_path / "far" / "real.txt").read_text() == "second"
+    assert names(tmp_path / "far") == ["real.txt"]
+
+
+def test_a_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OutputError, match=r"b: (is a link that leads to itself|cannot be written: Too many levels)"):
+        PendingFile(tmp_path / "b")
+
+
+def test_a_pipe_gets_the_bytes_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        write_text(pipe, "line\n")
+        assert reader.communicate(timeout=30)[0] == b"line\n"
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_a_device_takes_the_bytes_and_says_when_it_does_not() -> None:
+    write_text(Path(os.devnull), "anything")
+    with pytest.raises(OutputError, match="/dev/full: the disk is full"):
+        write_text(Path("/dev/full"), "anything")
+    assert Path(os.devnull).is_char_device()
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_pipe_that_is_no_longer_read_is_an_output_error(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from edge.sinks.files import write_text; write_text(Path('-'), 'x' * 10**6)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert b"OutputError: standard output: the program that reads it has ended" in process.stderr.read()
+
+
+def test_standard_output_is_appended_to_where_the_shell_appends(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    code = "from pathlib import Path; from edge.sinks.files import write_text; write_text(Path('{}'), 'after\\n')"
+    for name in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        with log.open("a") as file:
+            subprocess.run([sys.executable, "-c", code.format(name)], stdout=file, check=True, timeout=60)
+    assert log.read_text() == "before\n" + 4 * "after\n"
+    assert names(tmp_path) == ["log"]
+
+
+@pytest.mark.parametrize(("name", "number"), [("-", 1), ("/dev/stderr", 2), ("/dev/fd/63", 63), ("./-", None)])
+def test_a_descriptor_is_known_by_its_names(name: str, number: int | None, tmp_path: Path) -> None:
+    assert open_descriptor(tmp_path / "-" if name == "./-" else Path(name)) == number
+
+
+def test_a_socket_is_refused_and_stays(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        with pytest.raises(OutputError, match="is a socket"):
+            write_text(tmp_path / "socket", "x")
+        assert (tmp_path / "socket").is_socket()
+
+
+def test_permissions_of_the_file_that_was_there_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch(mode=0o600)
+    write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_name_that_is_not_utf8_is_escaped_in_a_text(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", os.fsdecode(b"drive-\xb3\xb5.mp4"))
+    assert (tmp_path / "a.txt").read_text() == r"drive-\udcb3\udcb5.mp4"
+
+
+def test_images_do_not_go_to_standard_output_one_by_one() -> None:
+    with pytest.raises(OutputError, match="takes one file"):
+        prepare_folder(Path("-"))

@@ -62,11 +62,20 @@ def test_frames_of_several_sizes_have_masks_of_their_own_size(tmp_path: Path) ->
     assert cv2.imread(str(tmp_path / "000001.png"), cv2.IMREAD_UNCHANGED).shape == (77, 33)
 
 
-def test_a_mask_takes_the_place_of_the_one_that_is_there(tmp_path: Path) -> None:
-    (tmp_path / "000000.png").write_text("old")
+@pytest.mark.parametrize("name", ["000000.png", "drive-7.JPG"])
+def test_a_folder_that_holds_images_is_refused_and_left_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("old")
+    with pytest.raises(OutputError, match="holds 1 images already"):
+        MaskFiles(tmp_path, Stages())
+    assert names(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == "old"
+
+
+def test_a_folder_that_holds_something_else_takes_masks(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
     with MaskFiles(tmp_path, Stages()) as sink:
         sink.write(result_of(0, np.full((12, 16), ROAD, np.uint8), image=picture(0)), 0)
-    assert np.all(cv2.imread(str(tmp_path / "000000.png"), cv2.IMREAD_UNCHANGED) == ROAD)
+    assert names(tmp_path) == ["000000.png", "notes.txt"]
 
 
 def test_a_full_disk_is_told_and_no_mask_is_left_half_written(small_disk: Callable[[int], Path]) -> None:

@@ -227,7 +227,7 @@ def test_the_line_of_figures_stays_in_the_lower_left_corner_whatever_the_size(si
 
 def test_another_ending_is_refused_before_the_first_frame(tmp_path: Path) -> None:
     for name in ("a.avi", "a"):
-        with pytest.raises(OutputError, match=r"an overlay is written as \.mp4, \.mkv, \.mov; found"):
+        with pytest.raises(OutputError, match=r"expected an overlay that ends with \.mp4, \.mkv, \.mov; got"):
             OverlayVideo(tmp_path / name, 30, Stages())
     assert names(tmp_path) == []
 

@@ -1,0 +1,102 @@
+"""An output that is also an input is refused before any work: the source would be gone, without a word."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.errors import OutputError
+from edge.sinks.files import IMAGES, STDOUT, open_descriptor
+
+_READ = IMAGES | {".mcap", ".bag", ".db3", ".yaml", ".yml", ".csv"}  # what a folder can be a source by
+_TOPIC = "?topic="
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse outputs that would overwrite what is read, or each other. A link or hard link is what it stands for.
+
+    `inputs` are named as sources are: files, folders, patterns of images; cameras and scenes cannot be overwritten.
+
+    Raises:
+        OutputError: with the output that collides.
+    """
+    named = [path for path in outputs if path is not None]
+    _check_distinct(named)
+    read = _Inputs.of([str(name) for name in inputs if name is not None])
+    for path in named:
+        if open_descriptor(path) is None:
+            read.refuse(path)
+
+
+def check_replaced(folder: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse a folder that is made anew, with all that is in it, where what is read is in it.
+
+    Raises:
+        OutputError: with what would be lost.
+    """
+    for path in inputs:
+        if path is not None and folder.resolve() in (path.resolve(), *path.resolve().parents):
+            raise OutputError(f"{folder}: is made anew, and {path}, which is read, would be lost. Name another folder.")
+
+
+def _check_distinct(outputs: Sequence[Path]) -> None:
+    seen: dict[object, Path] = {}
+    for path in outputs:
+        key = open_descriptor(path) or os.path.realpath(path)
+        if key in seen and key != os.devnull:
+            raise OutputError(f"{path}: is named for two outputs. Name another file for one of them.")
+        seen[key] = path
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """`files` and `folders` are what the names stand for; `image_folders` hold images that were named one by one."""
+
+    files: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    image_folders: frozenset[Path]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> _Inputs:
+        found = [path for name in names for path in _named_by(name.partition(_TOPIC)[0])]
+        files = [path for path in found if path.is_file()]
+        times = [path.with_suffix(".times.csv") for path in files]
+        return cls(
+            (*files, *filter(Path.exists, times)),
+            tuple(path for path in found if path.is_dir()),
+            frozenset(path.parent for path in files if path.suffix.lower() in IMAGES),
+        )
+
+    def refuse(self, output: Path) -> None:
+        """Raises OutputError: writing it would destroy what is read."""
+        partial = output.with_name(f".{output.name}.part")  # which is begun anew
+        if any(_same(place, file) for place in (output, partial) for file in self.files):
+            raise OutputError(f"{output}: is the source itself, which would be lost. Name another file.")
+        if any(_same(output, folder) for folder in (*self.folders, *self.image_folders)):
+            raise OutputError(f"{output}: is the folder of the source, whose files would be lost. Name another folder.")
+        is_read = output.suffix.lower() in _READ and output.is_file()
+        if is_read and any(_same(parent, folder) for folder in self.folders for parent in output.resolve().parents):
+            raise OutputError(f"{output}: is a file of the source, which would be lost. Name another file.")
+
+
+def _named_by(name: str) -> list[Path]:
+    """The files and folders that a source's name stands for; none for a camera or a scene."""
+    path = Path(name)
+    try:
+        if path.exists():
+            return [path]
+    except (OSError, ValueError):  # no name that a file can have
+        return []
+    if any(sign in name for sign in "*?["):
+        return [Path(found) for found in glob.glob(name, recursive=True)]  # noqa: PTH207 Path.glob: none absolute
+    return []
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one != STDOUT and one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
