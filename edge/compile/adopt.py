@@ -37,6 +37,7 @@ from edge.compile.foreign import (
     widen,
 )
 from edge.compile.head import Head, chosen_output, only_input, read_head, read_output
+from edge.compile.one_channel import to_two_channels
 from edge.compile.portable import INVALID, forget_origin, halve_weights, opset_of
 from edge.compile.rewrite import rewrite
 from edge.compile.trial import run_apart, trial
@@ -113,8 +114,12 @@ def adopt_model(
     precision = precision_of(model)
     try:
         _check_answers(answers)
+        if spec.threshold is not None:
+            model, answers = to_two_channels(model, spec.output, answers, spec.threshold)
         plain = _prepared(model, spec.output, answers)
-        labels = _labels(spec, read_head(plain, (width, height), spec.output))
+        head = read_head(plain, (width, height), spec.output)
+        _check_whole(head, answers)
+        labels = _labels(spec, head)
         content = _finished(plain, spec, (width, height), labels)
         found = trial(content, frames, "int8" if precision == "int8" else "f32")
         wanted = expected_classes(answers, read_output(plain, (width, height), spec.output), (width, height), labels)
@@ -271,6 +276,15 @@ def _check_answers(answers: NDArray[Any]) -> None:
         raise EngineError(
             f"the net itself gives NaN, in {share:.1%} of its answers; is it fed as the card says,"
             " and does it compute in half floats what is too large for them?"
+        )
+
+
+def _check_whole(head: Head, answers: NDArray[Any]) -> None:
+    """Class ids that came as floats are whole; probabilities of one class are not."""
+    if head.kind == "ids" and not np.array_equal(answers, np.trunc(answers)):
+        raise EngineError(
+            f"output {head.name!r}: a class map is expected to hold whole numbers, this one holds fractions. If they"
+            " are probabilities, or logits, of one class: add `threshold: 0.5` to the card file"
         )
 
 

@@ -80,6 +80,7 @@ class CardFile(StrictModel):
     label_map: dict[int, str] | None = None
     input: InputFile
     output: str | None = None
+    threshold: float | None = Field(default=None, gt=0, lt=1)  # of a mask's probability, where there is one channel
     resize: Literal["letterbox", "stretch"] = "letterbox"
     net: str | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)  # of a torch net's factory

@@ -30,6 +30,7 @@ Layout = Literal["nchw", "nhwc"]
 WRAPPED_FROM = 13  # the oldest operator set that the nodes of `wrap` are written in
 MIN_SIZE, MAX_SIZE = 8, 8192  # pixels, as in a card
 FOLDED_ELEMENTS = 4096  # shapes are short; what is longer is a weight, and stays
+_ASYMMETRIC_TO = 10  # the last opset in which Upsample and Resize had one way to find their pixels
 _FOLDED = (
     *("Shape", "Size", "Gather", "Unsqueeze", "Squeeze", "Concat", "Cast", "Slice", "Reshape", "Identity"),
     *("Add", "Sub", "Mul", "Div", "Mod", "Neg", "Floor", "Ceil", "Min", "Max", "ReduceProd", "Equal", "Not", "Where"),
@@ -369,6 +370,18 @@ def widen(model: ModelProto) -> None:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
 
 
+def _keep_asymmetric(model: ModelProto) -> None:
+    """Say of each Resize what it meant where it had no attribute to say so: the converter leaves that out
+    (onnx/onnx#8480), and the defaults are others since opset 11.
+    """
+    resizes = [node for graph in all_graphs(model.graph) for node in graph.node if node.op_type == "Resize"]
+    meaning = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    for node in resizes:
+        kept = [attribute for attribute in node.attribute if attribute.name not in meaning]
+        del node.attribute[:]
+        node.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in meaning.items())])
+
+
 def to_known_opset(model: ModelProto) -> ModelProto:
     """The model in opset 17 where it can be said in that; else as it is, if `wrap` can write it.
 
@@ -385,6 +398,8 @@ def to_known_opset(model: ModelProto) -> ModelProto:
             lower_opset(changed)
             return changed
         changed = version_converter.convert_version(changed, OPSET)
+        if found <= _ASYMMETRIC_TO:
+            _keep_asymmetric(changed)
         changed.ir_version = IR_VERSION
         onnx.checker.check_model(changed, full_check=True)
         return changed

@@ -170,8 +170,8 @@ def _classify(graph: _Graph, name: str, input_wh: tuple[int, int]) -> Head:
         if _is_picture(size_hw, input_wh):
             if channels == 1:
                 raise EngineError(
-                    "it has one channel, as a mask has that a sigmoid made; wanted are two or more classes' logits."
-                    " Export logits of two channels: torch.cat([-x, x], 1) gives the same mask"
+                    "it has one channel, as a mask has that a sigmoid makes. Add `threshold: 0.5` to the card file, and"
+                    " give it two classes: what is not in the mask first"
                 )
             return Head(name, "logits", channels, size_hw, last, element)
     raise _not_a_picture([size_hw for _, _, size_hw in forms], input_wh)

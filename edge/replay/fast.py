@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edge.errors import SourceDamaged
 from edge.pipeline import Summary, run
 from edge.prediction import Prediction
 from edge.replay.digest import MaskDigest
@@ -82,7 +83,18 @@ def replay_fast(
     if strip is not None:
         with Survey(source.name, session.lanes, strip) as survey:
             survey.wait(lambda: on_compared(strip))
+        summary.failure = summary.failure or _incomparable(survey, strip, source.name)
     return Replay(summary, source.frame_count, digest.hexdigest(), library_versions(engine), machine_kind(), strip)
+
+
+def _incomparable(survey: Survey, strip: Strip, name: str) -> SourceDamaged | None:
+    """Why frames are missing from the comparison; None where the recording is in order."""
+    if survey.damaged:
+        counts = f"{survey.damaged} of {strip.frame_count} frames could not be compared"
+        return SourceDamaged(f"{counts}, first: {survey.first_damage}")
+    if strip.frame_count and not strip.known:
+        return SourceDamaged(f"{name}: no frame could be compared: none has masks of both")
+    return None
 
 
 def replay_text(replay: Replay, session: Session) -> str:

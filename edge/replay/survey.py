@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from edge.errors import EdgeError, SourceDamaged
@@ -25,12 +24,14 @@ class Survey:
 
     Attributes:
         failure: what ended it early; None as long as nothing did.
+        damaged: how many frames could not be compared because the recording is damaged; first_damage: the first one's.
     """
 
     def __init__(self, recording: str, lanes: Sequence[Lane], strip: Strip) -> None:
         self._recording, self._lanes, self._strip = recording, tuple(lanes[:2]), strip
         self._ends = threading.Event()
         self.failure: EdgeError | None = None
+        self.damaged, self.first_damage = 0, ""
         self._thread = threading.Thread(target=self._run, name="survey", daemon=True)
 
     def __enter__(self) -> Survey:
@@ -78,11 +79,14 @@ class Survey:
                 return
             if self._strip.knows(index):
                 continue
-            with suppress(SourceDamaged):  # such a frame stays unknown, and says so when it is looked at
+            try:
                 frame = source.at(index)
                 first, second = (lane.of(source, frame) for lane in self._lanes)
                 if first is not None and second is not None:
                     self._strip.compare(index, first, second)
+            except SourceDamaged as error:  # the frame stays unknown, and reports it when it is shown
+                self.damaged += 1
+                self.first_damage = self.first_damage or str(error)
             if time.monotonic() - saved_s > SAVE_EVERY_S:
                 self._strip.save(path)
                 saved_s = time.monotonic()

@@ -181,6 +181,60 @@ def test_other_operator_sets_become_the_one_that_all_runtimes_read(
     assert adopted.card.versions.opset == recorded
 
 
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize(("opset", "kind"), [(9, "Upsample"), (10, "Resize")])
+def test_a_resize_of_before_opset_11_samples_as_it_did(
+    opset: int, kind: str, mode: str, model_file: Write, card: Write, flag: Image
+) -> None:
+    text = f"""(float[1,3,48,64] x) => (float[1,3,48,64] y) <float[4] scales = {{1, 1, 8, 8}}> {{
+        p = {POOL} (x)
+        y = {kind} <mode = "{mode}"> (p, scales)
+    }}"""
+    noise = np.random.default_rng(5).integers(0, 256, flag.shape, np.uint8)
+    assert adopt(model_file(net(text, opset=opset)), card(), [flag, noise]).agreement == 1
+
+
+TWO_CLASSES = CARD["classes"][:2]
+RED = "i = Constant <value = int64[1] {2}> () r = Gather <axis = 1> (x, i)"  # the red channel, 0 to 1
+CENTRED = f"{RED} h = Constant <value = float {{0.5}}> () c = Sub (r, h)"
+ONE_CHANNEL = {
+    "logits": (CENTRED, "y = Identity (c)", "1,1,48,64"),
+    "probabilities": (CENTRED, "y = Sigmoid (c)", "1,1,48,64"),
+    "without channels": (CENTRED, "s = Sigmoid (c) y = Squeeze <axes = [1]> (s)", "1,48,64"),
+    "channels last": (CENTRED, "s = Sigmoid (c) y = Transpose <perm = [0, 2, 3, 1]> (s)", "1,48,64,1"),
+    "a sigmoid written out": (CENTRED, "n = Neg (c) e = Exp (n) o = Constant <value = float {1}> () "
+                              "d = Add (e, o) y = Reciprocal (d)", "1,1,48,64"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "shape"), ONE_CHANNEL.values(), ids=ONE_CHANNEL)
+@pytest.mark.parametrize("threshold", [0.5, 0.6])
+def test_a_net_of_one_channel_is_a_mask_above_a_threshold(
+    before: str, after: str, shape: str, threshold: float, model_file: Write, card: Write, tmp_path: Path
+) -> None:
+    text = f"(float[1,3,48,64] x) => (float[{shape}] y) {{ {before} {after} }}"
+    opset = 12 if "axes" in after else 17
+    image = np.random.default_rng(2).integers(0, 256, (48, 64, 3), np.uint8)
+    image[0, 0], image[0, 1] = 0, 255
+    adopted = adopt(model_file(net(text, opset=opset)), card(classes=TWO_CLASSES, threshold=threshold), [image])
+    chance = 1 / (1 + np.exp(0.5 - image[..., 2] / 255))
+    assert adopted.agreement == 1
+    with engine_of(adopted, tmp_path) as engine:
+        np.testing.assert_array_equal(engine.infer(image), (chance > threshold).astype(np.uint8))
+
+
+def test_a_net_of_one_channel_without_a_threshold_is_refused_with_what_to_add(
+    model_file: Write, card: Write, flag: Image
+) -> None:
+    for name in ("probabilities", "without channels"):
+        before, after, shape = ONE_CHANNEL[name]
+        text = f"(float[1,3,48,64] x) => (float[{shape}] y) {{ {before} {after} }}"
+        with pytest.raises(EngineError, match=r"add `threshold: 0\.5` to the card file|Add `threshold: 0\.5`"):
+            adopt(model_file(net(text, opset=12)), card(classes=TWO_CLASSES), [flag])
+    with pytest.raises(EngineError, match="`threshold` is for an output of one channel"):
+        adopt(model_file(FLAG_NET), card(threshold=0.5), [flag])
+
+
 def test_what_cannot_be_said_in_an_older_operator_set_stays_in_its_own(model_file: Write, card: Write, flag) -> None:
     text = f"(float[1,3,48,64] x) => (float[1,3,6,8] y) {{ p = {POOL} (x) y = Gelu (p) }}"
     assert adopt(model_file(net(text, opset=20)), card(), [flag]).card.versions.opset == 20

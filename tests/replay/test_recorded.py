@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundles import MakeCard
+from drives import write_drive
 from recordings import Numbers, all_road
 from test_fast import edge
 from videos import open_files, write_video
@@ -83,6 +85,19 @@ def test_a_recorded_drive_is_compared_with_its_own_masks_without_being_asked(
     assert done.returncode == 0, done.stderr
     assert "decoded  12 of 12 frames" in done.stdout
     assert "colours f32 and recorded: 12 of 12 frames compared" in done.stdout
+
+
+def test_results_that_are_damaged_are_not_taken_for_agreement(
+    colour_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mcap", reason="pip install 'edge-segmentation[drives]'")
+    monkeypatch.setattr("edge.sinks.drive.as_record", lambda result, dropped: {"frame": result.frame.index})
+    drive = write_drive(tmp_path / "drive.mcap", 5, card=colour_bundle.card)
+    done = edge(drive, "--fast", "--diff", "recorded", "--engine", colour_bundle.folder, "--json", tmp_path / "a.json")
+    assert done.returncode == 69
+    assert "5 of 5 frames could not be compared, first: " in done.stderr
+    assert "what was recorded with a frame is damaged" in done.stderr
+    assert json.loads((tmp_path / "a.json").read_text())["differing"] == [None] * 5
 
 
 def test_engine_and_precision_are_told_apart() -> None:
