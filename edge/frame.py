@@ -41,9 +41,10 @@ class Frame:
         media_ns: time within the recording, where the source has one (a file's presentation time), else None.
         source: what the frame came from, as the user named it.
         yuv: the decoder's planes where the source decodes to planes, else None.
+        size_wh: in pixels; pixel_aspect: width over height of a pixel as shown, 1.0 for square ones.
     """
 
-    __slots__ = ("_bgr", "captured_ns", "index", "media_ns", "size_wh", "source", "yuv")
+    __slots__ = ("_bgr", "captured_ns", "index", "media_ns", "pixel_aspect", "size_wh", "source", "yuv")
 
     def __init__(
         self,
@@ -54,12 +55,14 @@ class Frame:
         bgr: Image | None = None,
         yuv: Yuv420 | None = None,
         media_ns: int | None = None,
+        pixel_aspect: float = 1.0,
     ) -> None:
         if (bgr is None) == (yuv is None):
             raise ConfigError("a frame holds either a BGR image or YUV planes")
         self.index = index
         self.captured_ns = captured_ns
         self.media_ns = media_ns
+        self.pixel_aspect = pixel_aspect
         self.source = source
         self.yuv = yuv
         self._bgr = bgr
@@ -75,6 +78,14 @@ class Frame:
         return self._bgr
 
 
+def display_wh(size_wh: tuple[int, int], pixel_aspect: float) -> tuple[int, int]:
+    """The size in square pixels in which an image of `size_wh` pixels is shown; no side gets smaller."""
+    width, height = size_wh
+    if pixel_aspect >= 1:
+        return round(width * pixel_aspect), height
+    return width, round(height / pixel_aspect)
+
+
 @dataclass(frozen=True, slots=True)
 class Letterbox:
     """Where the source picture lies inside the network's input.
@@ -88,22 +99,31 @@ class Letterbox:
 
     @classmethod
     def fit(
-        cls, source_wh: tuple[int, int], input_wh: tuple[int, int], policy: ResizePolicy = "letterbox"
+        cls,
+        source_wh: tuple[int, int],
+        input_wh: tuple[int, int],
+        policy: ResizePolicy = "letterbox",
+        pixel_aspect: float = 1.0,
     ) -> Letterbox:
-        """Place the picture: as large as it fits with its shape kept and centred, or stretched over all."""
+        """Place the image: as large as it fits with the shape in which it is shown and centred, or stretched over all.
+
+        Raises:
+            ConfigError: a size has a side below 1.
+        """
         if min(*source_wh, *input_wh) < 1:
-            raise ConfigError(f"a picture of {source_wh} pixels cannot be fitted into {input_wh}")
+            raise ConfigError(f"an image of {source_wh} pixels cannot be fitted into {input_wh}")
         if policy == "stretch":
             return cls(source_wh, input_wh, (0, 0, *input_wh))
-        scale = min(input_wh[0] / source_wh[0], input_wh[1] / source_wh[1])
-        width = min(input_wh[0], max(1, round(source_wh[0] * scale)))
-        height = min(input_wh[1], max(1, round(source_wh[1] * scale)))
+        shown_wh = (source_wh[0] * pixel_aspect, source_wh[1])
+        scale = min(input_wh[0] / shown_wh[0], input_wh[1] / shown_wh[1])
+        width = min(input_wh[0], max(1, round(shown_wh[0] * scale)))
+        height = min(input_wh[1], max(1, round(shown_wh[1] * scale)))
         return cls(source_wh, input_wh, ((input_wh[0] - width) // 2, (input_wh[1] - height) // 2, width, height))
 
     @property
     def is_identity(self) -> bool:
         """Whether pixels are the network's cells one to one: then nothing is scaled."""
-        return self.source_wh == self.input_wh
+        return self.source_wh == self.input_wh == self.content_xywh[2:]
 
     def content(self, array: NDArray) -> NDArray:
         """The view of a network-sized array (h, w, ...) that the picture covers."""

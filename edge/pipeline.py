@@ -18,7 +18,7 @@ from edge.sinks.background import Background
 from edge.sinks.sink import Sink
 from edge.sources.flow import Ahead, Latest, Paced
 from edge.sources.open import open_source
-from edge.sources.source import Source
+from edge.sources.source import Source, display_wh_of
 from edge.timing import Durations, Stages
 
 STAGES = ("decode", "resize", "infer", "overlay", "encode", "write")  # in the order in which a frame passes them
@@ -95,7 +95,7 @@ def segment(
         frames = stack.enter_context(buffered(source, live))
         if isinstance(engine, (str, Path)):
             engine = stack.enter_context(
-                closing(open_engine(engine, side_by_side=not frames.live, source_wh=source.size_wh))
+                closing(open_engine(engine, side_by_side=not frames.live, source_wh=display_wh_of(source)))
             )
         yield from Segmenter(engine).segment_all(frames)
 

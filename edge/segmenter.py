@@ -32,7 +32,7 @@ class Segmenter:
     def segment(self, frame: Frame) -> Prediction:
         """The classes of every pixel of the frame, at network size."""
         with self.stages["resize"].span():
-            canvas = self._canvas(frame.size_wh)
+            canvas = self._canvas(frame)
             canvas.draw(frame)
         with self.stages["infer"].span():
             classes = self.engine.infer(canvas.image)
@@ -65,12 +65,15 @@ class Segmenter:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _canvas(self, source_wh: tuple[int, int]) -> Canvas:
-        """This thread's input buffer, laid out for frames of this size; a new size gets a new one."""
+    def _canvas(self, frame: Frame) -> Canvas:
+        """This thread's input buffer, laid out for frames of this shape; another shape gets a new one."""
         canvas: Canvas | None = getattr(self._local, "canvas", None)
         card = self.engine.card
-        if canvas is None or (canvas.box.source_wh, canvas.box.input_wh) != (source_wh, card.input_wh):
-            canvas = self._local.canvas = Canvas(Letterbox.fit(source_wh, card.input_wh, card.resize))
+        shape = (frame.size_wh, frame.pixel_aspect, card.input_wh)
+        if canvas is None or self._local.shape != shape:
+            box = Letterbox.fit(frame.size_wh, card.input_wh, card.resize, frame.pixel_aspect)
+            canvas, self._local.shape = Canvas(box), shape
+            self._local.canvas = canvas
         return canvas
 
 

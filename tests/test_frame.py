@@ -69,6 +69,25 @@ def test_a_wide_picture_gets_bars_above_and_below() -> None:
     assert Letterbox.fit((1280, 720), (512, 512)).content_xywh == (0, 112, 512, 288)
 
 
+def test_an_image_of_wide_pixels_is_placed_by_the_shape_in_which_it_is_shown() -> None:
+    """PAL's 720x576 for 16:9, 960H, and pixels higher than wide."""
+    assert Letterbox.fit((720, 576), (480, 360), pixel_aspect=64 / 45).content_xywh == (0, 45, 480, 270)
+    assert Letterbox.fit((960, 576), (480, 360), pixel_aspect=4 / 5).content_xywh == (0, 0, 480, 360)
+    assert Letterbox.fit((480, 360), (480, 360), pixel_aspect=0.5).content_xywh == (120, 0, 240, 360)
+    assert not Letterbox.fit((480, 360), (480, 360), pixel_aspect=0.5).is_identity
+
+
+@given(st.sampled_from([(720, 576), (1440, 1080), (352, 288)]), st.floats(0.2, 5))
+def test_a_map_of_an_image_of_wide_pixels_comes_back_in_its_own_pixels(
+    source_wh: tuple[int, int], aspect: float
+) -> None:
+    box = Letterbox.fit(source_wh, (48, 36), pixel_aspect=aspect)
+    classes = np.full((36, 48), 7, np.uint8)
+    box.content(classes)[:] = 1
+    assert (box.to_source(classes) == 1).all()
+    assert box.to_source(classes).shape == source_wh[::-1]
+
+
 def test_a_stretched_picture_fills_the_input() -> None:
     assert Letterbox.fit((1280, 720), (512, 384), "stretch").content_xywh == (0, 0, 512, 384)
 

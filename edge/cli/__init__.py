@@ -174,6 +174,7 @@ def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tu
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from edge.sources.open import is_camera, open_source
+    from edge.sources.source import display_wh_of
 
     every_frame = not (is_camera(source) if live is None else live)
 
@@ -195,7 +196,7 @@ def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tu
         except BaseException as error:  # Ctrl-C and failing imports too: the engine's thread waits for this size
             size_wh.set_exception(error)
             raise
-        size_wh.set_result(frames.size_wh)
+        size_wh.set_result(display_wh_of(frames))
         try:
             return future.result(), frames
         except BaseException:  # Ctrl-C too: whatever ends the opening of one closes the other

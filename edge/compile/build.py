@@ -144,7 +144,7 @@ def _pictures(chosen: CalibrationSet, card: Card, count: int) -> list[Image]:
     images = []
     for place, (_, frame) in enumerate(read_frames(chosen)):
         if place in wanted:
-            canvas = Canvas(Letterbox.fit(frame.size_wh, card.input_wh, card.resize))
+            canvas = Canvas(Letterbox.fit(frame.size_wh, card.input_wh, card.resize, frame.pixel_aspect))
             canvas.draw(frame)
             images.append(canvas.image)
     return images

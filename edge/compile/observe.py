@@ -239,7 +239,7 @@ def observe(
 
     def pictures() -> Iterator[tuple[str, Image]]:
         for words, frame in read_frames(chosen):
-            canvas = Canvas(Letterbox.fit(frame.size_wh, card.input_wh, card.resize))
+            canvas = Canvas(Letterbox.fit(frame.size_wh, card.input_wh, card.resize, frame.pixel_aspect))
             canvas.draw(frame)
             yield words, canvas.image
             on_frame()

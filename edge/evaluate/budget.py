@@ -13,6 +13,7 @@ from edge.pipeline import buffered, run
 from edge.prediction import Prediction
 from edge.report import table
 from edge.segmenter import Segmenter
+from edge.sources.source import display_wh_of
 from edge.timing import Durations, Stages
 
 FRAMES = 300
@@ -52,7 +53,7 @@ def pace_of(drive: Drive, contest: Contest, budget_ms: float) -> Pace:
     source = open_drive(drive.frames)
     ages = Durations()
     with open_engine(
-        contest.engine, precision=contest.precision, backend=contest.backend, source_wh=source.size_wh
+        contest.engine, precision=contest.precision, backend=contest.backend, source_wh=display_wh_of(source)
     ) as engine:
 
         def on_result(result: Prediction) -> None:

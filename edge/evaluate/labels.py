@@ -14,6 +14,7 @@ from edge.classes import CAMVID, ClassTable
 from edge.errors import DataError
 from edge.frame import Frame, Image
 from edge.metrics import Confusion
+from edge.natural import natural_key
 from edge.sources.pictures import Pictures
 from edge.sources.scene import SceneSource
 from edge.sources.source import Source
@@ -147,7 +148,7 @@ def find_labels(source: Source, folder: Path | None, sparse: bool, table: ClassT
 def _label_paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of labels")
-    paths = sorted(folder.glob("*.png"))
+    paths = sorted(folder.glob("*.png"), key=natural_key)
     if not paths:
         raise DataError(f"{folder}: holds no labels; they are one-channel PNG files of class ids")
     return paths

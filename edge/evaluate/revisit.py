@@ -15,6 +15,7 @@ from edge.frame import Image
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.sources.seek import open_recording
+from edge.sources.source import display_wh_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def revisit(drive: Drive, numbers: Sequence[int], worker: Worker, table: ClassTa
         DataError: its labels are.
     """
     with open_recording(drive.frames) as recording:
-        segmenter = Segmenter(worker.engine(recording.size_wh))
+        segmenter = Segmenter(worker.engine(display_wh_of(recording)))
         truths = find_labels(recording, drive.labels, drive.sparse, table)  # type: ignore[arg-type]
         for number in sorted(numbers):
             with suppress(SourceError):

@@ -28,7 +28,7 @@ from edge.pipeline import buffered
 from edge.segmenter import Segmenter
 from edge.sources.open import open_source
 from edge.sources.seek import Playable, RecordedVideo, open_recording
-from edge.sources.source import Source
+from edge.sources.source import Source, display_wh_of
 from edge.timing import Durations
 
 PART_FRAMES = 900  # of a long drive: half a minute at 30 Hz
@@ -165,7 +165,7 @@ class Worker:
         """
         start_s = time.perf_counter()
         with _open_part(part) as source:
-            engine, other = self._fitted(source.size_wh)
+            engine, other = self._fitted(display_wh_of(source))
             table = engine.card.table
             drive, inner = part.drive, cast(Source, source.inner) if isinstance(source, Span) else source
             truths = find_labels(inner, drive.labels, drive.sparse, table)
@@ -273,6 +273,7 @@ class Span:
     def __init__(self, inner: Playable, start: int, stop: int) -> None:
         self.inner, self._numbers = inner, range(max(0, start - 1), min(stop, inner.frame_count))
         self.name, self.size_wh, self.rate_hz = inner.name, inner.size_wh, inner.rate_hz
+        self.pixel_aspect = getattr(inner, "pixel_aspect", 1.0)
         self.frame_count: int | None = len(self._numbers)
         self.decode = Durations()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ import cv2
 
 import edge
 from edge.errors import SourceError
+from edge.natural import natural_key
 from edge.sources.pictures import Pictures
+from edge.sources.place import place_of
 from edge.sources.seek import Playable
 
 if TYPE_CHECKING:
@@ -62,23 +65,18 @@ def recording_sha256(source: Playable) -> str:
         raise SourceError(
             f"{error.filename}: cannot be read: {error.strerror}. See who may: namei -l {error.filename}"
         ) from error
-    place, _, topic = _split(source.name)
-    digest.update(topic.encode() if Path(place).exists() else source.name.encode())
+    place = place_of(source.name)
+    digest.update(os.fsencode(place.value if place.path.exists() else source.name))
     return digest.hexdigest()
 
 
 def _files(source: Playable) -> list[Path]:
     if isinstance(source, Pictures):
         return source.paths
-    path = Path(_split(source.name)[0])
+    path = place_of(source.name).path
     if path.is_dir():
-        return sorted(entry for entry in path.rglob("*") if entry.is_file())
+        return sorted((entry for entry in path.rglob("*") if entry.is_file()), key=natural_key)
     return [path] if path.is_file() else []
-
-
-def _split(name: str) -> tuple[str, str, str]:
-    """A drive's name may choose one of several cameras; a file's name may look like that."""
-    return (name, "", "") if Path(name).exists() else name.partition("?topic=")
 
 
 def _file_sha256(path: Path) -> bytes:

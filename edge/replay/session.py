@@ -14,6 +14,7 @@ from edge.replay.compare import Comparer
 from edge.replay.lane import RECORDED, Lane, engine_lane, recorded_lane
 from edge.replay.strip import Strip
 from edge.sources.seek import Playable, open_recording
+from edge.sources.source import display_wh_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def open_session(
         EdgeError: something cannot be opened, or not be compared.
     """
     source = stack.enter_context(open_recording(recording))
-    opened = partial(open_engine, side_by_side=side_by_side, source_wh=source.size_wh)
+    opened = partial(open_engine, side_by_side=side_by_side, source_wh=display_wh_of(source))
     first = stack.enter_context(opened(engine, **wishes))
     lanes, tables = [engine_lane(first, _name(first))], [first.card.table]
     if diff is not None and diff != RECORDED:

@@ -29,6 +29,7 @@ _UNSEEKABLE = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}  # MP4 
 # 720p street has 35 dB in 4.5 Mbit/s; cv2.VideoWriter's MPEG-4 37 dB in 9 (benchmarks/overlay_quality.py).
 ENCODER = {"preset": "ultrafast", "qp": "28"}
 TINT = 0.45  # strength; the road's texture stays visible
+_SWAPPED_FRAMES = 2
 TICKS_HZ = 90_000  # the clock of video timestamps (ISO/IEC 13818-1)
 _AVCOL_SPC: dict[Matrix, int] = {"bt709": 1, "bt601": 6}  # libavutil/pixfmt.h
 _AVCOL_RANGE = {False: 1, True: 2}
@@ -171,6 +172,7 @@ class VideoEncoder:
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         context = self._stream.codec_context
         context.time_base = Fraction(1, TICKS_HZ)
+        context.sample_aspect_ratio = Fraction(first.frame.pixel_aspect).limit_denominator(1000)
         context.thread_count = threads
         context.colorspace, context.color_range = _AVCOL_SPC[self._matrix], _AVCOL_RANGE[self._full_range]
         # libx264 copies a picture when it takes it (x264_encoder_encode), so that one serves for all frames.
@@ -179,6 +181,9 @@ class VideoEncoder:
         self._canvas = self._usual = self._canvas_of(first.frame, self._target)
         self._by_media = first.frame.media_ns is not None
         self._usual_step = max(1, round(TICKS_HZ / rate))
+        # How far the video is ahead of the source's times after a step back, and how many frames since are below the
+        # latest of these.
+        self._ahead_ticks, self._latest_tick, self._below = 0, -(1 << 62), 0
         self._source_tick, self._tick = self._ticks(first.frame) - self._usual_step, -self._usual_step
 
     def draw(self, result: Prediction, dropped: int) -> None:
@@ -232,11 +237,24 @@ class VideoEncoder:
     def _next_tick(self, frame: Frame) -> int:
         """When the frame is shown: as long after the last one as it was taken, by the clock that the first frame had.
 
-        A time that is missing or jumps back, as where recordings were joined, counts as one usual step.
+        A time that is missing or goes back counts as one usual step. Where at most two frames go on below the latest
+        time, they were swapped: the steps behind them are shortened, so that the video does not drift. Where more do,
+        recordings were joined.
         """
         last, self._source_tick = self._source_tick, self._ticks(frame)
         step = self._source_tick - last
-        self._tick += step if step > 0 else self._usual_step
+        if step <= 0:
+            self._latest_tick = max(self._latest_tick, last)
+            self._ahead_ticks += self._usual_step - step
+            step = self._usual_step
+        elif self._source_tick > self._latest_tick:
+            shortened = max(step - self._ahead_ticks, min(step, self._usual_step // 2), 1)
+            self._ahead_ticks, self._below = self._ahead_ticks - (step - shortened), 0
+            step = shortened
+        self._below += self._source_tick <= self._latest_tick
+        if self._below > _SWAPPED_FRAMES:
+            self._ahead_ticks, self._below, self._latest_tick = 0, 0, self._source_tick
+        self._tick += step
         return self._tick
 
     def _ticks(self, frame: Frame) -> int:

@@ -35,9 +35,11 @@ from edge.drive.schema import (
 from edge.errors import ConfigError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image, Letterbox, Yuv420
 from edge.maskcodec import MaskError, decode_mask
-from edge.sources.index import usual_rate_hz
+from edge.sources.container import usable_aspect
+from edge.sources.index import median_rate_hz
 from edge.sources.pictures import is_cut_off_jpeg
-from edge.sources.recording import planes
+from edge.sources.place import TOPIC, place_of
+from edge.sources.planes import planes
 from edge.sources.source import Source
 from edge.timing import Durations
 
@@ -117,8 +119,9 @@ class Drive:
         self.config = self.files[0].attachments.get(CONFIG, b"").decode(errors="replace")
         self._decoder = (_Video if self._schema == VIDEO_SCHEMA else _Pictures)(self.name, self._packet)
         self.frame_count = len(self._frames)
-        self.rate_hz = usual_rate_hz([message.place.time_ns for message in self._frames])
-        self.size_wh = self._first_that_decodes().size_wh
+        self.rate_hz = median_rate_hz([message.place.time_ns for message in self._frames])
+        first = self._first_that_decodes()
+        self.size_wh, self.pixel_aspect = first.size_wh, first.pixel_aspect
 
     def __enter__(self) -> Drive:
         return self
@@ -161,7 +164,15 @@ class Drive:
         media_ns = self._frames[index].place.time_ns - self._frames[0].place.time_ns
         yuv, bgr = (picture, None) if isinstance(picture, Yuv420) else (None, picture)
         now_ns = time.monotonic_ns()
-        return Frame(index=index, captured_ns=now_ns, media_ns=media_ns, source=self.name, yuv=yuv, bgr=bgr)
+        return Frame(
+            index=index,
+            captured_ns=now_ns,
+            media_ns=media_ns,
+            source=self.name,
+            yuv=yuv,
+            bgr=bgr,
+            pixel_aspect=self._decoder.pixel_aspect,
+        )
 
     @property
     def card(self) -> Card | None:
@@ -229,7 +240,9 @@ class Drive:
 
 
 class _Pictures:
-    """Each frame a picture that stands for itself."""
+    """Each frame an image that stands for itself."""
+
+    pixel_aspect = 1.0
 
     def __init__(self, name: str, packet: Callable[[int], _Packet]) -> None:
         self._name, self._packet = name, packet
@@ -255,6 +268,11 @@ class _Video:
         self._next = -1
         self._before: _Packet | None = None  # decoded last
         self._last: tuple[int, Yuv420] | None = None
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Of what was decoded last, by its own header."""
+        return usable_aspect(self._codec.sample_aspect_ratio)
 
     def at(self, index: int) -> Yuv420 | Image:
         if self._last is None or self._last[0] != index:
@@ -317,10 +335,10 @@ def open_recorded(place: str) -> Source:
     return Drive(place)
 
 
-def split_topic(place: str) -> tuple[Path, str | None]:
+def split_topic(name: str) -> tuple[Path, str | None]:
     """Path and topic of "drive.mcap?topic=/camera/image"; a file may have such a name, too."""
-    path, sign, topic = place.partition("?topic=")
-    return (Path(place), None) if not sign or Path(place).exists() else (Path(path), topic)
+    place = place_of(name)
+    return place.path, place.value if place.key == TOPIC else None
 
 
 def _files(path: Path) -> list[Path]:

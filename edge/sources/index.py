@@ -72,7 +72,7 @@ def time_of(times_ns: Sequence[int], index: int, place: str) -> int:
     return times_ns[index]
 
 
-def usual_rate_hz(times_ns: Sequence[int]) -> float | None:
+def median_rate_hz(times_ns: Sequence[int]) -> float | None:
     """Frames per second of the usual step; None where there is none. Frames that were dropped do not change it."""
     steps = sorted(after - before for before, after in pairwise(times_ns) if after > before)
     return round(1e9 / steps[(len(steps) - 1) // 2], 3) if steps else None

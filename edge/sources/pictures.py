@@ -1,4 +1,4 @@
-"""A folder of pictures, or a pattern such as "drive/*.png", in name order."""
+"""A folder of pictures, or a pattern such as "drive/*.png", in name order, with numbers in names as numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
-from edge.sources.index import check_times, load_times, usual_rate_hz
+from edge.natural import natural_key
+from edge.sources.index import check_times, load_times, median_rate_hz
 from edge.timing import Durations
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -35,7 +36,7 @@ class Pictures:
         self.frame_count = len(self.paths)
         self._times_ns = load_times(place) or [round(index * 1e9 / RATE_HZ) for index in range(self.frame_count)]
         check_times(self._times_ns, self.frame_count, place)
-        self.rate_hz = usual_rate_hz(self._times_ns) or RATE_HZ
+        self.rate_hz = median_rate_hz(self._times_ns) or RATE_HZ
 
     def __enter__(self) -> Pictures:
         return self
@@ -83,7 +84,7 @@ class Pictures:
 
 
 def list_pictures(place: str) -> list[Path]:
-    """The pictures of a folder, or those a pattern matches, sorted by name.
+    """The pictures of a folder, or those a pattern matches, by name; numbers in names count as numbers.
 
     Raises:
         SourceNotFound: there are none.
@@ -94,7 +95,7 @@ def list_pictures(place: str) -> list[Path]:
         raise SourceError(f"{place}: cannot be listed: {error.strerror}. See who may: namei -l {place}") from error
     if not found:
         raise SourceNotFound(f"{place}: no pictures there ({', '.join(SUFFIXES)}). Look at what is there: ls {place}")
-    return sorted(found)
+    return sorted(found, key=natural_key)
 
 
 def _candidates(place: str) -> list[Path]:

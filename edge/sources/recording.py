@@ -7,36 +7,35 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 
 import av
-import cv2
-import numpy as np
-from av.error import FFmpegError, InvalidDataError
+from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Disposition
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
-from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
-from edge.frame import Frame, Image, Matrix, Yuv420
-from edge.sources.index import check_times, load_times, time_of, usual_rate_hz
-from edge.sources.wholeness import why_not_whole
+from edge.errors import NotAVideo, SourceDamaged
+from edge.frame import Frame
+from edge.sources.container import (
+    cut_off_hint,
+    is_regular,
+    note_other_streams,
+    open_container,
+    pixel_aspect_of,
+    set_up_decoder,
+    video_stream_of,
+)
+from edge.sources.index import check_times, load_times, median_rate_hz, time_of
+from edge.sources.place import place_of, stream_number
+from edge.sources.planes import planes, swaps_sides
+from edge.sources.wholeness import integrity_error
 from edge.timing import Durations
 
-_PLANAR_420 = ("yuv420p", "yuvj420p")
-_AVCOL_SPC: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601"}  # libavutil/pixfmt.h: BT709, BT470BG, SMPTE170M
-_SWS_CS: dict[Matrix, int] = {"bt709": 1, "bt601": 5}  # libswscale/swscale.h
-_LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 # Where a packet is a frame, if the container keeps packets apart. Not VP9 and AV1: they have frames that nobody shows.
 _FRAME_CODECS, _FRAME_CONTAINERS = ("h264", "hevc", "mpeg4", "mjpeg"), ("mp4", "matroska", "avi")
 _PARSED_CODECS = ("h264", "hevc")  # where FFmpeg finds the frames in a transport stream, a packet each
 _FIELDS_SLACK = 0.1
 _SKIPPED_BYTES = 16  # MPEG-4 writes a few bytes for a frame that is as the last one, and shows none
 _STEP_S, _STEP_PERIODS, _LONGEST_STEP_S = 1.0, 4, 10.0  # between one frame that an edit list cuts off and the next
-_MOST_PIXELS = 7680 * 4320  # damage may claim 65535x65535: minutes, and gigabytes
 _SLACK_PERIODS, _SLACK_S = 0.75, 0.2  # a header's figure is rounded; without a rate, a last frame's duration unknown
 
 
@@ -45,19 +44,30 @@ class Recording:
 
     live = False
 
-    def __init__(self, path: str) -> None:
-        self.name = path
+    def __init__(self, name: str) -> None:
+        """`name` is a path; "#stream=1" behind it chooses one of several videos.
+
+        Raises:
+            SourceError: it cannot be read as a video.
+            ConfigError: there is no such stream.
+        """
+        self.name = name
         self.decode = Durations()
-        self._container = open_container(Path(path))
+        place = place_of(name)
+        self.path, self._stream_number = place.path, stream_number(place)
+        self._container = open_container(self.path)
         try:
-            self._stream = video_stream_of(self._container, path)
+            self._stream = video_stream_of(self._container, self.path, self._stream_number)
+            if self._stream_number is None:
+                note_other_streams(self._container, self._stream, name)
+            self.pixel_aspect = pixel_aspect_of(self._stream)
             set_up_decoder(self._stream.codec_context)
             rate = self._stream.average_rate or self._stream.guessed_rate
             self.rate_hz = float(rate) if rate else None
             self._indexed = len(self._stream.index_entries)
-            self._times_ns = load_times(path)
+            self._times_ns = load_times(str(self.path))
             if self._times_ns:
-                self.rate_hz = usual_rate_hz(self._times_ns) or self.rate_hz
+                self.rate_hz = median_rate_hz(self._times_ns) or self.rate_hz
             codec = self._stream.codec_context.name
             parsed = self._container.format.name == "mpegts" and codec in _PARSED_CODECS
             self._tally = _Tally(_SKIPPED_BYTES if codec == "mpeg4" else 0, by_time=parsed)
@@ -68,8 +78,8 @@ class Recording:
             raise
         if self._first is None:
             self._container.close()
-            raise NotAVideo(f"{path}: no frame in it can be decoded. {_cut_off_hint(path)}")
-        self.size_wh = self._first.size_wh
+            raise NotAVideo(f"{name}: no frame in it can be decoded. {cut_off_hint(self.path)}")
+        self.size_wh, self.pixel_aspect = self._first.size_wh, self._first.pixel_aspect
         self.frame_count = self._frame_count()
 
     def __enter__(self) -> Recording:
@@ -146,7 +156,12 @@ class Recording:
             media_ns=self._media_ns(picture, index),
             source=self.name,
             yuv=planes(picture),
+            pixel_aspect=self._pixel_aspect_of(picture),
         )
+
+    def _pixel_aspect_of(self, picture: VideoFrame) -> float:
+        aspect = pixel_aspect_of(self._stream)
+        return 1 / aspect if aspect != 1.0 and swaps_sides(picture) else aspect
 
     def _media_ns(self, picture: VideoFrame, index: int) -> int | None:
         if self._times_ns is not None:
@@ -159,7 +174,7 @@ class Recording:
         promised = self._promised_packets()
         missing, surplus = max(0, promised - tally.packets), max(0, tally.packets - promised) if promised else 0
         untimely = tally.untimely or tally.cut_apart_s > self._longest_step_s() or (tally.cut and self._shows_all())
-        passed_over = tally.due - tally.frames if self._shows_each_packet() else tally.passed_over
+        passed_over = tally.due - tally.frames - tally.leading if self._shows_each_packet() else tally.passed_over
         undecoded = passed_over - tally.undecodable
         short_s = (self._promised_end_s() or 0.0) - (tally.end_s or 0.0)
         faults = [
@@ -170,13 +185,21 @@ class Recording:
             f"{undecoded} passed over by the decoder" if undecoded > 0 else "",
             f"{tally.corrupt} corrupt" if tally.corrupt else "",
             f"the last {short_s:.2f} s missing" if tally.end_s and short_s > self._slack_s() else "",
-            why_not_whole(Path(self.name), self._container.format.name, tally.packets),
+            self._structure_error(tally.packets),
         ]
         if any(faults) and tally.frames:
             raise SourceDamaged(
                 f"{self.name}: is damaged: {tally.frames} frames were decoded ({', '.join(filter(None, faults))}). The"
                 " results cover the decoded frames only; copy the file again from its origin."
             )
+
+    def _structure_error(self, packets: int) -> str:
+        """What the file's structure shows to be missing; a pipe cannot be read a second time."""
+        if not is_regular(self.path):
+            return ""
+        videos = self._container.streams.video
+        number = next(n for n, stream in enumerate(videos) if stream.index == self._stream.index)
+        return integrity_error(self.path, self._container.format.name, packets, number)
 
     def _shows_each_packet(self) -> bool:
         container = self._container.format.name
@@ -232,8 +255,17 @@ class _Tally:
         self._longest_s = self.cut_apart_s = 0.0
         self._last: Packet | None = None
         self._awaited = Counter[int]()  # packets by the time of their frame, while that has not come
-        self._first_pts: int | None = None
+        self.first_pts: int | None = None  # of the first frame that came
         self._has_fields = False
+        self._key_pts: int | None = None  # of the first packet, while what follows may be shown before it
+        self._leading = Counter[int | None]()  # by time
+
+    @property
+    def leading(self) -> int:
+        """Frames that did not come because they are made from others before the file's beginning: it was cut at a key
+        frame in whose group the first frames refer to the group before (an open GOP).
+        """
+        return sum(self._leading.values())
 
     @property
     def end_s(self) -> float | None:
@@ -246,7 +278,7 @@ class _Tally:
 
         Where each frame has two packets, they are its fields.
         """
-        first = self._first_pts
+        first = self.first_pts
         if first is None or self._has_fields:
             return 0
         passed_over = sum(count for pts, count in self._awaited.items() if pts > first)
@@ -260,6 +292,7 @@ class _Tally:
             self._awaited[packet.pts] += 1
         if not packet.is_discard:
             self.due += packet.size > self._skipped_bytes
+            self._note_leading(packet)
             return
         self.cut += 1
         if last is not None and packet.pts is not None and last.pts is not None:
@@ -267,8 +300,23 @@ class _Tally:
         if last is not None and packet.dts is not None and last.dts is not None:
             self.untimely += packet.dts <= last.dts
 
+    def _note_leading(self, packet: Packet) -> None:
+        """Leading frames follow the key frame in the file and are shown before it; Matroska has no such times."""
+        if self.packets == 1:
+            self._key_pts = packet.pts if packet.is_keyframe else None
+        elif (
+            self._key_pts is not None and not packet.is_keyframe and (packet.pts is None or packet.pts < self._key_pts)
+        ):
+            self._leading[packet.pts] += packet.size > self._skipped_bytes
+        else:
+            self._key_pts = None
+
     def count(self, picture: VideoFrame) -> None:
         self.frames += 1
+        if self.frames == 1:
+            self.first_pts = picture.pts
+        if self._leading[picture.pts] > 0:
+            self._leading[picture.pts] -= 1
         self.corrupt += picture.is_corrupt
         if self._by_time and picture.pts is not None:
             self._arrived(picture.pts, picture.interlaced_frame)
@@ -280,92 +328,7 @@ class _Tally:
             self._last_s = at_s if self._last_s is None else max(self._last_s, at_s)
 
     def _arrived(self, pts: int, has_fields: bool) -> None:
-        if self._first_pts is None:
-            self._first_pts = pts
         self._has_fields |= has_fields
         self._awaited[pts] -= 1
         if self._awaited[pts] <= 0:
             del self._awaited[pts]
-
-
-def open_container(path: Path) -> av.container.InputContainer:
-    """A video file, open; close it.
-
-    Raises:
-        SourceNotFound: there is no such file.
-        NotAVideo: it is empty, or FFmpeg knows no such format.
-        SourceError: it may not be read.
-    """
-    try:
-        # "file:", because FFmpeg takes what stands before a colon for a protocol.
-        return av.open(f"file:{path}", metadata_errors="replace")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceNotFound(f"{path}: there is no such file. Look at what is there: ls {path.parent}") from error
-    except PermissionError as error:
-        raise SourceError(f"{path}: may not be read by this user. See who may: namei -l {path}") from error
-    except FFmpegError as error:
-        if isinstance(error, InvalidDataError) and path.stat().st_size == 0:
-            raise NotAVideo(f"{path}: is empty (0 bytes). Was the recording cut short? Copy it again.") from error
-        raise NotAVideo(f"{path}: is not a video ({error.strerror}). {_cut_off_hint(path)}") from error
-
-
-def _cut_off_hint(path: object) -> str:
-    return f"A file cut off while it was written looks like this too. Try: ffprobe {path}"
-
-
-def video_stream_of(container: av.container.InputContainer, path: str) -> VideoStream:
-    """The stream to decode; a song's cover picture is none."""
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not streams:
-        raise NotAVideo(f"{path}: holds no video stream. {_cut_off_hint(path)}")
-    if streams[0].codec_context is None:
-        raise NotAVideo(f"{path}: is coded in a way that FFmpeg does not know. {_cut_off_hint(path)}")
-    return streams[0]
-
-
-def set_up_decoder(codec: VideoCodecContext) -> None:
-    """Slices share a frame's work without holding frames back, as frame threads do: the age stays honest.
-
-    With slice threads, though, FFmpeg's H.264 decoder neither conceals nor reports damage (h264dec.c, enable_er). Most
-    encoders write one slice per picture and gain nothing from them (measured: 1.0 ms per 720p frame with and without).
-    """
-    codec.thread_type = "SLICE"
-    codec.options = {"max_pixels": str(_MOST_PIXELS)}
-    if codec.name == "h264":
-        codec.thread_count = 1
-
-
-def planes(picture: VideoFrame) -> Yuv420:
-    """The decoder's planes of a picture as views, turned upright; other pixel formats are converted first.
-
-    An untagged picture is taken as BT.601 up to 576 lines and BT.709 above, as players do.
-    """
-    matrix = _AVCOL_SPC.get(int(picture.colorspace), "bt709" if picture.height > 576 else "bt601")
-    full_range = picture.format.name.startswith("yuvj") or int(picture.color_range) == _FULL
-    turn = _TURNS.get(int(picture.rotation) % 360)
-    if picture.format.name not in _PLANAR_420:
-        picture, full_range = _as_planar_420(picture, matrix, full_range)
-    width, height = picture.width, picture.height
-    half = (height + 1) // 2, (width + 1) // 2
-    sizes_hw = (height, width), half, half
-    y, u, v = (_plane(plane, size_hw) for plane, size_hw in zip(picture.planes, sizes_hw, strict=True))
-    if turn is not None:
-        y, u, v = (cv2.rotate(plane, turn) for plane in (y, u, v))
-    return Yuv420(y, u, v, matrix, full_range, owner=picture)
-
-
-def _as_planar_420(picture: VideoFrame, matrix: Matrix, full_range: bool) -> tuple[VideoFrame, bool]:
-    """The picture as yuv420p, and whether that is of full range."""
-    if picture.format.is_rgb or picture.format.has_palette:
-        return picture.reformat(format="yuv420p", dst_colorspace=_SWS_CS[matrix], dst_color_range=_LIMITED), False
-    if picture.format.name.startswith("gray"):
-        # libswscale takes every grey for full range, whatever its tag; full to full keeps the values as they are.
-        same = picture.reformat(format="yuv420p", src_color_range=_FULL, dst_color_range=_FULL)
-        return same, int(picture.color_range) != _LIMITED
-    level = _FULL if full_range else _LIMITED
-    return picture.reformat(format="yuv420p", src_color_range=level, dst_color_range=level), full_range
-
-
-def _plane(plane: av.video.plane.VideoPlane, size_hw: tuple[int, int]) -> Image:
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    return rows[: size_hw[0], : size_hw[1]]

@@ -21,11 +21,11 @@ from av.video.stream import VideoStream
 from edge.barcode import draw_barcode
 from edge.errors import SourceDamaged, SourceError
 from edge.frame import Frame
+from edge.sources.container import is_regular, open_container, set_up_decoder, video_stream_of
 from edge.sources.open import is_camera, open_source
-from edge.sources.recording import Recording, open_container, set_up_decoder, video_stream_of
+from edge.sources.recording import Recording
 from edge.sources.scene import SceneSource
 from edge.sources.source import Seekable
-from edge.sources.wholeness import why_not_whole
 from edge.timing import Durations
 
 CACHE_BYTES = 96 << 20  # some 70 frames of 720p: a step back within them decodes nothing
@@ -114,10 +114,14 @@ class RecordedVideo(Recording):
 
     frame_count: int  # type: ignore[assignment]  # counted, not believed
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
         try:
-            self._packets = PacketIndex.of(path)
+            if not is_regular(self.path):
+                raise SourceError(
+                    f"{name}: is a pipe or device; a replay needs a file. Save it first: cat {name} > FILE"
+                )
+            self._packets = PacketIndex.of(self.path, self._stream_number, self._tally.first_pts)
             self.damage = self._missing()
         except BaseException:  # Ctrl-C too: there is no object yet that somebody could close
             self._container.close()
@@ -167,7 +171,7 @@ class RecordedVideo(Recording):
     def _start_at(self, key: int) -> Walk:
         if self._walk is not None:
             self._walk.close()
-        self._walk = Walk(self.name, self._packets, key)
+        self._walk = Walk(self.path, self._stream_number, self._packets, key)
         return self._walk
 
     def _walked(self, walk: Walk, index: int) -> VideoFrame | None:
@@ -193,7 +197,7 @@ class RecordedVideo(Recording):
         faults = [
             f"{missing} frames missing" if missing else "",
             f"the last {short_s:.1f} s missing" if packets.end_s and short_s > self._slack_s() else "",
-            why_not_whole(Path(self.name), self._container.format.name, packets.packets),
+            self._structure_error(packets.packets),
             "packets that cannot be read" if packets.unreadable else "",
         ]
         return ", ".join(filter(None, faults))
@@ -227,9 +231,12 @@ class PacketIndex:
         keys: numbers of the frames that decoding may start at, ascending; key_times: where to seek for each.
     """
 
-    def __init__(self, packets: list[Listed], time_base: Fraction, unreadable: bool) -> None:
+    def __init__(
+        self, packets: list[Listed], time_base: Fraction, unreadable: bool, first_pts: int | None = None
+    ) -> None:
         self.packets, self.unreadable = len(packets), unreadable
-        shown = [packet for packet in packets if packet.is_shown]
+        leading = _leading_without_frame(packets, first_pts)
+        shown = [packet for packet in [*packets[:1], *packets[1 + leading :]] if packet.is_shown]
         times = sorted({packet.pts for packet in shown if packet.pts is not None})
         longest = max((after - before for before, after in pairwise(times)), default=0)
         end = max((packet.end for packet in packets), default=0)
@@ -246,16 +253,17 @@ class PacketIndex:
         self.key_times = [starts.get(number, 0) for number in self.keys]
 
     @classmethod
-    def of(cls, path: str) -> PacketIndex:
-        """Read through the file.
+    def of(cls, path: Path, number: int | None, first_pts: int | None) -> PacketIndex:
+        """Read through the file; `number` is that of the video stream, None for the default one, and `first_pts` the
+        time of the first frame that decodes.
 
         Raises:
             SourceError: it cannot be opened.
         """
         listed: list[Listed] = []
         unreadable = False
-        with open_container(Path(path)) as container:
-            stream = video_stream_of(container, path)
+        with open_container(path) as container:
+            stream = video_stream_of(container, path, number)
             try:
                 listed.extend(Listed.of(packet) for packet in container.demux(stream) if packet.size)
             except FFmpegError:
@@ -263,21 +271,29 @@ class PacketIndex:
             # AVI holds the order of decoding alone: what FFmpeg makes of it, where frames are reordered, is a guess.
             if container.format.name == "avi" and stream.codec_context.has_b_frames:
                 listed = [packet._replace(pts=None) for packet in listed]
-            return cls(listed, stream.time_base or Fraction(0), unreadable)
+            return cls(listed, stream.time_base or Fraction(0), unreadable, first_pts)
 
     def key_before(self, index: int) -> int:
         """The last frame up to `index` that decoding may start at."""
         return self.keys[bisect_right(self.keys, index) - 1]
 
 
+def _leading_without_frame(packets: list[Listed], first_pts: int | None) -> int:
+    """How many packets behind the first hold no frame, as the file was cut at an open GOP; see `_Tally.leading`."""
+    if not packets or not packets[0].is_keyframe or packets[0].pts is None or packets[0].pts != first_pts:
+        return 0
+    others = packets[1:]
+    return next((n for n, packet in enumerate(others) if packet.pts is not None and packet.pts > first_pts), 0)
+
+
 class Walk:
     """A decoder that goes forward from a keyframe. `next` is the least number that may come."""
 
-    def __init__(self, path: str, packets: PacketIndex, key: int) -> None:
+    def __init__(self, path: Path, number: int | None, packets: PacketIndex, key: int) -> None:
         self._packets, self._key, self.next = packets, key, key
-        self._container = open_container(Path(path))
+        self._container = open_container(path)
         try:
-            stream = video_stream_of(self._container, path)
+            stream = video_stream_of(self._container, path, number)
             set_up_decoder(stream.codec_context)
             if key:  # a file read from its beginning is not sought in: nothing is more exact than its beginning
                 self._container.seek(packets.key_times[packets.keys.index(key)], stream=stream, backward=True)

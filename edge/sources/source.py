@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
-from edge.frame import Frame
+from edge.frame import Frame, display_wh
 from edge.timing import Durations
+
+
+def display_wh_of(source: Source) -> tuple[int, int]:
+    """The size in square pixels in which a source's frames are shown: what an engine's input size is chosen by."""
+    return display_wh(source.size_wh, getattr(source, "pixel_aspect", 1.0))
 
 
 class Source(Protocol):

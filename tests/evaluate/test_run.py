@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from bundles import COLOURS
 from drives_made import FRAMES, label_of, make_drive, write_labels
 from stand_in import BrightnessEngine
-from videos import cut, noise, write_video
+from videos import cut, noise, picture, write_video
 
 from edge.classes import CAMVID
 from edge.engine import Bundle
@@ -26,6 +27,7 @@ from edge.evaluate.run import Contest, Execute, Outcome, Part, evaluate_drives, 
 from edge.evaluate.store import Store
 from edge.frame import Frame, Image
 from edge.segmenter import Segmenter
+from edge.sources.open import open_source
 
 
 @pytest.fixture
@@ -141,6 +143,17 @@ def test_labels_of_no_frame_fail_their_drive(tmp_path: Path, contest: Contest) -
     (result,) = evaluate_drives([Drive("a", drive.frames, labels, sparse=True)], one_by_one(contest))
     assert "1 of 2 labels are of no frame" in result.error
     assert result.exit_code == DataError.exit_code
+
+
+def test_labels_without_leading_zeros_belong_to_the_frames_of_their_numbers(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", [picture(index) for index in range(FRAMES)])
+    (tmp_path / "labels").mkdir()
+    for number in range(FRAMES):
+        cv2.imwrite(str(tmp_path / "labels" / f"label_{number + 1}.png"), np.full((48, 64), number, np.uint8))
+    with open_source(str(video)) as source:
+        labels = find_labels(source, tmp_path / "labels", False, CAMVID)
+        assert labels is not None
+        assert [int(labels.find(frame)[0, 0]) for frame in source] == list(range(FRAMES))  # type: ignore[index]
 
 
 def test_two_labels_of_a_frame_or_one_without_number_are_refused(tmp_path: Path, contest: Contest) -> None:

@@ -116,6 +116,23 @@ def test_times_that_jump_back_or_are_missing_count_as_one_usual_step(tmp_path: P
     assert times_ms(path) == [0, 40, 80, 120, 160, 200, 240]
 
 
+@pytest.mark.parametrize("media_ms", [[0, 80, 40, 120, 160, 200, 240], [0, 120, 40, 80, 160, 200, 240, 280]])
+def test_frames_that_were_swapped_make_the_video_no_longer(media_ms: list[int], tmp_path: Path) -> None:
+    frames = [result_of(i, HALF_ROAD, image=picture(i, WH), media_ns=ms * 10**6) for i, ms in enumerate(media_ms)]
+    shown = times_ms(write(tmp_path / "a.mp4", frames, rate_hz=25))
+    assert shown == sorted(set(shown))
+    assert shown[-1] == media_ms[-1]
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
+def test_the_video_is_shown_with_the_pixel_aspect_of_its_source(ending: str, tmp_path: Path) -> None:
+    frames = results(3)
+    for result in frames:
+        result.frame.pixel_aspect = 4 / 3
+    with av.open(str(write(tmp_path / f"a{ending}", frames))) as file:
+        assert file.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
 @pytest.mark.parametrize("rate_hz", [None, 1e-4, 0.5, 10, 23.976, 240, 1e5])
 def test_any_rate_makes_a_video(rate_hz: float | None, tmp_path: Path) -> None:
     step_ns = round(1e9 / (rate_hz or 10))

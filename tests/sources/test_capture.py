@@ -33,7 +33,7 @@ from edge.sources.capture.wire import (
     packed,
     unpacked,
 )
-from edge.sources.recording import planes
+from edge.sources.planes import planes
 
 MS = 1_000_000
 BYTES = 64

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from videos import picture, write_video
 
 from edge.errors import SourceError
-from edge.sources.index import load_times, usual_rate_hz
+from edge.sources.index import load_times, median_rate_hz
 from edge.sources.open import open_source
 
 UNEVEN_NS = [0, 100_000_000, 300_000_000, 400_000_001]
@@ -80,5 +80,5 @@ def test_times_are_read_to_the_nanosecond(times_ns: list[int], tmp_path_factory:
 
 
 def test_frames_that_were_dropped_do_not_change_the_usual_rate() -> None:
-    assert usual_rate_hz([0, 100, 200, 600, 700]) == 1e7
-    assert usual_rate_hz([5]) is None
+    assert median_rate_hz([0, 100, 200, 600, 700]) == 1e7
+    assert median_rate_hz([5]) is None

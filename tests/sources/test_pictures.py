@@ -6,10 +6,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from videos import noise, open_files, picture
 
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame
+from edge.natural import natural_key
 from edge.sources.pictures import Pictures, list_pictures
 
 
@@ -29,6 +32,26 @@ def test_pictures_come_in_name_order_each_with_its_file_as_source(tmp_path: Path
     assert [frame.media_ns for frame in frames] == [0, 100_000_000, 200_000_000]
     for index, frame in enumerate(frames):
         assert np.array_equal(frame.image, picture(index))
+
+
+@given(st.lists(st.integers(0, 300), unique=True), st.booleans())
+def test_numbers_in_names_are_in_their_order_padded_or_not(numbers: list[int], padded: bool) -> None:
+    paths = [Path(f"day2/frame_{number:06d}.png" if padded else f"day2/frame_{number}.png") for number in numbers]
+    ordered = [int(path.stem[6:]) for path in sorted(paths, key=natural_key)]
+    assert ordered == sorted(numbers)
+
+
+def test_folders_count_before_files_and_a_number_of_any_length_is_one() -> None:
+    names = ["day10/1.png", "day2/10.png", "day2/9.png", f"day2/{'9' * 5000}.png", "day2/a.png", "day2/09.png"]
+    ordered = [str(path) for path in sorted(map(Path, names), key=natural_key)]
+    assert ordered == [
+        "day2/09.png",
+        "day2/9.png",
+        "day2/10.png",
+        f"day2/{'9' * 5000}.png",
+        "day2/a.png",
+        "day10/1.png",
+    ]
 
 
 def test_a_folder_says_what_it_holds(tmp_path: Path) -> None:

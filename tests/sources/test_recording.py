@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import os
 import random
 import struct
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from videos import (
     Image,
     cut,
@@ -24,9 +27,12 @@ from videos import (
     write_video,
 )
 
-from edge.errors import EdgeError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
-from edge.frame import Frame
+from edge.errors import ConfigError, EdgeError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
+from edge.frame import Frame, bgr_from_yuv
+from edge.sources.planes import planes
 from edge.sources.recording import Recording
+from edge.sources.seek import open_recording
+from edge.sources.source import display_wh_of
 
 AVCOL_SPC = {"bt601": 6, "bt709": 1}
 
@@ -68,20 +74,20 @@ def test_every_frame_comes_in_order_with_its_planes_as_they_were_decoded(
     wanted = decoded(path)
     frames = frames_of(path)
     assert [frame.index for frame in frames] == list(range(12))
-    for frame, (time_s, planes) in zip(frames, wanted, strict=True):
+    for frame, (time_s, arrays) in zip(frames, wanted, strict=True):
         assert frame.yuv is not None
         assert frame.media_ns == pytest.approx(time_s * 1e9, abs=1)
         assert frame.source == str(path)
-        for found, plane in zip((frame.yuv.y, frame.yuv.u, frame.yuv.v), planes, strict=True):
+        for found, plane in zip((frame.yuv.y, frame.yuv.u, frame.yuv.v), arrays, strict=True):
             assert np.array_equal(found, plane)
 
 
 def test_frames_outlive_the_recording_they_came_from(tmp_path: Path) -> None:
     path = write_video(tmp_path / "drive.mp4", [noise(index) for index in range(12)])
     frames = frames_of(path)
-    for frame, (_, planes) in zip(frames, decoded(path), strict=True):
+    for frame, (_, arrays) in zip(frames, decoded(path), strict=True):
         assert frame.yuv is not None
-        assert np.array_equal(frame.yuv.y, planes[0])
+        assert np.array_equal(frame.yuv.y, arrays[0])
 
 
 def test_a_recording_says_what_it_holds(tmp_path: Path) -> None:
@@ -247,12 +253,17 @@ def test_untagged_video_is_bt601_up_to_576_lines_and_bt709_above(height: int, ma
 
 # ------------------------------------------------------------------------------------------------------------ upright
 
-# Display matrices a, b, c, d of phones held in the four ways (ISO/IEC 14496-12, 8.3.2): x' = ax + cy, y' = bx + dy.
+# Display matrices a, b, c, d of cameras held in four ways, and of mirrors (ISO/IEC 14496-12, 8.3.2):
+# x' = ax + cy, y' = bx + dy.
 TURNS: list[tuple[tuple[int, int, int, int], Callable[[Image], Image]]] = [
     ((1, 0, 0, 1), lambda image: image),
     ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
     ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
     ((0, -1, 1, 0), lambda image: np.rot90(image, 1)),
+    ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+    ((1, 0, 0, -1), lambda image: image[::-1]),
+    ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2)),
+    ((0, -1, -1, 0), lambda image: np.rot90(image.transpose(1, 0, 2), 2)),
 ]
 
 
@@ -265,7 +276,7 @@ def set_display_matrix(path: Path, matrix: tuple[int, int, int, int]) -> None:
 
 
 @pytest.mark.parametrize(("matrix", "turn"), TURNS)
-def test_a_picture_taken_with_a_turned_camera_is_upright(
+def test_an_image_of_a_turned_or_mirrored_camera_is_upright(
     matrix: tuple[int, int, int, int], turn: Callable[[Image], Image], tmp_path: Path
 ) -> None:
     path = write_video(tmp_path / "phone.mp4", 2)
@@ -276,6 +287,195 @@ def test_a_picture_taken_with_a_turned_camera_is_upright(
         for frame, wanted in zip(recording, upright, strict=True):
             assert frame.size_wh == recording.size_wh
             assert np.abs(frame.image.astype(int) - wanted).max() <= 8
+
+
+# --------------------------------------------------------------------------------------------------- shape of a pixel
+
+
+def with_aspect(path: Path, aspect: Fraction, size_wh: tuple[int, int] = (64, 48)) -> Path:
+    """A video whose pixels are `aspect` times as wide as high."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        for index in range(3):
+            frame = av.VideoFrame.from_ndarray(picture(index, size_wh), format="bgr24").reformat(format="yuv420p")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize("aspect", [Fraction(2), Fraction(4, 3), Fraction(10, 11)])
+def test_frames_carry_the_aspect_of_their_pixels(aspect: Fraction, ending: str, tmp_path: Path) -> None:
+    with Recording(str(with_aspect(tmp_path / f"dv{ending}", aspect))) as recording:
+        assert recording.pixel_aspect == pytest.approx(float(aspect), rel=0.01)
+        assert {round(frame.pixel_aspect / float(aspect), 2) for frame in recording} == {1.0}
+        assert display_wh_of(recording) == pytest.approx((64 * max(1, aspect), 48 * max(1, 1 / aspect)), abs=1)
+
+
+def test_pixels_of_a_camera_held_upright_are_turned_with_it(tmp_path: Path) -> None:
+    path = with_aspect(tmp_path / "dv.mp4", Fraction(2))
+    set_display_matrix(path, (0, 1, -1, 0))
+    with Recording(str(path)) as recording:
+        assert recording.size_wh == (48, 64)
+        assert recording.pixel_aspect == 0.5
+
+
+def test_a_pixel_aspect_that_only_damage_makes_is_not_believed(tmp_path: Path) -> None:
+    with Recording(str(with_aspect(tmp_path / "dv.mkv", Fraction(200)))) as recording:
+        assert recording.pixel_aspect == 1.0
+
+
+# ---------------------------------------------------------------------------------------------------------------- HDR
+
+
+def hdr_frame(transfer: int, levels: Sequence[int], full_range: bool = False) -> av.VideoFrame:
+    """A grey 10-bit frame of stripes of these luma codes."""
+    frame = av.VideoFrame(16 * len(levels), 32, "yuv420p10le")
+    for plane, values in zip(frame.planes, (levels, [512] * len(levels), [512] * len(levels)), strict=True):
+        rows = np.zeros((plane.height, plane.line_size // 2), np.uint16)
+        rows[:, : plane.width] = np.repeat(values, plane.width // len(levels))
+        plane.update(rows.tobytes())
+    frame.color_trc, frame.colorspace, frame.color_range = transfer, 9, 2 if full_range else 1
+    return frame
+
+
+# Luma of black, of half and of all of diffuse white (203 cd/m2), of 1000 cd/m2 (BT.2408, tables 1 and 2), in 10 bits.
+@pytest.mark.parametrize(("transfer", "levels"), [(16, (64, 508, 573, 723)), (18, (64, 571, 721, 940))])
+def test_hdr_greys_are_shown_as_bright_as_sdr_shows_them(transfer: int, levels: tuple[int, ...]) -> None:
+    shown = planes(hdr_frame(transfer, levels))
+    assert (shown.matrix, shown.full_range) == ("bt709", False)
+    black, _, white, peak = (int(shown.y[16, 8 + 16 * stripe]) for stripe in range(4))
+    assert black == 16
+    assert 200 <= white <= 225
+    assert 233 <= peak <= 236
+    assert np.abs(shown.u.astype(int) - 128).max() <= 1
+
+
+def test_hdr_colours_keep_their_hue_and_are_no_paler_than_before() -> None:
+    frame = hdr_frame(16, [500] * 4)
+    for plane, value in zip(list(frame.planes)[1:], (480, 600), strict=True):  # reddish
+        plane.update(np.full(plane.line_size // 2 * plane.height, value, np.uint16).tobytes())
+    blue, green, red = (int(part) for part in bgr_from_yuv(planes(frame))[16, 16])
+    assert red > green + 40
+    assert red > blue + 40
+
+
+def test_sdr_in_ten_bits_stays_as_it_is() -> None:
+    shown = planes(hdr_frame(1, (64, 508, 721, 940)))
+    assert [int(shown.y[16, 8 + 16 * stripe]) for stripe in range(4)] == pytest.approx([16, 127, 180, 235], abs=1)
+
+
+# -------------------------------------------------------------------------------------------------------- streams in it
+
+
+def two_cameras(path: Path, default: int) -> Path:
+    """Twelve frames of 64x48 and one, or four, of 96x64; stream `default` is marked so."""
+    with av.open(str(path), "w") as file:
+        streams = [file.add_stream("libx264", rate=10) for _ in range(2)]
+        for number, (stream, size_wh) in enumerate(zip(streams, ((64, 48), (96, 64)), strict=True)):
+            stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+        for stream, count in zip(streams, (12, 4), strict=True):
+            for index in range(count):
+                image = picture(index, (stream.width, stream.height))
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p")))
+            file.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("default", "size_wh", "count"), [(0, (64, 48), 12), (1, (96, 64), 4)])
+@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
+def test_of_several_videos_the_default_is_taken_and_the_others_are_named(
+    default: int, size_wh: tuple[int, int], count: int, ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = two_cameras(tmp_path / f"dash{ending}", default)
+    with Recording(str(path)) as recording:
+        assert recording.size_wh == size_wh
+        assert len(list(recording)) == count
+    assert f"has 2 videos; number {default}" in caplog.text
+    assert f"#stream={1 - default}" in caplog.text
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_video_is_chosen_by_its_number_in_order_and_by_frame(number: int, tmp_path: Path) -> None:
+    name = f"{two_cameras(tmp_path / 'dash.mp4', 0)}#stream={number}"
+    with open_recording(name) as recording:
+        frames = list(recording)
+        assert [frame.size_wh for frame in frames] == [((64, 48), (96, 64))[number]] * (12, 4)[number]
+        assert np.array_equal(recording.at(2).image, frames[2].image)
+
+
+@pytest.mark.parametrize(("choice", "said"), [("7", "expected 0 to 1; it has 2"), ("rear", "expected the number")])
+def test_a_stream_that_is_not_there_is_refused(choice: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Recording(f"{two_cameras(tmp_path / 'dash.mp4', 0)}#stream={choice}")
+
+
+def test_a_file_may_be_called_like_a_choice_of_stream(tmp_path: Path) -> None:
+    with Recording(str(write_video(tmp_path / "a#stream=1.mp4", 3))) as recording:
+        assert len(list(recording)) == 3
+
+
+# ---------------------------------------------------------------------------------------------------- pipes and limits
+
+
+def test_a_named_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    content = write_video(tmp_path / "drive.mkv", 12).read_bytes()
+    os.mkfifo(pipe := tmp_path / "pipe.mkv")
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True)
+    writer.start()
+    with Recording(str(pipe)) as recording:
+        assert len(list(recording)) == 12
+    writer.join()
+
+
+def test_a_video_larger_than_the_limit_is_refused_with_both_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "360.mp4", [picture(0, (2048, 1024))])
+    monkeypatch.setenv("EDGE_MAX_MEGAPIXELS", "2")
+    with pytest.raises(
+        SourceError, match=r"2048x1024 is 2\.1 megapixels, expected at most 2\.0.*EDGE_MAX_MEGAPIXELS=3"
+    ):
+        Recording(str(path))
+
+
+# ----------------------------------------------------------------------------------------------------------- open GOPs
+
+
+def cut_at_open_gop(folder: Path, codec: str, ending: str) -> tuple[Path, int]:
+    """A lossless cut at a key frame whose first B frames refer to what was before, and how many such there are."""
+    options = {"libx264": "open-gop=1:keyint=12:min-keyint=12:bframes=2:scenecut=0:b-adapt=0"}.get(codec)
+    option = (
+        {"x264-params": options}
+        if options
+        else {"x265-params": "open-gop=1:keyint=12:min-keyint=12:bframes=2:scenecut=0:b-adapt=0:log-level=0"}
+    )
+    whole = write_video(folder / "whole.mkv", 40, codec=codec, options=option)
+    path, leading = folder / f"cut{ending}", 0
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        key_pts = None
+        for packet in source.demux(video=0):
+            if not packet.size or (key_pts is None and not (packet.is_keyframe and packet.pts)):
+                continue
+            key_pts = packet.pts if key_pts is None else key_pts
+            leading += packet.pts < key_pts
+            packet.stream = stream
+            target.mux(packet)
+    return path, leading
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("ending", [".mkv", ".mp4"])
+def test_a_recording_cut_at_an_open_gop_is_whole(codec: str, ending: str, tmp_path: Path) -> None:
+    path, leading = cut_at_open_gop(tmp_path, codec, ending)
+    assert leading > 0
+    with Recording(str(path)) as recording:
+        frames = list(recording)  # raises where it is taken for damaged
+    assert len(frames) == 28
 
 
 # ------------------------------------------------------------------------------------------------------- damaged files

@@ -11,11 +11,13 @@ import json
 import struct
 from typing import Any, Literal, NamedTuple
 
+from edge.sources.limits import max_pixels
+
 Kind = Literal["stream", "v4l2", "gstreamer"]
 
 LONGEST_MESSAGE = 4096
 _LONGEST_TEXT = 1000
-_LONGEST_SIDE_PX, _MOST_PIXELS = 16384, 7680 * 4320  # a header may claim anything; memory is taken for what is true
+_LONGEST_SIDE_PX = 16384
 _MOST_SLOTS = 64
 
 
@@ -174,7 +176,7 @@ def unpacked(data: bytes) -> Message:
 def _safe(opened: Opened) -> Opened:
     pictures = opened.format
     sides_fit = 0 < pictures.width <= _LONGEST_SIDE_PX and 0 < pictures.height <= _LONGEST_SIDE_PX
-    if not sides_fit or pictures.width * pictures.height > _MOST_PIXELS:
+    if not sides_fit or pictures.width * pictures.height > max_pixels():
         raise WireError(f"pictures of {pictures.width}x{pictures.height}")
     if not 0 < opened.slots <= _MOST_SLOTS:
         raise WireError(f"{opened.slots} slots")

@@ -31,10 +31,11 @@ _CHECKS = {
 }
 
 
-def why_not_whole(path: Path, container: str, packets: int) -> str:
+def integrity_error(path: Path, container: str, packets: int, number: int = 0) -> str:
     """What the structure of a file shows to be missing; "" if nothing. Costs a look at each part's head.
 
-    `container` is FFmpeg's name of the format, `packets` how many of the video's it gave. A file that ends between two
+    `container` is FFmpeg's name of the format, `packets` how many it gave of video stream `number`; only the first
+    stream's are counted in the structure. A file that ends between two
     parts is whole where nothing counts them: nothing in it says that there was more.
     """
     check = next((check for name, check in _CHECKS.items() if name in container), None)
@@ -48,5 +49,7 @@ def why_not_whole(path: Path, container: str, packets: int) -> str:
     except OSError:  # it was read before: whoever took it away since is no fault of the file's
         return ""
     # Where a transport stream has many more, each field or slice is announced by itself, and nothing is missing.
+    if number:
+        return ""
     most = 1.5 * packets + 2 if container == "mpegts" else promised + 1
     return f"{promised - packets} missing" if packets < promised < most else ""
