@@ -1,6 +1,6 @@
-"""A barcode that carries a frame's index and capture time through an encoder, and back out of the picture.
+"""A barcode that carries a frame's index and capture time through an encoder, and back out of the image.
 
-It stands in the top right corner, over sky or roofs, and scales with the picture: a cell is 1/90 of the height.
+It stands in the top right corner, over sky or roofs, and scales with the image: a cell is 1/90 of the height.
 
     white ring, black ring, then 8 rows of 16 cells, white for 1, most significant bit first:
     index (32 bits), captured_ns (64 bits), CRC-32 of both (32 bits)
@@ -24,7 +24,7 @@ _BITS_HW = (8, 16)
 _GRID_HW = (_BITS_HW[0] + 4, _BITS_HW[1] + 4)
 # Less contrast between the rings than this is not a barcode: a codec and a tint leave far more (measured > 90).
 _MIN_CONTRAST = 36.0
-# The picture's own height or width over this gives the cell: 8 px at 1280x720, and never less than 1 px.
+# The image's own height or width over this gives the cell: 8 px at 1280x720, and never less than 1 px.
 _CELLS_PER_HEIGHT, _CELLS_PER_WIDTH = 90, 140
 
 
@@ -36,7 +36,7 @@ def _corner_and_cell_px(size_wh: tuple[int, int]) -> tuple[float, float, float]:
 
 
 def barcode_rect_xywh(size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The pixels which a barcode covers in a picture of that size."""
+    """The pixels which a barcode covers in an image of that size."""
     left, top, cell = _corner_and_cell_px(size_wh)
     x, y = round(left), round(top)
     return x, y, round(left + _GRID_HW[1] * cell) - x, round(top + _GRID_HW[0] * cell) - y
@@ -51,14 +51,14 @@ def _rings() -> NDArray[np.bool_]:
 
 
 def draw_barcode(image: Image, index: int, captured_ns: int) -> None:
-    """Write the index (0 to 2**32 - 1) and the time (0 to 2**64 - 1) into the picture, uint8 (H, W, 3), in place.
+    """Write the index (0 to 2**32 - 1) and the time (0 to 2**64 - 1) into the image, uint8 (H, W, 3), in place.
 
     Raises:
         ConfigError: a number does not fit.
 
-    >>> picture = np.zeros((720, 1280, 3), np.uint8)
-    >>> draw_barcode(picture, 41, 123_456_789)
-    >>> read_barcode(picture)
+    >>> image = np.zeros((720, 1280, 3), np.uint8)
+    >>> draw_barcode(image, 41, 123_456_789)
+    >>> read_barcode(image)
     (41, 123456789)
     """
     if not (0 <= index < 2**32 and 0 <= captured_ns < 2**64):
@@ -90,7 +90,7 @@ def _cell_means(image: Image) -> NDArray[np.float32]:
 
 
 def read_barcode(image: Image) -> tuple[int, int] | None:
-    """(index, captured_ns) of the barcode in a picture, uint8 (H, W, 3); None where there is none or it is damaged."""
+    """(index, captured_ns) of the barcode in an image, uint8 (H, W, 3); None where it is missing or damaged."""
     if min(image.shape[:2]) < 60:
         return None
     cells = _cell_means(image)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # edge.frame imports OpenCV, which a card does not need
 FORMAT = 2
 CARD_LIMIT_BYTES = JSON_LIMIT_BYTES
 GRAPH_FILE = r"[a-z0-9][a-z0-9_.-]{0,63}\.onnx"
-LAYOUT_BANDS = 8  # of a picture, from its top
+LAYOUT_BANDS = 8  # of an image, from its top
 SIZE_WANTED = "[width, height] in pixels, 8 to 8192 each,"
 NAME = r"[a-z][a-z0-9_-]{0,63}"  # of an engine
 SEAL = "card_sha256"  # the card's last key: the hash of what all others mean
@@ -122,9 +122,9 @@ class Gate:
 class Fingerprint:
     """What an engine's masks are like on its calibration frames, to tell a camera that sees something else.
 
-    `shares`: of the picture, by class, on average; `drift`: the largest Jensen-Shannon divergence of a frame's shares
+    `shares`: of the image, by class, on average; `drift`: the largest Jensen-Shannon divergence of a frame's shares
     from them, in bits; `edges` and `edges_high`: the share of cells whose class is not their right neighbour's, on
-    average and at most. `layout`: of each of eight bands of the picture, from its top, the share that the class covers,
+    average and at most. `layout`: of each of eight bands of the image, from its top, the share that the class covers,
     on average; `layout_drift`: the largest divergence of a frame from that. Cards of older engines have no layout.
     """
 
@@ -148,7 +148,7 @@ class Measured:
 class Card:
     """Everything an engine knows about itself; `card.json` holds one.
 
-    `precision` is the one an engine runs in unless told otherwise: that of one of its `graphs`. `licence` covers the
+    `precision` is the one an engine runs in by default: that of one of its `graphs`. `licence` covers the
     weights and names the terms of the data they were trained on. `recipe_sha256` and `weights_sha256` tell which
     training run the weights are from.
     """

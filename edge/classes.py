@@ -30,9 +30,9 @@ class ClassTable:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= 255 or len(set(self.names)) != len(self.names):
-            raise ConfigError(f"classes: 1 to 255 distinct names are wanted, found {list(self.names)}")
+            raise ConfigError(f"classes: expected 1 to 255 distinct names, got {list(self.names)}")
         if len(self.colours_rgb) != len(self.names):
-            raise ConfigError(f"colours: {len(self.names)} are wanted, one per class, found {len(self.colours_rgb)}")
+            raise ConfigError(f"colours: expected {len(self.names)}, one per class, got {len(self.colours_rgb)}")
         for group, members in self.groups.items():
             if unknown := [m for m in members if m not in self.names]:
                 raise ConfigError(f"group {group!r}: no class is called {unknown[0]!r}; there are {list(self.names)}")

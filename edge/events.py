@@ -41,7 +41,7 @@ class EventOptions(StrictModel):
     """The events' part of a config file.
 
     Attributes:
-        zone: the way ahead, corners as [x, y] in shares of the picture's width and height from its upper left.
+        zone: the way ahead, corners as [x, y] in shares of the image's width and height from its upper left.
         pedestrian_ahead: share of the zone that pedestrians cover.
         road_gone: how much of the zone's usual road is gone, 0 to 1.
         out_of_domain: how strange the masks are over two seconds, 1 = as the strangest frame of the calibration set.
@@ -195,8 +195,8 @@ class Description:
     """What masks are like.
 
     Attributes:
-        shares: float (C,): the share of the picture that each class covers.
-        layout: float (bands, C): the share of each band of the picture, from its top.
+        shares: float (C,): the share of the image that each class covers.
+        layout: float (bands, C): the share of each band of the image, from its top.
         edges: the share of cells whose class is not that of the one to the right: masks of what a net was never shown
             fall to pieces.
     """
@@ -213,7 +213,7 @@ class Description:
 
 
 def describe(result: Prediction) -> Description:
-    """Of one frame, over the part of the network's input that the picture covers."""
+    """Of one frame, over the part of the network's input that the image covers."""
     inside = np.ascontiguousarray(result.letterbox.content(result.classes))
     classes = len(result.table)
     bands = np.array_split(inside, LAYOUT_BANDS)
@@ -241,7 +241,7 @@ def fingerprint_of(results: Iterable[Prediction], table: ClassTable) -> Fingerpr
 def strangeness(seen: Description, known: Fingerprint, table: ClassTable) -> float:
     """How far masks are from the usual, 1 = as far as the farthest frame of the calibration set.
 
-    Layout, what is where in the picture, tells what the net was never shown far better than shares, fragments or any
+    Layout, what is where in the image, tells what the net was never shown far better than shares, fragments or any
     entropy of them (docs/results.md). A fingerprint without it has the stranger of shares and fragments.
     """
     if known.layout:

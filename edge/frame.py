@@ -33,7 +33,7 @@ class Yuv420:
 
 
 class Frame:
-    """One picture from a source, with its identity.
+    """One image from a source, with its identity.
 
     Attributes:
         index: counts what the source produced from 0; a gap is a drop.
@@ -88,9 +88,9 @@ def display_wh(size_wh: tuple[int, int], pixel_aspect: float) -> tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where the source picture lies inside the network's input.
+    """Where the source image lies inside the network's input.
 
-    The picture, `source_wh`, fills the rectangle `content_xywh` of the input, `input_wh`; the rest is black.
+    The image, `source_wh`, fills the rectangle `content_xywh` of the input, `input_wh`; the rest is black.
     """
 
     source_wh: tuple[int, int]
@@ -126,7 +126,7 @@ class Letterbox:
         return self.source_wh == self.input_wh == self.content_xywh[2:]
 
     def content(self, array: NDArray) -> NDArray:
-        """The view of a network-sized array (h, w, ...) that the picture covers."""
+        """The view of a network-sized array (h, w, ...) that the image covers."""
         x, y, width, height = self.content_xywh
         return array[y : y + height, x : x + width]
 

@@ -1,4 +1,4 @@
-"""Under overload, a smaller picture: steps of one engine by input size, down when masks come late or the machine runs
+"""Under overload, a smaller image: steps of one engine by input size, down when masks come late or the machine runs
 hot, up again when there is room.
 
 Late masks are worse than coarse ones, and dropped frames alone do not help when one frame takes too long: the newest

@@ -92,7 +92,7 @@ def decode_mask(message: bytes, classes: int = 256) -> Image:
 
 def _check_size(width: int, height: int) -> None:
     if not (1 <= width <= 0xFFFF and 1 <= height <= 0xFFFF and width * height <= MAX_PIXELS):
-        raise MaskError(f"a mask of {width}x{height}; wanted 1 to 65535 a side, {MAX_PIXELS} pixels in all")
+        raise MaskError(f"expected a mask of 1 to 65535 pixels a side, {MAX_PIXELS} in all, got {width}x{height}")
 
 
 def _most_runs(pixels: int) -> int:
@@ -128,11 +128,11 @@ def _chains(at: Places, ids: Image, width: int, height: int) -> tuple[Places, Im
     return at[starts], ids[starts], codes[by_chain].astype(np.uint8)
 
 
-def _nearest(ascending: Places, wanted: Places) -> Places:
-    """For each wanted value the index of the one nearest to it."""
-    right = np.searchsorted(ascending, wanted)
+def _nearest(ascending: Places, sought: Places) -> Places:
+    """For each sought value the index of the one nearest to it."""
+    right = np.searchsorted(ascending, sought)
     left, right = np.maximum(right - 1, 0), np.minimum(right, ascending.size - 1)
-    return np.where(ascending[right] - wanted <= wanted - ascending[left], right, left)
+    return np.where(ascending[right] - sought <= sought - ascending[left], right, left)
 
 
 def _inflated(text: bytes, limit: int) -> Image:
@@ -167,5 +167,5 @@ def _from_chains(body: Image, count: int, width: int, pixels: int) -> Image:
     order = np.argsort(at)
     lengths = np.diff(at[order], append=pixels)
     if at[order[0]] != 0 or lengths.min() < 1:
-        raise MaskError("a mask is damaged: its runs overlap or leave the picture")
+        raise MaskError("a mask is damaged: its runs overlap or leave the image")
     return np.repeat(ids[chain[order]], lengths)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge.errors import DataError
 
-TOLERANCE = 0.0075  # of the picture's diagonal: Csurka et al.
+TOLERANCE = 0.0075  # of the image's diagonal: Csurka et al.
 _EXACT = 1 << 24  # OpenCV counts in float32, which is exact up to there
 
 
@@ -24,7 +24,7 @@ def count_pairs(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[
         return count_pairs(first[::2], second[::2]) + count_pairs(first[1::2], second[1::2])
     if first.size == 0:
         return np.zeros((256, 256), np.int64)
-    # Three times as fast as np.bincount on a 720p picture, and other threads may run meanwhile.
+    # Three times as fast as np.bincount on a 720p image, and other threads may run meanwhile.
     pairs = cv2.merge([second, first]).view("<u2")
     return cv2.calcHist([pairs], [0], None, [65536], [0, 65536]).astype(np.int64).reshape(256, 256)
 
@@ -164,7 +164,7 @@ class BoundaryScore:
 
     Of each frame, precision is the part of the predicted outline within `tolerance` of the true one, recall the part of
     the true outline within it of the predicted one; F1 is their harmonic mean, and the score its mean over the frames
-    in which the class has an outline. `tolerance` is a share of the picture's diagonal; the paper takes 0.75 %.
+    in which the class has an outline. `tolerance` is a share of the image's diagonal; the paper takes 0.75 %.
     """
 
     def __init__(self, classes: int, ignore_ids: Sequence[int] = (255,), tolerance: float = TOLERANCE) -> None:
@@ -175,7 +175,7 @@ class BoundaryScore:
         self._frames = np.zeros(classes, np.int64)
 
     def add(self, truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
-        """Count one frame; both uint8 (H, W). What borders on unlabelled pixels is no outline: nobody knows.
+        """Count one frame; both uint8 (H, W). What borders on unlabelled pixels is no outline: it may be none.
 
         Raises:
             DataError: shapes differ.
@@ -186,9 +186,9 @@ class BoundaryScore:
 
     def add_counts(self, counts: NDArray[np.int64]) -> None:
         """Count one frame by its `count_outlines`."""
-        found, wanted, right, drawn = counts.T
-        self._sums += _f1(right / np.maximum(drawn, 1), found / np.maximum(wanted, 1))
-        self._frames += (wanted > 0) | (drawn > 0)
+        found, labelled, right, drawn = counts.T
+        self._sums += _f1(right / np.maximum(drawn, 1), found / np.maximum(labelled, 1))
+        self._frames += (labelled > 0) | (drawn > 0)
 
     def f1(self) -> NDArray[np.float64]:
         """(C,); NaN for a class without outline in any frame."""
@@ -245,7 +245,7 @@ class _Edge:
 
 @dataclass(frozen=True)
 class _Field:
-    """A picture with a margin above, below and to the right, as wide as outlines reach, as one long row of `size`: so
+    """An image with a margin above, below and to the right, as wide as outlines reach, as one long row of `size`: so
     a neighbour lies at a fixed distance, and work on all pixels is work on one array.
 
     `joined` says by the distance of a neighbour, to the right and below, where both pixels are known.
@@ -259,7 +259,7 @@ class _Field:
 
     @classmethod
     def around(cls, known: NDArray[np.bool_], reach_px: float) -> _Field:
-        """The field of a picture of which (H, W) pixels are known."""
+        """The field of an image of which (H, W) pixels are known."""
         margin = max(1, int(reach_px))
         stride = known.shape[1] + margin
         inside = _laid_out(known.view(np.uint8), margin).view(np.bool_)
@@ -267,7 +267,7 @@ class _Field:
         return cls(inside.size, stride, margin, reach_px, joined)
 
     def edge(self, ids: NDArray[np.uint8]) -> _Edge:
-        """Known pixels with a known neighbour, of four, of another class; the picture's own edge is no outline."""
+        """Known pixels with a known neighbour, of four, of another class; the image's own edge is no outline."""
         ids = _laid_out(ids, self.margin)
         edge = np.zeros(ids.shape, np.bool_)
         for step, joined in self.joined.items():

@@ -1,7 +1,7 @@
-"""Classes painted over the picture: the groups a class table tints, blended in BGR or straight in a video's planes.
+"""Classes painted over the image: the groups a class table tints, blended in BGR or straight in a video's planes.
 
-A blend is linear and so is the step from Y'CbCr to R'G'B': blending the planes gives the picture that blending BGR
-gives, and spares both conversions. Region borders are smoothed from network to picture size (in planes, by steps of two
+A blend is linear and so is the step from Y'CbCr to R'G'B': blending the planes gives the image that blending BGR
+gives, and spares both conversions. Region borders are smoothed from network to image size (in planes, by steps of two
 pixels), for the eye only; masks that are data (`Prediction.class_map`) keep the network's cells.
 """
 
@@ -22,7 +22,7 @@ _NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class TintMap:
-    """Which tint covers what, over the picture's part of the network's output.
+    """Which tint covers what, over the image's part of the network's output.
 
     `rank` is uint8 (h, w): 0 = none, else 1 + the tint's place in the table. Ranks reach one cell beyond their region,
     so that a smoothed border finds its colour. `cover` is uint8 (h, w): 255 where a tint is, else 0.
@@ -46,7 +46,7 @@ def _tints(classes: Image, ranks: Image) -> TintMap:
 
 
 def paint_bgr(image: Image, classes: Image, letterbox: Letterbox, table: ClassTable, alpha: float = 0.5) -> Image:
-    """A new uint8 (H, W, 3) BGR picture: `image` with the table's tints laid over it, `alpha` strong."""
+    """A new uint8 (H, W, 3) BGR image: `image` with the table's tints laid over it, `alpha` strong."""
     tints = tint_map(classes, letterbox, table)
     painted = image.copy()
     colours = np.array([(0, 0, 0), *(rgb[::-1] for rgb in table.tints.values())], np.uint8)
@@ -147,19 +147,19 @@ def _twice_across(plane: Image) -> Image:
     return cv2.merge([plane, plane]).reshape(len(plane), -1)
 
 
-def write_caption(picture: Image, text: str) -> tuple[int, int]:
+def write_caption(image: Image, text: str) -> tuple[int, int]:
     """White words on a dim bar in the lower left corner of uint8 (H, W) or (H, W, 3), in place; where the bar has its
     top and its right end.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = max(0.35, height / 1080)
     (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     margin = text_height // 2 + 1
     top, right = max(0, height - text_height - base - 2 * margin), min(width, text_width + 2 * margin)
-    bar = picture[top:, :right]
+    bar = image[top:, :right]
     cv2.addWeighted(bar, 0.35, bar, 0, 8, dst=bar)
     place = (margin, height - base - margin)
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (235, 235, 235), 1, cv2.LINE_AA)
+    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (235, 235, 235), 1, cv2.LINE_AA)
     return top, right
 
 

@@ -46,7 +46,7 @@ class Prediction:
         return self.table.membership(name).view(np.bool_)[self.class_map()]
 
     def shares(self) -> dict[str, float]:
-        """The part of the picture each class covers, 0 to 1, by class name."""
+        """The part of the image each class covers, 0 to 1, by class name."""
         inside = np.ascontiguousarray(self.letterbox.content(self.classes))
         counts = np.bincount(inside.reshape(-1), minlength=len(self.table))
         return {name: float(counts[i]) / inside.size for i, name in enumerate(self.table.names)}

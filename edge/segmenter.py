@@ -1,4 +1,4 @@
-"""Frame in, segmentation out: the picture is brought to network size and the engine asked."""
+"""Frame in, segmentation out: the image is brought to network size and the engine asked."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Segmenter:
 
 
 class Canvas:
-    """uint8 (h, w, 3) BGR, the network's input, and where in it the picture lies; the bars around it are black."""
+    """uint8 (h, w, 3) BGR, the network's input, and where in it the image lies; the bars around it are black."""
 
     def __init__(self, box: Letterbox) -> None:
         self.box = box

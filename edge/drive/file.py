@@ -101,8 +101,8 @@ class DriveFile:
             code, length = _RECORD.unpack_from(content, offset)
             number, sequence, time_ns, _ = _MESSAGE.unpack_from(content, offset + _RECORD.size)
             end = offset + _RECORD.size + length
-            found, wanted = (code, self._topics.get(number), time_ns), (_MESSAGE_CODE, topic, place.time_ns)
-            if found == wanted and begin <= end <= len(content):
+            found, expected = (code, self._topics.get(number), time_ns), (_MESSAGE_CODE, topic, place.time_ns)
+            if found == expected and begin <= end <= len(content):
                 return content[begin:end], sequence
         raise SourceDamaged(f"{self.path}: no message of {topic} is where its index has one. Copy the file again.")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edge.drive.file import DriveFile, Place
-from edge.drive.schema import ABOUT, IMAGE
+from edge.drive.schema import ABOUT, IMAGE, schema_of
 from edge.drive.writer import DriveWriter
 from edge.errors import SourceError
 
@@ -47,12 +47,18 @@ def _read(path: Path) -> DriveFile | None:
 
 
 def _messages(file: DriveFile) -> Iterator[tuple[str, int, bytes]]:
-    places = [(place.time_ns, topic, place) for topic, places in file.places.items() for place in places]
+    topics = [topic for topic in file.places if _is_current(file, topic)]
+    places = [(place.time_ns, topic, place) for topic in topics for place in file.places[topic]]
     for time_ns, topic, place in sorted(places, key=lambda item: item[:2]):
         message = _whole(file, topic, place)
         if message is None:
-            return  # pictures behind it are made from it
+            return  # frames after it are coded as differences to it
         yield topic, time_ns, message
+
+
+def _is_current(file: DriveFile, topic: str) -> bool:
+    """Whether its messages are what the new file will say they are: left behind by an older edge, they may not be."""
+    return file.schemas[topic].name == schema_of(topic, file.metadata[ABOUT]["codec"]).name
 
 
 def _whole(file: DriveFile, topic: str, place: Place) -> bytes | None:

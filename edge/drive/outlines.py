@@ -1,4 +1,4 @@
-"""The edges of road, pedestrians and the like over the picture, as Foxglove draws them."""
+"""The edges of road, pedestrians and the like over the frame, as Foxglove draws them."""
 
 from __future__ import annotations
 

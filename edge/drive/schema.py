@@ -16,7 +16,8 @@ FRAME_ID = "camera"
 ABOUT, END, TRIGGER = "edge.drive", "edge.end", "edge.trigger"  # metadata
 CARD, CONFIG = "card.json", "config.yaml"  # attachments
 
-VIDEO_SCHEMA, PICTURE_SCHEMA, MASK_SCHEMA = "foxglove.CompressedVideo", "foxglove.CompressedImage", "edge.Mask"
+VIDEO_SCHEMA, IMAGE_SCHEMA = "foxglove.CompressedVideo", "foxglove.CompressedImage"
+OLD_MASK_SCHEMA = "edge.Mask"  # of drives recorded before masks were PNG
 
 _NUMBER, _TEXT, _COUNT = {"type": "number"}, {"type": "string"}, {"type": "integer"}
 _RESULT = {
@@ -40,12 +41,12 @@ class Schema(NamedTuple):
 
 
 def schema_of(topic: str, codec: str) -> Schema:
-    """What is written to one of our topics; `codec`, h264 or jpeg, says how the pictures are."""
+    """What is written to one of our topics; `codec`, h264 or jpeg, says how frames are coded."""
     if topic in (RESULTS, EVENTS):
         name, properties = ("edge.Result", _RESULT) if topic == RESULTS else ("edge.Event", _EVENT)
         text = json.dumps({"title": name, "type": "object", "properties": properties})
         return Schema(name, "jsonschema", text.encode(), "json")
-    names = {IMAGE: VIDEO_SCHEMA if codec == "h264" else PICTURE_SCHEMA, MASKS: MASK_SCHEMA}
+    names = {IMAGE: VIDEO_SCHEMA if codec == "h264" else IMAGE_SCHEMA, MASKS: IMAGE_SCHEMA}
     kind = message_class(names.get(topic, "foxglove.ImageAnnotations"))
     return Schema(kind.DESCRIPTOR.full_name, "protobuf", _with_dependencies(kind), "protobuf")
 
@@ -58,8 +59,8 @@ def message_class(name: str) -> Any:
         ConfigError: the library is not installed.
     """
     try:
-        if name == MASK_SCHEMA:
-            return _mask_class()
+        if name == OLD_MASK_SCHEMA:
+            return _old_mask_class()
         from foxglove_schemas_protobuf import CompressedImage_pb2, CompressedVideo_pb2, ImageAnnotations_pb2
     except ImportError as error:
         raise missing(error) from error
@@ -73,15 +74,15 @@ def missing(error: ImportError) -> ConfigError:
     return ConfigError(f"drives need the library {error.name}. Try: pip install 'edge-segmentation[drives]'")
 
 
-def _mask_class() -> Any:
+def _old_mask_class() -> Any:
     """syntax = "proto3"; package edge;
 
     message Mask {
       google.protobuf.Timestamp timestamp = 1;
       uint64 frame = 2;                  // as the camera counted it
-      uint32 source_width = 3;           // of the picture, in pixels
+      uint32 source_width = 3;           // of the frame, in pixels
       uint32 source_height = 4;
-      repeated uint32 content_xywh = 5;  // the part of the mask that shows the picture; the rest is black bars
+      repeated uint32 content_xywh = 5;  // the part of the mask that shows the frame; the rest is black bars
       bytes data = 6;                    // edge.maskcodec
     }
     """
@@ -102,7 +103,7 @@ def _mask_class() -> Any:
     mask.field.add(name="data", number=6, type=Field.TYPE_BYTES, label=one)
     pool = descriptor_pool.Default()
     pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(MASK_SCHEMA))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(OLD_MASK_SCHEMA))
 
 
 def _with_dependencies(kind: Any) -> bytes:

@@ -7,12 +7,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from edge.classes import CAMVID, ClassTable
 from edge.errors import DataError
 from edge.frame import Frame, Image
+from edge.indexed_png import decode_ids
 from edge.metrics import Confusion
 from edge.natural import natural_key
 from edge.sources.pictures import Pictures
@@ -150,7 +148,7 @@ def _label_paths(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: there is no such folder of labels")
     paths = sorted(folder.glob("*.png"), key=natural_key)
     if not paths:
-        raise DataError(f"{folder}: holds no labels; they are one-channel PNG files of class ids")
+        raise DataError(f"{folder}: holds no labels; expected grey or indexed PNG files of class ids")
     return paths
 
 
@@ -192,8 +190,7 @@ def _by_order(paths: list[Path], folder: Path) -> PathOf:
 
 
 def _read_label(path: Path) -> Image:
-    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if label is None or label.ndim != 2 or label.dtype != np.uint8:
-        found = "unreadable" if label is None else f"{label.shape}, {label.dtype}"
-        raise DataError(f"{path}: a label is a one-channel 8-bit PNG of class ids; found {found}")
-    return label
+    try:
+        return decode_ids(path.read_bytes())
+    except (OSError, DataError) as error:
+        raise DataError(f"{path}: {error}") from error

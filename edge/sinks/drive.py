@@ -26,10 +26,9 @@ from edge.drive.schema import (
     CONFIG,
     FRAME_ID,
     IMAGE,
-    MASK_SCHEMA,
+    IMAGE_SCHEMA,
     MASKS,
     OUTLINES,
-    PICTURE_SCHEMA,
     RESULTS,
     VIDEO_SCHEMA,
     message_class,
@@ -37,7 +36,7 @@ from edge.drive.schema import (
 from edge.drive.writer import DriveWriter
 from edge.errors import OutputError
 from edge.frame import Frame, Letterbox
-from edge.maskcodec import encode_mask
+from edge.indexed_png import encode_indexed
 from edge.prediction import Prediction
 from edge.sinks.files import escaped, writing
 from edge.sinks.jsonl import as_record
@@ -127,7 +126,7 @@ class FrameEncoder:
             )
         with stages["encode"].span():
             data, is_key = self._jpeg(frame) if self._encoder is None else self._h264(self._encoder, frame)
-        message = message_class(PICTURE_SCHEMA if self._encoder is None else VIDEO_SCHEMA)()
+        message = message_class(IMAGE_SCHEMA if self._encoder is None else VIDEO_SCHEMA)()
         message.timestamp.FromNanoseconds(time_ns)
         message.frame_id, message.data, message.format = FRAME_ID, data, "jpeg" if self._encoder is None else "h264"
         return message.SerializeToString(), is_key
@@ -178,15 +177,9 @@ def add_seen(writer: DriveWriter, result: Prediction, dropped: int, time_ns: int
 
 
 def mask_message(result: Prediction, time_ns: int) -> bytes:
-    """An edge.Mask."""
-    box = result.letterbox
-    message = message_class(MASK_SCHEMA)(
-        frame=result.frame.index,
-        source_width=box.source_wh[0],
-        source_height=box.source_wh[1],
-        content_xywh=box.content_xywh,
-        data=encode_mask(result.classes),
-    )
+    """A foxglove.CompressedImage: the class ids of the frame, without black bars, as indexed PNG at network size."""
+    message = message_class(IMAGE_SCHEMA)(frame_id=FRAME_ID, format="png")
+    message.data = encode_indexed(result.letterbox.content(result.classes), result.table.colours_rgb)
     message.timestamp.FromNanoseconds(time_ns)
     return message.SerializeToString()
 
@@ -205,7 +198,6 @@ class DriveSegments:
         """Raises:
         ConfigError: the libraries are not installed.
         """
-        message_class(MASK_SCHEMA)
         message_class(VIDEO_SCHEMA)
         self._options = options
         self._clock: DriveClock | None = None

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from edge.drive.merge import merge
-from edge.drive.schema import EVENTS, IMAGE, MASK_SCHEMA, TRIGGER, VIDEO_SCHEMA, message_class
+from edge.drive.schema import EVENTS, IMAGE, TRIGGER, VIDEO_SCHEMA, message_class
 from edge.errors import ConfigError, OutputError
 from edge.prediction import Prediction
 from edge.sinks.drive import DriveClock, DriveOptions, FrameEncoder, add_seen, open_writer
@@ -121,7 +121,6 @@ class FlightRecorder:
         limits = (options.seconds, options.memory_mb, options.quota_gb)
         if min(limits) <= 0 or options.cooldown_s < 0:
             raise ConfigError(f"flight: seconds, memory_mb and quota_gb must be above 0; found {options}")
-        message_class(MASK_SCHEMA)
         message_class(VIDEO_SCHEMA)
         self._options, self._drive, self._stages = options, drive, stages
         folder = Path(options.folder).expanduser()

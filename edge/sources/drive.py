@@ -25,16 +25,17 @@ from edge.drive.schema import (
     CONFIG,
     END,
     IMAGE,
-    MASK_SCHEMA,
+    IMAGE_SCHEMA,
     MASKS,
-    PICTURE_SCHEMA,
+    OLD_MASK_SCHEMA,
     RESULTS,
     VIDEO_SCHEMA,
     message_class,
 )
-from edge.errors import ConfigError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
+from edge.errors import ConfigError, DataError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image, Letterbox, Yuv420
-from edge.maskcodec import MaskError, decode_mask
+from edge.indexed_png import decode_ids
+from edge.maskcodec import decode_mask
 from edge.sources.container import usable_aspect
 from edge.sources.index import median_rate_hz
 from edge.sources.pictures import is_cut_off_jpeg
@@ -43,7 +44,7 @@ from edge.sources.planes import planes
 from edge.sources.source import Source
 from edge.timing import Durations
 
-KINDS = (VIDEO_SCHEMA, PICTURE_SCHEMA)
+KINDS = (VIDEO_SCHEMA, IMAGE_SCHEMA)
 _KEY_PICTURE, _OTHER_PICTURE = 5, 1  # NAL units (ITU-T H.264, table 7-1)
 
 
@@ -52,7 +53,7 @@ class Recorded:
     """What was seen in a frame when it was recorded.
 
     Attributes:
-        classes: uint8 (h, w) class ids at network size, black bars included; see `letterbox`.
+        classes: uint8 (h, w) class ids at network size; see `letterbox`.
         letterbox: network pixels <-> frame pixels.
         frame: the camera's count, whose gaps are frames that were dropped.
         captured_ns: on the monotonic clock of the machine that recorded.
@@ -194,7 +195,11 @@ class Drive:
         mask, result = self._seen[MASKS].get(time_ns), self._seen[RESULTS].get(time_ns)
         if mask is None or result is None:
             return None
-        return _recorded(mask.file.read(MASKS, mask.place), result.file.read(RESULTS, result.place), self.name)
+        content, figures = mask.file.read(MASKS, mask.place), result.file.read(RESULTS, result.place)
+        try:
+            return _recorded(*_mask(mask.file, content, self.name), json.loads(figures))
+        except (DataError, ValueError, KeyError, TypeError) as error:
+            raise SourceDamaged(f"{self.name}: what was recorded with a frame is damaged: {error}") from error
 
     def _packet(self, index: int) -> _Packet:
         file, place = self._frames[index]
@@ -375,6 +380,7 @@ def _picture_topic(files: list[DriveFile], wanted: str | None, place: str) -> st
         for file in files
         for topic, schema in file.schemas.items()
         if schema.name in KINDS and schema.encoding == "protobuf" and file.places[topic]
+        if not (topic == MASKS and ABOUT in file.metadata)
     }
     return choose_topic(kinds, wanted, place)
 
@@ -394,16 +400,25 @@ def _parse(message: Any, content: bytes, what: str) -> None:
         raise SourceDamaged(f"{what} is damaged: {error}") from error
 
 
-def _recorded(mask: bytes, result: bytes, name: str) -> Recorded:
-    message = message_class(MASK_SCHEMA)()
-    _parse(message, mask, f"{name}: a mask")
-    try:
-        classes = decode_mask(message.data)
-        figures = json.loads(result)
-        x, y, width, height = message.content_xywh
-        source_wh = (message.source_width, message.source_height)
-        box = Letterbox(source_wh, (classes.shape[1], classes.shape[0]), (x, y, width, height))
-        names = ("frame", "captured_ns", "age_ms", "shares", "dropped")
-        return Recorded(classes, box, **{name: figures[name] for name in names})
-    except (MaskError, ValueError, KeyError, TypeError) as error:
-        raise SourceDamaged(f"{name}: what was recorded with a frame is damaged: {error}") from error
+def _mask(file: DriveFile, content: bytes, name: str) -> tuple[Image, Letterbox]:
+    """Class ids and where they lie on the frame: all over it, but in edge.Mask, which has bars."""
+    message = message_class(OLD_MASK_SCHEMA if _is_old(file) else IMAGE_SCHEMA)()
+    _parse(message, content, f"{name}: a mask")
+    if not _is_old(file):
+        classes = decode_ids(message.data)
+        input_wh = (classes.shape[1], classes.shape[0])
+        width, height = map(int, file.metadata[ABOUT]["size"].split("x"))
+        return classes, Letterbox((width, height), input_wh, (0, 0, *input_wh))
+    classes = decode_mask(message.data)
+    x, y, width, height = message.content_xywh
+    box = (x, y, width, height)
+    return classes, Letterbox((message.source_width, message.source_height), classes.shape[::-1], box)
+
+
+def _is_old(file: DriveFile) -> bool:
+    return MASKS in file.schemas and file.schemas[MASKS].name == OLD_MASK_SCHEMA
+
+
+def _recorded(classes: Image, box: Letterbox, figures: Any) -> Recorded:
+    names = ("frame", "captured_ns", "age_ms", "shares", "dropped")
+    return Recorded(classes, box, **{name: figures[name] for name in names})

@@ -1,6 +1,6 @@
 """A rendered street with exact labels: a world made from a seed, seen through a dash camera.
 
-From the world to the picture:
+From the world to the image:
 
     place, world, traffic   what the street is like, what stands along it, who moves along it
     light, view             weather and time of day; where the camera is and how it projects

@@ -1,4 +1,4 @@
-"""The picture in the making: an image with its labels, and the strokes that change both together."""
+"""The image in the making: an image with its labels, and the strokes that change both together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fixed(points: Floats) -> NDArray[np.int32]:
 
 
 class Texture:
-    """A picture of a flat thing, uint8 (h, w, 3 or 4), and its smaller copies, made when first wanted."""
+    """An image of a flat thing, uint8 (h, w, 3 or 4), and its smaller copies, made when first wanted."""
 
     __slots__ = ("_framed", "_levels", "image")
 
@@ -72,7 +72,7 @@ def _halvings(texels: float, pixels: float) -> int:
 class Outline:
     """What of a thing with gaps its label covers: where a box of `gap` pixels has a mean alpha above `least`.
 
-    People who label pictures draw a line round a tree, not round its leaves.
+    People who label images draw a line round a tree, not round its leaves.
     """
 
     gap: int
@@ -80,24 +80,24 @@ class Outline:
 
 
 class CutOut:
-    """A picture with much empty space, uint8 (h, w, 4), kept as the few parts that hold something.
+    """An image with much empty space, uint8 (h, w, 4), kept as the few parts that hold something.
 
     `parts` are ((x, y) of the part's top left, texture); `size_wh`, `alpha` and `outline` (gap in texels) are of the
     whole.
     """
 
-    def __init__(self, picture: Image, outline: Outline, cut_y: int | None = None) -> None:
+    def __init__(self, image: Image, outline: Outline, cut_y: int | None = None) -> None:
         self.outline = outline
-        self.size_wh = (picture.shape[1], picture.shape[0])
-        self.alpha = Texture(np.ascontiguousarray(picture[:, :, 3]))
+        self.size_wh = (image.shape[1], image.shape[0])
+        self.alpha = Texture(np.ascontiguousarray(image[:, :, 3]))
         # The parts overlap by two rows: where each fades out at its edge the other is still whole.
-        bands = [(0, picture.shape[0])] if cut_y is None else [(0, cut_y), (max(0, cut_y - 2), picture.shape[0])]
+        bands = [(0, image.shape[0])] if cut_y is None else [(0, cut_y), (max(0, cut_y - 2), image.shape[0])]
         self.parts: list[tuple[tuple[int, int], Texture]] = []
         for y0, y1 in bands:
-            x, y, w, h = cv2.boundingRect(picture[y0:y1, :, 3])
+            x, y, w, h = cv2.boundingRect(image[y0:y1, :, 3])
             if w and h:
-                top, bottom = (y0 if y0 else y), (y1 if y1 < picture.shape[0] else y0 + y + h)
-                part = np.ascontiguousarray(picture[top:bottom, x : x + w])
+                top, bottom = (y0 if y0 else y), (y1 if y1 < image.shape[0] else y0 + y + h)
+                part = np.ascontiguousarray(image[top:bottom, x : x + w])
                 self.parts.append(((x, top), Texture(part)))
 
 
@@ -116,11 +116,11 @@ class Canvas:
 
     @property
     def size_wh(self) -> tuple[int, int]:
-        """Width and height of the picture in pixels."""
+        """Width and height of the image in pixels."""
         return self.image.shape[1], self.image.shape[0]
 
     def box(self, points: Floats, margin_px: int = 1) -> tuple[int, int, int, int] | None:
-        """x0, y0, x1, y1 of the part of the picture that the points (N, 2) span; None if they span none of it."""
+        """x0, y0, x1, y1 of the part of the image that the points (N, 2) span; None if they span none of it."""
         xs, ys = zip(*points.tolist(), strict=True)
         height, width = self.classes.shape
         x0, y0 = max(0, int(min(xs)) - margin_px), max(0, int(min(ys)) - margin_px)
@@ -217,7 +217,7 @@ class Canvas:
         class_id: int,
         outline: Outline | None = None,
     ) -> None:
-        """A cut-out picture, BGR with alpha (premultiplied), its top left at `corner`, `scale` pixels per texel."""
+        """A cut-out image, BGR with alpha (premultiplied), its top left at `corner`, `scale` pixels per texel."""
         height, width = texture.image.shape[:2]
         ends = np.array([corner, (corner[0] + width * scale[0], corner[1] + height * scale[1])])
         if (box := self.box(ends, 0)) is None:
@@ -236,23 +236,23 @@ class Canvas:
 
     def stamp(
         self,
-        picture: Image,
+        image: Image,
         at: tuple[int, int],
         class_id: int,
         instance: int = 0,
         tone: Floats | None = None,
         outline: Outline | None = None,
     ) -> None:
-        """Lay a picture, uint8 (h, w, 4) BGR times alpha and alpha, over the canvas.
+        """Lay an image, uint8 (h, w, 4) BGR times alpha and alpha, over the canvas.
 
         Labels go where alpha is at least 128, or within `outline`.
         """
-        h, w = picture.shape[:2]
+        h, w = image.shape[:2]
         take, rgb = self.scratch.take, (h, w, 3)
-        alpha = cv2.extractChannel(picture, 3, take("alpha", (h, w)))
+        alpha = cv2.extractChannel(image, 3, take("alpha", (h, w)))
         rows, columns = slice(at[1], at[1] + h), slice(at[0], at[0] + w)
         region = self.image[rows, columns]
-        colours = cv2.cvtColor(picture, cv2.COLOR_BGRA2BGR, take("colours", rgb))
+        colours = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR, take("colours", rgb))
         cover = cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR, take("cover3", rgb))
         if tone is not None and tone[:, 3].max() < _THIN_AIR:
             near = tone.copy()
@@ -301,10 +301,10 @@ class Canvas:
         none[:] = 0
         cv2.copyTo(none, gone, self.instances)
 
-    def blend(self, region: Image, picture: Image, cover: Image) -> None:
-        """region = picture where cover is 255, itself where it is 0; uses up `picture`. All of one height and width."""
-        cover3 = cv2.cvtColor(cover, cv2.COLOR_GRAY2BGR, self.scratch.take("cover3", picture.shape))
-        cv2.multiply(picture, cover3, picture, scale=1 / 255)
+    def blend(self, region: Image, image: Image, cover: Image) -> None:
+        """region = image where cover is 255, itself where it is 0; uses up `image`. All of one height and width."""
+        cover3 = cv2.cvtColor(cover, cv2.COLOR_GRAY2BGR, self.scratch.take("cover3", image.shape))
+        cv2.multiply(image, cover3, image, scale=1 / 255)
         cv2.bitwise_not(cover3, cover3)
         cv2.multiply(region, cover3, region, scale=1 / 255)
-        cv2.add(region, picture, region)
+        cv2.add(region, image, region)

@@ -41,7 +41,7 @@ class Cast:
     def at(
         self, time_s: float, canvas: Canvas, view: View, light: Light, shadows: ShadowMap, blocks: list[Block]
     ) -> list[Paint]:
-        """How to paint everybody in the picture; their shadows are cast."""
+        """How to paint everybody in the image; their shadows are cast."""
         reach = min(_PEOPLE_REACH_M, view.focal_px * 1.75 / _LEAST_PX)
         actors: list[Actor] = []
         meshes: list[Mesh] = []
@@ -103,7 +103,7 @@ class Cast:
 
 
 def _fade(actor: Actor, view: View, people_reach_m: float) -> float:
-    """How far somebody is in sight: who comes from afar appears over some metres, not at once."""
+    """How far someone is in sight: who comes from afar appears over some metres, not at once."""
     reach = {"car": FAR_M, "parked": PARKED_REACH_M}.get(actor.kind, people_reach_m)
     return float(np.clip((reach - (actor.pose.s - view.s)) / _FADE_M, 0.0, 1.0))
 
@@ -133,9 +133,9 @@ def _keep(store: OrderedDict[tuple[int, ...], Any], key: tuple[int, ...], value:
 
 
 def _in_view(actor: Actor, view: View) -> bool:
-    """False for those who are beside the picture, and whose shadow hardly reaches into it."""
+    """False for those who are beside the image, and whose shadow hardly reaches into it."""
     u, _ = view.pixel(actor.pose.x, 0.0, max(actor.pose.s, view.s + 1.0))
-    # Half a bus beside somebody's own place, and some metres of shadow.
+    # Half a bus beside someone's own place, and some metres of shadow.
     margin = view.focal_px * 4.0 / max(1.0, actor.pose.s - view.s)
     return -margin < u < view.size_wh[0] + margin
 

@@ -1,4 +1,4 @@
-"""Fronts of houses as flat pictures: walls, windows, doors, shops."""
+"""Fronts of houses as flat images: walls, windows, doors, shops."""
 
 from __future__ import annotations
 
@@ -260,19 +260,19 @@ def front_texture(seed: int, building: Building, tile: Image, lamps: float) -> T
     return Texture(Front(seed, building, tile, lamps).painted())
 
 
-def gable_picture(rng: np.random.Generator, tile: Image, windows: bool) -> Image:
+def gable_image(rng: np.random.Generator, tile: Image, windows: bool) -> Image:
     """Nine metres by nine of a side wall: hardly any windows, stains from the weather."""
     size = 9 * PPM
-    picture = materials.tiled(tile, (size, size), (int(rng.integers(_TILE_PX)), 0)).copy()
+    image = materials.tiled(tile, (size, size), (int(rng.integers(_TILE_PX)), 0)).copy()
     for _ in range(int(rng.integers(1, 4)) if windows else 0):
         x, y = int(rng.uniform(1.2, 6.5) * PPM), int((3.6 if rng.random() < 0.5 else 6.4) * PPM)
         wide, high = int(rng.uniform(0.5, 1.0) * PPM), int(rng.uniform(0.9, 1.3) * PPM)
-        cv2.rectangle(picture, (x - 4, y - 4), (x + wide + 4, y + high + 4), (214, 220, 222), -1)
-        cv2.rectangle(picture, (x, y), (x + wide, y + high), (66, 60, 54), -1)
-        cv2.rectangle(picture, (x, y), (x + wide, y + high // 2), (98, 90, 82), -1)
-        cv2.line(picture, (x, y + high // 2), (x + wide, y + high // 2), (214, 220, 222), 4)
-        cv2.rectangle(picture, (x - 7, y + high + 4), (x + wide + 7, y + high + 9), (150, 160, 166), -1)
+        cv2.rectangle(image, (x - 4, y - 4), (x + wide + 4, y + high + 4), (214, 220, 222), -1)
+        cv2.rectangle(image, (x, y), (x + wide, y + high), (66, 60, 54), -1)
+        cv2.rectangle(image, (x, y), (x + wide, y + high // 2), (98, 90, 82), -1)
+        cv2.line(image, (x, y + high // 2), (x + wide, y + high // 2), (214, 220, 222), 4)
+        cv2.rectangle(image, (x - 7, y + high + 4), (x + wide + 7, y + high + 9), (150, 160, 166), -1)
     stains = 1 + 0.05 * materials.smooth_noise(rng, (size, size), 90)
     rows = (size - np.arange(size, dtype=np.float32)) / PPM
     stains *= (1 - 0.25 * np.exp(-rows / 0.4))[:, None]
-    return cv2.multiply(picture, cv2.merge([stains] * 3), dtype=cv2.CV_8U)
+    return cv2.multiply(image, cv2.merge([stains] * 3), dtype=cv2.CV_8U)

@@ -16,7 +16,7 @@ _STRIP_PX = 48
 
 
 class Film:
-    """Turns the clean picture of a frame into the camera's."""
+    """Turns the clean image of a frame into the camera's."""
 
     def __init__(self, seed: int, optics: Optics, size_wh: tuple[int, int], soften: bool) -> None:
         self._seed, self._optics, self._soften = seed, optics, soften
@@ -28,7 +28,7 @@ class Film:
         self._spare = roomy(self._vignette.shape)
         rng = rng_of(seed, 80)
         shape = (_STRIP_PX + _SPARE_PX, width + _SPARE_PX)
-        # A small picture is a large one reduced, which evens out some of its noise.
+        # A small image is a large one reduced, which evens out some of its noise.
         sigma = optics.noise * min(1.0, height / 720) ** 0.5
         # Sensor noise after demosaicing is a little wider than a pixel, and mostly in brightness.
         grey = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (3, 3), 0.6) * 1.7 * sigma
@@ -39,7 +39,7 @@ class Film:
         self._darker = np.maximum(-noise, 0).astype(np.uint8)
 
     def developed(self, image: Image, light: Light, index: int) -> Image:
-        """The camera's picture; `image` may be changed."""
+        """The camera's image; `image` may be changed."""
         exposure = light.exposure * _metered(image)
         soft = cv2.GaussianBlur(image, (3, 3), 0, dst=self._spare) if self._soften else image
         matrix = self._grade(exposure)
@@ -67,6 +67,6 @@ class Film:
 
 
 def _metered(image: Image) -> float:
-    """What the camera's meter makes of a picture: it lifts dark streets and dims bright ones, each by about half."""
+    """What the camera's meter makes of an image: it lifts dark streets and dims bright ones, each by about half."""
     street = image[image.shape[0] // 3 :: 12, ::12]
     return float(np.clip((_MIDDLE_GREY / max(1.0, float(street.mean()))) ** 0.55, 0.8, 1.38))

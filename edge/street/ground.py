@@ -1,4 +1,4 @@
-"""The ground: pieces of road and pavement painted from above, then laid into the picture row by row."""
+"""The ground: pieces of road and pavement painted from above, then laid into the image row by row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIECE_M = 24.0
 # Pixels per metre across and along the street of near and far pieces; a far piece serves from 26 m on.
 _PPM = ((52.0, 40.0), (26.0, 10.0))
 _FAR_PIECE_M = 26.0
-# Depths at which the picture changes to a coarser copy, and how often that copy is halved along the street.
+# Depths at which the image changes to a coarser copy, and how often that copy is halved along the street.
 _BANDS = ((0.0, 0, 0), (8.0, 0, 1), (14.0, 0, 2), (_FAR_PIECE_M, 1, 1), (48.0, 1, 2), (75.0, 1, 4), (140.0, 1, 5))
 _TILE_PX = 768
 _THIN_AIR_M = 12.0
@@ -156,7 +156,7 @@ class Ground:
 def _strips(view: View, depth: Floats) -> Iterator[tuple[int, int, int, int, int]]:
     """Runs of rows (from, to, piece, level of detail, halvings) which one texture fills; rows counted in `depth`."""
     number = np.floor((view.s + depth) / PIECE_M).astype(int)
-    # Taller pictures keep finer copies further out.
+    # Taller images keep finer copies further out.
     band = np.searchsorted([b[0] * min(1.6, view.focal_px / 900) for b in _BANDS], depth, side="right") - 1
     change = np.flatnonzero((np.diff(number) != 0) | (np.diff(band) != 0)) + 1
     edges = [0, *change.tolist(), len(depth)]

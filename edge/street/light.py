@@ -54,7 +54,7 @@ class Light:
         return np.exp(-np.maximum(depth_m, 0.0) / self.visibility_m)
 
     def tone(self, depth_m: float, gain: Floats) -> NDArray[np.float64]:
-        """float64 (3, 4) for cv2.transform: an albedo picture lit by `gain`, seen through the air."""
+        """float64 (3, 4) for cv2.transform: an albedo image lit by `gain`, seen through the air."""
         clear = math.exp(-max(depth_m, 0.0) / self.visibility_m)
         (b, g, r), (air_b, air_g, air_r), dim = gain.tolist(), self.air.tolist(), 1 - clear
         rows = (

@@ -1,4 +1,4 @@
-"""Memory for pictures, in pages large enough to be quick.
+"""Memory for images, in pages large enough to be quick.
 
 Fresh memory comes from the kernel page by page. With pages of 4 KiB that took 2.3 ms for the three arrays of a frame
 at 1280x720, against 0.05 ms with pages of 2 MiB (2-core AMD EPYC, 2025-11-22). NumPy asks for large pages for arrays
@@ -40,7 +40,7 @@ def frame_arrays(size_wh: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[n
 
 
 class Scratch:
-    """Memory for pictures in between, used again for every stroke."""
+    """Memory for intermediate images, used again for every stroke."""
 
     def __init__(self, size_wh: tuple[int, int]) -> None:
         self._bytes = size_wh[0] * size_wh[1] * 4

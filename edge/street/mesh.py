@@ -121,9 +121,9 @@ def placed(mesh: Mesh, poses: list[Pose], origin_s: float) -> NDArray[np.float32
 
 @dataclass(frozen=True)
 class Solid:
-    """A thing ready to paint: its box in the picture, and polygons far to near with their colours.
+    """A thing ready to paint: its box in the image, and polygons far to near with their colours.
 
-    polygons int32 (n, 4, 2), fixed point, `grain` times finer than the picture and from the box's corner; fade is 1
+    polygons int32 (n, 4, 2), fixed point, `grain` times finer than the image and from the box's corner; fade is 1
     for what is fully there, less for what is just coming into sight; `woven` for what wears cloth.
     """
 
@@ -135,24 +135,24 @@ class Solid:
     woven: bool
 
     def paint(self, canvas: Canvas, class_id: int, instance: int) -> None:
-        """Draw it into picture, class and instance ids."""
+        """Draw it into image, class and instance ids."""
         x0, y0, x1, y1 = self.box
         take = canvas.scratch.take
         big = take("big", ((y1 - y0) * self.grain, (x1 - x0) * self.grain, 4))
         big[:] = 0
         for polygon, colour in zip(self.polygons, self.colours, strict=True):
             cv2.fillConvexPoly(big, polygon, colour, cv2.LINE_8, SHIFT)
-        picture = take("small", (y1 - y0, x1 - x0, 4))
-        cv2.resize(big, (x1 - x0, y1 - y0), picture, interpolation=cv2.INTER_AREA)
+        image = take("small", (y1 - y0, x1 - x0, 4))
+        cv2.resize(big, (x1 - x0, y1 - y0), image, interpolation=cv2.INTER_AREA)
         if self.woven and y1 - y0 > _WOVEN_PX:
-            cv2.multiply(picture, canvas.weave[: y1 - y0, : x1 - x0], picture, scale=1 / 128)
+            cv2.multiply(image, canvas.weave[: y1 - y0, : x1 - x0], image, scale=1 / 128)
         if self.fade < 1:
-            cv2.convertScaleAbs(picture, picture, alpha=self.fade)
-        canvas.stamp(picture, (x0, y0), class_id, instance)
+            cv2.convertScaleAbs(image, image, alpha=self.fade)
+        canvas.stamp(image, (x0, y0), class_id, instance)
 
 
 def solids(view: View, light: Light, mesh: Mesh, points: Floats, in_sun: Floats, fades: Floats) -> list[Solid | None]:
-    """Every thing of a mesh ready to paint, None for those out of the picture.
+    """Every thing of a mesh ready to paint, None for those out of the image.
 
     Args:
         points: of the mesh, from `placed`, S counted from the camera's.
@@ -190,7 +190,7 @@ def solids(view: View, light: Light, mesh: Mesh, points: Floats, in_sun: Floats,
 
 
 def _boxes(view: View, mesh: Mesh, pixels: Floats, ahead: Floats) -> tuple[Ints, Ints]:
-    """Near and far corners, int (things, 2), of the part of the picture that each thing may touch."""
+    """Near and far corners, int (things, 2), of the part of the image that each thing may touch."""
     starts = np.searchsorted(mesh.point_owner, np.arange(mesh.point_owner[-1] + 1))
     low = np.minimum.reduceat(np.where(ahead[:, None], pixels, np.float32(1e5)), starts).clip(-1e5, 1e5)
     high = np.maximum.reduceat(np.where(ahead[:, None], pixels, np.float32(-1e5)), starts).clip(-1e5, 1e5)

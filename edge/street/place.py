@@ -131,7 +131,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Optics:
-    """The camera; lengths as shares of the picture's height where they scale with it."""
+    """The camera; lengths as shares of the image's height where they scale with it."""
 
     height_m: float
     focal: float

@@ -1,4 +1,4 @@
-"""Trees and bushes as cut-out pictures, grown once for each street."""
+"""Trees and bushes as cut-out images, grown once for each street."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from edge.street.canvas import CutOut, Outline
 from edge.street.place import Floats, Image, rng_of
 
-# Pixels of a picture's height; drawn at twice this and reduced.
+# Pixels of an image's height; drawn at twice this and reduced.
 _HEIGHT_PX = {"broad": 560, "slim": 560, "autumn": 560, "conifer": 560, "bare": 640, "bush": 200}
 _ASPECT = {"broad": 0.86, "slim": 0.5, "autumn": 0.86, "conifer": 0.46, "bare": 1.3, "bush": 1.5}
 _LEAVES = {
@@ -22,7 +22,7 @@ VARIANTS = 3
 
 
 def make_plant(seed: int, kind: str, variant: int) -> CutOut:
-    """A plant that stands on the bottom edge of its picture, lit from the upper right."""
+    """A plant that stands on the bottom edge of its image, lit from the upper right."""
     rng = rng_of(seed, 40, sum(map(ord, kind)), variant)
     high = _HEIGHT_PX[kind] * 2
     wide = int(high * _ASPECT[kind])
@@ -38,9 +38,9 @@ def make_plant(seed: int, kind: str, variant: int) -> CutOut:
             _trunk(canvas, rng, kind)
         _foliage(canvas, rng, kind)
     size = (canvas.shape[1] // 2, canvas.shape[0] // 2)
-    picture = cv2.resize(np.ascontiguousarray(canvas), size, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(np.ascontiguousarray(canvas), size, interpolation=cv2.INTER_AREA)
     outline = Outline(22, 56) if kind == "bare" else Outline(11, 90)
-    return CutOut(picture, outline, _foot_of_crown(picture[:, :, 3]) if kind != "bush" else None)
+    return CutOut(image, outline, _foot_of_crown(image[:, :, 3]) if kind != "bush" else None)
 
 
 def _foot_of_crown(alpha: Image) -> int:
@@ -100,7 +100,7 @@ def _trunk(canvas: Image, rng: np.random.Generator, kind: str) -> None:
 
 
 def _clumps(rng: np.random.Generator, kind: str) -> Floats:
-    """Balls of leaves, (n, 4): x, y (0 top, 1 foot), depth and radius, as shares of the picture's width and height."""
+    """Balls of leaves, (n, 4): x, y (0 top, 1 foot), depth and radius, as shares of the image's width and height."""
     if kind == "conifer":
         y = np.linspace(0.03, 0.9, 30)
         spread = 0.05 + 0.42 * y

@@ -60,7 +60,7 @@ class StreetScene:
         self._ground = Ground(seed, self._place, self._world)
         self._scenery = Scenery(seed, self._place, self._sky.weather.lamps)
         self._cast = Cast(seed, Traffic(seed, self._place, self._path))
-        # Small pictures are drawn twice as large and reduced, as cameras and data sets do.
+        # Small images are drawn twice as large and reduced, as cameras and data sets do.
         self._times = 2 if size_wh[1] <= _SMALL_PX else 1
         drawn_wh = (size_wh[0] * self._times, size_wh[1] * self._times)
         self._drawn_wh = drawn_wh

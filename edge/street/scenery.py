@@ -9,7 +9,7 @@ import numpy as np
 
 from edge.street import materials
 from edge.street.canvas import SHIFT, Canvas, CutOut, Texture, fixed
-from edge.street.facades import PPM, front_texture, gable_picture, wall_tile
+from edge.street.facades import PPM, front_texture, gable_image, wall_tile
 from edge.street.light import Light
 from edge.street.place import BUILDING, FAR_M, FENCE, POLE, SIGN, TREE, Floats, Image, Place, rng_of
 from edge.street.plants import VARIANTS, make_plant
@@ -19,7 +19,7 @@ from edge.street.view import View
 from edge.street.world import Barrier, Building, SideRow, Standing
 
 _NEAR_M = 1.2
-# The picture of a barrier is this long; none is longer.
+# The image of a barrier is this long; none is longer.
 _BARRIER_M = 15.0
 _CHIMNEY_REACH_M = 75.0
 _EAVES_M = 0.25
@@ -31,7 +31,7 @@ _ROOFS = ((62, 64, 68), (58, 72, 108), (48, 50, 54), (66, 84, 128))
 
 
 class Scenery:
-    """Keeps the pictures of one street's houses and plants, and paints them."""
+    """Keeps the images of one street's houses and plants, and paints them."""
 
     def __init__(self, seed: int, place: Place, lamps: float) -> None:
         self._seed, self._place, self._lamps = seed, place, lamps
@@ -65,10 +65,10 @@ class Scenery:
         if name == "roof":
             return Texture(materials.roof_tiles(rng, 512, PPM * 0.9, _ROOFS[number]))
         if name in _BARRIER_CLASS:
-            piece = barrier_picture(rng, name, self._wall(self._place.wall_colours[0]))
+            piece = barrier_image(rng, name, self._wall(self._place.wall_colours[0]))
             return Texture(np.concatenate([piece] * round(_BARRIER_M / 3), axis=1))
         if name == "gable":
-            return Texture(gable_picture(rng, self._wall(number % 10), windows=number >= 10))
+            return Texture(gable_image(rng, self._wall(number % 10), windows=number >= 10))
         return Texture(make_sign(rng, name))
 
     def building(self, canvas: Canvas, view: View, light: Light, house: Building) -> None:
@@ -205,8 +205,8 @@ class Scenery:
         depth = thing.s - view.s
         if not 3.0 < depth < FAR_M or view.focal_px * thing.height_m / depth < 12.0:
             return
-        picture = self._plant(thing)
-        wide, high = picture.size_wh
+        image = self._plant(thing)
+        wide, high = image.size_wh
         u, v = view.pixel(thing.x, 0.0, thing.s)
         grown = min(1.0, 0.3 + (FAR_M - depth) / _RISE_M)
         scale = view.focal_px * thing.height_m * grown / depth / high
@@ -215,7 +215,7 @@ class Scenery:
             # Against the sun we look at the shaded side.
             gain = gain * 0.82
         corner = (u - wide * scale / 2, v - high * scale)
-        canvas.cutout(picture, corner, scale, light.tone(depth, gain), TREE)
+        canvas.cutout(image, corner, scale, light.tone(depth, gain), TREE)
 
     def post(self, canvas: Canvas, view: View, light: Light, thing: Standing) -> None:
         """A pole with what it carries."""
@@ -317,9 +317,9 @@ class Scenery:
                 shadows.cast(_box(thing.x - 0.07, thing.x + 0.07, z - 0.07, z + 0.07, thing.height_m))
         else:
             if thing.s - view.s < 55 and shadows.has_sun:
-                picture = self._plant(thing)
-                wide_m = thing.height_m * picture.size_wh[0] / picture.size_wh[1]
-                shadows.cast_cutout(picture.alpha, thing.x, thing.s - view.s, (wide_m, thing.height_m))
+                image = self._plant(thing)
+                wide_m = thing.height_m * image.size_wh[0] / image.size_wh[1]
+                shadows.cast_cutout(image.alpha, thing.x, thing.s - view.s, (wide_m, thing.height_m))
 
 
 def _is_post(thing: Standing) -> bool:
@@ -336,7 +336,7 @@ def _box(x0: float, x1: float, s0: float, s1: float, high: float) -> Floats:
     return np.array([[x, y, s] for x in (x0, x1) for y in (0.0, high) for s in (s0, s1)])
 
 
-def barrier_picture(rng: np.random.Generator, kind: str, wall: Image) -> Image:
+def barrier_image(rng: np.random.Generator, kind: str, wall: Image) -> Image:
     """Three metres of it: uint8 (128, 384, 3), railings with alpha."""
     if kind == "wall":
         part = materials.tiled(wall, (384, 128)).copy()

@@ -11,7 +11,7 @@ from edge.street.light import Light
 from edge.street.place import FAR_M, Floats
 from edge.street.view import View
 
-# Shadows are drawn at half the picture's size: their edges are soft.
+# Shadows are drawn at half the image's size: their edges are soft.
 _SCALE = 0.5
 _NEAR_M = 1.0
 
@@ -103,7 +103,7 @@ class ShadowMap:
             cv2.fillConvexPoly(self._close, pixels, float(255 * strength), cv2.LINE_AA, SHIFT)
 
     def shade_at(self, x: float, s: float) -> float:
-        """The share of the sun, 0 to 1, that reaches a foot on the ground; 1 where that is not in the picture."""
+        """The share of the sun, 0 to 1, that reaches a foot on the ground; 1 where that is not in the image."""
         u, v = self._view.pixel(x, 0.0, s)
         column, row = int(u * _SCALE), int((v - self._top) * _SCALE)
         if s - self._view.s < 1 or not (0 <= row < self._sun.shape[0] and 0 <= column < self._sun.shape[1]):

@@ -1,4 +1,4 @@
-"""The sky and the far skyline, as pictures wider than the view."""
+"""The sky and the far skyline, as images wider than the view."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY_S = 20.0
 
 
 class Backdrop:
-    """Paints sky, clouds and the skyline of one street at one picture size."""
+    """Paints sky, clouds and the skyline of one street at one image size."""
 
     def __init__(self, seed: int, sky: Sky, size_wh: tuple[int, int], optics: Optics) -> None:
         self._sky, self._size_wh = sky, size_wh
@@ -30,7 +30,7 @@ class Backdrop:
         self._skyline, self._kinds = _skyline(rng, size_wh, max(12, tall_px))
         self._keys: dict[int, Image] = {}
 
-    def _picture(self, key: int) -> Image:
+    def _image(self, key: int) -> Image:
         """uint8 (rows, W + margin, 3): the sky at key * _KEY_S seconds."""
         if key not in self._keys:
             if len(self._keys) > 3:
@@ -40,10 +40,10 @@ class Backdrop:
         return self._keys[key]
 
     def draw(self, canvas: Canvas, view: View, light: Light, time_s: float) -> None:
-        """Fill the picture above the horizon with the sky of this time, skyline included."""
+        """Fill the image above the horizon with the sky of this time, skyline included."""
         key = int(np.floor(time_s / _KEY_S))
         share = time_s / _KEY_S - key
-        first, second = self._picture(key), self._picture(key + 1)
+        first, second = self._image(key), self._image(key + 1)
         # The sky stands still while the street bends: it moves against the tangent of the road.
         turn = -view.turn * view.focal_px
         x = int(np.clip(self._size_wh[0] * 0.06 - 0.3 * turn, 0, self._size_wh[0] * 0.12))
@@ -75,7 +75,7 @@ def _cloud_field(rng: np.random.Generator, size_wh: tuple[int, int]) -> Floats:
 
 
 def _painted(clouds: Floats, light: Light, size_wh: tuple[int, int], time_s: float) -> Image:
-    """The sky as one picture: clouds shrink towards the horizon, as on a flat layer overhead."""
+    """The sky as one image: clouds shrink towards the horizon, as on a flat layer overhead."""
     width, rows = size_wh
     half = (max(2, width // 2), max(2, rows // 2))
     up = np.linspace(1.0, 0.0, half[1], dtype=np.float32)
@@ -91,14 +91,14 @@ def _painted(clouds: Floats, light: Light, size_wh: tuple[int, int], time_s: flo
     blue = light.horizon + (light.zenith - light.horizon) * (up[:, None, None] ** 0.7)
     bright = np.minimum(light.horizon * 1.06 + 10, 252)
     cloud = bright * (1 - light.cloud_shade * (1 - relief) * (0.35 + 0.65 * up[:, None, None]))
-    picture = np.clip(blue + (cloud - blue) * cover * (0.55 + 0.45 * up[:, None, None]), 0, 255).astype(np.uint8)
-    return stored(cv2.resize(picture, size_wh, interpolation=cv2.INTER_CUBIC))
+    image = np.clip(blue + (cloud - blue) * cover * (0.55 + 0.45 * up[:, None, None]), 0, 255).astype(np.uint8)
+    return stored(cv2.resize(image, size_wh, interpolation=cv2.INTER_CUBIC))
 
 
 def _skyline(rng: np.random.Generator, size_wh: tuple[int, int], high: int) -> tuple[Image, NDArray[np.uint8]]:
     """A strip of far trees and houses, uint8 (high, w, 4) BGR times alpha, and its class ids, uint8 (high, w).
 
-    It closes on itself: its last picture's width repeats its first.
+    It closes on itself: its last image's width repeats its first.
     """
     length = size_wh[0] * 3
     strip, kinds = np.zeros((high, length, 4), np.uint8), np.zeros((high, length), np.uint8)

@@ -25,7 +25,7 @@ PARKED_REACH_M = 100.0
 
 @dataclass(frozen=True)
 class Actor:
-    """Somebody or something that moves: `identity` seeds its looks, `phase` is that of its gait or pedals."""
+    """A person or vehicle that moves: `identity` seeds its looks, `phase` is that of its gait or pedals."""
 
     kind: str
     identity: tuple[int, ...]
@@ -49,7 +49,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class _Member:
-    """Somebody in a stream: S is `start_s` plus what the stream has moved."""
+    """A member of a stream: S is `start_s` plus what the stream has moved."""
 
     identity: tuple[int, ...]
     instance: int
@@ -132,7 +132,7 @@ class Traffic:
         return self._slots[key]
 
     def _members(self, stream: Stream, slot: int) -> Iterator[_Member]:
-        """Who is in a slot: nobody, one, or two people side by side."""
+        """Who is in a slot: no one, one, or two people side by side."""
         rng = rng_of(self._seed, 72, stream.number, slot)
         if rng.random() > stream.share:
             return

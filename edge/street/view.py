@@ -20,7 +20,7 @@ _GRID_M = np.arange(_LENGTH_M)
 class View:
     """A pinhole camera that looks along the tangent of the road.
 
-    The bend of the road and the camera's pitch shift the picture instead of turning it, as a view camera's lens does:
+    The bend of the road and the camera's pitch shift the image instead of turning it, as a view camera's lens does:
     so depth is constant along every row of the ground, and fronts along the road stay flat quadrilaterals.
     `bends_m` holds the bend at every metre from _BEHIND_M behind the camera on, `bend_list` too, quicker to index.
     """
@@ -94,7 +94,7 @@ def make_view(size_wh: tuple[int, int], optics: Optics, path: Path, time_s: floa
     """The camera at a time: it follows its lane and shakes with the road."""
     width, height = size_wh
     t, shake = time_s, optics.shake
-    # Body bounce near 1.3 Hz, wheel hop near 11 Hz, and a slow wander; shares of the picture's height.
+    # Body bounce near 1.3 Hz, wheel hop near 11 Hz, and a slow wander; shares of the image's height.
     bob = np.sin(8.3 * t + 0.6 * np.sin(1.7 * t)) * 0.0022 + np.sin(69.0 * t) * 0.0005 + np.sin(0.9 * t) * 0.0015
     sway = np.sin(5.1 * t + 1.0) * 0.0010 + np.sin(0.63 * t) * 0.004
     at = path.car_s(time_s)

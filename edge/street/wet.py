@@ -36,7 +36,7 @@ class Wet:
         flipped = cv2.flip(canvas.image[horizon - rows : horizon], 0)
         small = cv2.resize(flipped, (max(2, flipped.shape[1] // 4), max(2, rows // 4)), interpolation=cv2.INTER_AREA)
         smeared = cv2.blur(small, (3, max(3, rows // 40) | 1))
-        picture = cv2.resize(smeared, (flipped.shape[1], rows))
+        image = cv2.resize(smeared, (flipped.shape[1], rows))
         # Water mirrors the more, the flatter one looks at it (Fresnel); puddles are left to the imagination.
         slope = (np.arange(rows) + 0.5) / view.focal_px
         share = 0.10 * np.linspace(1, 0, rows) + 0.45 * (1 - np.minimum(1, slope * 2.2)) ** 3
@@ -44,7 +44,7 @@ class Wet:
         ground = cv2.max(cv2.compare(classes, ROAD, cv2.CMP_EQ), cv2.compare(classes, PAVEMENT, cv2.CMP_EQ))
         column = np.round(share * 255).astype(np.uint8)[:, None]
         cover = cv2.multiply(ground, cv2.resize(column, (ground.shape[1], rows)), scale=1 / 255)
-        canvas.blend(below[:rows], picture, cover)
+        canvas.blend(below[:rows], image, cover)
 
     def fall(self, image: Image, index: int) -> None:
         """Add the streaks of frame `index`, in place."""

@@ -111,7 +111,7 @@ _MIX = {
 
 
 class World:
-    """Makes blocks when they are wanted and keeps the latest few."""
+    """Makes blocks when they come into view and keeps the latest few."""
 
     def __init__(self, seed: int, place: Place) -> None:
         self._seed, self._place = seed, place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import random
@@ -22,13 +23,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, IndexType, Writer
-from stand_in import result_of
+from stand_in import PEDESTRIAN, result_of
 from videos import open_files, picture
 
 from edge.classes import CAMVID
 from edge.drive.file import DriveFile
+from edge.drive.merge import merge
 from edge.drive.schema import EVENTS, IMAGE, MASKS, OUTLINES, RESULTS, VIDEO_SCHEMA, message_class, schema_of
 from edge.errors import ConfigError, NotAVideo, OutputError, SourceDamaged, SourceError, SourceNotFound
+from edge.frame import Letterbox
 from edge.prediction import Prediction
 from edge.sinks import drive as drive_module
 from edge.sinks.drive import CHUNK_S, DriveOptions, DriveSegments, DriveSink, without_result
@@ -104,7 +107,7 @@ def test_messages_are_what_their_schemas_in_the_file_say(drive: Path) -> None:
             if channel.topic == IMAGE:
                 assert decoded.timestamp.ToNanoseconds() == message.log_time
     assert (shown[IMAGE].format, shown[IMAGE].frame_id) == ("h264", "camera")
-    assert (shown[MASKS].source_width, shown[MASKS].frame) == (64, 36)
+    assert (shown[MASKS].format, shown[MASKS].frame_id) == ("png", "camera")
     assert shown[RESULTS]["frame"] == 36
     assert json.loads(schema_of(EVENTS, "h264").data)["title"] == "edge.Event"
 
@@ -174,6 +177,56 @@ def test_every_frame_comes_back_with_its_time_and_what_was_seen_in_it(tmp_path: 
             assert recorded.captured_ns == seen(index).frame.captured_ns
             assert (recorded.letterbox, recorded.age_ms) == (seen(index).letterbox, 20.0)
     assert open_files(tmp_path) == []
+
+
+def test_any_reader_decodes_masks_as_images_with_class_colours(drive: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    with drive.open("rb") as file:
+        messages = [(schema.name, message.data) for schema, _, message in make_reader(file).iter_messages([MASKS])]
+    assert len(messages) == 25
+    for index, (schema, data) in enumerate(messages):
+        assert schema == "foxglove.CompressedImage"
+        message = message_class(schema)()
+        message.ParseFromString(data)
+        assert message.format == "png"
+        mask = image.open(io.BytesIO(message.data))
+        assert np.array_equal(np.asarray(mask), mask_of(index))
+        assert np.array_equal(np.asarray(mask.convert("RGB")), CAMVID.palette_rgb[mask_of(index)])
+
+
+def test_a_mask_is_recorded_without_the_black_bars_around_it(tmp_path: Path) -> None:
+    with DriveSink(tmp_path / "drive.mcap", options(), Stages()) as sink:
+        sink.write(with_bars(0), 0)
+    with Drive(str(tmp_path / "drive.mcap")) as source:
+        recorded = source.recorded(0)
+        assert recorded is not None
+        assert np.array_equal(recorded.classes, mask_of(0))
+        assert np.array_equal(recorded.letterbox.to_source(recorded.classes), with_bars(0).class_map())
+
+
+def with_bars(index: int) -> Prediction:
+    classes = np.full((16, 16), PEDESTRIAN, np.uint8)
+    classes[2:14] = mask_of(index)
+    box = Letterbox(WH, (16, 16), (0, 2, 16, 12))
+    return dataclasses.replace(seen(index), classes=classes, letterbox=box)
+
+
+def test_a_drive_of_before_masks_were_png_still_has_its_masks() -> None:
+    with Drive(str(Path(__file__).with_name("before") / "edge_mask.mcap")) as source:
+        assert source.card is not None
+        for index in range(4):
+            recorded = source.recorded(index)
+            assert recorded is not None
+            assert np.array_equal(recorded.classes, with_bars(index).classes)
+            assert recorded.letterbox == with_bars(index).letterbox
+
+
+def test_merging_leaves_out_what_another_schema_would_be_said_to_be(tmp_path: Path) -> None:
+    with (tmp_path / "merged.mcap").open("wb") as file:
+        assert merge([Path(__file__).with_name("before") / "edge_mask.mcap"], file.fileno(), {}, lambda: None) == 4
+    with Drive(str(tmp_path / "merged.mcap")) as source:
+        assert len(list(source)) == 4
+        assert source.recorded(0) is None
 
 
 def test_frames_by_number_are_those_that_come_in_turn(drive: Path) -> None:

@@ -24,11 +24,8 @@ def functions_of(path: Path) -> dict[str, ast.FunctionDef]:
 def calls_of(function: ast.FunctionDef) -> set[str]:
     """The last names of all that it calls: `raises` for `pytest.raises(...)`."""
     calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
-    return {
-        call.attr if isinstance(call, ast.Attribute) else call.id
-        for call in calls
-        if hasattr(call, "id") or hasattr(call, "attr")
-    }
+    names = {call.id for call in calls if isinstance(call, ast.Name)}
+    return names | {call.attr for call in calls if isinstance(call, ast.Attribute)}
 
 
 def can_fail(path: Path, name: str) -> bool:

@@ -1,0 +1,52 @@
+"""The words of docs/glossary.md: where the field has a term, that one is used."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[1]
+INSTEAD = {  # a pattern, and what to write
+    r"(?i:picture)": "image, frame",
+    r"(?i:\bwho waits\b)": "the caller, the consumer",
+    r"(?i:\bnobody|\bsomebody)": "no one is named: missing, unused, another user",
+    r"(?i:\bfor ever\b)": "without end, until",
+    r"(?i:\bcomes again\b)": "retries, reconnects",
+    r"\btold\b": "reported, logged, notified",
+    r"(\bis|\bare|[,;:]) wanted\b": "expected ..., got ...",
+    r"\bfound is\b": "expected ..., got ...",
+    r"\bis none\b": "missing, not available, unknown",
+    r"(?i:99 of 100)": "quantile, percentile",
+    r"(?i:forget_oldest|why_not|the_core|hopeless)": "evict_lru, unavailable_reason, get_core, permanent",
+}
+SUFFIXES = {".py", ".md", ".html", ".js", ".css", ".toml"}
+# Rooms of which the pass is still to be made; none is added here.
+NOT_YET = """
+    edge/backends edge/bench.py edge/cache.py edge/cli edge/compile edge/config.py edge/doctor edge/engine.py
+    edge/evaluate edge/nets edge/pipeline.py edge/replay edge/report.py edge/service edge/sinks edge/sources
+    edge/strict_json.py edge/train edge/web docs README.md
+""".split()  # noqa: SIM905
+
+
+def files_of(place: Path) -> list[Path]:
+    paths = sorted(place.rglob("*")) if place.is_dir() else [place]
+    return [path for path in paths if path.suffix in SUFFIXES]
+
+
+PLACES = [*sorted((HOME / "edge").iterdir()), HOME / "docs", HOME / "README.md"]
+
+
+@pytest.mark.parametrize("place", [path.relative_to(HOME).as_posix() for path in PLACES if files_of(path)])
+def test_the_fields_own_words_are_used(place: str) -> None:
+    if place in NOT_YET:
+        pytest.skip("its pass is still to be made")
+    hits = [
+        f"{path.relative_to(HOME)}:{number}: {found[0]!r}; instead: {instead}"
+        for path in files_of(HOME / place)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        for pattern, instead in INSTEAD.items()
+        if (found := re.search(pattern, line))
+    ]
+    assert not hits, "\n".join(hits)
