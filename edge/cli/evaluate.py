@@ -30,6 +30,7 @@ Drives = Annotated[
     list[str], typer.Argument(metavar="DRIVES...", help="Videos, folders of pictures, drives; or a manifest (.yaml).")
 ]
 Labels = Annotated[Path | None, typer.Option(help="Folder of class-id PNG files; a manifest has its own.")]
+LabelsOf = Annotated[str | None, typer.Option(help="Labels are masks, 0 or not, of this group or class, such as road.")]
 Sparse = Annotated[bool, typer.Option("--sparse", help="Only some frames have a label: by name, or by their number.")]
 Against = Annotated[
     str | None, typer.Option(help="Compare with another engine on the same frames: NAME or NAME:PRECISION.")
@@ -87,6 +88,7 @@ def evaluate(
     json_file: JsonFile = None,
     precision: Precision = None,
     backend: Backend = None,
+    labels_of: LabelsOf = None,
     sparse: Sparse = False,
     against: Against = None,
     parquet: ParquetFile = None,
@@ -115,7 +117,7 @@ def evaluate(
     cv2.setNumThreads(1)  # every stage has a thread of its own
     listed = list_drives(drives, labels, sparse)
     other, other_precision = _other(against)
-    contest = Contest(engine, precision, backend, other, other_precision, mirror=pick is not None)
+    contest = Contest(engine, precision, backend, other, other_precision, mirror=pick is not None, labels_of=labels_of)
     table = table_of(contest)
     drops = _drops(max_drop, baseline, table)
     wishes = _Wishes(json_file, parquet, html, baseline, drops, budget_ms, allow_damaged, pick, to)

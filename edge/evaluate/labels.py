@@ -17,6 +17,7 @@ from edge.sources.pictures import Pictures
 from edge.sources.scene import SceneSource
 from edge.sources.source import Source
 
+_SAMPLED = 8  # labels that are read to see whether they are class ids
 UNLABELLED = 255  # by convention, besides the card's own ignore id
 
 
@@ -36,14 +37,19 @@ class Labels:
     `sparse` labels belong to some frames only: a video's frame 120 has the one whose name ends in 120, say
     `city_000120.png`. Frames count from 0.
 
+    `binary` ones are masks of one group of classes: what is not 0 is in it.
+
     Raises:
-        DataError: there are none; a picture has none, and they are not sparse; or one says no frame's number.
+        DataError: there are none; a picture has none, and they are not sparse; one says no frame's number; or they are
+            masks of 0 and 255, and not said to be binary.
     """
 
-    def __init__(self, source: Source, folder: Path, *, sparse: bool = False) -> None:
+    def __init__(self, source: Source, folder: Path, *, sparse: bool = False, binary: bool = False) -> None:
         self._name, self._folder, self._sparse = source.name, folder, sparse
         self.paths = _label_paths(folder)
-        self.count = len(self.paths)
+        self.count, self._binary = len(self.paths), binary
+        if not binary:
+            _refuse_masks(self.paths, folder)
         self.dense = not sparse and not isinstance(source, Pictures)
         if isinstance(source, Pictures):
             self._path_of = _by_name(source, self.paths, folder, sparse)
@@ -61,7 +67,7 @@ class Labels:
         path = self._path_of(frame)
         if path is None:
             return None
-        label = _read_label(path)
+        label = self._read(path)
         if label.shape != frame.size_wh[::-1]:
             raise DataError(f"{path}: the label is {label.shape}, its frame {frame.size_wh[::-1]}; they must be equal")
         return label
@@ -75,7 +81,11 @@ class Labels:
         path = self._path_of(frame)
         if path is None:
             raise DataError(f"frame {frame.index} of {self._name}: has no label in {self._folder}")
-        return _read_label(path)
+        return self._read(path)
+
+    def _read(self, path: Path) -> Image:
+        label = _read_label(path)
+        return (label > 0).astype(np.uint8) if self._binary else label
 
     def where(self, frame: Frame) -> str:
         """What to call the frame's label in a complaint."""
@@ -130,14 +140,16 @@ class SceneLabels:
         return f"{self._again.name} frame {frame.index}"
 
 
-def find_labels(source: Source, folder: Path | None, sparse: bool, table: ClassTable) -> Labels | SceneLabels | None:
+def find_labels(
+    source: Source, folder: Path | None, sparse: bool, table: ClassTable, *, binary: bool = False
+) -> Labels | SceneLabels | None:
     """The labels of a source; a rendered street knows its own.
 
     Raises:
         DataError: see `Labels` and `SceneLabels`.
     """
     if folder is not None:
-        return Labels(source, folder, sparse=sparse)
+        return Labels(source, folder, sparse=sparse, binary=binary)
     if isinstance(source, SceneSource) and table.names == CAMVID.names:
         return SceneLabels(source, table)
     return None
@@ -150,6 +162,21 @@ def _label_paths(folder: Path) -> list[Path]:
     if not paths:
         raise DataError(f"{folder}: holds no labels; expected grey or indexed PNG files of class ids")
     return paths
+
+
+def _refuse_masks(paths: list[Path], folder: Path) -> None:
+    """Masks of 0 and 255, as many tools write them, would be scored as class 0 and as unlabelled.
+
+    Raises:
+        DataError: that is all that a sample of the labels holds.
+    """
+    sample = paths[:: max(1, len(paths) // _SAMPLED)]
+    held = [frozenset(np.unique(_read_label(path)).tolist()) for path in sample]
+    if all(values <= {0, UNLABELLED} for values in held) and UNLABELLED in frozenset().union(*held):
+        raise DataError(
+            f"{folder}: its labels hold 0 and 255 alone, which would count as class 0 and as unlabelled. If they are"
+            " masks of one group, such as road: edge evaluate ... --labels-of road"
+        )
 
 
 PathOf = Callable[[Frame], "Path | None"]

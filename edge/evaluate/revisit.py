@@ -13,7 +13,6 @@ from edge.evaluate.labels import find_labels
 from edge.evaluate.run import Worker
 from edge.frame import Image
 from edge.prediction import Prediction
-from edge.segmenter import Segmenter
 from edge.sources.seek import open_recording
 from edge.sources.source import display_wh_of
 
@@ -35,8 +34,9 @@ def revisit(drive: Drive, numbers: Sequence[int], worker: Worker, table: ClassTa
         DataError: its labels are.
     """
     with open_recording(drive.frames) as recording:
-        segmenter = Segmenter(worker.engine(display_wh_of(recording)))
-        truths = find_labels(recording, drive.labels, drive.sparse, table)  # type: ignore[arg-type]
+        segmenter = worker.contest.segmenter(worker.engine(display_wh_of(recording)))
+        binary = worker.contest.labels_of is not None
+        truths = find_labels(recording, drive.labels, drive.sparse, table, binary=binary)  # type: ignore[arg-type]
         for number in sorted(numbers):
             with suppress(SourceError):
                 frame = recording.at(number)

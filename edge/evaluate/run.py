@@ -18,6 +18,7 @@ from typing import cast
 from edge.classes import ClassTable
 from edge.engine import DEFAULT_ENGINE, Engine, find_bundle, open_engine
 from edge.errors import DataError, EdgeError, SourceDamaged, SourceError
+from edge.evaluate.binary import BinarySegmenter, binary_table
 from edge.evaluate.drives import Drive
 from edge.evaluate.labels import check_used, find_labels
 from edge.evaluate.measures import Measures, View, check_tables, is_followed, view_of
@@ -42,6 +43,7 @@ class Contest:
         engine, other: names or folders, as `open_engine` takes them.
         mirror: also ask the engine about the mirrored picture, at the price of a second inference.
         threads: of each engine; None for all cores.
+        labels_of: the group or class that binary labels are of; None where labels are class ids.
     """
 
     engine: str = DEFAULT_ENGINE
@@ -51,6 +53,15 @@ class Contest:
     other_precision: str | None = None
     mirror: bool = False
     threads: int | None = None
+    labels_of: str | None = None
+
+    def table(self, table: ClassTable) -> ClassTable:
+        """The classes that are scored, of an engine's table."""
+        return table if self.labels_of is None else binary_table(table, self.labels_of)
+
+    def segmenter(self, engine: Engine) -> Segmenter:
+        """What gives those classes."""
+        return Segmenter(engine) if self.labels_of is None else BinarySegmenter(engine, self.labels_of)
 
     def open(self, size_wh: tuple[int, int]) -> Engine:
         """The engine, fitted to frames of that size."""
@@ -135,7 +146,7 @@ class Worker:
     """Measures parts of drives, one after another. Its engines stay open while frames keep their size."""
 
     def __init__(self, contest: Contest) -> None:
-        self._contest = contest
+        self.contest = contest
         self._size_wh: tuple[int, int] | None = None
         self._engine: Engine | None = None
         self._other: Engine | None = None
@@ -166,18 +177,18 @@ class Worker:
         start_s = time.perf_counter()
         with _open_part(part) as source:
             engine, other = self._fitted(display_wh_of(source))
-            table = engine.card.table
+            table = self.contest.table(engine.card.table)
             drive, inner = part.drive, cast(Source, source.inner) if isinstance(source, Span) else source
-            truths = find_labels(inner, drive.labels, drive.sparse, table)
-            mirror = Segmenter(engine) if self._contest.mirror else None
-            rival = Segmenter(other) if other else None
+            truths = find_labels(inner, drive.labels, drive.sparse, table, binary=bool(self.contest.labels_of))
+            mirror = self.contest.segmenter(engine) if self.contest.mirror else None
+            rival = self.contest.segmenter(other) if other else None
             measures = Measures(table, truths, horizon=drive.horizon, other=rival, mirror=mirror)
             records: list[Record] = []
             fault = ""
             try:
                 with (
                     buffered(cast(Source, source), False) as frames,
-                    closing(_in_order(frames, Segmenter(engine), measures)) as found,
+                    closing(_in_order(frames, self.contest.segmenter(engine), measures)) as found,
                 ):
                     for record in found:
                         if record.index >= part.start:
@@ -203,8 +214,8 @@ class Worker:
     def _fitted(self, size_wh: tuple[int, int]) -> tuple[Engine, Engine | None]:
         if self._engine is None or self._size_wh != size_wh:
             self.close()
-            self._engine = self._contest.open(size_wh)
-            self._other = self._contest.open_other(size_wh)
+            self._engine = self.contest.open(size_wh)
+            self._other = self.contest.open_other(size_wh)
             self._size_wh = size_wh
         return self._engine, self._other
 
@@ -421,4 +432,4 @@ def attempt(worker: Worker, part: Part, on_frame: Callable[[], None]) -> Measure
 
 def table_of(contest: Contest) -> ClassTable:
     """The classes that are evaluated."""
-    return find_bundle(contest.engine).card.table
+    return contest.table(find_bundle(contest.engine).card.table)

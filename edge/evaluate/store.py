@@ -31,7 +31,7 @@ class Store:
         self._folder = folder
         names = [contest.engine, *([contest.other] if contest.other else [])]
         graphs = [sorted(graph.sha256 for graph in find_bundle(name).card.graphs) for name in names]
-        wishes = [contest.precision, contest.other_precision, contest.backend, contest.mirror]
+        wishes = [contest.precision, contest.other_precision, contest.backend, contest.mirror, contest.labels_of]
         self._key = json.dumps([FORMAT, edge.__version__, graphs, wishes])
         self._content: dict[str, str] = {}
 

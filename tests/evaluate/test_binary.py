@@ -1,0 +1,60 @@
+"""Labels of 0 and 255, as many tools write masks of one thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.engine import Bundle
+from edge.errors import ConfigError, DataError
+from edge.evaluate.drives import Drive
+from edge.evaluate.run import Contest, Part, Worker, table_of
+from edge.frame import Image
+
+
+@pytest.fixture
+def drive(tmp_path: Path, flag: Image, flag_classes: Image) -> Drive:
+    """Two images whose labels are masks of Red, one of them without the class."""
+    for folder in ("frames", "labels"):
+        (tmp_path / folder).mkdir()
+    for name, classes in (("a.png", flag_classes), ("b.png", np.zeros_like(flag_classes))):
+        cv2.imwrite(str(tmp_path / "frames" / name), flag)
+        cv2.imwrite(str(tmp_path / "labels" / name), np.where(classes == 2, 255, 0).astype(np.uint8))
+    return Drive("flags", str(tmp_path / "frames"), tmp_path / "labels")
+
+
+def test_masks_that_would_count_as_class_0_are_refused_with_what_to_type(colour_bundle: Bundle, drive: Drive) -> None:
+    with Worker(Contest(str(colour_bundle.folder))) as worker, pytest.raises(DataError, match="--labels-of road"):
+        worker.measure(Part(drive))
+
+
+def test_class_ids_among_which_some_pixels_are_unlabelled_are_taken(
+    colour_bundle: Bundle, drive: Drive, flag_classes: Image
+) -> None:
+    assert drive.labels is not None
+    cv2.imwrite(str(drive.labels / "b.png"), np.where(flag_classes == 2, 255, flag_classes))
+    with Worker(Contest(str(colour_bundle.folder))) as worker:
+        assert len(worker.measure(Part(drive)).records) == 2
+
+
+@pytest.mark.parametrize("name", ["Red", "warm"])
+def test_masks_of_a_group_or_class_are_scored_against_all_others(
+    name: str, colour_bundle: Bundle, drive: Drive, flag_classes: Image
+) -> None:
+    contest = Contest(str(colour_bundle.folder), labels_of=name)
+    assert table_of(contest).names == (f"not {name}", name)
+    members = colour_bundle.card.table.membership(name)[flag_classes]
+    with Worker(contest) as worker:
+        confusion = worker.measure(Part(drive)).records.confusion.sum((0, 1))
+    truth = (flag_classes == 2).astype(np.uint8)
+    expected = [[((t == i) & (members == j)).sum() for j in (0, 1)] for i in (0, 1) for t in (truth,)]
+    beside = [[(members == 0).sum(), (members == 1).sum()], [0, 0]]  # of the label without the class
+    np.testing.assert_array_equal(confusion, np.add(expected, beside))
+
+
+def test_a_group_that_the_engine_does_not_have_is_named(colour_bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match="no group or class 'road'"):
+        table_of(Contest(str(colour_bundle.folder), labels_of="road"))
