@@ -220,6 +220,9 @@ def count_outlines(
         bits = _bits(few)
         counts[:, 0] += _count(field.near(true, drawn, bits), classes)
         counts[:, 2] += _count(field.near(drawn, true, bits), classes)
+    for index in np.flatnonzero((counts[:, 1] == 0) & (counts[:, 3] > 0)):
+        if not known.all() and np.any(truth[known] == index):
+            counts[index] = 0  # all of its outline borders on unlabelled pixels: where it runs is unknown
     return counts
 
 

@@ -128,9 +128,16 @@ def _accuracy_lines(measured: Sequence[Accuracy]) -> list[str]:
     names = list(measured[0].iou)
     rows = [(name, *(_share(accuracy.iou.get(name)) for accuracy in measured)) for name in names]
     rows.append(("mean", *(_share(accuracy.miou) for accuracy in measured)))
-    header = ("IoU of class", *(f"{accuracy.precision} by {accuracy.judge.split()[0]}" for accuracy in measured))
+    header = ("IoU of class", *_distinct([f"{a.precision} by {a.judge.split()[0]}" for a in measured], measured))
     commands = [f"{a.precision}: {a.graph} by {a.judge}, {a.frames} frames of {a.data}: {a.command}" for a in measured]
     return [table(header, rows), *commands]
+
+
+def _distinct(names: Sequence[str], measured: Sequence[Accuracy]) -> list[str]:
+    """The names, and of those that are equal, what tells their graphs apart: "(half)", else the graph's name."""
+    parts = [accuracy.graph.partition(" ")[2] or f"({accuracy.graph})" for accuracy in measured]
+    again = [name in names[:place] for place, name in enumerate(names)]
+    return [f"{name} {part}" if is_again else name for name, part, is_again in zip(names, parts, again, strict=True)]
 
 
 def _share(value: float | None) -> str:

@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ from edge.doctor.access import VIDIOC_QUERYCAP, check_cache, check_cameras, chec
 from edge.doctor.finding import Finding, Host
 from edge.doctor.libraries import (
     build_features,
+    check_av,
     check_cuda_toolkit,
     check_default_engine,
     check_driver,
@@ -193,7 +195,7 @@ def test_a_driver_that_crashes_is_a_finding(
 
 def test_a_driver_that_hangs_is_a_finding(install_driver: Callable[[str], None], tmp_path: Path) -> None:
     install_driver("sleep(60); return 0;")
-    assert ask("cuda", str(tmp_path), limit_s=2) == {"error": "no answer within 2 s"}
+    assert ask("cuda", str(tmp_path), limit_s=2) == {"error": "no answer within 2 s", "slow": True}
 
 
 def test_a_driver_of_another_version_than_its_module_asks_for_a_restart(
@@ -352,11 +354,11 @@ def test_what_makes_int8_quick_is_named(cpuinfo: str, level: str, means: str, ma
 
 def test_a_bundle_that_is_not_in_order_is_a_problem_beside_one_that_is(make_host: MakeHost) -> None:
     bundles = {
-        "road": {"precision": "int8", "graphs": ["fp32 for any", "int8 for openvino"]},
+        "road": {"precision": "int8", "graphs": ["fp32 for any", "int8 for openvino"], "sizes": 4},
         "mine": {"error": "mine/model.onnx: the graph is not the one its card was made for"},
     }
     found = by_name(check_engines(make_host(engines={"bundles": bundles})))
-    assert found["engine road"].found.startswith("int8 by default")
+    assert found["engine road"].found.endswith("in order: fp32 for any, int8 for openvino; 4 input sizes")
     assert (found["engine mine"].level, found["engine mine"].fix) == ("problem", "edge inspect mine")
 
 
@@ -588,3 +590,46 @@ def test_a_cache_that_others_may_write_to_is_a_problem(make_host: MakeHost) -> N
     finding = only(check_cache(host))
     assert finding.found.startswith("/c/edge/openvino: others may write there")
     assert "chmod -R go-w /c/edge" in finding.fix
+
+
+# ------------------------------------------------------------------------------------------------ slow, not broken
+
+
+@pytest.mark.parametrize(
+    ("check", "probe"),
+    [
+        (check_default_engine, "default engine"),
+        (check_engines, "engines"),
+        (check_openvino, "openvino"),
+        (check_opencv, "opencv"),
+        (check_av, "av"),
+    ],
+)
+def test_no_answer_in_time_is_called_slow_and_no_problem(
+    check: Callable[[Host], Iterator[Finding]], probe: str, make_host: MakeHost
+) -> None:
+    finding = only(check(make_host(**{probe: {"error": "no answer within 60 s", "slow": True}})))
+    assert (finding.level, "slow, or busy" in finding.found) == ("note", True)
+
+
+def test_an_opencv_for_numpy_1_is_told_with_what_to_type(make_host: MakeHost) -> None:
+    finding = only(check_opencv(make_host(opencv={"error": "numpy.core.multiarray failed to import"})))
+    assert (finding.level, finding.fix.split("#")[0].strip()) == ("problem", "pip install 'numpy<2'")
+
+
+def test_an_opencv_that_lacks_what_a_run_asks_it_for_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text("__version__ = '3.4.0'")
+    command = "from edge.doctor.probe import ask; print(ask('opencv', '', 30)['error'])"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
+    assert "has no attribute" in done.stdout
+
+
+def test_a_plan_that_was_not_built_is_asked_for_and_not_built(make_host: MakeHost) -> None:
+    facts = {
+        "name": "road",
+        "precision": "int8",
+        "obstacle": "no int8 plan was built yet. It takes minutes: edge plan road",
+    }
+    finding = only(check_default_engine(make_host(**{"default engine": facts})))
+    assert (finding.level, finding.fix) == ("note", "edge plan road")

@@ -218,6 +218,17 @@ def test_an_outline_that_is_there_in_one_map_only_scores_zero() -> None:
     assert score.f1().tolist() == [0.0, 0.0]
 
 
+def test_a_class_whose_outline_is_unlabelled_everywhere_has_no_score() -> None:
+    truth = np.zeros((40, 40), np.uint8)
+    truth[8:32, 8:32], truth[10:30, 10:30] = 255, 1  # an animal, and the border around it that nobody drew
+    prediction = np.zeros_like(truth)
+    prediction[9:31, 9:31] = 1
+    score = BoundaryScore(2)
+    score.add(truth, prediction)
+    assert np.isnan(score.f1()).all()
+    assert np.isnan(score.mean())
+
+
 def test_next_to_unlabelled_pixels_there_is_no_outline() -> None:
     truth = column_from(4)
     truth[:, 3:5] = 255

@@ -105,5 +105,7 @@ def report_text(findings: Sequence[Finding], runs: bool) -> str:
         if finding.fix:
             lines.append(f"{'':<7}  {'':<{width}}  → {finding.fix}")
     problems, notes = (sum(finding.level == level for finding in findings) for level in ("problem", "note"))
+    slow = any(finding.about == "default engine" and finding.level == "note" for finding in findings) and not runs
     verdict = "The default engine can run here" if runs else "The default engine cannot run here"
+    verdict = "Whether the default engine can run here is not known" if slow else verdict
     return "\n".join([*lines, "", f"{verdict}. {problems} problem(s), {notes} note(s)."])

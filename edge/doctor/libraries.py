@@ -170,6 +170,9 @@ def _major(version: str) -> int:
 def check_openvino(host: Host) -> Iterator[Finding]:
     """OpenVINO, the precisions that it has on this CPU, and whether that has 8-bit instructions."""
     facts = host.facts["openvino"]
+    if facts.get("slow"):
+        yield _slow("OpenVINO", facts)
+        return
     if "error" in facts:
         yield Finding("OpenVINO", facts["error"], "problem", "pip install --force-reinstall openvino")
         return
@@ -189,9 +192,11 @@ def check_openvino(host: Host) -> Iterator[Finding]:
 def check_opencv(host: Host) -> Iterator[Finding]:
     """Which of windows, V4L2, GStreamer and FFmpeg this build has, and what is missed for want of them."""
     facts = host.facts["opencv"]
+    if facts.get("slow"):
+        yield _slow("OpenCV", facts)
+        return
     if "error" in facts:
-        fix = "pip install --force-reinstall opencv-python-headless"
-        yield Finding("OpenCV", facts["error"], "problem", fix)
+        yield Finding("OpenCV", facts["error"], "problem", _opencv_fix(facts["error"]))
         return
     build = build_features(facts["build"])
     window = "headless" if build["GUI"].startswith("NONE") else "with windows"
@@ -201,10 +206,17 @@ def check_opencv(host: Host) -> Iterator[Finding]:
         fix = "pip install --force-reinstall opencv-python-headless"
         yield Finding("OpenCV", f"{found}: USB cameras cannot be opened", "problem", fix)
     elif host.is_jetson and not _is_in(build["GStreamer"]):
-        fix = "pip uninstall opencv-python-headless  # with --system-site-packages: JetPack's is found then"
+        fix = "see docs/cameras.md, 'An OpenCV with GStreamer'"
         yield Finding("OpenCV", f"{found}: CSI cameras need GStreamer, which JetPack's own OpenCV has", "note", fix)
     else:
         yield Finding("OpenCV", found)
+
+
+def _opencv_fix(error: str) -> str:
+    """What to type where OpenCV does not load: JetPack's and Debian's are built for NumPy 1."""
+    if re.search(r"numpy|_ARRAY_API", error):
+        return "pip install 'numpy<2'  # this OpenCV was built for NumPy 1"
+    return "pip install --force-reinstall opencv-python-headless"
 
 
 def build_features(build: str) -> dict[str, str]:
@@ -221,6 +233,9 @@ def _is_in(feature: str) -> bool:
 def check_av(host: Host) -> Iterator[Finding]:
     """PyAV, and whether its FFmpeg has libx264, which overlays and recordings are written with."""
     facts = host.facts["av"]
+    if facts.get("slow"):
+        yield _slow("PyAV", facts)
+        return
     fix = "pip install --force-reinstall --only-binary av 'av<19'"
     if "error" in facts:
         yield Finding("PyAV", facts["error"], "problem", fix)
@@ -237,6 +252,9 @@ def check_av(host: Host) -> Iterator[Finding]:
 def check_engines(host: Host) -> Iterator[Finding]:
     """Every bundle that is installed: whether its graphs are its card's."""
     facts = host.facts["engines"]
+    if facts.get("slow"):
+        yield _slow("engines", facts)
+        return
     if "error" in facts:
         yield Finding("engines", facts["error"], "problem", "pip install --force-reinstall edge-segmentation")
         return
@@ -249,24 +267,37 @@ def check_engines(host: Host) -> Iterator[Finding]:
 def _bundle_finding(name: str, bundle: Facts) -> Finding:
     if "error" in bundle:
         return Finding(f"engine {name}", bundle["error"], "problem", f"edge inspect {name}")
-    graphs = ", ".join(bundle["graphs"])
-    return Finding(f"engine {name}", f"{bundle['precision']} by default; card and graphs in order: {graphs}")
+    graphs, sizes = ", ".join(bundle["graphs"]), bundle["sizes"]
+    found = f"{bundle['precision']} by default; card and graphs in order: {graphs}"
+    return Finding(f"engine {name}", found + (f"; {sizes} input sizes" if sizes > 1 else ""))
 
 
 def check_default_engine(host: Host) -> Iterator[Finding]:
     """Whether one frame went through the engine that `edge run` takes, and on what."""
     facts, about = host.facts["default engine"], "default engine"
-    if "error" in facts:
-        # Errors of edge end in the command to type.
-        command = re.search(r"\bedge (?:build|export|inspect) .*$", facts["error"])
-        yield Finding(about, f"cannot run: {facts['error']}", "problem", command[0] if command else "edge inspect")
+    if facts.get("slow"):
+        yield _slow(about, facts)
+    elif "error" in facts:
+        yield Finding(about, f"cannot run: {facts['error']}", "problem", _command_in(facts["error"]) or "edge inspect")
     elif facts["obstacle"]:
         found = f"{facts['name']} ran in {facts['precision']} on the CPU; not by TensorRT: {facts['obstacle']}"
-        yield Finding(about, found)
+        command = _command_in(facts["obstacle"])
+        yield Finding(about, found, "note" if command else "ok", command)
     else:
         yield Finding(about, f"{facts['name']} ran in {facts['precision']} by TensorRT")
 
 
+def _slow(about: str, facts: Facts) -> Finding:
+    """For what hangs in no driver: no answer then says nothing about the library."""
+    return Finding(about, f"not known, {facts['error']}: this machine is slow, or busy", "note", "uptime")
+
+
+def _command_in(error: str) -> str:
+    """Errors of edge end in the command to type; "" where there is none."""
+    command = re.search(r"\bedge (?:build|export|inspect|plan) .*$", error)
+    return command[0] if command else ""
+
+
 def default_engine_runs(host: Host) -> bool:
-    """Whether a frame went through the default engine here."""
+    """Whether a frame went through the default engine here, in time."""
     return "error" not in host.facts["default engine"]

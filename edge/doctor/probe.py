@@ -16,19 +16,24 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 
 Facts = Mapping[str, Any]
 
 SCRATCH = "EDGE_DOCTOR_SCRATCH"  # the child's environment names a folder that it may fill
 LIMIT_S = 10.0  # a healthy GPU without persistence mode may take 3 s to wake up
+SLOW_LIMIT_S = 60.0  # of what only reads files and computes: there, no answer means a busy machine, not a broken one
+_DRIVERS = ("cuda", "tensorrt", "pycuda")
+_USERS_OF_OPENCV = ("edge.pipeline", "edge.sinks.masks", "edge.sinks.video", "edge.sources.pictures")
 _DEVICE_ATTRIBUTES = {"major": 75, "minor": 76, "integrated": 18}  # CUdevice_attribute of cuda.h
 
 
 def probe_all(limit_s: float = LIMIT_S) -> dict[str, Facts]:
     """The facts of every probe, all asked at once, by name. A probe that failed gives {"error": why}."""
     with tempfile.TemporaryDirectory(prefix="edge-doctor-") as scratch, ThreadPoolExecutor(len(PROBES)) as pool:
-        answers = pool.map(lambda name: ask(name, scratch, limit_s), PROBES)
+        limits_s = {name: limit_s if name in _DRIVERS else max(limit_s, SLOW_LIMIT_S) for name in PROBES}
+        answers = pool.map(lambda name: ask(name, scratch, limits_s[name]), PROBES)
         return dict(zip(PROBES, answers, strict=True))
 
 
@@ -52,7 +57,7 @@ def ask(name: str, scratch: str, limit_s: float = LIMIT_S) -> Facts:
         child.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck inside the driver, it cannot even be killed
             child.communicate(timeout=1)
-        return {"error": f"no answer within {limit_s:g} s"}
+        return {"error": f"no answer within {limit_s:g} s", "slow": True}
     return _facts(child.returncode, answer, complaint)
 
 
@@ -136,6 +141,8 @@ def _openvino() -> Facts:
 def _opencv() -> Facts:
     import cv2
 
+    for module in _USERS_OF_OPENCV:  # an OpenCV may load, and lack what they ask it for
+        import_module(module)
     return {"version": cv2.__version__, "file": cv2.__file__, "build": cv2.getBuildInformation()}
 
 
@@ -143,6 +150,7 @@ def _av() -> Facts:
     import av
     import av.codec
 
+    import_module("edge.sources.recording")
     facts = {"version": av.__version__, "ffmpeg": av.ffmpeg_version_info}
     try:
         av.codec.Codec("libx264", "w")
@@ -172,24 +180,40 @@ def _bundle(name: str) -> Facts:
         return {"error": str(error)}
     return {
         "precision": bundle.card.precision,
-        "graphs": [f"{graph.precision} for {graph.runtime}" for graph in graphs],
+        "graphs": list(dict.fromkeys(f"{graph.precision} for {graph.runtime}" for graph in graphs)),
+        "sizes": len({graph.input_wh for graph in graphs}),
     }
 
 
 def _default_engine() -> Facts:
-    """The default engine, opened as `edge run` opens it, and run once; `obstacle` is why not by TensorRT, or null."""
+    """The default engine, run once; `obstacle` is why not by TensorRT, or null. A plan takes minutes to build, so it is
+    never built here: TensorRT runs where this device keeps one.
+    """
     import numpy as np
 
-    from edge.backends.tensorrt import why_not
-    from edge.engine import DEFAULT_ENGINE, open_engine
+    from edge.engine import DEFAULT_ENGINE, find_bundle, open_engine
 
-    obstacle = why_not()
-    if obstacle:  # then OpenVINO compiles it, and leaves that there; TensorRT's plan must be in the real cache
-        os.environ["XDG_CACHE_HOME"] = os.environ[SCRATCH]
-    with open_engine(DEFAULT_ENGINE) as engine:
+    bundle = find_bundle(DEFAULT_ENGINE)
+    engine, obstacle = _by_tensorrt(bundle)
+    if engine is None:
+        os.environ["XDG_CACHE_HOME"] = os.environ[SCRATCH]  # where OpenVINO leaves what it compiles
+        engine = open_engine(bundle.folder, backend="openvino")
+    with engine:
         width, height = engine.card.input_wh
         engine.infer(np.zeros((height, width, 3), np.uint8))
         return {"name": engine.card.name, "precision": engine.precision, "obstacle": obstacle}
+
+
+def _by_tensorrt(bundle: Any) -> tuple[Any, str | None]:
+    from edge.backends.tensorrt import TensorRtEngine, why_not
+    from edge.errors import EngineError
+
+    if obstacle := why_not():
+        return None, obstacle
+    try:
+        return TensorRtEngine(bundle), None
+    except EngineError as error:  # such as that no plan was built yet
+        return None, str(error)
 
 
 PROBES = {
