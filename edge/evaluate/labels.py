@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from edge.classes import CAMVID, ClassTable
 from edge.errors import DataError
 from edge.frame import Frame, Image
