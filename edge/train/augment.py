@@ -47,20 +47,46 @@ def warp(pair: Pair, plan: Augmentation, ignore_id: int, rng: Generator) -> Pair
     # A view larger than the frame shows any part of it; a smaller one lies anywhere inside the black.
     room = np.abs(np.array([scale * stretch - 1, scale / stretch - 1])) * (width, height) / 2
     centre = np.array([width, height]) / 2
-    matrix = np.column_stack([linear, centre - linear @ centre + rng.uniform(-1, 1, 2) * room])
-    image = cv2.warpAffine(pair[0], matrix, (width, height), flags=cv2.INTER_LINEAR)
-    labels = cv2.warpAffine(
+    matrix = np.eye(3)
+    matrix[:2] = np.column_stack([linear, centre - linear @ centre + rng.uniform(-1, 1, 2) * room])
+    if plan.pitch_deg:
+        matrix = matrix @ _pitched(np.deg2rad(rng.uniform(-1, 1) * plan.pitch_deg), width, height, rng)
+    image = cv2.warpPerspective(pair[0], matrix, (width, height), flags=cv2.INTER_LINEAR)
+    labels = cv2.warpPerspective(
         pair[1], matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=ignore_id, borderMode=cv2.BORDER_CONSTANT
     )
     return image, labels
 
 
+def _pitched(angle: float, width: int, height: int, rng: Generator) -> NDArray[np.float64]:
+    """The homography of a camera that nods by `angle`, of a horizontal field of view between 50 and 90 degrees."""
+    focal = width / 2 / np.tan(np.deg2rad(rng.uniform(50, 90)) / 2)
+    camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    nod = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    return camera @ nod @ np.linalg.inv(camera)
+
+
 def vary_light(image: Image, plan: Augmentation, rng: Generator) -> Image:
-    """Random contrast, brightness, colour cast, saturation and gamma; sometimes blur, sometimes sensor noise.
+    """Random colour, and by chance night, blur, sensor noise, low resolution, JPEG.
 
     Black stays black: gain and gamma only, so that a letterbox's bars look as they do at run time.
     """
-    c = plan.colour
+    if rng.random() < plan.night:
+        image = darken(image, rng)
+    image = vary_colour(image, plan.colour, rng)
+    if rng.random() < plan.blur:
+        image = cv2.GaussianBlur(image, (5, 5), rng.uniform(0.3, 1.5))
+    if rng.random() < plan.motion_blur:
+        image = blur_along(image, rng)
+    if rng.random() < plan.noise:
+        image = add_noise(image, rng.uniform(1, 8), rng)
+    if rng.random() < plan.low_resolution:
+        image = lower_resolution(image, rng)
+    return recompress(image, rng) if rng.random() < plan.jpeg else image
+
+
+def vary_colour(image: Image, c: float, rng: Generator) -> Image:
+    """Contrast, brightness, colour cast, saturation and gamma, each by up to about the part `c`."""
     levels = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
     gamma = np.exp(rng.uniform(-c, c))
     gains = rng.uniform(1 - c, 1 + c) * rng.uniform(1 - c / 4, 1 + c / 4, 3)
@@ -68,10 +94,43 @@ def vary_light(image: Image, plan: Augmentation, rng: Generator) -> Image:
     image = cv2.LUT(image, table.reshape(1, 256, 3))
     saturation = rng.uniform(1 - c, 1 + c)
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    image = cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
-    if rng.random() < plan.blur:
-        image = cv2.GaussianBlur(image, (5, 5), rng.uniform(0.3, 1.5))
-    if rng.random() < plan.noise:
-        grain = rng.normal(0, rng.uniform(1, 8), image.shape).astype(np.float32)
-        image = np.where(image > 0, np.clip(image + grain, 0, 255), 0).astype(np.uint8)
-    return image
+    return cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
+
+
+def darken(image: Image, rng: Generator) -> Image:
+    """Night: steep gamma, little light of a warm or cold colour, and the noise of a sensor at high gain."""
+    warmth = rng.uniform(-0.2, 0.3)
+    gains = rng.uniform(0.35, 0.8) * np.array([1 - warmth, 1, 1 + warmth])
+    levels = np.linspace(0, 1, 256)[:, None] ** rng.uniform(1.2, 2.2)
+    table = np.clip(255 * levels * gains, 0, 255).astype(np.uint8)
+    return add_noise(cv2.LUT(image, table.reshape(1, 256, 3)), rng.uniform(2, 10), rng)
+
+
+def blur_along(image: Image, rng: Generator) -> Image:
+    """Motion blur along a line of 3 to 11 pixels, rather across the frame than along its height."""
+    length = int(rng.integers(1, 6)) * 2 + 1
+    kernel = np.zeros((length, length), np.float32)
+    kernel[length // 2] = 1
+    turn = cv2.getRotationMatrix2D((length // 2, length // 2), rng.normal(0, 30), 1)
+    kernel = cv2.warpAffine(kernel, turn, (length, length))
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+
+
+def add_noise(image: Image, sigma: float, rng: Generator) -> Image:
+    """Normal noise of `sigma` grey levels; black stays black."""
+    grain = sigma * rng.standard_normal(image.shape, np.float32)
+    return np.where(image > 0, np.clip(image + grain, 0, 255), 0).astype(np.uint8)
+
+
+def lower_resolution(image: Image, rng: Generator) -> Image:
+    """Scaled down by 1.2 to 3, and up again."""
+    height, width = image.shape[:2]
+    factor = rng.uniform(1.2, 3)
+    small = cv2.resize(image, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def recompress(image: Image, rng: Generator) -> Image:
+    """Encoded as JPEG of quality 10 to 60, and decoded."""
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(10, 61))])
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)

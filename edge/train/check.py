@@ -15,15 +15,19 @@ from edge.report import table
 from edge.train.data import read_pair
 from edge.train.layouts import find_pairs, translation_of
 from edge.train.recipe import Folder, Recipe
+from edge.train.unions import Unions
 
 
 @dataclass
 class DataSet:
-    """One entry of a recipe. `counts`, int64 (C,), are the pixels of each class, `unlabelled` all others."""
+    """One entry of a recipe. `counts`, int64 (C,), are the pixels of each class, `several` those labelled with a union
+    of classes, `unlabelled` all others.
+    """
 
     part: str  # train or val
     folder: Folder
     counts: NDArray[np.int64]
+    several: int = 0
     unlabelled: int = 0
     frames: int = 0
     drives: set[str] = field(default_factory=set)
@@ -45,15 +49,20 @@ def check_data(recipe: Recipe, on_frame: Callable[[], None] = lambda: None) -> D
     """Read every frame and mask that the recipe names; `on_frame` is called for each."""
     problems: list[str] = []
     entries = [("train", folder) for folder in recipe.train] + [("val", recipe.val)]
-    sets = [_read(part, folder, recipe.table, problems, on_frame) for part, folder in entries]
+    try:
+        unions = recipe.unions
+    except ConfigError as error:
+        return DataReport(recipe.table, [], [str(error)], [])
+    sets = [_read(part, folder, unions, problems, on_frame) for part, folder in entries]
     problems += _shared_frames(sets)
     return DataReport(recipe.table, sets, problems, [*_notes(sets, recipe.table)])
 
 
-def _read(part: str, folder: Folder, classes: ClassTable, problems: list[str], on_frame: Callable[[], None]) -> DataSet:
+def _read(part: str, folder: Folder, unions: Unions, problems: list[str], on_frame: Callable[[], None]) -> DataSet:
+    classes = unions.table
     found = DataSet(part, folder, np.zeros(len(classes), np.int64))
     try:
-        translate = translation_of(folder, classes)
+        translate = translation_of(folder, classes, unions if part == "train" else None)
         pairs = find_pairs(folder)
     except (ConfigError, DataError) as error:
         problems.append(str(error))
@@ -70,7 +79,9 @@ def _read(part: str, folder: Folder, classes: ClassTable, problems: list[str], o
         known = counts[: len(classes)].copy()
         known[[i for i in (classes.ignore_id,) if i < len(classes)]] = 0
         found.counts += known
-        found.unlabelled += int(counts.sum() - known.sum())
+        several = int(counts[list(unions.ids.values())].sum())
+        found.several += several
+        found.unlabelled += int(counts.sum() - known.sum()) - several
         found.frames += 1
         found.drives.add(labelled.drive)
         _note_twice(found, hashlib.sha256(image.tobytes()).hexdigest(), str(labelled.frame), problems)
@@ -114,7 +125,7 @@ def _notes(sets: list[DataSet], classes: ClassTable) -> list[str]:
 
 def report_text(report: DataReport) -> str:
     """The table, then problems and notes, a line each."""
-    titles = ("data set", "part", "frames", "drives", *report.table.names, "unlabelled")
+    titles = ("data set", "part", "frames", "drives", *report.table.names, "one of several", "unlabelled")
     # A line for each class: a column for each would be wider than a terminal.
     header, *lines = zip(titles, *(_column(found) for found in report.sets), strict=True)
     text = [table(header, lines)]
@@ -126,8 +137,8 @@ def report_text(report: DataReport) -> str:
 
 
 def _column(found: DataSet) -> tuple[str, ...]:
-    pixels = int(found.counts.sum()) + found.unlabelled
-    shares = [*found.counts.tolist(), found.unlabelled]
+    shares = [*found.counts.tolist(), found.several, found.unlabelled]
+    pixels = sum(shares)
     cells = [f"{count / pixels:.2%}" if pixels else "-" for count in shares]
     name = found.folder.frames if len(found.folder.frames) <= 28 else f"...{found.folder.frames[-25:]}"
     return (name, found.part, str(found.frames), str(len(found.drives)), *cells)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,18 +17,26 @@ from edge.train.augment import Pair, augment
 from edge.train.label_sets import Translation
 from edge.train.layouts import Labelled, find_pairs, translation_of
 from edge.train.recipe import Folder, Recipe, Rendered
+from edge.train.unions import Unions
+
+CYCLE = 16  # batches over which the sources' shares are exact
 
 
 def load_folder(
-    folder: Folder, table: ClassTable, input_wh: tuple[int, int], resize: ResizePolicy = "letterbox"
+    folder: Folder,
+    table: ClassTable,
+    input_wh: tuple[int, int],
+    resize: ResizePolicy = "letterbox",
+    unions: Unions | None = None,
 ) -> list[Pair]:
-    """Every frame of a folder with its mask, at network size; what lies outside the frame is ignored.
+    """Every frame of a folder with its mask, at network size; what lies outside the frame is ignored. Masks may hold
+    the ids of `unions`.
 
     Raises:
         DataError: a folder is missing or empty, a frame has no mask, a mask has another size or ids outside the table.
         ConfigError: the folder's labels have no map to the table's classes.
     """
-    translate = translation_of(folder, table)
+    translate = translation_of(folder, table, unions)
     pairs = (read_pair(labelled, translate) for labelled in find_pairs(folder))
     return [fit_pair(image, labels, table.ignore_id, input_wh, resize) for image, labels in pairs]
 
@@ -115,7 +123,7 @@ def render_pairs(
 
 
 def class_shares(pairs: list[Pair], classes: int) -> NDArray[np.float64]:
-    """The part of all labelled pixels that each class has, (classes,); all 0 where nothing is labelled."""
+    """The part of all pixels labelled with one class that each class has, (classes,); all 0 where nothing is labelled."""
     counts = np.zeros(classes)
     for _, labels in pairs:
         counts += np.bincount(labels.reshape(-1), minlength=256)[:classes]
@@ -123,26 +131,52 @@ def class_shares(pairs: list[Pair], classes: int) -> NDArray[np.float64]:
 
 
 def batches(
-    real: list[Pair], rendered: list[Pair], recipe: Recipe, table: ClassTable, first_step: int
+    sources: Sequence[Sequence[Pair]],
+    rendered: list[Pair],
+    recipe: Recipe,
+    table: ClassTable,
+    first_step: int,
+    paste: Callable[[Pair, np.random.Generator], Pair] = lambda pair, rng: pair,
 ) -> Iterator[tuple[Image, Image]]:
     """Endless training batches: uint8 (N, H, W, 3) BGR and uint8 (N, H, W). Step k's batch depends only on the seed
-    and k, so that a resumed run sees what an unbroken one would.
+    and k, so that a resumed run sees what an unbroken one would. `sources` are the frames of each of
+    `recipe.shares`; `paste` lays objects over a frame.
     """
     rare = np.zeros(256, np.bool_)
     rare[[i for name in recipe.rare_classes for i in table.ids(name)]] = True
     from_scene = round(recipe.optimisation.batch * recipe.rendered.share) if recipe.rendered and rendered else 0
+    slots = source_slots(sources, recipe, recipe.optimisation.batch - from_scene)
+    everything = [pair for pairs in sources for pair in pairs]
+    donors = [pair for pair in everything if rare[pair[1]].any()] or everything
     step = first_step
     while True:
         rng = np.random.default_rng((recipe.seed, step))
-        picks = [*_real_picks(real, recipe, recipe.optimisation.batch - from_scene, step)]
+        picks = [*_real_picks(sources, slots, recipe, recipe.optimisation.batch - from_scene, step)]
         picks += [rendered[i] for i in rng.integers(len(rendered), size=from_scene)] if from_scene else []
         views = []
         for pair in picks:
-            donor = real[rng.integers(len(real))]
-            views.append(augment(pair, donor, rare, recipe.augmentation, table.ignore_id, rng))
+            donor = donors[rng.integers(len(donors))]
+            views.append(augment(paste(pair, rng), donor, rare, recipe.augmentation, table.ignore_id, rng))
         cut = _cut(recipe, step, rng)
         yield np.stack([v[0][cut] for v in views]), np.stack([v[1][cut] for v in views])
         step += 1
+
+
+def source_slots(sources: Sequence[Sequence[Pair]], recipe: Recipe, count: int) -> NDArray[np.intp]:
+    """Which source each of the `count` * CYCLE places of CYCLE batches takes a frame of, spread evenly.
+
+    A source without a share has its part of what the shares leave, by its number of frames.
+    """
+    places = count * CYCLE
+    stated = recipe.shares
+    frames = np.array([len(pairs) if share is None else 0 for pairs, share in zip(sources, stated, strict=True)])
+    wanted = np.array([(share or 0.0) * recipe.optimisation.batch * CYCLE for share in stated])
+    wanted += (places - wanted.sum()) * frames / max(1, frames.sum())
+    wanted *= places / wanted.sum()
+    counts = np.floor(wanted).astype(np.intp)
+    counts[np.argsort(counts - wanted, kind="stable")[: places - counts.sum()]] += 1  # largest remainders
+    when = np.concatenate([(np.arange(n) + 0.5) / max(1, n) for n in counts])
+    return np.repeat(np.arange(len(sources)), counts)[np.argsort(when, kind="stable")]
 
 
 def _cut(recipe: Recipe, step: int, rng: np.random.Generator) -> tuple[slice, slice]:
@@ -153,8 +187,14 @@ def _cut(recipe: Recipe, step: int, rng: np.random.Generator) -> tuple[slice, sl
     return slice(top, top + height), slice(left, left + width)
 
 
-def _real_picks(real: list[Pair], recipe: Recipe, count: int, step: int) -> Iterator[Pair]:
-    """Each frame once in every pass over the set, in an order of the pass's own."""
+def _real_picks(
+    sources: Sequence[Sequence[Pair]], slots: NDArray[np.intp], recipe: Recipe, count: int, step: int
+) -> Iterator[Pair]:
+    """Each frame once in every pass over its source, in an order of the pass's own."""
     for position in range(step * count, (step + 1) * count):
-        epoch, place = divmod(position, len(real))
-        yield real[np.random.default_rng((recipe.seed, epoch, 7)).permutation(len(real))[place]]
+        cycle, slot = divmod(position, len(slots))
+        source = int(slots[slot])
+        taken = cycle * int((slots == source).sum()) + int((slots[:slot] == source).sum())
+        epoch, place = divmod(taken, len(sources[source]))
+        order = np.random.default_rng((recipe.seed, epoch, 7)).permutation(len(sources[source]))
+        yield sources[source][order[place]]

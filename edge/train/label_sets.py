@@ -6,7 +6,7 @@ what becomes of each; what it leaves out is ignored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge.classes import CAMVID, ClassTable, Rgb, make_table
 from edge.errors import ConfigError, DataError
 from edge.frame import Image
+from edge.train.unions import Unions, parse_meaning
 
 UNLABELLED = 255  # means "no label" in every set of ids, whatever else does
 
@@ -42,23 +43,29 @@ class Translation:
     """Masks of a label set into a net's class ids."""
 
     source: LabelSet
-    target_of: Mapping[str, int]  # the class id by the label's name; what has none is ignored
+    target_of: Mapping[str, int]  # the mask id (`edge.train.unions`) by the label's name; what has none is ignored
     ignore_id: int
 
     @classmethod
-    def between(cls, source: LabelSet, table: ClassTable, wishes: Mapping[str, str] | None) -> Translation:
-        """By `wishes`, label name to class name; without, by the declared map of the two sets, or by equal names.
+    def between(
+        cls, source: LabelSet, table: ClassTable, meanings: Mapping[str, str] | None, unions: Unions | None = None
+    ) -> Translation:
+        """By `meanings`, the text of `unions.parse_meaning` by label name; without, by the declared map of the two
+        sets, or by equal names. Without `unions` every label must mean one class.
 
         Raises:
             ConfigError: a name is neither in the label set nor in the table, or there is no map between them.
         """
-        names = wishes or _declared(source, table)
-        for label, target in names.items():
+        unions = unions or Unions(table)
+        targets = {}
+        for label, text in (meanings or _declared(source, table)).items():
             if label not in source.names:
                 raise ConfigError(f"map: {source.name} has no label {label!r}; there are: {', '.join(source.names)}")
-            if target not in table.names:
-                raise ConfigError(f"map: {label} -> {target!r} is no class of the net; {', '.join(table.names)} are")
-        return cls(source, {label: table.names.index(target) for label, target in names.items()}, table.ignore_id)
+            try:
+                targets[label] = unions.id_of(parse_meaning(text, table))
+            except ConfigError as error:
+                raise ConfigError(f"map: {label} -> {text!r}: {error}") from error
+        return cls(source, targets, table.ignore_id)
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -66,7 +73,7 @@ class Translation:
         return tuple(name for name in self.source.names if name not in self.target_of)
 
     def __call__(self, mask: NDArray) -> Image:
-        """uint8 (H, W) class ids of a mask as OpenCV reads it: uint8 (H, W), or (H, W, 3) BGR where it is coloured.
+        """uint8 (H, W) mask ids of a mask as OpenCV reads it: uint8 (H, W), or (H, W, 3) BGR where it is coloured.
 
         Raises:
             DataError: the mask has another form, or holds a value that the label set does not know.
@@ -85,7 +92,7 @@ class Translation:
 
     @property
     def _of_ids(self) -> Image:
-        """uint8 (256,): class id by value."""
+        """uint8 (256,): mask id by value."""
         table = np.full(256, self.ignore_id, np.uint8)
         for value, name in self.source.values.items():
             if isinstance(value, int) and name is not None:
@@ -131,6 +138,11 @@ def _declared(source: LabelSet, table: ClassTable) -> Mapping[str, str]:
             f" {', '.join(source.names)}; the classes are {', '.join(table.names)}"
         )
     return same
+
+
+def numbered(ids: Iterable[str]) -> LabelSet:
+    """The label set of masks whose ids a recipe's `map` names by number."""
+    return LabelSet("the map", {int(text): text for text in ids})
 
 
 def ids_of(table: ClassTable, name: str = "the net's classes") -> LabelSet:

@@ -12,8 +12,9 @@ from pathlib import Path
 from edge.classes import ClassTable
 from edge.config import data_path
 from edge.errors import ConfigError, DataError
-from edge.train.label_sets import LABEL_SETS, Translation, ids_of
+from edge.train.label_sets import LABEL_SETS, Translation, ids_of, numbered
 from edge.train.recipe import Folder, Split
+from edge.train.unions import Unions
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
@@ -69,15 +70,18 @@ class Labelled:
     drive: str
 
 
-def translation_of(folder: Folder, table: ClassTable) -> Translation:
-    """What makes a net's class ids of the folder's masks.
+def translation_of(folder: Folder, table: ClassTable, unions: Unions | None = None) -> Translation:
+    """What makes mask ids of a net's classes, and of `unions` of them, of the folder's masks.
 
     Raises:
-        ConfigError: the map does not fit, or is missing.
+        ConfigError: the map does not fit, or is missing, or needs unions where there are none.
     """
     name = LAYOUTS[folder.layout].label_set
-    source = ids_of(table) if name is None else LABEL_SETS[name]
-    return Translation.between(source, table, folder.map)
+    if folder.map and all(key.isdecimal() for key in folder.map):
+        source = numbered(folder.map)
+    else:
+        source = ids_of(table) if name is None else LABEL_SETS[name]
+    return Translation.between(source, table, folder.map, unions)
 
 
 def find_pairs(folder: Folder) -> list[Labelled]:

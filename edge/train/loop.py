@@ -29,10 +29,13 @@ from edge.train.checkpoint import read_checkpoint, write_checkpoint
 from edge.train.data import batches, class_shares, load_folder, render_pairs
 from edge.train.journal import Journal, plain
 from edge.train.losses import auxiliary_losses, class_weights, summed_loss
+from edge.train.paste import Paster
 from edge.train.plots import write_plots
 from edge.train.qat import FakeQuantised, Form
-from edge.train.recipe import Recipe
+from edge.train.recipe import Folder, Recipe
 from edge.train.schedule import learning_rate, make_optimiser, set_learning_rate
+from edge.train.teacher import pseudo_labelled
+from edge.train.unions import Unions
 
 SAVE_EVERY = 250  # steps
 OBSERVED_FRAMES = 16  # that the ranges of quantisation-aware training start from
@@ -68,6 +71,7 @@ class Trainer:
         self.recipe, self.folder, self.plan = recipe, folder, recipe.training
         self.table: ClassTable = recipe.table
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.members = torch.from_numpy(recipe.unions.members).to(self.device)
         if self.plan.precision == "fp16" and self.device.type != "cuda":
             raise ConfigError(f"{recipe.name}: precision fp16 needs CUDA; a {self.device.type} trains in bf16 or fp32")
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,18 +107,20 @@ class Trainer:
         pictures are written into the folder.
         """
         cv2.setNumThreads(1)
-        real = [pair for folder in self.recipe.train for pair in self._read(folder)]
+        sources = self._read_sources()
+        real = [pair for source in sources for pair in source]
         val = self._read(self.recipe.val)
         rendered: list[Pair] = []
         if self.recipe.rendered:
             rendered = render_pairs(self.recipe.rendered, self.recipe.input_wh, self.folder / "rendered.npz", on_street)
+        paste = [Paster(self.recipe.pasted, self.table)] if self.recipe.pasted else []
         shares = torch.from_numpy(class_shares(real, len(self.table))).float().to(self.device)
         if not bool(shares.any()):
             raise DataError(f"{self.recipe.name}: no pixel of the training frames has a label. Try: edge data check")
-        weights = class_weights(shares, self.plan.class_balance)
+        weights = class_weights(shares, self.plan.class_balance, self.members)
         self._start_ranges(real)
         self.journal.open(self.step)
-        stream = _ahead(batches(real, rendered, self.recipe, self.table, self.step))
+        stream = _ahead(batches(sources, rendered, self.recipe, self.table, self.step, *paste))
         try:
             while not self.ended:
                 report = self._train_one(next(stream), weights)
@@ -131,8 +137,16 @@ class Trainer:
             if not self._broken:
                 self.save()
 
-    def _read(self, folder: Any) -> list[Pair]:
-        return load_folder(folder, self.table, self.recipe.input_wh, self.recipe.resize)
+    def _read_sources(self) -> list[list[Pair]]:
+        """The frames of each entry of `train`, and of `unlabelled` with the teacher's labels."""
+        unions = self.recipe.unions
+        sources = [self._read(folder, unions) for folder in self.recipe.train]
+        if self.recipe.unlabelled:
+            sources.append(pseudo_labelled(self.recipe.unlabelled, unions, self.recipe.input_wh, self.recipe.resize))
+        return sources
+
+    def _read(self, folder: Folder, unions: Unions | None = None) -> list[Pair]:
+        return load_folder(folder, self.table, self.recipe.input_wh, self.recipe.resize, unions)
 
     def _train_one(self, batch: tuple[np.ndarray, np.ndarray], weights: Tensor) -> Report:
         rate = learning_rate(self.plan, self.step)
@@ -180,7 +194,7 @@ class Trainer:
         plan, ignore = self.plan, self.table.ignore_id
         dy, dx = divmod(self.step % 4, 2)
         target = torch.from_numpy(np.ascontiguousarray(labels[:, dy::2, dx::2])).to(self.device).long()
-        target[target >= len(self.table)] = ignore
+        target[~self.members.any(1)[target]] = ignore
         total = torch.zeros((), device=self.device)
         for place, logits in enumerate(outputs):
             if logits.shape[-2:] == labels.shape[1:]:  # the very pixels whose labels count
@@ -188,7 +202,7 @@ class Trainer:
             else:
                 logits = F.interpolate(logits.float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
             losses = auxiliary_losses(plan.losses) if place else plan.losses
-            loss = summed_loss(logits, target, losses, weights, ignore, plan.ohem_keep)
+            loss = summed_loss(logits, target, losses, weights, ignore, plan.ohem_keep, self.members)
             total = total + loss * (plan.auxiliary_weight if place else 1.0)
         return total
 

@@ -1,4 +1,8 @@
-"""Losses on logits (N, C, h, w) and class ids (N, h, w); pixels labelled `ignore_id` do not count.
+"""Losses on logits (N, C, h, w) and mask ids (N, h, w); pixels labelled `ignore_id` do not count.
+
+A mask id below C is a class; higher ones may stand for several, of which the pixel is one: `members`, bool (256, C), says
+which (`edge.train.unions`). Such a pixel costs -log of the summed probability of its classes. Without `members`, and in
+losses over regions or of sigmoids always, only pixels labelled with one class count.
 
 A batch without any labelled pixel has a loss of 0, with a gradient of 0.
 """
@@ -18,16 +22,25 @@ REGION = ("dice", "jaccard")  # of the whole picture; they say little of a pixel
 
 
 def summed_loss(
-    logits: Tensor, labels: Tensor, losses: Mapping[Loss, float], weights: Tensor, ignore_id: int, ohem_keep: float
+    logits: Tensor,
+    labels: Tensor,
+    losses: Mapping[Loss, float],
+    weights: Tensor,
+    ignore_id: int,
+    ohem_keep: float,
+    members: Tensor | None = None,
 ) -> Tensor:
-    """The losses by name, each times its weight; `weights` (C,) are the classes' in the cross-entropies."""
+    """The losses by name, each times its weight; `weights`, (C,) or (256,) with `members`, are those of mask ids in the
+    cross-entropies.
+    """
+    exact = torch.where(labels < logits.shape[1], labels, ignore_id)
     terms = {
-        "cross_entropy": lambda: cross_entropy(logits, labels, weights, ignore_id),
-        "ohem": lambda: ohem_cross_entropy(logits, labels, weights, ignore_id, ohem_keep),
-        "dice": lambda: soft_dice(logits, labels, ignore_id),
-        "jaccard": lambda: soft_jaccard(logits, labels, ignore_id),
-        "bce_jaccard": lambda: bce_jaccard(logits, labels, ignore_id),
-        "bce_log_dice": lambda: bce_log_dice(logits, labels, ignore_id),
+        "cross_entropy": lambda: cross_entropy(logits, labels, weights, ignore_id, members),
+        "ohem": lambda: ohem_cross_entropy(logits, labels, weights, ignore_id, ohem_keep, members),
+        "dice": lambda: soft_dice(logits, exact, ignore_id),
+        "jaccard": lambda: soft_jaccard(logits, exact, ignore_id),
+        "bce_jaccard": lambda: bce_jaccard(logits, exact, ignore_id),
+        "bce_log_dice": lambda: bce_log_dice(logits, exact, ignore_id),
     }
     total = torch.zeros((), device=logits.device)
     for name, weight in losses.items():
@@ -40,37 +53,61 @@ def auxiliary_losses(losses: Mapping[Loss, float]) -> Mapping[Loss, float]:
     return {name: weight for name, weight in losses.items() if name not in REGION} or losses
 
 
-def class_weights(shares: Tensor, balance: float) -> Tensor:
-    """Weights ~ share ** -balance, (C,), scaled so that the mean over pixels is 1. 0 is no balance, 1 full balance."""
+def class_weights(shares: Tensor, balance: float, members: Tensor | None = None) -> Tensor:
+    """Weights ~ share ** -balance, (C,), scaled so that the mean over pixels is 1. 0 is no balance, 1 full balance.
+
+    With `members` they are those of all mask ids, (256,): a union weighs as a class of its summed share would.
+    """
     weights = shares.clamp_min(1e-4) ** -balance
-    return weights / (weights * shares).sum()
+    scale = 1 / (weights * shares).sum()
+    if members is not None:
+        weights = (members.float() @ shares).clamp_min(1e-4) ** -balance
+    return weights * scale
 
 
 # ---------------------------------------------------------------------------------------------------------- of a pixel
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, ignore_id: int) -> Tensor:
-    """Over the labelled pixels, each with its class's weight."""
-    if not bool((labels != ignore_id).any()):
+def pixel_losses(logits: Tensor, labels: Tensor, ignore_id: int, members: Tensor | None = None) -> Tensor:
+    """(N, h, w): -log of the probability that the pixel has one of the classes of its label; 0 where it has none."""
+    exact = torch.where(labels < logits.shape[1], labels, ignore_id)
+    losses = F.cross_entropy(logits, exact, reduction="none", ignore_index=ignore_id)
+    several = (labels >= logits.shape[1]) & (labels != ignore_id)
+    if members is None or not bool(several.any()):
+        return losses
+    scores = logits.permute(0, 2, 3, 1)[several]
+    allowed = scores.masked_fill(~members[labels[several]], -torch.inf)
+    return losses.index_put((several,), scores.logsumexp(1) - allowed.logsumexp(1))
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor, ignore_id: int, members: Tensor | None = None
+) -> Tensor:
+    """Mean over the labelled pixels, each with the weight of its label."""
+    known = labels != ignore_id
+    if not bool(known.any()):
         return logits.sum() * 0
-    return F.cross_entropy(logits, labels, weights, ignore_index=ignore_id)
+    pixel_weights = weights[labels[known]]
+    losses = pixel_losses(logits, labels, ignore_id, members)[known]
+    return (losses * pixel_weights).sum() / pixel_weights.sum()
 
 
-def ohem_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor, ignore_id: int, keep: float) -> Tensor:
-    """Cross-entropy over the hard pixels: those whose class got less than 0.7, and at least the part `keep`.
+def ohem_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor, ignore_id: int, keep: float, members: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy over the hard pixels: those whose label got a probability below 0.7, and at least the part `keep`.
 
     Online hard example mining (Shrivastava et al. 2016, arXiv 1604.03540) as segmentation nets use it.
     """
-    losses = F.cross_entropy(logits, labels, reduction="none", ignore_index=ignore_id).flatten()
-    known = labels.flatten() != ignore_id
-    losses = losses[known]
+    known = labels != ignore_id
+    losses = pixel_losses(logits, labels, ignore_id, members)[known]
     if losses.numel() == 0:
         return logits.sum() * 0
     least = max(1, int(keep * losses.numel()))
     hard = losses.detach() > -math.log(0.7)
     if int(hard.sum()) < least:
         hard = losses.detach() >= torch.topk(losses.detach(), least, sorted=False).values.min()
-    pixel_weights = weights[labels.flatten()[known][hard]]
+    pixel_weights = weights[labels[known][hard]]
     return (losses[hard] * pixel_weights).sum() / pixel_weights.sum()
 
 

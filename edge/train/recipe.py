@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
@@ -11,6 +11,7 @@ from typing_extensions import Self
 from edge.classes import ClassTable
 from edge.config import StrictModel, parse_size_wh
 from edge.train.label_sets import TABLES
+from edge.train.unions import Unions, parse_meaning
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -29,8 +30,11 @@ class Folder(StrictModel):
     """Frames and their masks; `$EDGE_DATA` at the start of a path is the environment variable.
 
     Plain "pairs" are masks of the frames' names that hold the net's own ids; other layouts are those of published sets
-    (`edge.train.layouts`). `map` says which class each of the set's labels becomes, where the declared map is not
-    wanted or there is none; labels that it leaves out are ignored. `names` is a text file with the frames to take.
+    (`edge.train.layouts`). `map` says what each label means, by the label's name or, where all keys are numbers, by its
+    id in the masks: "Road", "Car or Pedestrian", "not Road or Pavement". Labels that it leaves out are ignored; without
+    `map` the declared one is used. `names` is a text file with the frames to take. `share` is the part of each batch
+    that comes from this entry; entries without one divide the rest by their number of frames. `licence` goes into the
+    card.
     """
 
     frames: str
@@ -41,11 +45,24 @@ class Folder(StrictModel):
     map: dict[str, str] | None = Field(default=None, min_length=1)
     names: str | None = None
     split: Split | None = None
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    licence: str | None = None
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _keys_are_text(cls, given: Any) -> Any:
+        return _text_keys(given)
 
     @property
     def is_plain(self) -> bool:
         """Whether its masks can be used as they are."""
-        return self.layout == "pairs" and self.map is None and self.names is None and self.split is None
+        given = (self.map, self.names, self.split)
+        return self.layout == "pairs" and all(value is None for value in given)
+
+
+def _text_keys(given: Any) -> Any:
+    """YAML reads ids as numbers."""
+    return {str(key): value for key, value in given.items()} if isinstance(given, dict) else given
 
 
 class Rendered(StrictModel):
@@ -55,6 +72,46 @@ class Rendered(StrictModel):
     frames: int = Field(gt=0)
     first_seed: int = 1000
     share: Share = 0.2  # of each batch
+
+
+class Pasted(StrictModel):
+    """Objects pasted into frames: `instances` are masks of the frames' names, 0 none, 1..n one object each.
+
+    An object's foot is placed on one of the classes `on`, and its height follows from how far below the horizon that
+    is (`edge.train.paste`).
+    """
+
+    frames: str
+    instances: str
+    label: str  # the class that its pixels become
+    on: tuple[str, ...] = Field(min_length=1)
+    chance: Share = 0.3  # of each frame to get any
+    most: int = Field(default=3, gt=0)  # objects in a frame
+    height_m: tuple[Positive, Positive] = (1.5, 1.9)
+    camera_height_m: tuple[Positive, Positive] = (0.8, 1.8)
+    licence: str | None = None
+
+
+class Unlabelled(StrictModel):
+    """Frames of drives, labelled by a teacher where it is sure: the form that distillation has here.
+
+    `teacher` is an OpenVINO file: float (1, 3, h, w) BGR in 0..255 in, probabilities (1, C, h', w') out. `map` says
+    what its channels mean, as in `train`; what one meaning's channels sum to must reach `confidence`, or the pixel is
+    ignored.
+    """
+
+    drives: tuple[str, ...] = Field(min_length=1)
+    teacher: str
+    map: dict[str, str] = Field(min_length=1)
+    frames: int = Field(default=60, gt=0)  # of each drive, spread evenly
+    confidence: float = Field(default=0.9, gt=0, le=1)
+    share: Annotated[float, Field(gt=0, le=1)]  # of each batch
+    licence: str | None = None
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _keys_are_text(cls, given: Any) -> Any:
+        return _text_keys(given)
 
 
 class Augmentation(StrictModel):
@@ -68,6 +125,11 @@ class Augmentation(StrictModel):
     blur: Share = 0.2
     noise: Share = 0.2
     mix_rare: Share = 0.5  # chance that the rare classes of another frame are pasted in
+    pitch_deg: float = Field(default=0.0, ge=0, le=30)  # the camera nods by up to this angle
+    night: Share = 0.0  # dark, warm or cold, noisy
+    motion_blur: Share = 0.0
+    low_resolution: Share = 0.0  # scaled down by up to 3 and up again, as a cheaper camera's frames are
+    jpeg: Share = 0.0  # encoded and decoded at quality 10 to 60
     shapes: tuple[str, ...] = ()  # that batches are cut to, in turn: 480x272 for 16:9
 
     @field_validator("shapes")
@@ -185,7 +247,9 @@ class Recipe(StrictModel):
     seed: int = 0
     train: tuple[Folder, ...] = Field(min_length=1)
     val: Folder
+    unlabelled: Unlabelled | None = None
     rendered: Rendered | None = None
+    pasted: Pasted | None = None
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation
     qat: Qat | None = None
@@ -238,10 +302,40 @@ class Recipe(StrictModel):
                 raise ValueError(f"{folder.frames}: is split in two ways; held_out and seed must be the same")
         return self
 
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        given = [folder.share for folder in self.train if folder.share is not None]
+        others = [part.share for part in (self.rendered, self.unlabelled) if part]
+        total = sum(given) + sum(others)
+        if total > 1 + 1e-9:
+            raise ValueError(f"the shares of train, rendered and unlabelled add up to {total:g}, expected at most 1")
+        if len(given) == len(self.train) and abs(total - 1) > 1e-9:
+            raise ValueError(
+                f"the shares of train, rendered and unlabelled add up to {total:g}, expected 1; leave one entry of"
+                " train without a share to give it the rest"
+            )
+        return self
+
     @property
     def table(self) -> ClassTable:
         """The classes that the net tells apart."""
         return TABLES[self.classes]
+
+    @property
+    def shares(self) -> tuple[float | None, ...]:
+        """The stated share of each entry of `train`, and of `unlabelled` behind them."""
+        return tuple(entry.share for entry in (*self.train, self.unlabelled) if entry)
+
+    @property
+    def unions(self) -> Unions:
+        """Mask ids of the unions of classes that the training data use.
+
+        Raises:
+            ConfigError: a map names what is neither class nor group.
+        """
+        maps = [entry.map for entry in (*self.train, self.unlabelled) if entry and entry.map]
+        meanings = {text for given in maps for text in given.values()}
+        return Unions(self.table, [parse_meaning(text, self.table) for text in meanings])
 
     @property
     def training(self) -> Optimisation:

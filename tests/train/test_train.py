@@ -280,9 +280,9 @@ def test_training_lowers_the_loss(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_the_batch_of_a_step_depends_on_nothing_but_seed_and_step(recipe: Recipe) -> None:
     pairs = load_folder(recipe.train[0], CAMVID, WH)
-    from_start = batches(pairs, [], recipe, CAMVID, 0)
+    from_start = batches([pairs], [], recipe, CAMVID, 0)
     third = [next(from_start) for _ in range(3)][2]
-    images, labels = next(batches(pairs, [], recipe, CAMVID, 2))
+    images, labels = next(batches([pairs], [], recipe, CAMVID, 2))
     np.testing.assert_array_equal(third[0], images)
     np.testing.assert_array_equal(third[1], labels)
 
@@ -290,11 +290,11 @@ def test_the_batch_of_a_step_depends_on_nothing_but_seed_and_step(recipe: Recipe
 def test_batches_take_the_recipes_shapes_in_turn(changed: Change) -> None:
     recipe = changed(augmentation={"shapes": ["96x64", "96x48", "64x64"]})
     pairs = load_folder(recipe.train[0], CAMVID, WH)
-    stream = batches(pairs, [], recipe, CAMVID, 0)
+    stream = batches([pairs], [], recipe, CAMVID, 0)
     cut = [next(stream) for _ in range(4)]
     assert [labels.shape[1:] for _, labels in cut] == [(64, 96), (48, 96), (64, 64), (64, 96)]
     assert all(images.shape == (*labels.shape, 3) for images, labels in cut)
-    np.testing.assert_array_equal(cut[2][0], next(batches(pairs, [], recipe, CAMVID, 2))[0])  # a resumed run's
+    np.testing.assert_array_equal(cut[2][0], next(batches([pairs], [], recipe, CAMVID, 2))[0])  # a resumed run's
 
 
 def test_a_shape_larger_than_the_input_is_refused_with_the_recipe(changed: Change) -> None:
@@ -321,7 +321,7 @@ def test_every_frame_is_seen_once_in_a_pass(recipe: Recipe) -> None:
         }
     )
     pairs = load_folder(recipe.train[0], CAMVID, WH)
-    stream = batches(pairs, [], still, CAMVID, 0)
+    stream = batches([pairs], [], still, CAMVID, 0)
     seen = [labels for _ in range(2) for labels in next(stream)[1]]
     rows = sorted(int(np.argmax(labels[:, 0] == 3)) for labels in seen)
     assert rows == [30, 31, 32, 33]
