@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from edge.engine import Bundle
     from edge.train.recipe import BuildPlan
 
+LOG_EVERY = 20  # steps between lines where no progress bar is drawn
+
 RecipeFile = Annotated[Path | None, typer.Argument(help="A recipe, such as engines/road.yaml.")]
 OnnxFile = Annotated[Path | None, typer.Option(help="Your own net: an ONNX file. Needs --card.")]
 TorchNet = Annotated[
@@ -70,6 +72,8 @@ def train(
         streets = bar.add_task("rendering streets", total=None, visible=False, note="")
         for report in trainer.run(lambda done, total: bar.update(streets, completed=done, total=total, visible=True)):
             bar.update(task, completed=report.step, note=f"loss {report.loss:.3f}")
+            if not bar.console.is_terminal and report.step % LOG_EVERY == 0:  # where no bar is drawn
+                bar.console.print(f"step {report.step} of {report.steps}: loss {report.loss:.3f}")
             if report.confusion is not None:
                 scores = zip(trainer.table.names, report.confusion.iou(), strict=True)
                 line = "  ".join(f"{name} {iou:.2f}" for name, iou in scores)

@@ -176,7 +176,7 @@ def make_bundle(
         resize=recipe.resize,
         net=recipe.net,
         precision="fp32",
-        training_data=recipe.data_note,
+        training_data=recipe.training_data,
         licence=recipe.licence,
         trained_steps=state["step"],
         recipe_sha256=hashlib.sha256(json.dumps(state["recipe"], sort_keys=True).encode()).hexdigest(),

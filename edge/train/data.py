@@ -123,7 +123,7 @@ def render_pairs(
 
 
 def class_shares(pairs: list[Pair], classes: int) -> NDArray[np.float64]:
-    """The part of all pixels labelled with one class that each class has, (classes,); all 0 where nothing is labelled."""
+    """Each class's share of the pixels labelled with one class, (classes,); all 0 where there are none."""
     counts = np.zeros(classes)
     for _, labels in pairs:
         counts += np.bincount(labels.reshape(-1), minlength=256)[:classes]

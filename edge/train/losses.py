@@ -1,8 +1,8 @@
 """Losses on logits (N, C, h, w) and mask ids (N, h, w); pixels labelled `ignore_id` do not count.
 
-A mask id below C is a class; higher ones may stand for several, of which the pixel is one: `members`, bool (256, C), says
-which (`edge.train.unions`). Such a pixel costs -log of the summed probability of its classes. Without `members`, and in
-losses over regions or of sigmoids always, only pixels labelled with one class count.
+A mask id below C is a class. Higher ones may stand for several, of which the pixel is one: `members`, bool (256, C),
+says which (`edge.train.unions`). Such a pixel costs -log of the summed probability of its classes. Without `members`,
+and in losses over regions or of sigmoids always, only pixels labelled with one class count.
 
 A batch without any labelled pixel has a loss of 0, with a gradient of 0.
 """

@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from edge.classes import ClassTable
 from edge.config import data_path
@@ -79,13 +78,13 @@ class Paster:
         rows, columns = np.nonzero(ground)
         if rows.size < SMALLEST_PX:
             return pair
-        horizon = int(np.flatnonzero(ground.sum(1) >= 4)[0]) if (ground.sum(1) >= 4).any() else int(rows[0])
+        horizon = int(rows[0])
         camera_m = rng.uniform(*self.plan.camera_height_m)
         picks = rng.integers(rows.size, size=int(rng.integers(1, self.plan.most + 1)))
         view = pair[0].copy(), pair[1].copy()
-        for pick in np.sort(picks):  # rows ascend: what is nearer is pasted over what is farther
-            height_px = (rows[pick] - horizon) * rng.uniform(*self.plan.height_m) / camera_m
-            cutout = self.cutouts[rng.integers(len(self.cutouts))]
+        for pick in sorted(picks.tolist()):  # rows ascend: what is nearer is pasted over what is farther
+            height_px = (int(rows[pick]) - horizon) * rng.uniform(*self.plan.height_m) / camera_m
+            cutout = self.cutouts[int(rng.integers(len(self.cutouts)))]
             if 10 <= height_px <= 1.2 * view[1].shape[0]:
                 self._paste(view, cutout, (int(columns[pick]), int(rows[pick])), height_px, rng)
         return view
@@ -119,4 +118,3 @@ def _visible(
     x1, y1 = min(frame_hw[1], left + size_wh[0]), min(frame_hw[0], top + size_wh[1])
     x1, y1 = max(x0, x1), max(y0, y1)
     return (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-

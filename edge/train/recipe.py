@@ -322,6 +322,13 @@ class Recipe(StrictModel):
         return TABLES[self.classes]
 
     @property
+    def training_data(self) -> str:
+        """What a bundle's card says of the data: the note, and the licence that each entry states."""
+        entries = [entry for entry in (*self.train, self.unlabelled, self.pasted) if entry]
+        licences = dict.fromkeys(entry.licence for entry in entries if entry.licence)
+        return f"{self.data_note}. Licences: {'; '.join(licences)}" if licences else self.data_note
+
+    @property
     def shares(self) -> tuple[float | None, ...]:
         """The stated share of each entry of `train`, and of `unlabelled` behind them."""
         return tuple(entry.share for entry in (*self.train, self.unlabelled) if entry)

@@ -1,0 +1,130 @@
+"""A net on cameras that it may never have seen: IoU of groups on data sets whose labels say "one of these classes".
+
+    python -m benchmarks.cameras engines/road-next.yaml engines/road.pt out/road-next.run/last.pt
+    python -m benchmarks.cameras engines/road-next.yaml --teacher $EDGE_DATA/teacher/road-segmentation-adas-0001.xml
+
+Checkpoints are judged in fp32, at the recipe's input size. Frames are those of the recipe's `val`, of `--lums`, and of
+the parts that the recipe's `split`s hold out. A pixel counts where its label says whether it is in the group: of
+"Road or Car" road is neither right nor wrong. The teacher knows roads alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from edge.config import data_path, load_yaml
+from edge.errors import DataError
+from edge.frame import Image
+from edge.nets import make_net
+from edge.report import table
+from edge.train.augment import Pair
+from edge.train.checkpoint import read_checkpoint
+from edge.train.data import load_folder
+from edge.train.loop import to_input
+from edge.train.recipe import Folder, Recipe
+from edge.train.teacher import open_teacher
+
+GROUPS = ("road", "pavement", "pedestrian", "vehicle")
+TEACHER_ROAD = (1, 3)  # road and lane markings
+Predict = Callable[[Image], Image]
+
+
+def exams(recipe: Recipe, lums: str) -> Iterator[tuple[str, list[Pair]]]:
+    """Name and labelled frames of each data set, none of which the recipe trains on."""
+    folders = [("CamVid val", recipe.val)]
+    for folder in recipe.train:
+        if folder.frames.startswith(f"{lums}/"):
+            swapped = {key: getattr(folder, key).replace("/train/", "/val/") for key in ("frames", "labels")}
+            folders.append(("LUMS val", folder.model_copy(update=swapped)))
+        elif folder.split:
+            folders.append((f"{folder.frames}, held out", _held_out(folder)))
+    for name, folder in folders:
+        yield name, load_folder(folder, recipe.table, recipe.input_wh, recipe.resize, recipe.unions)
+
+
+def _held_out(folder: Folder) -> Folder:
+    assert folder.split is not None
+    return folder.model_copy(update={"split": folder.split.model_copy(update={"part": "val"})})
+
+
+def checkpoint(path: Path, recipe: Recipe) -> Predict:
+    """The averaged net of a training run or a release."""
+    net = make_net(recipe.net, len(recipe.table)).eval()
+    net.load_state_dict(read_checkpoint(path, recipe)["averaged"])
+
+    @torch.no_grad()
+    def predict(image: Image) -> Image:
+        logits = net(to_input(image[None], torch.device("cpu")))
+        logits = F.interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)
+        return logits.argmax(1)[0].to(torch.uint8).numpy()
+
+    return predict
+
+
+def teacher(path: Path, road_id: int) -> Predict:
+    """Road where the teacher sees road or markings, 255 elsewhere; the black bars of a letterbox are cut off for it."""
+    infer = open_teacher(path)
+
+    def predict(image: Image) -> Image:
+        rows = np.flatnonzero(image.any((1, 2)))
+        inside = image[rows[0] : rows[-1] + 1] if rows.size else image
+        best = cv2.resize(infer(inside).argmax(0).astype(np.uint8), inside.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        found = np.full(image.shape[:2], 255, np.uint8)
+        found[rows[0] : rows[-1] + 1][np.isin(best, TEACHER_ROAD)] = road_id
+        return found
+
+    return predict
+
+
+def group_iou(pairs: list[Pair], found: list[Image], group: NDArray[np.bool_], members: NDArray[np.bool_]) -> float:
+    """`group`, bool (256,), marks its class ids; `members`, bool (256, C), what each mask id may stand for."""
+    inside = members.any(1) & ~members[:, ~group[: members.shape[1]]].any(1)
+    outside = members.any(1) & ~members[:, group[: members.shape[1]]].any(1)
+    both = either = 0
+    for (_, labels), classes in zip(pairs, found, strict=True):
+        taken, truth = group[classes], inside[labels]
+        both += int((taken & truth).sum())
+        either += int((truth | (taken & outside[labels])).sum())
+    return both / either if either and inside[: members.shape[1]].any() else float("nan")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("checkpoints", type=Path, nargs="*")
+    parser.add_argument("--teacher", type=Path)
+    parser.add_argument("--lums", default="$EDGE_DATA/lums")
+    wish = parser.parse_args()
+    recipe = load_yaml(wish.recipe, Recipe)
+    (road,) = recipe.table.ids("road")
+    nets = [(str(path), checkpoint(data_path(str(path)), recipe)) for path in wish.checkpoints]
+    if wish.teacher:
+        nets.append((wish.teacher.stem, teacher(wish.teacher, road)))
+    members, rows = recipe.unions.members, []
+    for exam, pairs in exams(recipe, wish.lums):
+        if not pairs:
+            raise DataError(f"{exam}: holds no frames")
+        held = np.unique(np.concatenate([np.unique(labels) for _, labels in pairs]))
+        for name, predict in nets:
+            found = [predict(image) for image, _ in pairs]
+            cells = []
+            for group_name in GROUPS:
+                group = recipe.table.membership(group_name).astype(bool)
+                known = members[held][:, group[: members.shape[1]]].any(1) & (members[held].sum(1) == 1)
+                iou = group_iou(pairs, found, group, members) if known.any() else float("nan")
+                cells.append("-" if np.isnan(iou) else f"{iou:.4f}")
+            rows.append((exam, str(len(pairs)), name, *cells))
+    print(table(("frames of", "number", "net", *GROUPS), rows))
+
+
+if __name__ == "__main__":
+    main()
