@@ -76,7 +76,9 @@ def teacher(path: Path, road_id: int) -> Predict:
     def predict(image: Image) -> Image:
         rows = np.flatnonzero(image.any((1, 2)))
         inside = image[rows[0] : rows[-1] + 1] if rows.size else image
-        best = cv2.resize(infer(inside).argmax(0).astype(np.uint8), inside.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        best = cv2.resize(
+            infer(inside).argmax(0).astype(np.uint8), inside.shape[1::-1], interpolation=cv2.INTER_NEAREST
+        )
         found = np.full(image.shape[:2], 255, np.uint8)
         found[rows[0] : rows[-1] + 1][np.isin(best, TEACHER_ROAD)] = road_id
         return found
@@ -85,15 +87,19 @@ def teacher(path: Path, road_id: int) -> Predict:
 
 
 def group_iou(pairs: list[Pair], found: list[Image], group: NDArray[np.bool_], members: NDArray[np.bool_]) -> float:
-    """`group`, bool (256,), marks its class ids; `members`, bool (256, C), what each mask id may stand for."""
-    inside = members.any(1) & ~members[:, ~group[: members.shape[1]]].any(1)
-    outside = members.any(1) & ~members[:, group[: members.shape[1]]].any(1)
-    both = either = 0
+    """`group`, bool (256,), marks its class ids; `members`, bool (256, C), what each mask id may stand for. NaN where
+    no pixel is known to be in the group.
+    """
+    in_group = group[: members.shape[1]]
+    may_be, may_not = members @ in_group, members @ ~in_group  # bool (256,)
+    inside, outside = may_be & ~may_not, may_not & ~may_be
+    truth = both = either = 0
     for (_, labels), classes in zip(pairs, found, strict=True):
-        taken, truth = group[classes], inside[labels]
-        both += int((taken & truth).sum())
-        either += int((truth | (taken & outside[labels])).sum())
-    return both / either if either and inside[: members.shape[1]].any() else float("nan")
+        taken, known = group[classes], inside[labels]
+        truth += int(known.sum())
+        both += int((taken & known).sum())
+        either += int((known | (taken & outside[labels])).sum())
+    return both / either if truth else float("nan")
 
 
 def main() -> None:
@@ -113,16 +119,10 @@ def main() -> None:
     for exam, pairs in exams(recipe, wish.lums):
         if not pairs:
             raise DataError(f"{exam}: holds no frames")
-        held = np.unique(np.concatenate([np.unique(labels) for _, labels in pairs]))
         for name, predict in nets:
             found = [predict(image) for image, _ in pairs]
-            cells = []
-            for group_name in GROUPS:
-                group = recipe.table.membership(group_name).astype(bool)
-                known = members[held][:, group[: members.shape[1]]].any(1) & (members[held].sum(1) == 1)
-                iou = group_iou(pairs, found, group, members) if known.any() else float("nan")
-                cells.append("-" if np.isnan(iou) else f"{iou:.4f}")
-            rows.append((exam, str(len(pairs)), name, *cells))
+            ious = [group_iou(pairs, found, recipe.table.membership(g).astype(bool), members) for g in GROUPS]
+            rows.append((exam, str(len(pairs)), name, *("-" if np.isnan(iou) else f"{iou:.4f}" for iou in ious)))
     print(table(("frames of", "number", "net", *GROUPS), rows))
 
 
