@@ -125,7 +125,7 @@ class Feed(threading.Thread):
         for index in range(10**9):
             now_ns = time.monotonic_ns()
             frame = Frame(index=index, captured_ns=now_ns, source="bench", bgr=np.zeros((height, width, 3), np.uint8))
-            self._sink.write(Prediction(frame, classes, letterbox, self._card.table, now_ns), 0)
+            self._sink.write(Prediction(frame, {"semantic": classes}, letterbox, self._card.table, now_ns), 0)
             while self._sent < (time.monotonic() - start_s) * self._rate_hz:
                 self._sink.event("bench", active=True, frame=index, value=float(self._sent))
                 self._sent += 1

@@ -48,7 +48,7 @@ def plain_loop(video: str, engine: Engine, target: Path) -> tuple[int, float, Du
             break
         captured_ns = time.perf_counter_ns()
         box.content(batch)[:] = cv2.resize(frame, box.content_xywh[2:])
-        classes = engine.infer(batch)
+        classes = engine.infer(batch)["semantic"]
         age.add(time.perf_counter_ns() - captured_ns)
         mask = cv2.resize(box.content(classes), size_wh, interpolation=cv2.INTER_NEAREST)
         writer.write(cv2.addWeighted(frame, 0.55, palette[mask], 0.45, 0))

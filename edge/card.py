@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edge.classes import ClassTable
 from edge.errors import BundleTampered, ConfigError, EngineError
+from edge.outputs import DTYPES, OUTPUT_NAME, SEMANTIC, Output, as_shape, output_problems
 from edge.strict_json import (
     JSON_LIMIT_BYTES,
     Reader,
@@ -27,14 +28,14 @@ from edge.strict_json import (
     as_size_wh,
     as_texts,
     as_values,
-    as_whole,
     parse_json,
 )
 
 if TYPE_CHECKING:  # edge.frame imports OpenCV, which a card does not need
     from edge.frame import ResizePolicy
 
-FORMAT = 2
+FORMAT = 3
+OLDEST_FORMAT = 2  # without a list of outputs: its graphs give class ids only, as the tensor "classes"
 CARD_LIMIT_BYTES = JSON_LIMIT_BYTES
 GRAPH_FILE = r"[a-z0-9][a-z0-9_.-]{0,63}\.onnx"
 LAYOUT_BANDS = 8  # of an image, from its top
@@ -171,6 +172,7 @@ class Card:
     gate: Gate | None = None
     fingerprint: Fingerprint | None = None
     measured: Measured = Measured()
+    outputs: tuple[Output, ...] = (SEMANTIC,)
     format: int = FORMAT
 
     @classmethod
@@ -209,6 +211,8 @@ class Card:
             "ignore_id": self.table.ignore_id,
         }
         tree = {"format": tree.pop("format"), **tree, **table}
+        if self.format == OLDEST_FORMAT:
+            del tree["outputs"]
         tree[SEAL] = _seal(tree)
         text = json.dumps(tree, indent=1, allow_nan=False, ensure_ascii=False)
         # Colours, sizes and the like on one line each: a list of numbers needs no line per number.
@@ -225,10 +229,10 @@ def _read_card(reader: Reader) -> Card | None:
     """The card, or None after a misfit."""
     made = reader.part("versions")
     measured = reader.part("measured")
+    written_as = reader.whole("format", OLDEST_FORMAT, FORMAT)
     card = Card(
-        format=reader.take(
-            "format", f"{FORMAT}, the only format this edge reads,", lambda v: as_whole(v, FORMAT, FORMAT)
-        ),
+        format=written_as,
+        outputs=_read_outputs(reader, written_as),
         name=reader.matching("name", "a name of a-z, 0-9, - and _", NAME),
         description=reader.text("description"),
         table=cast("ClassTable", _read_table(reader)),
@@ -268,6 +272,29 @@ def _read_graph(reader: Reader) -> Graph:
     )
     reader.no_more()
     return graph
+
+
+def _read_outputs(reader: Reader, written_as: int) -> tuple[Output, ...]:
+    if written_as == OLDEST_FORMAT:
+        return (dataclasses.replace(SEMANTIC, tensor="classes"),)
+    outputs = tuple(_read_output(part) for part in reader.parts("outputs"))
+    if not reader.problems:
+        reader.problems.extend(output_problems(outputs))
+    return outputs
+
+
+def _read_output(reader: Reader) -> Output:
+    output = Output(
+        name=reader.matching("name", "a name of a-z, 0-9 and _", OUTPUT_NAME),
+        dtype=reader.matching("dtype", " or ".join(DTYPES), "|".join(DTYPES)),
+        shape=reader.take("shape", "1 to 4 dimensions such as 2, H or W/8", as_shape),
+        decoder=reader.text("decoder"),
+        meaning=reader.text("meaning"),
+        tensor=reader.text("tensor"),
+        default=reader.take("default", "true or false", lambda v: v if isinstance(v, bool) else None),
+    )
+    reader.no_more()
+    return output
 
 
 def _check_graphs(reader: Reader, card: Card) -> None:

@@ -6,7 +6,8 @@ so that they cannot be mixed up. What is compiled from a bundle stays on the mac
 what travels.
 
     with open_engine("road") as engine:
-        classes = engine.infer(image)  # uint8 (h, w, 3) BGR in, uint8 (h, w) class ids out
+        outputs = engine.infer(image)  # uint8 (h, w, 3) BGR in
+        classes = outputs["semantic"]  # uint8 (h, w) class ids
 
 Kept quick to import: `edge run` starts here.
 """
@@ -21,7 +22,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Protocol
 from edge.card import CARD_LIMIT_BYTES, NAME, Card, Graph
 from edge.delta import apply_delta
 from edge.errors import BundleTampered, EngineError, EngineNotFound
+from edge.outputs import Output
 
 if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
     from types import TracebackType
@@ -36,6 +38,7 @@ if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
     from typing_extensions import Self
 
     from edge.frame import Image
+    from edge.outputs import Arrays
 
 DEFAULT_ENGINE = "road"
 BACKENDS = ("openvino", "tensorrt")
@@ -249,6 +252,7 @@ class Engine(Protocol):
     Attributes:
         card: what the engine is.
         precision: that of the arithmetic: "f32", "bf16", "fp16" or "int8".
+        outputs: those of the card's outputs that it computes.
         threads: CPU threads it uses in all.
         streams: inferences that run side by side, with an equal part of the threads each.
     """
@@ -260,14 +264,17 @@ class Engine(Protocol):
     def precision(self) -> str: ...
 
     @property
+    def outputs(self) -> tuple[Output, ...]: ...
+
+    @property
     def threads(self) -> int: ...
 
     @property
     def streams(self) -> int: ...
 
-    def infer(self, image: Image) -> Image:
-        """Class ids, uint8 (h, w), a fresh array of the caller's, of an image, uint8 (h, w, 3) BGR, C-contiguous and of
-        the card's input size.
+    def infer(self, image: Image) -> Arrays:
+        """The engine's `outputs` by name, fresh arrays that the caller owns, for an image, uint8 (h, w, 3) BGR,
+        C-contiguous and of the card's input size. "semantic", uint8 (h, w) class ids, is always there.
 
         Raises:
             EngineError: the image is not of that type or size, or the engine is closed or failed.
@@ -309,6 +316,7 @@ def open_engine(
     backend: str | None = None,
     source_wh: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
     input_wh: tuple[int, int] | None = None,
+    outputs: Collection[str] = (),
 ) -> Engine:
     """The engine of that name or in that folder, ready to run; close it, or use it with `with`.
 
@@ -321,6 +329,8 @@ def open_engine(
 
     `source_wh` is the size of the frames to come, or gives it when asked: of the bundle's input sizes, the one that
     wastes least on them is taken. `input_wh` names one. Without either, the card's own.
+
+    `outputs` names outputs to compute besides those that the card computes by default, such as "confidence".
 
     Raises:
         EngineNotFound: there is no such bundle.
@@ -336,11 +346,11 @@ def open_engine(
         from edge.backends.tensorrt import TensorRtEngine
         from edge.compile.plan import ensure_plan  # builds one where none is kept: minutes, once on a device
 
-        plan = ensure_plan(bundle, precision)
-        return TensorRtEngine(bundle, precision=precision, side_by_side=side_by_side, plan=plan)
+        plan = ensure_plan(bundle, precision, outputs=outputs)
+        return TensorRtEngine(bundle, precision=precision, side_by_side=side_by_side, plan=plan, outputs=outputs)
     from edge.backends.openvino import OpenVinoEngine  # late: it costs 150 ms, and `edge --help` needs none of it
 
-    return OpenVinoEngine(bundle, precision=precision, threads=threads, side_by_side=side_by_side)
+    return OpenVinoEngine(bundle, precision=precision, threads=threads, side_by_side=side_by_side, outputs=outputs)
 
 
 def chosen_backend(wish: str | None) -> str:

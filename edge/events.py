@@ -153,9 +153,9 @@ class Watcher:
         zone = self._zone_of(result.letterbox)
         figures: dict[str, float] = {}
         if "pedestrian_ahead" in self._states:
-            figures["pedestrian_ahead"] = self._share(result.classes, "pedestrian", zone)
+            figures["pedestrian_ahead"] = self._share(result.semantic, "pedestrian", zone)
         if "road_gone" in self._states:
-            figures["road_gone"] = self._road_gone(self._share(result.classes, "road", zone), result)
+            figures["road_gone"] = self._road_gone(self._share(result.semantic, "road", zone), result)
         if "out_of_domain" in self._states:
             assert self._fingerprint is not None
             seen = self._calm.update(describe(result), result.frame.captured_ns)
@@ -214,7 +214,7 @@ class Description:
 
 def describe(result: Prediction) -> Description:
     """Of one frame, over the part of the network's input that the image covers."""
-    inside = np.ascontiguousarray(result.letterbox.content(result.classes))
+    inside = np.ascontiguousarray(result.letterbox.content(result.semantic))
     classes = len(result.table)
     bands = np.array_split(inside, LAYOUT_BANDS)
     counts = np.array([np.bincount(band.reshape(-1), minlength=classes)[:classes] for band in bands], np.float64)

@@ -26,6 +26,8 @@ from edge.frame import Image
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from edge.outputs import Arrays, Output
+
 DOWN_AFTER_S, UP_AFTER_S = 1.0, 10.0
 LATE_SHARE = 0.2  # of the masks of DOWN_AFTER_S; more of them late is overload
 ROOM = 0.4  # of the deadline: a step up costs about twice the time
@@ -155,6 +157,11 @@ class LadderEngine:
         return self._now.card
 
     @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Of the step that works now; all have the same."""
+        return self._now.outputs
+
+    @property
     def precision(self) -> str:
         """Of the step that works now."""
         return self._now.precision
@@ -168,8 +175,8 @@ class LadderEngine:
         """Frames from here on are that step's."""
         self._now = self._steps[step]
 
-    def infer(self, image: Image) -> Image:
-        """uint8 (h, w) classes of an image of the present step's input size."""
+    def infer(self, image: Image) -> Arrays:
+        """The outputs for an image of the present step's input size."""
         return self._now.infer(image)
 
     def close(self) -> None:

@@ -1,56 +1,95 @@
-"""What was seen in one frame."""
+"""What an engine saw in one frame."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.classes import ClassTable
 from edge.frame import Frame, Image, Letterbox
+from edge.outputs import DECODERS, SEMANTIC, Output
 from edge.overlay import paint_bgr
+
+_ONLY_SEMANTIC: Mapping[str, Output] = {SEMANTIC.name: SEMANTIC}
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What was seen in one frame. Its arrays are its own: keep it as long as you like.
+    """What an engine saw in one frame. Its arrays are its own: keep it as long as you like.
 
     Attributes:
-        frame: the frame the masks belong to.
-        classes: uint8 (h, w) class ids at network size, black bars included; see `letterbox`.
+        frame: the frame that it belongs to.
+        outputs: the engine's arrays by name, at network size, black bars included; see `letterbox`. "semantic", uint8
+            (h, w) class ids, is always there.
         letterbox: network pixels <-> frame pixels.
-        table: what the ids mean.
-        ready_ns: monotonic clock when the classes were complete.
-        confidence: uint8 (h, w) at network size, 255 = certain; None unless the engine gives it.
+        table: what the class ids mean.
+        ready_ns: monotonic clock when the outputs were complete.
+        specs: what each output is, by name.
     """
 
     frame: Frame
-    classes: Image
+    outputs: Mapping[str, NDArray[Any]]
     letterbox: Letterbox
     table: ClassTable
     ready_ns: int
-    confidence: Image | None = None
+    specs: Mapping[str, Output] = field(default_factory=lambda: _ONLY_SEMANTIC)
 
     @property
     def age_ms(self) -> float:
         """Milliseconds from capture to finished mask."""
         return (self.ready_ns - self.frame.captured_ns) / 1e6
 
+    @property
+    def semantic(self) -> Image:
+        """uint8 (h, w) class ids at network size."""
+        return self.outputs["semantic"]
+
+    @property
+    def confidence(self) -> Image | None:
+        """uint8 (h, w) at network size, 255 = certain (`edge.outputs.CONFIDENCE`); None unless the engine gives it."""
+        return self.outputs.get("confidence")
+
+    def content(self, name: str) -> NDArray[Any]:
+        """An output without the letterbox's black bars, a view; whole where it is no map of the input."""
+        array = self.outputs[name]
+        return _inside(array, self.letterbox) if DECODERS[self.specs[name].decoder].per_pixel else array
+
+    def further(self) -> list[Output]:
+        """The outputs besides "semantic", for what carries them all."""
+        return [self.specs[name] for name in self.outputs if name != SEMANTIC.name]
+
     def class_map(self) -> Image:
         """uint8 (H, W) class ids at source resolution."""
-        return self.letterbox.to_source(self.classes)
+        return self.letterbox.to_source(self.semantic)
 
     def mask(self, name: str) -> NDArray[np.bool_]:
         """bool (H, W) at source resolution: True where a class of the group (or the class) `name` was seen."""
         return self.table.membership(name).view(np.bool_)[self.class_map()]
 
     def shares(self) -> dict[str, float]:
-        """The part of the image each class covers, 0 to 1, by class name."""
-        inside = np.ascontiguousarray(self.letterbox.content(self.classes))
+        """The part of the frame that each class covers, 0 to 1, by class name."""
+        inside = np.ascontiguousarray(self.content("semantic"))
         counts = np.bincount(inside.reshape(-1), minlength=len(self.table))
         return {name: float(counts[i]) / inside.size for i, name in enumerate(self.table.names)}
 
+    def summaries(self) -> dict[str, dict[str, float]]:
+        """Each further output in numbers, by name, for text records (`edge.outputs.Decoder.summarize`)."""
+        return {o.name: DECODERS[o.decoder].summarize(self.content(o.name)) for o in self.further()}
+
     def overlay(self, alpha: float = 0.5) -> Image:
         """uint8 (H, W, 3) BGR: the frame with the card's groups tinted."""
-        return paint_bgr(self.frame.image, self.classes, self.letterbox, self.table, alpha)
+        return paint_bgr(self.frame.image, self.semantic, self.letterbox, self.table, alpha)
+
+
+def _inside(array: NDArray[Any], box: Letterbox) -> NDArray[Any]:
+    """The view of a map of the input, at its size or coarser, that the frame covers; cells at its edge included."""
+    rows, columns = array.shape[:2]
+    (width, height), (x, y, across, down) = box.input_wh, box.content_xywh
+    if (rows, columns) == (height, width):
+        return box.content(array)
+    top, bottom = y * rows // height, -(-(y + down) * rows // height)
+    return array[top:bottom, x * columns // width : -(-(x + across) * columns // width)]

@@ -26,6 +26,7 @@ class Segmenter:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._specs = {output.name: output for output in engine.outputs}
         self.stages = Stages()
         self._local = threading.local()
 
@@ -35,8 +36,8 @@ class Segmenter:
             canvas = self._canvas(frame)
             canvas.draw(frame)
         with self.stages["infer"].span():
-            classes = self.engine.infer(canvas.image)
-        return Prediction(frame, classes, canvas.box, self.engine.card.table, time.monotonic_ns())
+            outputs = self.engine.infer(canvas.image)
+        return Prediction(frame, outputs, canvas.box, self.engine.card.table, time.monotonic_ns(), self._specs)
 
     def segment_all(self, frames: Iterable[Frame]) -> Generator[Prediction, None, None]:
         """The segmentations of the frames, in order; as many are worked on side by side as the engine has streams.

@@ -11,6 +11,7 @@ import numpy as np
 from edge.card import Card
 from edge.classes import CAMVID
 from edge.frame import Frame, Image, Letterbox, ResizePolicy, Yuv420
+from edge.outputs import SEMANTIC
 from edge.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class BrightnessEngine:
     precision = "f32"
     threads = 1
     streams = 1
+    outputs = (SEMANTIC,)
 
     def __init__(
         self, make_card: Any, input_wh: tuple[int, int] = (32, 24), resize: ResizePolicy = "letterbox"
@@ -33,11 +35,11 @@ class BrightnessEngine:
         self.card: Card = dataclasses.replace(card, resize=resize)
         self.seen: list[Image] = []
 
-    def infer(self, image: Image) -> Image:
+    def infer(self, image: Image) -> dict[str, Image]:
         assert image.shape == (self.card.input_wh[1], self.card.input_wh[0], 3)
         assert image.flags.c_contiguous
         self.seen.append(image.copy())
-        return np.where(image.mean(-1) < 100, ROAD, SKY).astype(np.uint8)
+        return {"semantic": np.where(image.mean(-1) < 100, ROAD, SKY).astype(np.uint8)}
 
     def close(self) -> None:
         pass
@@ -63,4 +65,4 @@ def result_of(
     """What was seen in a picture, 20 ms after it was taken."""
     frame = Frame(index=index, captured_ns=captured_ns, source="test", bgr=image, yuv=yuv, media_ns=media_ns)
     box = Letterbox.fit(frame.size_wh, (classes.shape[1], classes.shape[0]))
-    return Prediction(frame, classes, box, CAMVID, captured_ns + 20_000_000)
+    return Prediction(frame, {"semantic": classes}, box, CAMVID, captured_ns + 20_000_000)

@@ -415,7 +415,7 @@ def test_what_is_neither_name_nor_path_is_not_found(homes: Path, name: str) -> N
 def test_an_opened_engine_sees_what_its_card_says(colour_bundle: Bundle, flag: Any, flag_classes: Any) -> None:
     with open_engine(colour_bundle.folder, threads=1) as engine:
         assert (engine.card, engine.precision, engine.threads) == (colour_bundle.card, "f32", 1)
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
 
 
 def test_an_unknown_engine_is_not_opened() -> None:
@@ -525,7 +525,7 @@ def test_an_engine_is_fitted_to_the_frames_to_come(street_net: Any, tmp_path: Pa
     image = np.random.default_rng(2).integers(0, 256, (56, 96, 3), np.uint8)
     with open_engine(tmp_path / "b", source_wh=(1280, 720)) as fitted, open_engine(tmp_path / "flat") as plain:
         assert fitted.card.input_wh == (96, 56)
-        np.testing.assert_array_equal(fitted.infer(image), plain.infer(image))
+        np.testing.assert_array_equal(fitted.infer(image)["semantic"], plain.infer(image)["semantic"])
     with open_engine(tmp_path / "b", source_wh=lambda: (640, 480)) as engine:
         assert engine.card.input_wh == (96, 72)
     assert len(delta) < 4000  # weights are not stored again

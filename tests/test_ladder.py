@@ -101,11 +101,11 @@ def test_frames_after_a_step_are_drawn_at_its_size(make_card: object) -> None:
     engine = LadderEngine([large, small])
     segmenter = Segmenter(engine)
     frame = Frame(index=0, captured_ns=0, source="test", bgr=np.zeros((48, 64, 3), np.uint8))
-    assert segmenter.segment(frame).classes.shape == (24, 32)
+    assert segmenter.segment(frame).semantic.shape == (24, 32)
     engine.use(1)
-    assert segmenter.segment(frame).classes.shape == (12, 16)
+    assert segmenter.segment(frame).semantic.shape == (12, 16)
     engine.use(0)
-    assert segmenter.segment(frame).classes.shape == (24, 32)
+    assert segmenter.segment(frame).semantic.shape == (24, 32)
 
 
 def test_a_ladder_needs_a_step() -> None:

@@ -242,7 +242,7 @@ def test_an_engine_that_fails_ends_the_run_and_keeps_what_there_is(
 ) -> None:
     infer = engine.infer
 
-    def infer_six_times(image: Image) -> Image:
+    def infer_six_times(image: Image) -> dict[str, Image]:
         if len(engine.seen) == 6:
             raise EngineError("no more")
         return infer(image)

@@ -178,7 +178,7 @@ def test_results_do_not_change_with_the_next_frame(make_card: Any) -> None:
     segmenter = Segmenter(BrightnessEngine(make_card))
     first = segmenter.segment(frame_of(np.zeros((24, 32, 3), np.uint8)))
     segmenter.segment(frame_of(np.full((24, 32, 3), 250, np.uint8)))
-    assert np.all(first.classes == ROAD)
+    assert np.all(first.semantic == ROAD)
 
 
 def test_resize_and_infer_are_timed_for_each_frame(make_card: Any) -> None:
@@ -193,7 +193,7 @@ class SlowOnDark(BrightnessEngine):
 
     streams = 2
 
-    def infer(self, image: Image) -> Image:
+    def infer(self, image: Image) -> dict[str, Image]:
         time.sleep(0.03 if image.mean() < 100 else 0.001)
         return super().infer(image)
 
@@ -203,7 +203,7 @@ def test_results_keep_the_order_of_the_frames_whichever_is_done_first(make_card:
     frames = [numbered(i, level) for i, level in enumerate(levels)]
     results = list(Segmenter(SlowOnDark(make_card)).segment_all(frames))
     assert [result.frame.index for result in results] == list(range(7))
-    assert [int(result.classes[0, 0]) for result in results] == [ROAD if level == 20 else SKY for level in levels]
+    assert [int(result.semantic[0, 0]) for result in results] == [ROAD if level == 20 else SKY for level in levels]
 
 
 def test_what_the_frames_raise_comes_out_behind_the_last_result(make_card: Any) -> None:
@@ -237,7 +237,7 @@ def test_frames_are_taken_no_further_ahead_than_the_engine_has_streams(make_card
 
 def test_an_error_of_the_engine_comes_out_and_ends_the_work(make_card: Any) -> None:
     class Failing(SlowOnDark):
-        def infer(self, image: Image) -> Image:
+        def infer(self, image: Image) -> dict[str, Image]:
             raise EngineError("inference failed")
 
     with pytest.raises(EngineError, match="inference failed"):

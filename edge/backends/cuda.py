@@ -162,9 +162,9 @@ class Device:
         """A new stream, apart from the default one."""
         return self._kept(Stream(self._driver))
 
-    def buffer(self, shape: tuple[int, ...]) -> Buffer:
-        """uint8 memory of that shape on host and device."""
-        return self._kept(Buffer(shape, mapped=self.integrated))
+    def buffer(self, shape: tuple[int, ...], dtype: str = "uint8") -> Buffer:
+        """Memory of that shape on host and device."""
+        return self._kept(Buffer(shape, dtype, mapped=self.integrated))
 
     def record(self, stream: Stream, enqueue: Callable[[], None]) -> Recording:
         """What `enqueue` puts into a stream, recorded instead of done, to be launched at once and often."""
@@ -225,20 +225,21 @@ class Stream:
 
 
 class Buffer:
-    """uint8 memory: `host`, an array in pinned memory, and its twin at `address` on the device.
+    """Memory: `host`, an array in pinned memory, and its twin at `address` on the device.
 
     Where the GPU reads the host's memory (`mapped`) both are the same, and `upload` and `download` have nothing to do.
     """
 
-    def __init__(self, shape: tuple[int, ...], *, mapped: bool) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: str = "uint8", *, mapped: bool) -> None:
         cuda = import_pycuda()
         self._twin: Any = None
-        with translated(f"allocating {math.prod(shape)} bytes"):
+        size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        with translated(f"allocating {size_bytes} bytes"):
             flags = cuda.host_alloc_flags.DEVICEMAP if mapped else 0
-            self.host: NDArray[np.uint8] = cuda.pagelocked_empty(shape, np.uint8, mem_flags=flags)
+            self.host: NDArray[Any] = cuda.pagelocked_empty(shape, np.dtype(dtype), mem_flags=flags)
             self._memory: Any = self.host.base
             try:
-                self._twin = None if mapped else cuda.mem_alloc(math.prod(shape))
+                self._twin = None if mapped else cuda.mem_alloc(size_bytes)
             except cuda.Error:
                 self.close()
                 raise

@@ -13,6 +13,7 @@ import platform
 import queue
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from edge.cache import SEAL_BYTES, cache_folder, forget_oldest, key_of, may_be_t
 from edge.card import Card
 from edge.engine import Bundle, check_image
 from edge.errors import EngineError
+from edge.outputs import Output, select
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.frame import Image
+    from edge.outputs import Arrays
 
 PRECISIONS = ("f32", "bf16", "int8")
 CACHED_MODELS = 8  # a DDRNet-23-slim is 23 MB
@@ -42,9 +45,16 @@ class OpenVinoEngine:
     """A bundle's graph, compiled for this CPU. See `edge.engine.Engine`."""
 
     def __init__(
-        self, bundle: Bundle, *, precision: str | None = None, threads: int | None = None, side_by_side: bool = False
+        self,
+        bundle: Bundle,
+        *,
+        precision: str | None = None,
+        threads: int | None = None,
+        side_by_side: bool = False,
+        outputs: Collection[str] = (),
     ) -> None:
         self.card: Card = bundle.card
+        self.outputs = select(self.card.outputs, outputs, self.card.name)
         precision = precision or ("int8" if self.card.precision == "int8" else "f32")
         self.threads = _checked_threads(threads)
         self.streams = self.threads if side_by_side else 1
@@ -61,7 +71,7 @@ class OpenVinoEngine:
             core = the_core()
             _check_cpu(core, precision)
             compiled = self._compile(openvino, core, model, graph.sha256)
-            _check_ports(compiled, self.card, str(path))
+            self._tensors = _checked_ports(compiled, self.outputs, self.card.input_wh, str(path))
             requests = [compiled.create_infer_request() for _ in range(self.streams)]
         except EngineError:
             raise
@@ -81,7 +91,8 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "ENABLE_CPU_PINNING": False,  # decoding and encoding want the same cores
         }
-        parts = [sha256, self.precision, self.threads, self.streams, openvino.__version__]
+        names = [output.tensor for output in self.outputs]
+        parts = [sha256, self.precision, self.threads, self.streams, openvino.__version__, *names]
         cached = _cached_path(parts)
         blob = self._blob = _read_blob(cached)  # kept: the compiled model may point into it
         if blob is not None:
@@ -94,12 +105,14 @@ class OpenVinoEngine:
             except RuntimeError as error:
                 log.info("%s: OpenVINO refuses it, compiling anew: %s", cached, _gist(error))
                 self._blob = None
-        compiled = core.compile_model(core.read_model(model, b""), "CPU", config)
+        graph = core.read_model(model, b"")
+        _keep_results(graph, names)
+        compiled = core.compile_model(graph, "CPU", config)
         _write_blob(cached, compiled)
         return compiled
 
-    def infer(self, image: Image) -> Image:
-        """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image; see `edge.engine.Engine.infer`."""
+    def infer(self, image: Image) -> Arrays:
+        """The outputs for a uint8 (h, w, 3) BGR image; see `edge.engine.Engine.infer`."""
         check_image(image, self.card)
         request = self._idle.get()
         try:
@@ -107,7 +120,7 @@ class OpenVinoEngine:
                 raise EngineError(f"engine {self.card.name}: is closed")
             request.get_input_tensor().data[0] = image
             request.infer(share_outputs=True)
-            return request.get_output_tensor().data[0].copy()
+            return {name: request.get_output_tensor(place).data[0].copy() for name, place in self._tensors}
         except RuntimeError as error:
             if isinstance(error, EngineError):
                 raise
@@ -183,20 +196,40 @@ def _check_cpu(core: Any, precision: str) -> None:
         raise EngineError(f"precision bf16 is wanted, but this CPU ({name}) has no bf16 arithmetic; use f32")
 
 
-def _check_ports(compiled: Any, card: Card, origin: str) -> None:
-    """The graph must take what a camera gives and give class ids, at the card's size."""
-    width, height = card.input_wh
-    wanted = [f"uint8 [1,{height},{width},3]"], [f"uint8 [1,{height},{width}]"]
-    found = [_port(port) for port in compiled.inputs], [_port(port) for port in compiled.outputs]
-    if found != wanted:
-        raise EngineError(
-            f"{origin}: the graph is {' and '.join(found[0])} -> {' and '.join(found[1])},"
-            f" wanted is {wanted[0][0]} -> {wanted[1][0]}, as its card says"
-        )
+def _keep_results(graph: Any, names: Collection[str]) -> None:
+    """Take the results that are not asked for off the graph, so that they are never computed."""
+    for result in graph.get_results():
+        if len(graph.outputs) > 1 and not result.output(0).get_names() & set(names):
+            graph.remove_result(result)
+
+
+def _checked_ports(
+    compiled: Any, outputs: Collection[Output], input_wh: tuple[int, int], origin: str
+) -> list[tuple[str, int]]:
+    """Each output's name and its place among the compiled model's outputs. The graph must take what a camera gives, and
+    give what its card lists.
+    """
+    width, height = input_wh
+    expected = {f"uint8 [1,{height},{width},3]"}, {_listed(output, input_wh) for output in outputs}
+    found = {_port(port) for port in compiled.inputs}, {f"{_port(port)} {_name(port)}" for port in compiled.outputs}
+    if found != expected:
+        got, said = (" -> ".join(" and ".join(sorted(side)) for side in sides) for sides in (found, expected))
+        raise EngineError(f"{origin}: expected a graph of {said}, as its card says, got {got}")
+    places = {_name(port): place for place, port in enumerate(compiled.outputs)}
+    return [(output.name, places[output.tensor]) for output in outputs]
+
+
+def _listed(output: Output, input_wh: tuple[int, int]) -> str:
+    shape = ",".join(map(str, (1, *output.shape_at(input_wh))))
+    return f"{output.dtype} [{shape}] {output.tensor}"
 
 
 def _port(port: Any) -> str:
     return f"{port.element_type.to_dtype()} {port.partial_shape}"
+
+
+def _name(port: Any) -> str:
+    return port.get_any_name()
 
 
 def _gist(error: RuntimeError) -> str:

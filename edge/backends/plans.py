@@ -20,9 +20,13 @@ LIMIT_BYTES = 1 << 31
 log = logging.getLogger(__name__)
 
 
-def plan_path(graph_sha256: str, precision: str, tensorrt: str, device: Description) -> Path:
-    """The plan of a bundle's graph in a precision, for this TensorRT on this device."""
-    return _folder() / f"{cache.key_of(graph_sha256, precision, tensorrt, _identity(device))}.plan"
+def plan_path(
+    graph_sha256: str, precision: str, tensorrt: str, device: Description, tensors: tuple[str, ...] = ()
+) -> Path:
+    """The plan of a bundle's graph in a precision, for this TensorRT on this device. `tensors` are the outputs that it
+    computes, () for all.
+    """
+    return _folder() / f"{cache.key_of(graph_sha256, precision, tensorrt, _identity(device), *tensors)}.plan"
 
 
 def timings_path(tensorrt: str, device: Description) -> Path:

@@ -23,13 +23,14 @@ import queue
 import re
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from edge.backends import cuda, plans
 from edge.card import Card
 from edge.engine import Bundle, check_image
 from edge.errors import EngineError
+from edge.outputs import Output, select
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edge.frame import Image
+    from edge.outputs import Arrays
 
 PRECISIONS = ("f32", "fp16", "int8")
 OLDEST = (8, 6)
@@ -82,14 +84,21 @@ class TensorRtEngine:
     threads = 1
 
     def __init__(
-        self, bundle: Bundle, *, precision: str | None = None, side_by_side: bool = False, plan: bytes | None = None
+        self,
+        bundle: Bundle,
+        *,
+        precision: str | None = None,
+        side_by_side: bool = False,
+        plan: bytes | None = None,
+        outputs: Collection[str] = (),
     ) -> None:
         self.card: Card = bundle.card
+        self.outputs = select(self.card.outputs, outputs, self.card.name)
         self.precision = checked_precision(precision, self.card)
         self.streams = RING if side_by_side else 1
         if obstacle := why_not():
             raise EngineError(f"TensorRT cannot run here: {obstacle}")
-        plan = plan or _cached_plan(bundle, self.precision)
+        plan = plan or _cached_plan(bundle, self.precision, self.outputs)
         self._idle: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
         self._posted: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._failure: EngineError | None = None
@@ -108,8 +117,8 @@ class TensorRtEngine:
             self._owner.join()
             raise error
 
-    def infer(self, image: Image) -> Image:
-        """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image; see `edge.engine.Engine.infer`."""
+    def infer(self, image: Image) -> Arrays:
+        """The outputs for a uint8 (h, w, 3) BGR image; see `edge.engine.Engine.infer`."""
         check_image(image, self.card)
         slot = self._idle.get()
         try:
@@ -120,7 +129,7 @@ class TensorRtEngine:
             slot.image[0] = image
             if error := self._run(slot):
                 raise EngineError(str(error)) from error
-            return slot.classes[0].copy()
+            return {name: array[0].copy() for name, array in slot.arrays.items()}
         finally:
             self._idle.put(slot)
 
@@ -162,8 +171,8 @@ class TensorRtEngine:
     def _own(self, plan: bytes, started: queue.SimpleQueue[BaseException | None]) -> None:
         serving = False
         try:
-            with cuda.Device() as device, _Net(plan, self.card) as net:
-                slots = [_Slot(index, device, net, self.card) for index in range(self.streams)]
+            with cuda.Device() as device, _Net(plan, self.card, self.outputs) as net:
+                slots = [_Slot(index, device, net, self.card.input_wh) for index in range(self.streams)]
                 for slot in slots:
                     slot.prepare(device)
                 for slot in slots:
@@ -222,20 +231,24 @@ class _Slot:
     Between `launch` and the end of `stream.wait` it belongs to the GPU, else to whoever took it from the idle ones.
     """
 
-    def __init__(self, index: int, device: cuda.Device, net: _Net, card: Card) -> None:
-        width, height = card.input_wh
+    def __init__(self, index: int, device: cuda.Device, net: _Net, input_wh: tuple[int, int]) -> None:
+        width, height = input_wh
         self.index = index
         self.stream = device.stream()
         self._input = device.buffer((1, height, width, 3))
-        self._output = device.buffer((1, height, width))
-        self.image, self.classes = self._input.host, self._output.host
-        self._execute = net.executor(self._input.address, self._output.address, self.stream.handle)
+        outputs = net.outputs
+        self._outputs = {o.name: device.buffer((1, *o.shape_at(input_wh)), o.dtype) for o in outputs}
+        self.image = self._input.host
+        self.arrays = {name: buffer.host for name, buffer in self._outputs.items()}
+        addresses = {output.tensor: self._outputs[output.name].address for output in outputs}
+        self._execute = net.executor(self._input.address, addresses, self.stream.handle)
         self.launch: Callable[[], None] = self._enqueue
 
     def _enqueue(self) -> None:
         self._input.upload(self.stream)
         self._execute()
-        self._output.download(self.stream)
+        for buffer in self._outputs.values():
+            buffer.download(self.stream)
 
     def prepare(self, device: cuda.Device) -> None:
         """Run it until all that TensorRT does late is done, then record a run, to be launched as one from now on."""
@@ -258,8 +271,9 @@ _Job = tuple[_Slot, "queue.SimpleQueue[EngineError | None]"]  # what to run, and
 class _Net:
     """A plan that TensorRT has loaded. Closed, it frees contexts, engine and runtime, in this order."""
 
-    def __init__(self, plan: bytes, card: Card) -> None:
+    def __init__(self, plan: bytes, card: Card, outputs: tuple[Output, ...]) -> None:
         trt = import_tensorrt()
+        self.outputs = outputs
         self._contexts: list[Any] = []
         try:
             self._runtime: Any = trt.Runtime(logger())
@@ -271,20 +285,23 @@ class _Net:
             self.close()
             raise EngineError(f"engine {card.name}: TensorRT refuses the plan: {logger().last_error}")
         try:
-            self._input, self._output = checked_tensors(trt, self._engine, card)
+            self._input = checked_tensors(trt, self._engine, card, outputs)
         except EngineError:
             self.close()
             raise
 
-    def executor(self, input_address: int, output_address: int, stream: int) -> Callable[[], None]:
-        """What puts one run of the network into a stream, between two buffers on the device."""
+    def executor(self, input_address: int, addresses: dict[str, int], stream: int) -> Callable[[], None]:
+        """What puts one run of the network into a stream, between buffers on the device; `addresses` are those of the
+        outputs, by the plan's names.
+        """
         context = self._engine.create_execution_context()
         if context is None:  # device memory ran out
             raise EngineError(f"TensorRT gives no execution context: {logger().last_error}")
         self._contexts.append(context)
         index = len(self._contexts) - 1
         context.set_tensor_address(self._input, input_address)
-        context.set_tensor_address(self._output, output_address)
+        for tensor, address in addresses.items():
+            context.set_tensor_address(tensor, address)
 
         def execute() -> None:
             if not self._contexts[index].execute_async_v3(stream):
@@ -369,24 +386,30 @@ def logger() -> Any:
     return Logger()
 
 
-def checked_tensors(trt: Any, engine: Any, card: Card) -> tuple[str, str]:
-    """The names of a plan's input and output: it must take what a camera gives and give class ids, at the card's size.
+def checked_tensors(trt: Any, engine: Any, card: Card, outputs: Collection[Output]) -> str:
+    """The name of a plan's input. The plan must take what a camera gives, and give what its card lists.
 
     Raises:
         EngineError: they do not.
     """
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-    outputs = [name for name in names if name not in inputs]
     width, height = card.input_wh
-    wanted = [f"uint8 [1,{height},{width},3]"], [f"uint8 [1,{height},{width}]"]
-    found = [_port(engine, name) for name in inputs], [_port(engine, name) for name in outputs]
-    if found != wanted:
-        raise EngineError(
-            f"engine {card.name}: the plan is {' and '.join(found[0])} -> {' and '.join(found[1])},"
-            f" wanted is {wanted[0][0]} -> {wanted[1][0]}, as its card says"
-        )
-    return inputs[0], outputs[0]
+    expected = {f"uint8 [1,{height},{width},3]"}, {_listed(output, card.input_wh) for output in outputs}
+    given = {f"{_port(engine, name)} {name}" for name in names if name not in inputs}
+    found = {_port(engine, name) for name in inputs}, given
+    if found != expected:
+        got, said = (" -> ".join(" and ".join(sorted(side)) for side in sides) for sides in (found, expected))
+        raise EngineError(f"engine {card.name}: expected a plan of {said}, as its card says, got {got}")
+    return inputs[0]
+
+
+_TENSORRT_NAMES = {"float16": "half", "float32": "float"}  # tensorrt.DataType's, in lower case, where they differ
+
+
+def _listed(output: Output, input_wh: tuple[int, int]) -> str:
+    shape = ",".join(map(str, (1, *output.shape_at(input_wh))))
+    return f"{_TENSORRT_NAMES.get(output.dtype, output.dtype)} [{shape}] {output.tensor}"
 
 
 def _port(engine: Any, name: str) -> str:
@@ -394,11 +417,16 @@ def _port(engine: Any, name: str) -> str:
     return f"{engine.get_tensor_dtype(name).name.lower()} [{shape}]"
 
 
-def _cached_plan(bundle: Bundle, precision: str) -> bytes:
+def tensors(card: Card, outputs: Collection[Output]) -> tuple[str, ...]:
+    """What of a graph's outputs a plan computes, for its name in the cache: () for all of them."""
+    return () if len(outputs) == len(card.outputs) else tuple(output.tensor for output in outputs)
+
+
+def _cached_plan(bundle: Bundle, precision: str, outputs: Collection[Output]) -> bytes:
     graph = bundle.graph(precision, "tensorrt")
     bundle.read(graph)  # refuses a tampered bundle, even where the true one's plan is kept
     device, trt = cuda.describe(), import_tensorrt()
-    plan = plans.read(plans.plan_path(graph.sha256, precision, trt.__version__, device))
+    plan = plans.read(plans.plan_path(graph.sha256, precision, trt.__version__, device, tensors(bundle.card, outputs)))
     if plan is None:
         raise EngineError(
             f"engine {bundle.card.name}: no {precision} plan was built yet with TensorRT {trt.__version__} for this"

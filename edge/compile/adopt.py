@@ -9,6 +9,7 @@ numpy, the net run by ONNX Runtime, its answer stretched by OpenCV. See docs/bri
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import importlib.util
@@ -41,7 +42,7 @@ from edge.compile.one_channel import to_two_channels
 from edge.compile.portable import INVALID, forget_origin, halve_weights, opset_of
 from edge.compile.rewrite import rewrite
 from edge.compile.trial import run_apart, trial
-from edge.compile.wrap import wrap
+from edge.compile.wrap import outputs_of, wrap
 from edge.engine import MODEL_FILE
 from edge.errors import EngineError
 from edge.frame import Image
@@ -129,7 +130,9 @@ def adopt_model(
     except EngineError as error:
         raise EngineError(f"{origin.path}: {error}") from error
     graph, files = _file(plain, precision, content)
-    return Adopted(_card(spec, origin, plain, graph, (width, height)), files, agreement)
+    card = _card(spec, origin, plain, graph, (width, height))
+    outputs = outputs_of(onnx.load_from_string(content), [further.output for further in spec.outputs])
+    return Adopted(dataclasses.replace(card, outputs=outputs), files, agreement)
 
 
 def checked_frames(images: Sequence[Image], input_wh: tuple[int, int]) -> Sequence[Image]:
@@ -164,7 +167,8 @@ def _prepared(model: ModelProto, output: str | None, answers: NDArray[Any]) -> M
 
 
 def _finished(plain: ModelProto, spec: CardFile, input_wh: tuple[int, int], labels: list[int] | None) -> bytes:
-    wrapped = wrap(plain, input_wh, spec.input.scaling, output=spec.output, labels=labels)
+    kept = [further.output for further in spec.outputs]
+    wrapped = wrap(plain, input_wh, spec.input.scaling, output=spec.output, labels=labels, kept=kept)
     halve_weights(wrapped)
     forget_origin(wrapped)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from edge.card import NAME
 from edge.classes import CAMVID, ClassTable, Rgb
@@ -13,6 +13,7 @@ from edge.compile.foreign import Layout
 from edge.compile.wrap import InputScaling
 from edge.config import StrictModel, load_yaml, parse_size_wh
 from edge.errors import ConfigError
+from edge.outputs import DTYPES, OUTPUT_NAME, SEMANTIC, Output, as_shape, output_problems
 from edge.train.recipe import BuildPlan
 
 
@@ -67,6 +68,31 @@ class InputFile(StrictModel):
         return InputScaling((red[0], green[0], blue[0]), (red[1], green[1], blue[1]), self.order)
 
 
+class OutputFile(StrictModel):
+    """A further output of the net, passed on as it is: what `edge.outputs.Output` says of it."""
+
+    name: str = Field(pattern=f"^{OUTPUT_NAME}$")
+    tensor: str | None = None  # the graph's name for it, if another
+    dtype: str
+    shape: tuple[int | str, ...]
+    decoder: str
+    meaning: str
+
+    @property
+    def output(self) -> Output:
+        """The same as a card has it; off unless asked for would be a surprise, so it is on."""
+        return Output(self.name, self.dtype, self.shape, self.decoder, self.meaning, self.tensor or self.name)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> OutputFile:
+        problems = output_problems([SEMANTIC, self.output])
+        if self.dtype not in DTYPES or as_shape(list(self.shape)) is None:
+            problems.append(f"expected a dtype of {', '.join(DTYPES)} and a shape such as [H, W/8, 2]")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
 class CardFile(StrictModel):
     """What a user writes about a net; `edge.card.Card` is made of it."""
 
@@ -79,7 +105,8 @@ class CardFile(StrictModel):
     tints: dict[str, tuple[int, int, int]] | None = None
     label_map: dict[int, str] | None = None
     input: InputFile
-    output: str | None = None
+    output: str | None = None  # that gives the classes
+    outputs: tuple[OutputFile, ...] = ()  # further ones to pass on
     threshold: float | None = Field(default=None, gt=0, lt=1)  # of a mask's probability, where there is one channel
     resize: Literal["letterbox", "stretch"] = "letterbox"
     net: str | None = None

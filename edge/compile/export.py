@@ -27,7 +27,7 @@ from edge.backends.openvino import the_core
 from edge.card import Card, Graph, Measured, Versions
 from edge.compile.portable import INVALID, OPSET, forget_origin, halve_weights, lower_opset
 from edge.compile.rewrite import rewrite
-from edge.compile.wrap import OURS, InputScaling, wrap
+from edge.compile.wrap import OURS, InputScaling, outputs_of, wrap
 from edge.engine import MODEL_FILE, Bundle, write_bundle
 from edge.errors import EngineError
 from edge.frame import Image
@@ -184,6 +184,7 @@ def make_bundle(
         versions=Versions(edge=edge.__version__, torch=torch.__version__, opset=OPSET),
         graphs=(Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(model).hexdigest()),),
         weights_sha256=weights_sha256(state["averaged"]),
+        outputs=outputs_of(onnx.load_from_string(model)),
         measured=Measured(),
     )
     return write_bundle(folder, {MODEL_FILE: model}, card)

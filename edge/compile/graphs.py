@@ -13,13 +13,14 @@ Needs onnx and numpy, not torch. No function changes the model it is given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from edge.compile.portable import drop_unused
 from edge.errors import EngineError
 
 STRONGLY_TYPED_SINCE = 10
@@ -43,10 +44,13 @@ _AXES_ARE_INPUT_SINCE_18 = (
 OPSET_OF_8 = 17  # TensorRT 8.5 and 8.6
 
 
-def for_tensorrt(model: bytes, precision: str, version: tuple[int, ...]) -> bytes:
+def for_tensorrt(
+    model: bytes, precision: str, version: tuple[int, ...], outputs: Collection[str] | None = None
+) -> bytes:
     """The graph to give to a TensorRT of that version, (10, 3, 0) say, for a precision: "f32", "fp16" or "int8".
 
-    `model` is a bundle's fp32 graph for f32 and fp16, and its int8 graph for TensorRT for int8.
+    `model` is a bundle's fp32 graph for f32 and fp16, and its int8 graph for TensorRT for int8. `outputs` are the
+    tensors that it is to give, all of the graph's by default.
 
     Raises:
         EngineError: it is not such a graph, or holds values that half floats do not.
@@ -57,6 +61,8 @@ def for_tensorrt(model: bytes, precision: str, version: tuple[int, ...]) -> byte
         graph = onnx.load_model_from_string(model)
     except DecodeError as error:
         raise EngineError("the graph for TensorRT is not an ONNX file") from error
+    if outputs is not None:
+        keep_outputs(graph, outputs)
     if _is_quantised(graph) != (precision == "int8"):
         found = "quantised" if _is_quantised(graph) else "not quantised"
         raise EngineError(
@@ -75,6 +81,15 @@ def for_tensorrt(model: bytes, precision: str, version: tuple[int, ...]) -> byte
     else:
         graph = with_constant_weights(graph)
     return graph.SerializeToString(deterministic=True)
+
+
+def keep_outputs(model: ModelProto, names: Collection[str]) -> None:
+    """Take the outputs that are not named off the graph, in place, with all that only they need."""
+    kept = [output for output in model.graph.output if output.name in names]
+    if len(kept) < len(model.graph.output):
+        del model.graph.output[:]
+        model.graph.output.extend(kept)
+        drop_unused(model)
 
 
 def with_constant_weights(model: ModelProto) -> ModelProto:

@@ -20,12 +20,15 @@ from edge.errors import ConfigError, DataError, EngineError
 from edge.evaluate import Labels, make_confusion
 from edge.frame import Image
 from edge.metrics import Confusion
+from edge.outputs import SEMANTIC
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.sources.open import open_source
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from edge.outputs import Arrays
 
 WORST = 10
 CELL_WIDTH, CAPTION_HEIGHT = 320, 20
@@ -39,6 +42,7 @@ class OrtEngine:
     """
 
     streams = 1
+    outputs = (SEMANTIC,)
 
     def __init__(self, model: bytes, card: Card, precision: str) -> None:
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at the import
@@ -64,14 +68,15 @@ class OrtEngine:
             raise EngineError(f"ONNX Runtime cannot load the graph: {_gist(error)}") from error
         self.judge = f"ONNX Runtime {onnxruntime.__version__}"
 
-    def infer(self, image: Image) -> Image:
-        """uint8 (h, w) classes of a uint8 (h, w, 3) BGR image of the card's input size.
+    def infer(self, image: Image) -> Arrays:
+        """The class ids of a uint8 (h, w, 3) BGR image of the card's input size; see `edge.engine.Engine.infer`.
 
         Raises:
             EngineError: the image is of another size, or the graph cannot be run.
         """
         try:
-            return self._session.run(None, {self._session.get_inputs()[0].name: image[None]})[0][0]
+            asked, fed = [self._session.get_outputs()[0].name], {self._session.get_inputs()[0].name: image[None]}
+            return {"semantic": self._session.run(asked, fed)[0][0]}
         except Exception as error:  # its errors share no type below this one
             raise EngineError(f"ONNX Runtime cannot run the graph: {_gist(error)}") from error
 

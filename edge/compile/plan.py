@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,19 @@ from typing import Any, TypeVar
 
 from edge.backends import cuda, plans
 from edge.backends.cuda import Description
-from edge.backends.tensorrt import checked_precision, checked_tensors, import_tensorrt, logger, version, why_not
+from edge.backends.tensorrt import (
+    checked_precision,
+    checked_tensors,
+    import_tensorrt,
+    logger,
+    tensors,
+    version,
+    why_not,
+)
 from edge.card import Card
 from edge.engine import Bundle
 from edge.errors import EngineError, OutputError
+from edge.outputs import Output, select
 
 STRONGLY_TYPED_SINCE = 10  # before, precision is in flags of the builder
 OPTIMIZATION_LEVEL = 4  # of 0 to 5; 3 is TensorRT's own. From 4 on it also compiles kernels for the very shapes
@@ -43,8 +52,11 @@ class Layers:
     slow: tuple[str, ...]
 
 
-def build_plan(bundle: Bundle, precision: str | None = None, *, progress: Progress | None = None) -> Path:
-    """Build the plan of a bundle for this device, in the place of one that is there; gives where it is kept.
+def build_plan(
+    bundle: Bundle, precision: str | None = None, *, progress: Progress | None = None, outputs: Collection[str] = ()
+) -> Path:
+    """Build the plan of a bundle for this device, in the place of one that is there; gives where it is kept. `outputs`
+    are those to compute besides the card's default ones.
 
     `progress` is called while TensorRT builds, from version 10 on. Ctrl-C ends the build at its next step.
 
@@ -53,7 +65,7 @@ def build_plan(bundle: Bundle, precision: str | None = None, *, progress: Progre
         BundleTampered: the graph is not the one its card was made for.
         OutputError: the plan cannot be kept.
     """
-    build = _Build.of(bundle, precision)
+    build = _Build.of(bundle, precision, outputs)
     try:
         plans.write(build.path.with_suffix(".trial"), b"")  # better to know before the minutes of building
         build.path.with_suffix(".trial").unlink()
@@ -64,14 +76,16 @@ def build_plan(bundle: Bundle, precision: str | None = None, *, progress: Progre
     return build.path
 
 
-def ensure_plan(bundle: Bundle, precision: str | None = None, *, progress: Progress | None = None) -> bytes:
+def ensure_plan(
+    bundle: Bundle, precision: str | None = None, *, progress: Progress | None = None, outputs: Collection[str] = ()
+) -> bytes:
     """The plan of a bundle for this device, built if it is not kept yet. Where it cannot be kept, that is logged.
 
     Raises:
         EngineError: TensorRT cannot run here, or cannot build it.
         BundleTampered: the graph is not the one its card was made for.
     """
-    build = _Build.of(bundle, precision)
+    build = _Build.of(bundle, precision, outputs)
     plan = plans.read(build.path)
     if plan is None:
         log.warning("engine %s: TensorRT builds its plan for this device. That takes minutes, once.", bundle.card.name)
@@ -123,6 +137,7 @@ class _Build:
     """All that a plan depends on."""
 
     card: Card
+    outputs: tuple[Output, ...]
     origin: str  # of the graph, for messages
     graph: bytes
     precision: str
@@ -131,21 +146,23 @@ class _Build:
     path: Path
 
     @classmethod
-    def of(cls, bundle: Bundle, precision: str | None) -> _Build:
+    def of(cls, bundle: Bundle, precision: str | None, names: Collection[str]) -> _Build:
+        outputs = select(bundle.card.outputs, names, bundle.card.name)
         precision = checked_precision(precision, bundle.card)
         graph = bundle.graph(precision, "tensorrt")
         content = bundle.read(graph)
         if obstacle := why_not():
             raise EngineError(f"TensorRT cannot run here: {obstacle}")
         trt, device = import_tensorrt(), cuda.describe()
-        path = plans.plan_path(graph.sha256, precision, trt.__version__, device)
+        path = plans.plan_path(graph.sha256, precision, trt.__version__, device, tensors(bundle.card, outputs))
         origin = f"{bundle.folder / graph.file} at {precision}"
-        return cls(bundle.card, origin, content, precision, trt, device, path)
+        return cls(bundle.card, outputs, origin, content, precision, trt, device, path)
 
     def run(self, progress: Progress | None) -> bytes:
         from edge.compile.graphs import for_tensorrt  # late: it imports onnx
 
-        graph = for_tensorrt(self.graph, self.precision, version(self.trt))
+        names = [output.tensor for output in self.outputs]
+        graph = for_tensorrt(self.graph, self.precision, version(self.trt), names)
         timings = plans.timings_path(self.trt.__version__, self.device)
         return _interruptible(lambda stop: self._plan(graph, timings, progress, stop))
 
@@ -184,7 +201,7 @@ class _Build:
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise EngineError(f"TensorRT cannot load the plan that it built: {logger().last_error}")
-        checked_tensors(self.trt, engine, self.card)
+        checked_tensors(self.trt, engine, self.card, self.outputs)
         inspector = engine.create_engine_inspector()
         table = inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)
         try:

@@ -1,6 +1,6 @@
 """What surrounds a net in its graph, the same for ours and for those that users bring:
 
-    uint8 (1, H, W, 3) BGR -> float -> (x - mean) * scale -> net -> bilinear to H x W -> argmax -> uint8 (1, H, W)
+    image, uint8 (1, H, W, 3) BGR -> float -> (x - mean) * scale -> net -> bilinear to H x W -> argmax -> semantic
 
 Of the forms that are exact, each step has the one that was fastest in OpenVINO (2026.4, DDRNet-23-slim, 480x360, 11
 classes, Zen 5) and that TensorRT reads from version 8.5 on: uint8 only next to a Cast, no TopK. The nodes mean the same
@@ -22,6 +22,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from edge.compile.head import FLOATS, Head, Sampling, describe, only_input, read_head
 from edge.compile.portable import drop_unused, opset_of, rename
 from edge.errors import EngineError
+from edge.outputs import CONFIDENCE, SEMANTIC, Output
 
 CHAIN_UP_TO = 64
 """Classes that are compared one by one; above, ArgMax. In OpenVINO (480x360, two cores, min of 9) the chain takes as
@@ -48,43 +49,73 @@ def wrap(
     *,
     output: str | None = None,
     labels: Sequence[int] | None = None,
+    kept: Sequence[Output] = (),
 ) -> ModelProto:
-    """The net with its surroundings: `image`, uint8 (1, H, W, 3) BGR, in; `classes`, uint8 (1, H, W), out.
+    """The net with its surroundings: `image`, uint8 (1, H, W, 3) BGR, in; `semantic`, uint8 (1, H, W), out; where the
+    head has logits, `confidence` too; and of the net's own outputs those that are `kept`, under their names.
 
     `model` has one float input of fixed size, (1, 3, H, W) or (1, H, W, 3), and opset 13 or newer; it stays as it is.
     `output` names the head where there are several. `labels` is the id to write for each id of the net: for a head of C
     logits C of them, for a class map 256, since its ids are not known before it runs.
 
     Raises:
-        EngineError: the model's input or head is not of that kind.
+        EngineError: the model's input or head is not of that kind, or it has not the outputs to keep.
     """
     wrapped = ModelProto()
     wrapped.CopyFrom(model)
     head = read_head(wrapped, input_wh, output)
     if labels is not None and len(labels) != (wanted := head.channels if head.kind == "logits" else 256):
         raise EngineError(f"output {head.name!r}: {wanted} labels are wanted, found {len(labels)}")
+    listed = [SEMANTIC, *([CONFIDENCE] if head.kind == "logits" and head.channels > 1 else []), *kept]
+    tensors = {value.name: value for value in wrapped.graph.output}
     nodes = _Nodes(wrapped)
-    ours = {name: nodes.fresh(f"net.{name}") for name in ("image", "classes")}  # a net may have such names, too
+    taken = ["image", *(o.name for o in listed)]  # a net may have such names, too
+    ours = {name: nodes.fresh(f"net.{name}") for name in taken}
     rename(wrapped, lambda name: ours.get(name, name))
     _prologue(nodes, only_input(wrapped), input_wh, scaling)
     before = len(nodes.nodes)
     _epilogue(nodes, dataclasses.replace(head, name=ours.get(head.name, head.name)), input_wh, labels)
-    _assemble(wrapped, nodes, before, input_wh)
+    for further in kept:
+        _keep(nodes, further, tensors.get(further.tensor), ours.get(further.tensor, further.tensor), input_wh)
+    _assemble(wrapped, nodes, before, input_wh, listed)
     return wrapped
 
 
-def _assemble(model: ModelProto, ours: _Nodes, before: int, input_wh: tuple[int, int]) -> None:
+def outputs_of(model: ModelProto, kept: Sequence[Output] = ()) -> tuple[Output, ...]:
+    """The outputs of a wrapped graph as its card lists them; `kept` describes those that are the net's own."""
+    known = {o.name: o for o in (SEMANTIC, CONFIDENCE, *(dataclasses.replace(o, tensor=o.name) for o in kept))}
+    return tuple(known[value.name] for value in model.graph.output)
+
+
+def _keep(nodes: _Nodes, output: Output, found: ValueInfoProto | None, tensor: str, input_wh: tuple[int, int]) -> None:
+    """Pass one of the net's own outputs on, in the type that its card says."""
+    shape = (1, *output.shape_at(input_wh))
+    if found is None:
+        raise EngineError(f"output {output.name}: expected an output of the net called {output.tensor!r}, got none")
+    if tuple(dim.dim_value for dim in found.type.tensor_type.shape.dim) != shape:
+        raise EngineError(f"output {output.name}: expected {output.tensor!r} of shape {shape}, got {describe(found)}")
+    nodes.into("Cast", [tensor], output.name, to=_element(output))
+
+
+def _element(output: Output) -> int:
+    return helper.np_dtype_to_tensor_dtype(np.dtype(output.dtype))
+
+
+def _assemble(
+    model: ModelProto, ours: _Nodes, before: int, input_wh: tuple[int, int], outputs: Sequence[Output]
+) -> None:
     """Put the first `before` of our nodes in front of the net's, the others behind them."""
     graph = model.graph
     nodes = [*ours.nodes[:before], *graph.node, *ours.nodes[before:]]
     width, height = input_wh
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3])
-    classes = helper.make_tensor_value_info("classes", TensorProto.UINT8, [1, height, width])
     for field in (graph.node, graph.input, graph.output, graph.value_info):
         del field[:]
     graph.node.extend(nodes)
     graph.input.append(image)
-    graph.output.append(classes)
+    for output in outputs:
+        shape = [1, *output.shape_at(input_wh)]
+        graph.output.append(helper.make_tensor_value_info(output.name, _element(output), shape))
     graph.initializer.extend(ours.constants)
     drop_unused(model)
 
@@ -129,6 +160,12 @@ class _Nodes:
         """The channels of (1, parts, ...), each (1, 1, ...)."""
         given = {"num_outputs": parts} if self.opset >= 18 else {}
         return self._add("Split", [value], [self.fresh(f"{name}.{index}") for index in range(parts)], axis=1, **given)
+
+    def largest(self, value: str, name: str) -> str:
+        """The maximum over the channels of (1, C, ...), which stay as a dimension of 1."""
+        if self.opset >= 18:
+            return self.add("ReduceMax", [value, self.constant("axes", [1], np.int64)], name, keepdims=1)
+        return self.add("ReduceMax", [value], name, axes=[1], keepdims=1)
 
     def into(self, kind: str, inputs: Sequence[str], output: str, **given: Any) -> None:
         """A node whose output has its name already."""
@@ -182,21 +219,32 @@ def _uniform(values: Sequence[float]) -> Sequence[float] | float:
 
 
 def _epilogue(nodes: _Nodes, head: Head, input_wh: tuple[int, int], labels: Sequence[int] | None) -> None:
-    """From the head to `classes`."""
+    """From the head to `semantic` and, where there are logits of several classes, `confidence`."""
     x = head.name
     if head.element != TensorProto.FLOAT:
         x = nodes.add("Cast", [x], "head.float", to=TensorProto.FLOAT)
     size_hw = (input_wh[1], input_wh[0])
+    margin = None
     if head.kind == "ids":
         ids = _mapped_ids(nodes, _enlarged(nodes, x, head.size_hw, size_hw), labels)
     else:
         if head.channels_last:
             x = nodes.add("Transpose", [x], "logits", perm=[0, 3, 1, 2])
         choose = _compared if head.channels <= CHAIN_UP_TO else _argmax
-        ids = choose(nodes, _Stretched(nodes, x, head, size_hw), labels or range(head.channels))
+        ids, margin = choose(nodes, _Stretched(nodes, x, head, size_hw), labels or range(head.channels))
     shape = nodes.constant("shape", [1, *size_hw], np.int64)
     # Float up to here: TensorRT makes uint8 of floats only.
-    nodes.into("Cast", [nodes.add("Reshape", [ids, shape], "ids")], "classes", to=TensorProto.UINT8)
+    nodes.into("Cast", [nodes.add("Reshape", [ids, shape], "ids")], SEMANTIC.name, to=TensorProto.UINT8)
+    if margin is not None:
+        level = nodes.add("Reshape", [_level_of(nodes, margin), shape], "level")
+        nodes.into("Cast", [level], CONFIDENCE.name, to=TensorProto.UINT8)
+
+
+def _level_of(nodes: _Nodes, margin: str) -> str:
+    """round(255 * tanh(margin / 2)): of a softmax over the two likeliest classes, how much likelier the first is."""
+    half = nodes.add("Mul", [margin, nodes.constant("half", 0.5)], "margin.half")
+    level = nodes.add("Mul", [nodes.add("Tanh", [half], "share"), nodes.constant("white", 255)], "share.scaled")
+    return nodes.add("Floor", [nodes.add("Add", [level, nodes.constant("half", 0.5)], "share.raised")], "share.rounded")
 
 
 class _Stretched:
@@ -205,7 +253,7 @@ class _Stretched:
     def __init__(self, nodes: _Nodes, logits: str, head: Head, size_hw: tuple[int, int]) -> None:
         self._nodes, self._channels = nodes, head.channels
         (height, width), (rows, columns) = head.size_hw, size_hw
-        self._parts = [logits]
+        self._parts, self.rank = [logits], 4
         if width != columns:
             matrix = nodes.constant("columns", bilinear_matrix(width, columns, head.sampling).T)
             self._parts = [nodes.add("MatMul", [logits, matrix], "wide")]
@@ -215,7 +263,7 @@ class _Stretched:
 
     def _fetch_rows(self, blend: RowBlend) -> None:
         nodes, wide, axis = self._nodes, self._parts[0], self._nodes.constant("axis", [3], np.int64)
-        self._parts, self._shares = [], []
+        self._parts, self._shares, self.rank = [], [], 5
         for name, rows, share in (("above", blend.above, 1 - blend.share), ("below", blend.below, blend.share)):
             fetched = nodes.add("Gather", [wide, nodes.constant(f"rows.{name}", rows, np.int64)], name, axis=2)
             self._parts.append(nodes.add("Unsqueeze", [fetched, axis], f"{name}.grouped"))
@@ -238,27 +286,37 @@ class _Stretched:
         return add("Add", weighted, "score")
 
 
-def _compared(nodes: _Nodes, logits: _Stretched, labels: Sequence[int]) -> str:
-    """Class by class, so that the stretched logits are never stored: a compiler fuses blend and comparison.
+def _compared(nodes: _Nodes, logits: _Stretched, labels: Sequence[int]) -> tuple[str, str | None]:
+    """The ids, and the margin between the two largest logits, None for a single class.
+
+    Class by class, so that the stretched logits are never stored: a compiler fuses blend and comparison.
 
     On one core, in float32, from logits to classes: 1.0 ms; with a second matrix product and ArgMax 1.4, with Resize
     and ArgMax 8.7. Strictly greater: of equals, the lowest id wins. Other labels cost nothing.
     """
     scores = logits.channels()
     best, classes = scores[0], nodes.constant(f"label.{labels[0]}", labels[0])
-    for index, (score, label) in enumerate(zip(scores[1:], labels[1:], strict=True), start=1):
+    second: str | None = None
+    for score, label in zip(scores[1:], labels[1:], strict=True):
         better = nodes.add("Greater", [score, best], "better")
         classes = nodes.add("Where", [better, nodes.constant(f"label.{label}", label), classes], "best.label")
-        if index + 1 < len(scores):
-            best = nodes.add("Max", [score, best], "best")
-    return classes
+        lesser = nodes.add("Min", [score, best], "lesser")
+        second = lesser if second is None else nodes.add("Max", [second, lesser], "second")
+        best = nodes.add("Max", [score, best], "best")
+    return classes, None if second is None else nodes.add("Sub", [best, second], "margin")
 
 
-def _argmax(nodes: _Nodes, logits: _Stretched, labels: Sequence[int]) -> str:
-    best = nodes.add("ArgMax", [logits.whole()], "best", axis=1, keepdims=0)
+def _argmax(nodes: _Nodes, logits: _Stretched, labels: Sequence[int]) -> tuple[str, str | None]:
+    """The ids, and the margin; the second largest logit is the largest where the first of the largest is taken away."""
+    scores = logits.whole()
+    best = nodes.add("ArgMax", [scores], "best", axis=1, keepdims=1)
+    classes = nodes.constant("class", np.arange(len(labels)).reshape(1, -1, *[1] * (logits.rank - 2)), np.int64)
+    is_best = nodes.add("Equal", [best, classes], "is.best")
+    rest = nodes.add("Where", [is_best, nodes.constant("least", -3e38), scores], "others")
+    margin = nodes.add("Sub", [nodes.largest(scores, "first"), nodes.largest(rest, "second")], "margin")
     if list(labels) == list(range(len(labels))):
-        return nodes.add("Cast", [best], "best.float", to=TensorProto.FLOAT)
-    return nodes.add("Gather", [nodes.constant("labels", labels), best], "best.label")
+        return nodes.add("Cast", [best], "best.float", to=TensorProto.FLOAT), margin
+    return nodes.add("Gather", [nodes.constant("labels", labels), best], "best.label"), margin
 
 
 def _enlarged(nodes: _Nodes, ids: str, size_hw: tuple[int, int], wanted_hw: tuple[int, int]) -> str:

@@ -15,7 +15,7 @@ _LINE_LOOP = 2  # foxglove.PointsAnnotation.Type
 def outlines_of(result: Prediction, time_ns: int) -> bytes:
     """A foxglove.ImageAnnotations: a closed line around each region that the overlay would tint."""
     annotations, table = message_class("foxglove.ImageAnnotations")(), result.table
-    inside = result.letterbox.content(result.classes)
+    inside = result.letterbox.content(result.semantic)
     width, height = result.letterbox.source_wh
     across, down = width / inside.shape[1], height / inside.shape[0]
     for group, rgb in table.tints.items():

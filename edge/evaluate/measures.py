@@ -64,7 +64,7 @@ def is_followed(index: int) -> bool:
 
 def view_of(result: Prediction) -> View:
     """The small view of a result."""
-    inside = result.letterbox.content(result.classes)
+    inside = result.letterbox.content(result.semantic)
     size_wh = (max(1, inside.shape[1] // _FLOW_SHARE), max(1, inside.shape[0] // _FLOW_SHARE))
     frame = result.frame
     small = np.empty((size_wh[1], size_wh[0], *(() if frame.yuv else (3,))), np.uint8)
@@ -112,7 +112,7 @@ class Measures:
             DataError: its label cannot be read or does not fit.
             EngineError: the other engine cannot be run.
         """
-        frame, inside = result.frame, np.ascontiguousarray(result.letterbox.content(result.classes))
+        frame, inside = result.frame, np.ascontiguousarray(result.letterbox.content(result.semantic))
         followed, steady = self._steadiness(pair)
         second = self._other.segment(frame) if self._other else None
         labelled = self._against_label(result, inside, second)
@@ -243,7 +243,7 @@ class Measures:
         canvas.draw(result.frame)
         content = canvas.box.content(canvas.image)
         content[:] = content[:, ::-1].copy()
-        return canvas.box.content(self._mirror.engine.infer(canvas.image))[:, ::-1]
+        return canvas.box.content(self._mirror.engine.infer(canvas.image)["semantic"])[:, ::-1]
 
 
 _LEAST_FLOW_PX = 16  # DIS works on patches of 8
@@ -273,7 +273,7 @@ def _same(one: Image, two: Image) -> Counts:
 def _agreement(result: Prediction, second: Prediction) -> Counts:
     """Pixels of the same class, and all: at network size if both engines share it, else at the picture's."""
     if result.letterbox == second.letterbox:
-        return _same(result.letterbox.content(result.classes), second.letterbox.content(second.classes))
+        return _same(result.letterbox.content(result.semantic), second.letterbox.content(second.semantic))
     return _same(result.class_map(), second.class_map())
 
 

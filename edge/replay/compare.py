@@ -64,7 +64,7 @@ class Comparer:
 
 def _on_one_grid(first: Prediction, second: Prediction) -> tuple[Image, Image]:
     """Class ids that lie over each other: the cells of the frame where both nets see it alike, else its pixels."""
-    cells = first.letterbox.content(first.classes), second.letterbox.content(second.classes)
+    cells = first.letterbox.content(first.semantic), second.letterbox.content(second.semantic)
     if cells[0].shape == cells[1].shape and first.letterbox.source_wh == second.letterbox.source_wh:
         return cells
     return first.class_map(), second.class_map()

@@ -30,9 +30,9 @@ class MaskDigest:
 
     def write(self, result: Prediction, dropped: int) -> None:
         """Take in one mask; drops are not hashed, the index tells of them."""
-        height, width = result.classes.shape
+        height, width = result.semantic.shape
         self._hash.update(_HEAD.pack(result.frame.index, width, height))
-        self._hash.update(np.ascontiguousarray(result.classes).data)
+        self._hash.update(np.ascontiguousarray(result.semantic).data)
 
     def hexdigest(self) -> str:
         """64 hex digits, over all masks so far."""

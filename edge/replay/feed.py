@@ -255,7 +255,7 @@ def frame_message(shown: Shown, differ: np.ndarray | None) -> bytes:
     done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     if not done:
         raise OutputError(f"frame {frame.index}: cannot be made a JPEG")
-    maps = {name: mask.letterbox.content(mask.classes) for name, mask in shown.results.items()}
+    maps = {name: mask.letterbox.content(mask.semantic) for name, mask in shown.results.items()}
     packed = {name: zlib.compress(classes.tobytes(), 1) for name, classes in maps.items()}
     tail = b"" if differ is None else zlib.compress(differ.tobytes(), 1)
     head = {

@@ -83,6 +83,6 @@ def recorded_lane(source: Playable) -> tuple[Lane, ClassTable] | None:
                 f" the frame is of {frame.size_wh}"
             )
         ready_ns = frame.captured_ns + round(mask.age_ms * 1e6)
-        return Prediction(frame, mask.classes, mask.letterbox, card.table, ready_ns)
+        return Prediction(frame, {"semantic": mask.classes}, mask.letterbox, card.table, ready_ns)
 
     return Lane(RECORDED, [RECORDED], of), card.table

@@ -40,7 +40,7 @@ def _painted(image: Image, frame: Frame, mask: Prediction | None) -> Image:
     if mask is None:
         return image
     size_wh = (image.shape[1], image.shape[0])
-    return paint_bgr(image, mask.classes, replace(mask.letterbox, source_wh=size_wh), mask.table)
+    return paint_bgr(image, mask.semantic, replace(mask.letterbox, source_wh=size_wh), mask.table)
 
 
 def _difference(image: Image, masks: Sequence[Prediction | None], comparer: Comparer) -> Image:

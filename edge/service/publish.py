@@ -244,7 +244,7 @@ class Publisher:
             raise WireError(f"frame {head.index} was captured at {head.captured_ns} ns, ready at {head.ready_ns} ns")
         box = Letterbox(head.source_wh, head.input_wh, head.content_xywh)
         frame = _SentFrame(head, self._source, jpeg, self._look)
-        return Prediction(frame, classes, box, self._card.table, head.ready_ns)
+        return Prediction(frame, {"semantic": classes}, box, self._card.table, head.ready_ns)
 
     def _look(self) -> None:
         self._looked_at_s = time.monotonic()

@@ -128,7 +128,7 @@ class ResultsSocket:
         )
         now_s = time.monotonic()
         wanted = any(publisher.wants_pictures_until_s > now_s for publisher in self._publishers.values())
-        self._send(message(head, encode_mask(result.classes), _jpeg(result) if wanted else b""))
+        self._send(message(head, encode_mask(result.semantic), _jpeg(result) if wanted else b""))
 
     def _send(self, data: bytes) -> None:
         for publisher in self._publishers.values():

@@ -179,14 +179,14 @@ def add_seen(writer: DriveWriter, result: Prediction, dropped: int, time_ns: int
 def mask_message(result: Prediction, time_ns: int) -> bytes:
     """A foxglove.CompressedImage: the class ids of the frame, without black bars, as indexed PNG at network size."""
     message = message_class(IMAGE_SCHEMA)(frame_id=FRAME_ID, format="png")
-    message.data = encode_indexed(result.letterbox.content(result.classes), result.table.colours_rgb)
+    message.data = encode_indexed(result.letterbox.content(result.semantic), result.table.colours_rgb)
     message.timestamp.FromNanoseconds(time_ns)
     return message.SerializeToString()
 
 
 def without_result(frame: Frame) -> Prediction:
     """A frame that no engine was asked about, as drives take it."""
-    return Prediction(frame, _NOTHING, Letterbox(frame.size_wh, (0, 0), (0, 0, 0, 0)), _NO_CLASSES, 0)
+    return Prediction(frame, {"semantic": _NOTHING}, Letterbox(frame.size_wh, (0, 0), (0, 0, 0, 0)), _NO_CLASSES, 0)
 
 
 class DriveSegments:
@@ -247,7 +247,7 @@ class DriveSegment:
         image, _ = self._encoder.message(result.frame, time_ns, stages)
         with stages["write"].span():
             self._writer.add(IMAGE, time_ns, image)
-            if result.classes.size:
+            if result.semantic.size:
                 add_seen(self._writer, result, dropped, time_ns)
             if time.monotonic() >= self._next_chunk_s:
                 self._end_chunk()

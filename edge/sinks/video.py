@@ -289,7 +289,7 @@ class _Canvas:
         self._i420: Image = np.empty((height * 3 // 2, width), np.uint8)
 
     def paint(self, result: Prediction) -> None:
-        self._painter.paint(self._of(result.frame), self.planes, result.classes, result.letterbox)
+        self._painter.paint(self._of(result.frame), self.planes, result.semantic, result.letterbox)
 
     def copy(self, frame: Frame) -> None:
         for target, plane in zip(_planes(self.planes), _planes(self._of(frame)), strict=True):

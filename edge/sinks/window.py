@@ -117,7 +117,7 @@ class _Shown:
         if self.is_paused:
             return
         self._plain = frame.image.copy()
-        self._tinted = paint_bgr(self._plain, result.classes, result.letterbox, result.table, TINT)
+        self._tinted = paint_bgr(self._plain, result.semantic, result.letterbox, result.table, TINT)
         self._captured_ns = frame.captured_ns
         self._text = f"age {result.age_ms:.0f} ms   {self._rate_hz():.1f} Hz   frame {frame.index}   dropped {dropped}"
 

@@ -64,7 +64,7 @@ def make_picture(newest: Newest, most_width: int = PICTURE_WIDTH) -> Picture:
         raise OutputError(f"frame {frame.index}: cannot be made a JPEG: {error}") from error
     if not done:
         raise OutputError(f"frame {frame.index}: cannot be made a JPEG")
-    classes = result.letterbox.content(result.classes)
+    classes = result.letterbox.content(result.semantic)
     head = {
         "number": newest.number,
         "frame": frame.index,

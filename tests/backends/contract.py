@@ -26,31 +26,31 @@ MISFITS = [
 
 
 def colours_are_read_as_bgr_and_every_pixel_keeps_its_place(engine: Engine, flag: Image, flag_classes: Image) -> None:
-    np.testing.assert_array_equal(engine.infer(flag), flag_classes)
-    np.testing.assert_array_equal(engine.infer(np.ascontiguousarray(flag[:, ::-1])), flag_classes[:, ::-1])
+    np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
+    np.testing.assert_array_equal(engine.infer(np.ascontiguousarray(flag[:, ::-1]))["semantic"], flag_classes[:, ::-1])
 
 
 def of_equal_scores_the_lowest_class_wins(engine: Engine, flag: Image, flag_classes: Image) -> None:
     grey = np.full_like(flag, 77)
     grey[:, 32:, 0] = 76  # blue falls behind; green and red are equal
-    classes = engine.infer(grey)
+    classes = engine.infer(grey)["semantic"]
     assert set(classes[:, :28].flat) == {0}
     assert set(classes[:, 36:].flat) == {1}
 
 
 def the_classes_are_the_callers_to_keep(engine: Engine, flag: Image, flag_classes: Image) -> None:
-    kept = engine.infer(flag)
+    kept = engine.infer(flag)["semantic"]
     engine.infer(np.zeros_like(flag))
     np.testing.assert_array_equal(kept, flag_classes)
     assert kept.dtype == np.uint8
     kept[:] = 9  # writable
-    np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+    np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
 
 
 def a_read_only_image_is_taken_and_left_alone(engine: Engine, flag: Image, flag_classes: Image) -> None:
     before = flag.copy()
     flag.flags.writeable = False
-    np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+    np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
     np.testing.assert_array_equal(flag, before)
 
 
@@ -58,7 +58,7 @@ def an_image_of_another_form_is_refused_with_what_was_found(engine: Engine, flag
     for image, found in MISFITS:
         with pytest.raises(EngineError, match=found):
             engine.infer(image)
-    np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+    np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
 
 
 def threads_may_share_an_engine(engine: Engine, flag: Image, flag_classes: Image) -> None:
@@ -67,7 +67,7 @@ def threads_may_share_an_engine(engine: Engine, flag: Image, flag_classes: Image
 
     def see(colour: int) -> set[int]:
         barrier.wait(10)
-        return {int(value) for _ in range(50) for value in np.unique(engine.infer(plain[colour]))}
+        return {int(value) for _ in range(50) for value in np.unique(engine.infer(plain[colour])["semantic"])}
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(see, range(3))) == [{0}, {1}, {2}]

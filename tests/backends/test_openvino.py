@@ -38,8 +38,8 @@ def engine(colour_bundle: Bundle) -> Any:
 def test_colours_are_read_as_bgr_and_every_pixel_keeps_its_place(
     engine: OpenVinoEngine, flag: Image, flag_classes: Image, lying_flag: Image, lying_flag_classes: Image
 ) -> None:
-    np.testing.assert_array_equal(engine.infer(flag), flag_classes)
-    np.testing.assert_array_equal(engine.infer(lying_flag), lying_flag_classes)
+    np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
+    np.testing.assert_array_equal(engine.infer(lying_flag)["semantic"], lying_flag_classes)
 
 
 @pytest.mark.parametrize("sentence", SENTENCES, ids=lambda sentence: sentence.__name__)
@@ -54,11 +54,11 @@ def test_frames_side_by_side_get_the_classes_that_they_get_one_by_one(street_bun
     frames = [np.random.default_rng(i).integers(0, 256, (height, width, 3), np.uint8) for i in range(6)]
     with OpenVinoEngine(street_bundle) as engine:
         assert engine.streams == 1
-        expected = [engine.infer(frame) for frame in frames]
+        expected = [engine.infer(frame)["semantic"] for frame in frames]
     with OpenVinoEngine(street_bundle, side_by_side=True) as engine, ThreadPoolExecutor(4) as pool:
         assert engine.streams == engine.threads
-        for classes, wanted in zip(pool.map(engine.infer, frames), expected, strict=True):
-            np.testing.assert_array_equal(classes, wanted)
+        for outputs, classes in zip(pool.map(engine.infer, frames), expected, strict=True):
+            np.testing.assert_array_equal(outputs["semantic"], classes)
 
 
 CLOSED_THEN_INTERRUPTED = """
@@ -89,11 +89,11 @@ def test_ctrl_c_after_engines_are_closed_in_any_order_and_thread_reaches_python(
 
 def test_f32_gives_the_same_classes_from_every_compilation(street_bundle: Bundle, cache_home: Path) -> None:
     image = np.random.default_rng(3).integers(0, 256, (91, 150, 3), dtype=np.uint8)
-    fresh = open_engine(street_bundle.folder).infer(image)
+    fresh = open_engine(street_bundle.folder).infer(image)["semantic"]
     (cached,) = blobs(cache_home)
-    loaded = open_engine(street_bundle.folder).infer(image)
+    loaded = open_engine(street_bundle.folder).infer(image)["semantic"]
     cached.unlink()
-    again = open_engine(street_bundle.folder).infer(image)
+    again = open_engine(street_bundle.folder).infer(image)["semantic"]
     np.testing.assert_array_equal(fresh, loaded)
     np.testing.assert_array_equal(fresh, again)
     assert len(np.unique(fresh)) > 1
@@ -106,7 +106,7 @@ def test_bf16_runs_where_the_cpu_has_it_and_is_refused_where_not(
     if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with OpenVinoEngine(colour_bundle, precision="bf16", threads=1) as engine:
             assert engine.precision == "bf16"
-            np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+            np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
     else:
         with pytest.raises(EngineError, match="no bf16"):
             OpenVinoEngine(colour_bundle, precision="bf16")
@@ -115,10 +115,10 @@ def test_bf16_runs_where_the_cpu_has_it_and_is_refused_where_not(
 def test_f32_is_not_quietly_bf16(street_bundle: Bundle) -> None:
     image = np.random.default_rng(3).integers(0, 256, (91, 150, 3), dtype=np.uint8)
     try:
-        rough = open_engine(street_bundle.folder, precision="bf16").infer(image)
+        rough = open_engine(street_bundle.folder, precision="bf16").infer(image)["semantic"]
     except EngineError:
         pytest.skip("this CPU has no bf16")
-    agreement = np.mean(rough == open_engine(street_bundle.folder).infer(image))
+    agreement = np.mean(rough == open_engine(street_bundle.folder).infer(image)["semantic"])
     assert 0.8 < agreement < 1
 
 
@@ -170,7 +170,10 @@ def test_a_graph_of_another_size_than_its_card_is_refused(colour_bundle: Bundle)
     card = dataclasses.replace(colour_bundle.card, input_wh=(48, 64))
     with pytest.raises(EngineError) as caught:
         OpenVinoEngine(Bundle(colour_bundle.folder, card), threads=1)
-    assert "the graph is uint8 [1,48,64,3] -> uint8 [1,48,64], wanted is uint8 [1,64,48,3]" in str(caught.value)
+    assert (
+        "expected a graph of uint8 [1,64,48,3] -> uint8 [1,64,48] semantic, as its card says, got uint8 [1,48,64,3]"
+        in str(caught.value)
+    )
 
 
 def test_a_graph_that_takes_floats_is_refused(make_card: Any, tmp_path: Path) -> None:
@@ -179,7 +182,7 @@ def test_a_graph_that_takes_floats_is_refused(make_card: Any, tmp_path: Path) ->
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     bundle = write_bundle(tmp_path / "b", {MODEL_FILE: model.SerializeToString()}, make_card(model.SerializeToString()))
-    with pytest.raises(EngineError, match=r"the graph is float32 \[1,3,\?,64\] -> float32 \[1,3,\?,64\], wanted"):
+    with pytest.raises(EngineError, match=r"got float32 \[1,3,\?,64\] -> float32 \[1,3,\?,64\] y"):
         OpenVinoEngine(bundle, threads=1)
 
 
@@ -203,7 +206,7 @@ def test_a_second_start_does_not_compile(
 
     monkeypatch.setattr(backend.import_openvino().Core, "compile_model", refuse)
     with OpenVinoEngine(colour_bundle, threads=1) as engine:
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
 
 
 def test_another_graph_or_setting_is_compiled_for_itself(
@@ -246,7 +249,7 @@ def test_a_damaged_cache_file_is_replaced_and_logged(
         blob.unlink()
         blob.mkdir()
     with caplog.at_level(logging.INFO, "edge"), OpenVinoEngine(colour_bundle, threads=1) as engine:
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
     assert blob.name in caplog.text
     if damage != "a folder":
         assert "is damaged, compiling anew" in caplog.text
@@ -264,7 +267,7 @@ def test_a_blob_that_openvino_refuses_is_compiled_anew(
     (blob,) = blobs(cache_home)
     blob.write_bytes(b"sealed, but not a model" + seal_of(blob, b"sealed, but not a model"))
     with caplog.at_level(logging.INFO, "edge"), OpenVinoEngine(colour_bundle, threads=1) as engine:
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
     assert "OpenVINO refuses it, compiling anew" in caplog.text
 
 
@@ -273,7 +276,7 @@ def test_an_unwritable_cache_only_costs_time(
 ) -> None:
     cache_home.write_text("a file where the folder should be")  # refuses root too, which a mode would not
     with caplog.at_level(logging.INFO, "edge"), OpenVinoEngine(colour_bundle, threads=1) as engine:
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
     assert "cannot be written, the next start compiles again" in caplog.text
 
 
@@ -365,4 +368,4 @@ def test_a_missing_openvino_is_an_engine_error(colour_bundle: Bundle) -> None:
 
 def test_a_bundle_loaded_by_path_runs_too(colour_bundle: Bundle, flag: Image, flag_classes: Image) -> None:
     with OpenVinoEngine(load_bundle(colour_bundle.folder), threads=1) as engine:
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)

@@ -97,7 +97,7 @@ def test_a_net_becomes_an_engine_that_knows_itself(
     assert made.table.groups == {"blue": ("Blue",), "green": ("Green",), "red": ("Red",)}
     with engine_of(adopted, tmp_path) as engine:
         assert engine.card == made
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
 
 
 class Cityscapes(torch.nn.Module):
@@ -152,7 +152,7 @@ def test_a_net_with_open_sizes_two_heads_and_foreign_labels_is_adopted(
     with engine_of(adopted, tmp_path) as engine:
         wanted = np.select([ids == 0, (ids == 11) | (ids == 12)], [0, 1], 2)
         assert len(np.unique(wanted)) == 3
-        assert np.mean(engine.infer(frame) == wanted) > 0.999
+        assert np.mean(engine.infer(frame)["semantic"] == wanted) > 0.999
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_nets_of_other_forms_are_adopted(
 ) -> None:
     adopted = adopt(model_file(text), card(input={**CARD["input"], "size": "64x48"}), [flag])
     with engine_of(adopted, tmp_path) as engine:
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
 
 
 @pytest.mark.parametrize(("opset", "recorded"), [(11, 17), (13, 17), (18, 17), (20, 17)])
@@ -254,7 +254,7 @@ def test_a_quantised_net_is_adopted_as_int8(
     (graph,) = adopted.card.graphs
     assert (graph.file, graph.precision, graph.runtime, adopted.card.precision) == ("int8.onnx", "int8", "any", "int8")
     with engine_of(adopted, tmp_path) as engine:
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
     unsigned = text.replace("int8 {0}", "uint8 {0}")
     (graph,) = adopt(model_file(unsigned), card(), [flag]).card.graphs
     assert (graph.file, graph.runtime) == ("int8.openvino.onnx", "openvino")
@@ -551,7 +551,7 @@ def test_a_torch_net_is_adopted_by_its_factory(users_net: Path, card: Write) -> 
     assert adopted.agreement > 0.999
     assert (adopted.card.net, adopted.card.versions.torch) == ("usersnet:make_net", torch.__version__)
     with engine_of(adopted, users_net) as engine:
-        assert engine.infer(np.zeros((48, 64, 3), np.uint8)).shape == (48, 64)
+        assert engine.infer(np.zeros((48, 64, 3), np.uint8))["semantic"].shape == (48, 64)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_a_sound_net_gets_int8_graphs_that_hold_the_limits_and_are_its_default(m
     with open_engine(folder, backend="openvino") as engine:
         assert engine.precision == "int8"
         image, truth = patches(7)
-        assert np.mean(engine.infer(image) == truth) > 0.75  # the blur costs the patches' borders
+        assert np.mean(engine.infer(image)["semantic"] == truth) > 0.75  # the blur costs the patches' borders
 
 
 def test_the_card_holds_what_every_form_lost_and_how_right_each_is(make: Made) -> None:
@@ -207,9 +207,9 @@ def test_another_input_size_costs_no_second_copy_of_the_weights_and_is_judged_to
     image = cv2.resize(patches(3)[0], (64, 36))
     with open_engine(folder, backend="openvino", source_wh=(1280, 720)) as engine:
         assert (engine.precision, engine.card.input_wh) == ("int8", (64, 36))
-        wide = engine.infer(image)
+        wide = engine.infer(image)["semantic"]
     with open_engine(folder, backend="openvino", source_wh=(1280, 720), precision="f32") as engine:
-        assert np.mean(engine.infer(image) == wide) > 0.9
+        assert np.mean(engine.infer(image)["semantic"] == wide) > 0.9
 
 
 def test_a_limit_that_cannot_be_judged_is_refused_before_any_work(make: Made) -> None:

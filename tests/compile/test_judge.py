@@ -41,8 +41,8 @@ class FarSightedEngine(BrightnessEngine):
 
     precision = "int8"
 
-    def infer(self, image: Image) -> Image:
-        return np.where(image.mean(-1) < 150, ROAD, SKY).astype(np.uint8)
+    def infer(self, image: Image) -> dict[str, Image]:
+        return {"semantic": np.where(image.mean(-1) < 150, ROAD, SKY).astype(np.uint8)}
 
 
 def with_dim(count: int) -> Image:
@@ -341,7 +341,7 @@ def test_onnx_runtime_is_an_engine_like_others(
     with OrtEngine(colour_model, colour_bundle.card, "int8") as judge_engine, open_engine(colour_bundle.folder) as own:
         assert (judge_engine.precision, judge_engine.streams) == ("int8", 1)
         assert judge_engine.judge.startswith("ONNX Runtime 1.")
-        assert (judge_engine.infer(flag) == flag_classes).all()
+        assert (judge_engine.infer(flag)["semantic"] == flag_classes).all()
         _, found = judge(own, {"ort": judge_engine}, str(tmp_path / "flag.png"), None)
     assert (found["ort"].pixels, found["ort"].differing) == (flag_classes.size, 0)
 
@@ -362,7 +362,7 @@ def test_onnx_runtime_adds_biases_as_they_are_written_and_does_not_round_them(co
     ranges = {"planes": Range(0, 255, 0, 255, ()), "a": Range(0, 0.0127, 0, 0.0127, ())}
     written = to_bytes(write_int8(onnx.load_from_string(graph), ranges, "tensorrt"))
     with OrtEngine(written, colour_bundle.card, "int8") as engine:
-        found = engine.infer(np.zeros((4, 6, 3), np.uint8))
+        found = engine.infer(np.zeros((4, 6, 3), np.uint8))["semantic"]
     np.testing.assert_allclose(found, bias, atol=0.0127 / 127)
 
 

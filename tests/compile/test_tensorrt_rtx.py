@@ -102,7 +102,7 @@ def check(found: dict[str, Any], precision: str, input_wh: tuple[int, int], head
     width, height = input_wh
     assert "refused" not in found, found["refused"]
     assert found["inputs"] == [["image", "UINT8", [1, height, width, 3]]]
-    assert found["outputs"] == [["classes", "UINT8", [1, height, width]]]
+    assert found["outputs"] == [["semantic", "UINT8", [1, height, width]], ["confidence", "UINT8", [1, height, width]]]
     inner, last = found["convolutions"][:-heads], found["convolutions"][-heads:]
     assert len(inner) >= 5
     assert set(inner) == {ARITHMETIC[precision]}
@@ -126,7 +126,7 @@ def test_the_road_engine_builds_at_its_own_size(precision: str, tmp_path: Path) 
     found = build(graph, tmp_path)
     assert "refused" not in found, found["refused"]
     assert found["inputs"] == [["image", "UINT8", [1, 360, 480, 3]]]
-    assert found["outputs"] == [["classes", "UINT8", [1, 360, 480]]]
+    assert found["outputs"] == [["semantic", "UINT8", [1, 360, 480]], ["confidence", "UINT8", [1, 360, 480]]]
     assert ARITHMETIC[precision] in found["convolutions"]  # some layers of a gated INT8 engine may be kept in float
 
 

@@ -37,7 +37,7 @@ def test_a_trial_gives_the_classes_of_every_image(
 
 def test_onnx_runtime_may_be_asked_instead(colour_model: bytes, flag: Image, flag_classes: Image) -> None:
     pytest.importorskip("onnxruntime")
-    found = run_apart(colour_model, flag[None], runtime="onnxruntime", output="classes")
+    found = run_apart(colour_model, flag[None], runtime="onnxruntime", output="semantic")
     np.testing.assert_array_equal(found, flag_classes[None, None])
 
 

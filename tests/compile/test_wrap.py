@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edge.backends.openvino import the_core
 from edge.errors import EngineError
 from edge.frame import Image
+from edge.outputs import Output
 
 onnx = pytest.importorskip("onnx")
 ReferenceEvaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator
@@ -47,11 +48,11 @@ def constant_net(logits: np.ndarray, input_wh: tuple[int, int]) -> Any:
     return model
 
 
-def run(model: Any, image: Image) -> Image:
+def run(model: Any, image: Image, place: int = 0) -> Any:
     onnx.checker.check_model(model, full_check=True)
     core = the_core()
     config = {"INFERENCE_PRECISION_HINT": "f32"}
-    return core.compile_model(core.read_model(model.SerializeToString(), b""), "CPU", config)([image[None]])[0][0]
+    return core.compile_model(core.read_model(model.SerializeToString(), b""), "CPU", config)([image[None]])[place][0]
 
 
 def black(input_wh: tuple[int, int]) -> Image:
@@ -121,6 +122,50 @@ def test_of_equal_logits_the_lowest_class_wins(classes: int) -> None:
     model = wrap(constant_net(logits, (16, 9)), (16, 9))
     assert ("ArgMax" in kinds(model)) == (classes > wrapping.CHAIN_UP_TO)
     np.testing.assert_array_equal(run(model, black((16, 9))), logits.argmax(0))
+
+
+@pytest.mark.parametrize("classes", [2, 3, wrapping.CHAIN_UP_TO, wrapping.CHAIN_UP_TO + 1])
+def test_confidence_is_the_softmax_margin_of_the_two_likeliest_classes(classes: int) -> None:
+    logits = np.random.default_rng(classes).normal(0, 2, (classes, 9, 16))
+    logits[:, 0, 0] = 1.0  # a tie: not confident at all
+    found = run(wrap(constant_net(logits, (16, 9)), (16, 9)), black((16, 9)), 1)
+    first, second = np.sort(logits, axis=0)[-1:-3:-1]
+    share = 1 / (1 + np.exp(second - first))  # softmax over these two
+    np.testing.assert_allclose(found, 255 * (2 * share - 1), atol=0.51)
+    assert found[0, 0] == 0
+    assert found.dtype == np.uint8
+
+
+def test_a_class_map_has_no_confidence() -> None:
+    assert [o.name for o in wrap(net(CELLS), FLAG_WH).graph.output] == ["semantic"]
+
+
+TWO_HEADS = FLAG_NET.replace("y)", "y, float[1,3,6,8] depth)").replace("(x) }", "(x) depth = Neg (y) }")
+
+
+def test_an_output_of_the_nets_own_is_passed_on_in_the_type_that_its_card_says(flag: Image) -> None:
+    depth = Output("depth", "float16", (3, "H/8", "W/8"), "values", "minus the colours", "depth")
+    wrapped = wrap(net(TWO_HEADS), FLAG_WH, output="y", kept=[depth])
+    assert [o.name for o in wrapping.outputs_of(wrapped, [depth])] == ["semantic", "confidence", "depth"]
+    found = run(wrapped, flag, 2)
+    assert (found.shape, found.dtype) == ((3, 6, 8), np.float16)
+    cells = flag.reshape(6, 8, 8, 8, 3).mean((1, 3)).transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(found, -cells, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (Output("depth", "float32", ("H", "W"), "value_map", "", "depth"), r"expected 'depth' of shape \(1, 48, 64\)"),
+        (
+            Output("depth", "float32", ("H",), "values", "", "far"),
+            "expected an output of the net called 'far', got none",
+        ),
+    ],
+)
+def test_an_output_that_the_net_does_not_have_is_refused(output: Output, words: str) -> None:
+    with pytest.raises(EngineError, match=words):
+        wrap(net(TWO_HEADS), FLAG_WH, output="y", kept=[output])
 
 
 @pytest.mark.parametrize("classes", [5, wrapping.CHAIN_UP_TO + 20])
@@ -362,4 +407,5 @@ def test_tensorrt_builds_what_is_wrapped(form: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     built = json.loads(done.stdout.splitlines()[-1])
     assert built.get("inputs") == [["image", "UINT8", [1, 48, 64, 3]]], built
-    assert built["outputs"] == [["classes", "UINT8", [1, 48, 64]]]
+    names = ["semantic"] if form == "a class map" else ["semantic", "confidence"]
+    assert built["outputs"] == [[name, "UINT8", [1, 48, 64]] for name in names]

@@ -137,8 +137,8 @@ def test_a_picture_seen_alike_in_the_mirror_agrees_with_itself(make_card: object
 
 def test_two_engines_agree_where_they_see_the_same_class(make_card: object) -> None:
     class Blind(BrightnessEngine):
-        def infer(self, image: Image) -> Image:
-            return np.full(image.shape[:2], SKY, np.uint8)
+        def infer(self, image: Image) -> dict[str, Image]:
+            return {"semantic": np.full(image.shape[:2], SKY, np.uint8)}
 
     image = np.full((24, 32, 3), 200, np.uint8)
     image[:, :8] = 10

@@ -189,7 +189,7 @@ class SideBySide(BrightnessEngine):
         super().__init__(make_card, input_wh=(64, 48))
         self._fails, self._numbers = fails, itertools.count(1)  # threads may share a count, not len(seen)
 
-    def infer(self, image: Image) -> Image:
+    def infer(self, image: Image) -> dict[str, Image]:
         number, classes = next(self._numbers), super().infer(image)
         if self._fails and number == 5:
             raise EngineError("the fifth failed")

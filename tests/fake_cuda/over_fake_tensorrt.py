@@ -193,7 +193,7 @@ def test_after_ctrl_c_the_next_frame_gets_its_own_classes(
         with pytest.raises(KeyboardInterrupt):
             engine.infer(np.zeros_like(flag))
         gate.set()
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
 
 
 def test_closing_after_ctrl_c_waits_for_the_frame_that_still_runs(
@@ -263,7 +263,7 @@ def test_a_plan_is_taken_from_this_devices_cache(bundle: Bundle, flag: Image, fl
     sha256 = hashlib.sha256(b"graph").hexdigest()
     plans.write(plans.plan_path(sha256, "f32", "10.3.0", cuda.describe()), PLAN)
     with TensorRtEngine(bundle, precision="f32") as engine:
-        np.testing.assert_array_equal(engine.infer(flag), flag_classes)
+        np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
     with pytest.raises(EngineError, match="no fp16 plan"):
         TensorRtEngine(bundle, precision="fp16")
     (bundle.folder / MODEL_FILE).write_bytes(b"another graph")

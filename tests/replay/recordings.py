@@ -54,7 +54,7 @@ class Numbers:
 
 def seen(frame: Frame, classes: np.ndarray, table: ClassTable = CAMVID) -> Prediction:
     box = Letterbox.fit(frame.size_wh, (classes.shape[1], classes.shape[0]))
-    return Prediction(frame, classes.astype(np.uint8), box, table, time.monotonic_ns())
+    return Prediction(frame, {"semantic": classes.astype(np.uint8)}, box, table, time.monotonic_ns())
 
 
 def lane(name: str, classes_of: Callable[[int], np.ndarray]) -> Lane:

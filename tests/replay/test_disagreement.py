@@ -84,7 +84,7 @@ def test_nets_of_other_input_sizes_are_compared_over_the_picture() -> None:
     small = np.full((24, 48), 3, np.uint8)
     box = Letterbox.fit(FRAME.size_wh, (48, 24))  # bars at the sides: 32x24 of the 48x24 are picture
     small[:, :8], small[:, 40:] = 0, 0
-    wide = Prediction(FRAME, small, box, CAMVID, 0)
+    wide = Prediction(FRAME, {"semantic": small}, box, CAMVID, 0)
     assert Comparer(CAMVID, CAMVID).compare(seen(FRAME, all_road(0)), wide).share == 0
 
 

@@ -74,9 +74,9 @@ def test_masks_are_the_same_with_one_thread_with_two_and_with_frames_side_by_sid
 def test_masks_do_not_depend_on_how_a_frame_was_come_to(road: Engine) -> None:
     segmenter = Segmenter(road)
     with RecordedVideo(str(CLIP)) as video:
-        through = [segmenter.segment(frame).classes for frame in video]
+        through = [segmenter.segment(frame).semantic for frame in video]
         for index in (23, 0, 11, 10, 9, 17, 5):
-            assert np.array_equal(segmenter.segment(video.at(index)).classes, through[index]), index
+            assert np.array_equal(segmenter.segment(video.at(index)).semantic, through[index]), index
 
 
 def test_masks_are_the_golden_ones_of_this_kind_of_machine(road: Engine) -> None:

@@ -49,7 +49,7 @@ def test_what_is_shown_are_a_frame_and_its_own_masks_whatever_was_commanded() ->
         if one.frame is not None:
             assert one.frame.index == one.index
             assert int(one.frame.image[0, 0, 0]) == one.index
-            assert int(one.results["numbered"].classes[0, 0]) == one.index
+            assert int(one.results["numbered"].semantic[0, 0]) == one.index
 
 
 def test_steps_in_quick_succession_add_up_and_stop_at_the_ends() -> None:

@@ -55,7 +55,7 @@ def test_recorded_masks_come_with_their_own_classes_and_age(make_card: MakeCard)
     assert mask is not None
     assert (mask.table, table) == (CAMVID, CAMVID)
     assert mask.age_ms == pytest.approx(25, abs=0.01)
-    assert np.array_equal(mask.classes, all_road(4))
+    assert np.array_equal(mask.semantic, all_road(4))
     assert lane.of(drive, drive.at(5)) is None
 
 

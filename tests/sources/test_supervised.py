@@ -241,7 +241,7 @@ def test_the_first_mask_after_a_fault_is_right(colour_bundle: Bundle, camera: Te
                 wait_for(lambda: source.health.state == "lost", "it is lost")
                 camera.start()
                 frame = next(frames)
-                assert agreement(segmenter.segment(frame).classes, code_of(frame)[0]) > 0.95
+                assert agreement(segmenter.segment(frame).semantic, code_of(frame)[0]) > 0.95
     finally:
         engine.close()
 

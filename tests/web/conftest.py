@@ -43,7 +43,9 @@ def make_result(flag: Image, flag_classes: Image, make_card: Callable[..., Card]
     def make(index: int = 0, age_ms: float = 20.0, ago_s: float = 0.0) -> Prediction:
         ready_ns = time.monotonic_ns() - round(ago_s * 1e9)
         frame = Frame(index=index, captured_ns=ready_ns - round(age_ms * 1e6), source="flag", bgr=flag)
-        return Prediction(frame, flag_classes, Letterbox.fit(card.input_wh, card.input_wh), card.table, ready_ns)
+        return Prediction(
+            frame, {"semantic": flag_classes}, Letterbox.fit(card.input_wh, card.input_wh), card.table, ready_ns
+        )
 
     return make
 

@@ -31,7 +31,9 @@ def test_the_black_bars_of_a_letterbox_are_not_sent(make_result: Any) -> None:
     classes = np.full((48, 64), 9, np.uint8)
     classes[12:36] = 2
     frame = Frame(index=0, captured_ns=0, source="wide", bgr=np.zeros((24, 64, 3), np.uint8))
-    seen = unpack(make_picture(Newest(1, Prediction(frame, classes, box, make_result().table, 1), 0)).message())
+    seen = unpack(
+        make_picture(Newest(1, Prediction(frame, {"semantic": classes}, box, make_result().table, 1), 0)).message()
+    )
     assert seen.classes.shape == (24, 64)
     assert (seen.classes == 2).all()
 
@@ -114,6 +116,6 @@ def test_waiting_in_vain_leaves_nothing_behind(live: Live) -> None:
 
 def test_a_frame_that_cannot_be_encoded_is_named(make_result: Any) -> None:
     frame = Frame(index=7, captured_ns=0, source="deep", bgr=np.zeros((4, 4, 3), np.complex64))  # type: ignore[arg-type]
-    result = Prediction(frame, make_result().classes, Letterbox.fit((64, 48), (64, 48)), make_result().table, 1)
+    result = Prediction(frame, make_result().outputs, Letterbox.fit((64, 48), (64, 48)), make_result().table, 1)
     with pytest.raises(OutputError, match="frame 7"):
         make_picture(Newest(1, result, 0))

@@ -66,7 +66,7 @@ class Outbox:
         about["source_wh"] = result.frame.size_wh
         try:
             with stages["encode"].span():
-                mask = encode_mask(result.letterbox.content(result.classes))
+                mask = encode_mask(result.letterbox.content(result.semantic))
         except MaskError as error:
             log.warning("mqtt: frame %d has no mask that can be sent: %s", result.frame.index, error)
         else:

@@ -76,7 +76,7 @@ class Engine(_Native):
         kind = DataType[plan.get("takes", "UINT8")]
         # The output first: who goes by position instead of by mode mixes them up.
         self.tensors = {
-            "classes": (TensorIOMode.OUTPUT, DataType.UINT8, (1, height, width)),
+            "semantic": (TensorIOMode.OUTPUT, DataType.UINT8, (1, height, width)),
             "image": (TensorIOMode.INPUT, kind, (1, height, width, 3)),
         }
         self.num_io_tensors = len(self.tensors)
@@ -120,7 +120,7 @@ class Context(_Native):
         return _DRIVER.cuLaunchHostFunc(stream_handle, self._run, None) == 0
 
     def _work(self) -> None:
-        image, classes = (self._memory(name) for name in ("image", "classes"))
+        image, classes = (self._memory(name) for name in ("image", "semantic"))
         before_run(image)
         classes[:] = image.argmax(-1)
 
