@@ -189,7 +189,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, version: str) -> StandIn:
     monkeypatch.setattr(plan, "logger", lambda: SimpleNamespace(last_error="out of memory"))
     monkeypatch.setattr(plan, "checked_tensors", lambda *_: None)  # its own tests: over_fake_tensorrt.py
     monkeypatch.setattr(cuda, "describe", lambda: ORIN)
-    monkeypatch.setattr(graphs, "for_tensorrt", lambda model, precision, version: model)
+    monkeypatch.setattr(graphs, "for_tensorrt", lambda model, precision, version, outputs: model)
     return trt
 
 

@@ -133,8 +133,8 @@ def test_where_recording_fails_frames_are_launched_step_by_step_and_one_line_say
     FAKE.fake_fail(b"cuStreamEndCapture", 901, 0)
     with opened(bundle, side_by_side=True) as engine, ThreadPoolExecutor(3) as pool:
         before = FAKE.fake_launches()
-        for classes in pool.map(engine.infer, [flag] * 10):
-            np.testing.assert_array_equal(classes, flag_classes)
+        for outputs in pool.map(engine.infer, [flag] * 10):
+            np.testing.assert_array_equal(outputs["semantic"], flag_classes)
         assert FAKE.fake_launches() == before
     (record,) = caplog.records
     assert "no CUDA graph could be recorded, frames are launched step by step: cuStreamEndCapture" in record.message
@@ -221,11 +221,11 @@ def test_a_plan_that_tensorrt_refuses_is_an_error_with_its_reason(bundle: Bundle
 def test_a_plan_of_another_size_than_the_card_is_refused(bundle: Bundle) -> None:
     with pytest.raises(EngineError) as caught:
         opened(bundle, json.dumps({"wh": [48, 64]}).encode())
-    assert "the plan is uint8 [1,64,48,3] -> uint8 [1,64,48], wanted is uint8 [1,48,64,3]" in str(caught.value)
+    assert "got uint8 [1,64,48,3] -> uint8 [1,64,48] semantic" in str(caught.value)
 
 
 def test_a_plan_that_takes_floats_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match=r"the plan is float \[1,48,64,3\] -> uint8 \[1,48,64\], wanted"):
+    with pytest.raises(EngineError, match=r"got float \[1,48,64,3\] -> uint8 \[1,48,64\] semantic"):
         opened(bundle, json.dumps({"wh": [64, 48], "takes": "FLOAT"}).encode())
 
 
