@@ -220,7 +220,7 @@ def test_a_net_of_one_channel_is_a_mask_above_a_threshold(
     chance = 1 / (1 + np.exp(0.5 - image[..., 2] / 255))
     assert adopted.agreement == 1
     with engine_of(adopted, tmp_path) as engine:
-        np.testing.assert_array_equal(engine.infer(image), (chance > threshold).astype(np.uint8))
+        np.testing.assert_array_equal(engine.infer(image)["semantic"], chance > threshold)
 
 
 def test_a_net_of_one_channel_without_a_threshold_is_refused_with_what_to_add(
