@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import threading
+import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from edge.cli import make
 from edge.cli.data import data
 from edge.cli.evaluate import add_to as add_evaluate
 from edge.cli.imports import import_advice
+from edge.cli.leave import leave
 from edge.cli.record import record
 from edge.cli.replay import replay
 from edge.cli.shared import (
@@ -61,7 +63,7 @@ app.command()(record)
 def main() -> None:
     """The `edge` program: runs a command and turns errors into one line and an exit code."""
     prepare_standard_streams()
-    ahead = threading.Thread(target=_import_ahead, name="imports")
+    others, ahead = set(threading.enumerate()), threading.Thread(target=_import_ahead, name="imports")
     if sys.argv[1:2] in (["run"], ["serve"]):
         # NumPy's BLAS is asked for 3x3 systems; its threads, left alone, spin for a tenth of a second of CPU.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -69,24 +71,27 @@ def main() -> None:
     try:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
-        sys.exit(code)
     except EdgeError as error:
         _complain(str(error))
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except typer.TyperException as error:  # a usage error: typer's own words and exit code
         error.show()
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
     except ImportError as error:
         _complain(import_advice(error))
-        sys.exit(ConfigError.exit_code)
+        code = ConfigError.exit_code
     except OSError as error:  # what no part foresaw, such as a terminal or pipe that is gone
         _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
         os._exit(IO_FAILED)  # an ordinary exit would flush, fail once more, and show a traceback
+    except Exception:  # noqa: BLE001 a fault in edge: its traceback belongs into a report, and threads may still run
+        traceback.print_exc()
+        code = 1
     finally:
         if ahead.ident is not None:
             ahead.join()  # modules cannot be imported into an interpreter that is shutting down
+    leave(code, others)
 
 
 def _complain(text: str) -> None:

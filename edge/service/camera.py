@@ -57,8 +57,8 @@ class _Seen:
 class CameraLoop:
     """Serves one camera until it is stopped or its source ends.
 
-    A failure ends it: where it is the only camera, or the config is at fault. Else it begins anew after a while, and
-    the other cameras never hear of it.
+    A source that is not there, or breaks off, is tried again after a while. So is a camera that fails beside others,
+    which go on; the failure of an only one ends it, and a config that cannot be always does.
 
     Attributes:
         live: what is true now, for the page.
@@ -67,13 +67,18 @@ class CameraLoop:
         published: results that were handed to all outputs.
     """
 
-    def __init__(self, name: str, config: ServeConfig, on_news: Callable[[], object]) -> None:
-        """`name` is one of the config's; `on_news` is called from the loop's thread at its first result and its end."""
-        self.name = name
+    def __init__(
+        self, name: str, config: ServeConfig, on_news: Callable[[], object], early: EarlyEngine | None = None
+    ) -> None:
+        """`name` is one of the config's; `on_news` is called from the loop's thread at its first result and its end.
+        `early` is its engine, where one was opened for it; it is the loop's to close.
+        """
+        self.name, self._early = name, early
         self._config, self._on_news = config, on_news
         self._card = find_bundle(config.engine).card
         self.live = Live(_NotOpen(self._card), "", self._stages_now, health=self._health, outputs=self._outputs_health)
         self.trouble: EdgeError | None = None
+        self._last_trouble = ""
         self.failure: BaseException | None = None
         self.published, self._age_ms = 0, 0.0
         self._phase: Phase = "waiting"
@@ -95,6 +100,11 @@ class CameraLoop:
         self._over.set()
         if self._camera is not None:
             self._camera.stop()
+
+    @property
+    def size_wh(self) -> tuple[int, int] | None:
+        """Of its frames; None while that is not known."""
+        return self._source.size_wh if self._source is not None else None
 
     def join(self, timeout_s: float) -> bool:
         """Whether it has ended, in that time."""
@@ -147,7 +157,7 @@ class CameraLoop:
         if self._phase == "opening":
             return f"opening engine {self._config.engine}"
         if self._phase != "running":
-            return f"{self.trouble}; begins anew in {RETRY_S:.0f} s" if self.trouble else self._phase
+            return f"{self.trouble}; tried again each {RETRY_S:.0f} s" if self.trouble else self._phase
         masks = f"masks of {self.live.source}, {self._age_ms:.0f} ms old" if self.published else "no mask yet"
         of_camera = [f"camera {camera}"] if camera and camera.state != "ok" else []
         return ", ".join([masks, *of_camera, *(f"{name} {health}" for name, health in outputs.items())])
@@ -173,6 +183,8 @@ class CameraLoop:
         except BaseException as error:  # noqa: BLE001 handed to the service, which ends with it
             self.failure = error
         finally:
+            if self._early is not None:
+                self._early.close()
             self._enter("ended")
             self._on_news()
 
@@ -183,25 +195,35 @@ class CameraLoop:
                 self._serve(stack)
             self._over.set()  # the source has an end
         except EdgeError as error:
-            if len(self._config.sources) == 1 or isinstance(error, ConfigError):
+            # A source may always come, or come back; another fault is worth a new process, unless cameras go on.
+            if isinstance(error, ConfigError) or (
+                len(self._config.sources) == 1 and not isinstance(error, SourceError)
+            ):
                 raise
-            log.error("camera %s: %s. It begins anew in %g s", self.name, error, RETRY_S)
-            self.trouble, self._camera = error, None
-            self.live.camera_is("lost", str(error))
-            self._enter("resting")
-            self._over.wait(RETRY_S)
-            self.trouble = None
+            self._rest(error)
         finally:
             self._outputs = self._source = self._segmenter = None
 
+    def _rest(self, error: EdgeError) -> None:
+        """Wait before the next attempt; the log has each reason once."""
+        if str(error) != self._last_trouble:
+            log.error("camera %s: %s. It is tried again each %g s", self.name, error, RETRY_S)
+        self.trouble, self._last_trouble, self._camera = error, str(error), None
+        self.live.camera_is("lost", str(error))
+        self._enter("resting")
+        self._on_news()
+        self._over.wait(RETRY_S)
+        self.trouble = None
+
     def _serve(self, stack: ExitStack) -> None:
         self._enter("waiting")
-        early = EarlyEngine(self._config, self.name, f"{LOOP} {self.name}: engine")
+        early, self._early = self._early, None
+        early = early or EarlyEngine(self._config, self.name, f"{LOOP} {self.name}: engine")
         stack.callback(early.close)
         source = self._open_source()
-        if source is None:
-            return
         stack.push(source)  # closed even if the engine cannot be opened
+        if self._over.is_set():  # perhaps before its first picture, whose size is not known then
+            return
         self._source, self.live.source = source, source.name
         self._enter("opening")
         engine, climb = early.for_frames(source.size_wh)
@@ -226,8 +248,8 @@ class CameraLoop:
     def _enter(self, phase: Phase) -> None:
         self._phase, self._phase_since_s = phase, time.monotonic()
 
-    def _open_source(self) -> Source | None:
-        """The camera, with its first picture; one that is not there is waited for. None: it is over."""
+    def _open_source(self) -> Source:
+        """The camera, with its first picture, unless it is over before; one that is not there is waited for."""
         name = self._config.sources[self.name]
         if not is_camera(name):
             return open_source(name)

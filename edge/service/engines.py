@@ -39,16 +39,27 @@ class EarlyEngine:
     have. Where that was wrong, it is opened again. TensorRT is waited with, for it may have a plan to build.
     """
 
-    def __init__(self, config: ServeConfig, camera: str, thread_name: str) -> None:
+    def __init__(self, config: ServeConfig, camera: str, thread_name: str, known_wh: Size | None = None) -> None:
+        """`known_wh` is the frame size where it is known; then a plan for TensorRT is not waited with, either."""
         self._config, self._camera, self._bundle = config, camera, find_bundle(config.engine)
+        self._expected_wh = known_wh or EXPECTED_WH
         self._expected: Future[Opened] | None = None
-        with suppress(EdgeError):  # it is told when the camera is there
-            if chosen_backend(config.backend) == "openvino":
+        with suppress(EdgeError):  # raised when the camera is there
+            if known_wh is not None or chosen_backend(config.backend) == "openvino":
                 self._expected = Future()
-                # No one can end a compiler: whoever leaves does not wait for it.
+                # A compiler cannot be interrupted: whoever leaves does not wait for it.
                 threading.Thread(
                     target=self._open_expected, args=(self._expected,), name=thread_name, daemon=True
                 ).start()
+
+    def wait(self) -> None:
+        """Until it is open, where it is being opened.
+
+        Raises:
+            EngineError: it cannot run here.
+        """
+        if self._expected is not None:
+            self._expected.result()
 
     def for_frames(self, source_wh: Size) -> Opened:
         """The engine for frames of that size, which is the caller's to close; asked once.
@@ -58,19 +69,20 @@ class EarlyEngine:
         """
         expected, self._expected = self._expected, None
         if expected is not None:
-            if self._input_sizes(source_wh) == self._input_sizes(EXPECTED_WH):
+            if self._input_sizes(source_wh) == self._input_sizes(self._expected_wh):
                 return expected.result()
             _close_when_open(expected)
         return self._open(source_wh)
 
     def close(self) -> None:
-        """Nobody will ask for it."""
-        if self._expected is not None:
-            _close_when_open(self._expected)
+        """It is not needed; a second call does nothing."""
+        expected, self._expected = self._expected, None
+        if expected is not None:
+            _close_when_open(expected)
 
     def _open_expected(self, expected: Future[Opened]) -> None:
         try:
-            expected.set_result(self._open(EXPECTED_WH))
+            expected.set_result(self._open(self._expected_wh))
         except BaseException as error:  # noqa: BLE001 raised where the engine is asked for
             expected.set_exception(error)
 

@@ -214,8 +214,7 @@ class Publisher:
         if config.web is not None:
             from edge.web.server import WebServer
 
-            server = self._stack.enter_context(WebServer({"": live}, config.web))
-            log.info("live page: %s", server.url)
+            self._server = self._stack.enter_context(WebServer({"": live}, config.web, retry=True))
         served = ServeConfig(camera=hello.source, web=config.web, mqtt=config.mqtt, events=config.events)
         self._outputs = Outputs(served, "", self._card, None, live, self._stages)
         for background in self._outputs.backgrounds:

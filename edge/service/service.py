@@ -8,24 +8,27 @@ feeds nobody. SIGTERM ends it; SIGHUP reads the config again, and a config that 
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from edge.config import load_yaml
-from edge.engine import find_bundle
-from edge.errors import EdgeError
-from edge.service.camera import LOOP, CameraLoop
+from edge.errors import EdgeError, SourceError
+from edge.service.camera import CameraLoop
+from edge.service.check import check
 from edge.service.config import ServeConfig
 from edge.service.notify import Notifier
+from edge.service.reload import Next, Reload
 from edge.sources.capture.process import end_ahead
 from edge.sources.open import is_camera
+
+if TYPE_CHECKING:
+    from edge.web.server import WebServer
 
 TICK_S = 0.1  # so much later than the last mask the watchdog may have been fed, at most
 FED_SHARE = 0.25  # of its period between two meals: the manager wakes for each
@@ -46,30 +49,29 @@ def serve(path: Path) -> int:
         ConfigError: the config is not in order.
         EdgeError: the service cannot go on; systemd starts it anew.
     """
-    config, notifier, inbox = _load(path), Notifier(), Inbox()
+    config, notifier, inbox = load_yaml(path, ServeConfig), Notifier(), Inbox()
+    check(config)
     if not any(map(is_camera, config.sources.values())):
         end_ahead()
+    serving, before = Next(config, {}), None
     with _signals_into(inbox):
-        while (following := Service(config, notifier, inbox, path).run()) is not None:
-            config = following
+        while (following := _serve_one(serving, before, notifier, inbox, path)) is not None:
+            serving, before = following, serving.config
             notifier.reloading(time.monotonic_ns())
     notifier.stopping()
-    if any(thread.daemon and thread.name.startswith(LOOP) for thread in threading.enumerate()):
-        logging.shutdown()
-        os._exit(0)  # a compiler that works in such a thread cannot be ended, and Python does not end around it
     return 0
 
 
-def _load(path: Path) -> ServeConfig:
-    """The config, and all in it that can be known to be wrong before a camera is opened."""
-    config = load_yaml(path, ServeConfig)
-    _ = config.sources
-    find_bundle(config.engine)
-    if config.web is not None:
-        from edge.web.options import check_options
-
-        check_options(config.web)
-    return config
+def _serve_one(serving: Next, before: ServeConfig | None, notifier: Notifier, inbox: Inbox, path: Path) -> Next | None:
+    """What is to be served next. A new config that fails before its first mask gives way to the one `before` it."""
+    service = Service(serving, notifier, inbox, path)
+    try:
+        return service.run()
+    except EdgeError as error:
+        if before is None or service.is_ready:
+            raise
+        log.error("the new config failed, the old one is back: %s", error)
+        return Next(before, {})
 
 
 @contextmanager
@@ -90,17 +92,24 @@ def _signals_into(inbox: Inbox) -> Iterator[None]:
 class Service:
     """One config, served."""
 
-    def __init__(self, config: ServeConfig, notifier: Notifier, inbox: Inbox, path: Path) -> None:
-        self._config, self._notifier, self._inbox, self._path = config, notifier, inbox, path
-        self._cameras = [CameraLoop(name, config, lambda: inbox.put(None)) for name in config.sources]
+    def __init__(self, serving: Next, notifier: Notifier, inbox: Inbox, path: Path) -> None:
+        self._config, self._notifier, self._inbox = serving.config, notifier, inbox
+
+        def wake() -> None:
+            inbox.put(None)
+
+        engines = serving.engines
+        self._cameras = [CameraLoop(name, self._config, wake, engines.get(name)) for name in self._config.sources]
+        self._reload = Reload(path, self._config, self._sizes, wake)
+        self._server: WebServer | None = None
         self._tick_s = min(TICK_S, (notifier.watchdog_s or 3 * TICK_S) / 3)
-        self._is_ready = False
+        self.is_ready = False
         self._told, self._told_s = "", 0.0
         self._stuck: list[str] = []
         self._progress_s, self._fed_s = time.monotonic(), 0.0
 
-    def run(self) -> ServeConfig | None:
-        """Until a signal, the end of all sources, or a failure; the config to go on with, where one is.
+    def run(self) -> Next | None:
+        """Until a signal, the end of all sources, or a failure; what to go on with, where something is.
 
         Raises:
             EdgeError: what a camera failed with, where no other one goes on.
@@ -113,11 +122,11 @@ class Service:
                 from edge.web.server import WebServer
 
                 lives = {camera.name: camera.live for camera in self._cameras}
-                server = stack.enter_context(WebServer(lives, self._config.web))
-                log.info("live page: %s", server.url)
+                self._server = stack.enter_context(WebServer(lives, self._config.web, retry=True))
             return self._attend()
 
     def _end(self) -> None:
+        self._reload.close()
         for camera in self._cameras:
             camera.stop()
         until_s = time.monotonic() + LEAVE_S
@@ -125,27 +134,34 @@ class Service:
             if not camera.join(0.0 if camera.is_opening else until_s - time.monotonic()):
                 log.error("camera %s does not end: %s", camera.name, camera.words())
 
-    def _attend(self) -> ServeConfig | None:
+    def _attend(self) -> Next | None:
         while True:
-            try:
-                asked = self._inbox.get(timeout=self._tick_s)
-            except queue.Empty:
-                asked = None
-                self._look()
-            if asked in (signal.SIGTERM, signal.SIGINT):
+            asked = self._asked()
+            if not asked.isdisjoint((signal.SIGTERM, signal.SIGINT)):
                 return None
-            if asked == signal.SIGHUP and (following := self._reload()) is not None:
+            if signal.SIGHUP in asked:
+                self._reload.request()
+            if (following := self._reload.take()) is not None:
                 return following
             if self._is_over():
                 return None
             self._say()
 
-    def _reload(self) -> ServeConfig | None:
+    def _asked(self) -> set[int | None]:
+        """All that came; where nothing did within a tick, a look at the cameras is due."""
         try:
-            return _load(self._path)
-        except EdgeError as error:
-            log.error("the new config is refused, the old one stays: %s", error)
-            return None
+            asked = {self._inbox.get(timeout=self._tick_s)}
+        except queue.Empty:
+            self._look()
+            return set()
+        with suppress(queue.Empty):
+            while True:
+                asked.add(self._inbox.get_nowait())
+        return asked
+
+    def _sizes(self) -> dict[str, tuple[int, int]]:
+        sources = self._config.sources
+        return {sources[camera.name]: size for camera in self._cameras if (size := camera.size_wh) and all(size)}
 
     def _is_over(self) -> bool:
         """Whether every source came to its end. Raises what no camera can go on after."""
@@ -153,8 +169,8 @@ class Service:
             if camera.failure is not None:
                 raise camera.failure
         troubles = [camera.trouble for camera in self._cameras if not camera.has_ended]
-        if troubles and all(troubles):
-            raise troubles[0] or AssertionError
+        if troubles and all(troubles) and (faults := [one for one in troubles if not isinstance(one, SourceError)]):
+            raise faults[0] or AssertionError
         return not troubles
 
     def _look(self) -> None:
@@ -179,14 +195,16 @@ class Service:
         text = "; ".join(
             f"{camera.name}: {camera.words()}" if camera.name else camera.words() for camera in self._cameras
         )
+        if self._server is not None and self._server.trouble:
+            text = f"{text}, page lost ({self._server.trouble})"
         text = f"stuck: {', '.join(stuck)}; {text}" if stuck else text
-        if not self._is_ready and any(camera.published for camera in self._cameras):
-            self._is_ready = True
+        if not self.is_ready and any(camera.published for camera in self._cameras):
+            self.is_ready = True
             self._notifier.ready(text)
         elif time.monotonic() - self._told_s < TOLD_S:
             return
-        elif self._is_ready and text != self._told:
+        elif self.is_ready and text != self._told:
             self._notifier.status(text)
-        elif not self._is_ready and not stuck:
+        elif not self.is_ready and not stuck:
             self._notifier.starting(text, START_S)
         self._told, self._told_s = text, time.monotonic()

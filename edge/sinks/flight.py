@@ -20,11 +20,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+from annotated_types import Ge, Gt, Le
 
 from edge.drive.merge import merge
 from edge.drive.schema import EVENTS, IMAGE, TRIGGER, VIDEO_SCHEMA, message_class
 from edge.errors import ConfigError, OutputError
+from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.sinks.drive import DriveClock, DriveOptions, FrameEncoder, add_seen, open_writer
 from edge.sinks.files import writing
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 AFTER_S = 2.0  # what came next is recorded, too
 PIECE_S = 1.0
 RETRY_S = 2.0
+QUOTA_MAX_GB, MEMORY_MAX_MB = 1e6, 1e5
 _BREATH_S = 0.0005  # between two messages: threads that wait for the interpreter get it at once, not after its 5 ms
 RESERVE_BYTES = 1 << 28  # of the disk are left free
 
@@ -59,12 +63,30 @@ class FlightOptions:
         quota_gb: the drives' size in GB; beyond it the oldest goes.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
     folder: str
-    seconds: float = 20.0
-    memory_mb: float = 64.0
-    deadline_ms: float | None = None
-    cooldown_s: float = 60.0
-    quota_gb: float = 2.0
+    seconds: Annotated[float, Gt(0), Le(3600)] = 20.0
+    memory_mb: Annotated[float, Gt(0), Le(MEMORY_MAX_MB)] = 64.0
+    deadline_ms: Annotated[float, Gt(0), Le(3_600_000)] | None = None
+    cooldown_s: Annotated[float, Ge(0), Le(86_400)] = 60.0
+    quota_gb: Annotated[float, Gt(0), Le(QUOTA_MAX_GB)] = 2.0
+
+
+def check_flight(options: FlightOptions) -> Path:
+    """The folder of the drives, with the options checked.
+
+    Raises:
+        ConfigError: they cannot be, or the libraries are not installed.
+    """
+    limits = (("seconds", 3600), ("memory_mb", MEMORY_MAX_MB), ("quota_gb", QUOTA_MAX_GB))
+    for name, most in limits:
+        if not 0 < (value := getattr(options, name)) <= most:
+            raise ConfigError(f"flight.{name}: expected more than 0 and at most {most:g}, got {value:g}")
+    if options.cooldown_s < 0:
+        raise ConfigError(f"flight.cooldown_s: expected 0 or more, got {options.cooldown_s:g}")
+    message_class(VIDEO_SCHEMA)
+    return expanded("flight.folder", options.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +140,8 @@ class FlightRecorder:
         ConfigError: the options cannot be, or the libraries are not installed.
         OutputError: the folder cannot be made, or may not be written by this user.
         """
-        limits = (options.seconds, options.memory_mb, options.quota_gb)
-        if min(limits) <= 0 or options.cooldown_s < 0:
-            raise ConfigError(f"flight: seconds, memory_mb and quota_gb must be above 0; found {options}")
-        message_class(VIDEO_SCHEMA)
+        folder = check_flight(options)
         self._options, self._drive, self._stages = options, drive, stages
-        folder = Path(options.folder).expanduser()
         self._shelf = Shelf(folder, int(options.quota_gb * 1e9), ".mcap", mend=lambda path: None)
         self._ring = _Ring(ring_folder(folder), options.seconds + AFTER_S, int(options.memory_mb * 1e6))
         self._encoder: FrameEncoder | None = None

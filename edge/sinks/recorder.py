@@ -18,10 +18,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+
+from annotated_types import Gt, Le
 
 from edge.errors import ConfigError, OutputError
 from edge.frame import Frame
+from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.sinks.shelf import SegmentFile, Shelf
 from edge.sinks.video import VideoEncoder, nominal_rate
@@ -34,6 +37,7 @@ State = Literal["ok", "lost", "stopped"]
 
 SYNC_S = 0.5  # what a power cut can cost
 RETRY_S = 2.0
+QUOTA_MAX_GB, SEGMENT_MAX_S = 1e6, 86_400.0
 RESERVE = (0.05, 1 << 30)  # of the disk are left free: so great a part, and at most so many bytes
 _SEGMENTS_IN_QUOTA = 4  # at least: so that a small one still holds more than the segment that is being written
 _FRAGMENTED = {"movflags": "frag_every_frame+empty_moov+default_base_moof", "flush_packets": "1"}
@@ -53,10 +57,24 @@ class RecorderOptions:
         overlay: the tints and the line of figures are drawn; else the picture is as the camera gave it.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
     folder: str
-    quota_gb: float = 10.0
-    segment_s: float = 60.0
+    quota_gb: Annotated[float, Gt(0), Le(QUOTA_MAX_GB)] = 10.0
+    segment_s: Annotated[float, Gt(0), Le(SEGMENT_MAX_S)] = 60.0
     overlay: bool = True
+
+
+def check_recorder(options: RecorderOptions) -> Path:
+    """The folder of the recordings, with the options checked.
+
+    Raises:
+        ConfigError: they cannot be.
+    """
+    for name, most in (("quota_gb", QUOTA_MAX_GB), ("segment_s", SEGMENT_MAX_S)):
+        if not 0 < (value := getattr(options, name)) <= most:
+            raise ConfigError(f"recorder.{name}: expected more than 0 and at most {most:g}, got {value:g}")
+    return expanded("recorder.folder", options.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +174,9 @@ class Recorder:
             ConfigError: the options cannot be.
             OutputError: the folder cannot be made, or may not be written by this user.
         """
-        if options.quota_gb <= 0 or options.segment_s <= 0:
-            raise ConfigError(f"recorder: quota_gb and segment_s must be above 0; found {options}")
+        folder = check_recorder(options)
         self._options, self._stages = options, stages
         self._kind = kind or _Videos(rate_hz, options.overlay)
-        folder = Path(options.folder).expanduser()
         self._shelf = Shelf(folder, int(options.quota_gb * 1e9), self._kind.suffix, self._kind.mend)
         self._segment: Segment | None = None
         self._next_try_s = self._next_sync_s = 0.0

@@ -27,17 +27,35 @@ def open_camera(name: str) -> Supervised:
         SourceError: this user may not use it.
         ConfigError: the wishes behind "?" are none.
     """
+    order = camera_order(name)
+    _refuse_unreadable(order.target)
+    return Supervised(name, order)
+
+
+def camera_order(name: str) -> Order:
+    """What the capture process of that device is asked for; whether the device is there is not asked.
+
+    Raises:
+        ConfigError: the wishes behind "?" are none.
+    """
     match = _DEVICE.fullmatch(name)
     device, query = (match["device"], match["query"]) if match else (name, None)
     path = f"/dev/video{device}" if device.isdecimal() else device
     wishes = _wishes(name, query, {"size": _size_wh, "fps": _rate_hz, "format": _pixel_format})
-    _refuse_unreadable(path)
-    order = Order("v4l2", path, wishes.get("size"), wishes.get("fps"), wishes.get("format"))
-    return Supervised(name, order)
+    return Order("v4l2", path, wishes.get("size"), wishes.get("fps"), wishes.get("format"))
 
 
 def open_pipeline(name: str) -> Supervised:
     """A GStreamer pipeline that ends in an appsink of BGR pictures: "gst:v4l2src ! ... ! appsink".
+
+    Raises:
+        ConfigError: it has no appsink.
+    """
+    return Supervised(name, pipeline_order(name))
+
+
+def pipeline_order(name: str) -> Order:
+    """What the capture process of that pipeline is asked for.
 
     Raises:
         ConfigError: it has no appsink.
@@ -47,11 +65,20 @@ def open_pipeline(name: str) -> Supervised:
         raise ConfigError(
             f"{name}: hands over no pictures. It has to end in: videoconvert ! video/x-raw,format=BGR ! appsink"
         )
-    return Supervised(name, Order("gstreamer", pipeline))
+    return Order("gstreamer", pipeline)
 
 
 def open_csi(name: str) -> Supervised:
     """A CSI camera of a Jetson, through NVIDIA's Argus: "csi:0?size=1280x720&fps=30".
+
+    Raises:
+        ConfigError: the number or the wishes behind "?" are none.
+    """
+    return Supervised(name, csi_order(name))
+
+
+def csi_order(name: str) -> Order:
+    """What the capture process of that CSI camera is asked for.
 
     Raises:
         ConfigError: the number or the wishes behind "?" are none.
@@ -62,7 +89,7 @@ def open_csi(name: str) -> Supervised:
     wishes = _wishes(name, match["query"], {"size": _size_wh, "fps": _rate_hz})
     size_wh, rate_hz = wishes.get("size") or (1280, 720), wishes.get("fps") or 30.0
     pipeline = csi_pipeline(int(match["device"]), size_wh, rate_hz)
-    return Supervised(name, Order("gstreamer", pipeline, size_wh, rate_hz))
+    return Order("gstreamer", pipeline, size_wh, rate_hz)
 
 
 def csi_pipeline(sensor: int, size_wh: tuple[int, int], rate_hz: float) -> str:

@@ -7,9 +7,10 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.errors import SourceNotFound
+from edge.errors import ConfigError, SourceNotFound
 
 if TYPE_CHECKING:  # a name is looked at before OpenCV is loaded
+    from edge.sources.capture.wire import Order
     from edge.sources.source import Source
     from edge.sources.supervised import Supervised
 
@@ -83,6 +84,35 @@ def open_live(name: str) -> Supervised:
     if name.startswith("csi:"):
         return open_csi(name)
     return open_stream(name) if _ADDRESS.match(name) else open_camera(name)
+
+
+def check_name(name: str) -> None:
+    """Refuse a scene, an address or a camera's options that cannot be. A device, a file or a host that is not there is
+    no fault of the name: it may come later, and is not looked for.
+
+    Raises:
+        ConfigError: only a person can mend it.
+    """
+    try:
+        if name.startswith("scene:"):
+            from edge.sources.scene import parse_scene_uri
+
+            parse_scene_uri(name)
+        elif is_camera(name):
+            _camera_order(name)
+    except SourceNotFound as error:
+        raise ConfigError(str(error)) from error
+
+
+def _camera_order(name: str) -> Order:
+    from edge.sources.camera import camera_order, csi_order, pipeline_order
+    from edge.sources.stream import stream_order
+
+    if name.startswith("gst:"):
+        return pipeline_order(name)
+    if name.startswith("csi:"):
+        return csi_order(name)
+    return stream_order(name) if _ADDRESS.match(name) else camera_order(name)
 
 
 def _is_recorded(path: Path) -> bool:

@@ -30,6 +30,18 @@ def open_stream(url: str) -> Supervised:
     Raises:
         SourceNotFound: it is no address of a camera.
     """
+    name, order = redacted(url), stream_order(url)
+    if order.trusts_any:
+        log.warning("camera %s: its certificate is not verified: anybody on the way may be the camera", name)
+    return Supervised(name, order, hide=lambda text: without_secrets(text, url))
+
+
+def stream_order(url: str) -> Order:
+    """What the capture process of that address is asked for.
+
+    Raises:
+        SourceNotFound: it is no address of a camera.
+    """
     name = redacted(url)
     example = "One looks like this: rtsp://user:password@192.168.1.20:554/stream"
     try:
@@ -44,10 +56,7 @@ def open_stream(url: str) -> Supervised:
     if not host or not url.isprintable() or " " in url:
         raise SourceNotFound(f"{name}: is no address. {example}")
     query = _UNVERIFIED.sub("", parts.query) if parts.scheme in _TLS_SCHEMES else parts.query
-    order = Order("stream", parts._replace(query=query).geturl(), trusts_any=query != parts.query)
-    if order.trusts_any:
-        log.warning("camera %s: its certificate is not verified: anybody on the way may be the camera", name)
-    return Supervised(name, order, hide=lambda text: without_secrets(text, url))
+    return Order("stream", parts._replace(query=query).geturl(), trusts_any=query != parts.query)
 
 
 def redacted(url: str) -> str:

@@ -8,8 +8,11 @@ import ssl
 import stat
 from pathlib import Path
 
+from pydantic import Field
+
 from edge.config import StrictModel
 from edge.errors import ConfigError
+from edge.paths import expanded
 
 TOKEN_BYTES = (16, 256)
 _ANY = ("0.0.0.0", "::")
@@ -28,12 +31,12 @@ class WebOptions(StrictModel):
     """
 
     address: str = "127.0.0.1"
-    port: int = 8008
+    port: int = Field(default=8008, ge=0, le=65535)
     names: tuple[str, ...] = ()
     token_file: str | None = None
     certificate_file: str | None = None
     key_file: str | None = None
-    ready_within_s: float = 2.0
+    ready_within_s: float = Field(default=2.0, gt=0, le=3600)
 
 
 def check_options(options: WebOptions) -> None:
@@ -43,10 +46,6 @@ def check_options(options: WebOptions) -> None:
         ConfigError: saying what is missing.
     """
     address = _ip(options.address)
-    if not 0 <= options.port <= 65535:
-        raise ConfigError(f"web.port: {options.port} is not a port, wanted 0 to 65535")
-    if not options.ready_within_s > 0:
-        raise ConfigError(f"web.ready_within_s: found {options.ready_within_s}, wanted more than 0 seconds")
     if bool(options.certificate_file) != bool(options.key_file):
         raise ConfigError("web: certificate_file and key_file are wanted both, or neither")
     for name in options.names:
@@ -72,6 +71,20 @@ def check_options(options: WebOptions) -> None:
             f"web.address: {options.address} is every interface; web.names must then list what the page is opened"
             " under, such as [car.local, 192.168.1.5]"
         )
+
+
+def read_files(options: WebOptions) -> tuple[bytes | None, ssl.SSLContext | None]:
+    """The token, and the TLS context, that the options name; None for what they do not.
+
+    Raises:
+        ConfigError: the options are not safe, or their files not in order.
+    """
+    check_options(options)
+    token = read_token(expanded("web.token_file", options.token_file)) if options.token_file else None
+    if not (options.certificate_file and options.key_file):
+        return token, None
+    certificate, key = options.certificate_file, options.key_file
+    return token, tls_context(expanded("web.certificate_file", certificate), expanded("web.key_file", key))
 
 
 def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

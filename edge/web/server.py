@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from edge.web.app import View, make_app
 from edge.web.feed import Feed
-from edge.web.options import WebOptions, allowed_names, check_options, read_token, tls_context
+from edge.web.options import WebOptions, allowed_names, read_files
 from edge.web.picture import PICTURE_WIDTH, TILE_WIDTH, Pictures
 from edge.web.state import Live
 from edge.web.thread import ServerThread
@@ -23,28 +22,28 @@ class WebServer:
         print(server.url)
     """
 
-    def __init__(self, live: Live | Mapping[str, Live], options: WebOptions) -> None:
+    def __init__(self, live: Live | Mapping[str, Live], options: WebOptions, *, retry: bool = False) -> None:
         """Reads token and certificate, so that what is wrong with them is known before a camera is opened.
+        `retry`: a port that is taken is tried again until it can be had.
 
         Raises:
             ConfigError: the options are not safe, or their files not in order.
         """
-        check_options(options)
+        self._token, tls = read_files(options)
         self._lives = {"": live} if isinstance(live, Live) else dict(live)
         self._options = options
-        self._token = read_token(Path(options.token_file)) if options.token_file else None
-        tls = (
-            tls_context(Path(options.certificate_file), Path(options.key_file))
-            if options.certificate_file and options.key_file
-            else None
-        )
         self._is_secure = tls is not None
-        self._thread = ServerThread("live page", options.address, options.port, self._app, tls)
+        self._thread = ServerThread("live page", options.address, options.port, self._app, tls, retry=retry)
 
     @property
     def url(self) -> str:
         """With the port that was really taken, also where 0 was asked for."""
         return self._thread.url
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not served now; "" where it is."""
+        return self._thread.trouble
 
     def __enter__(self) -> WebServer:
         """Raises:

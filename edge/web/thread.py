@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -17,12 +18,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from edge.errors import ConfigError
+from edge.web.connections import CONNECTIONS_MAX, Listener
 
 REQUEST_S = 10.0  # all that a plain connection gets, from its first byte to its last answer's end
 LINGER_S = 2.0  # for a viewer to take what it was sent before its connection is cut
 HEADER_LIMIT_BYTES, MESSAGE_LIMIT_BYTES = 16_384, 256
-CONNECTIONS_MAX = 256
 STOP_S = 0.2  # for requests under way at the end
+RETRY_S = (0.5, 10.0)  # first and longest wait before the port is tried again
+PASSING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)  # another program ends, an interface comes up
 
 log = logging.getLogger(__name__)
 
@@ -37,31 +40,61 @@ class ServerThread:
         port: int,
         make_app: Callable[[ExitStack], ASGIApp],
         tls: ssl.SSLContext | None = None,
+        *,
+        retry: bool = False,
     ) -> None:
         """`name` is what the log calls it. `make_app` is called in the thread, in its event loop; what it enters on the
-        stack is left when the server ends.
+        stack is left when the server ends. `retry`: a port that is taken, or an address that no interface has, is tried
+        again until it can be had; meanwhile `trouble` says so.
         """
         self._name, self._address, self._port, self._make_app, self._tls = name, address, port, make_app, tls
-        self.url = ""
+        self._retry = retry
+        self.url = self.trouble = ""
+        self._socket: Listener | None = None
         self._server: uvicorn.Server | None = None
-        self._runs = threading.Event()
+        self._runs, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> ServerThread:
         """Raises:
-        ConfigError: the address or port cannot be listened on.
+        ConfigError: the address or port cannot be listened on, and to try again would not help or was not asked for.
         """
-        self._socket = _listen(self._address, self._port)
-        host, port = self._socket.getsockname()[:2]
-        self.url = f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/"
+        self._bind()
         self._thread.start()
-        self._runs.wait()
+        if self._socket is not None:
+            self._runs.wait()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._stopping.set()
         if self._server is not None:
             self._server.should_exit = True
         self._thread.join()
+
+    def _bind(self) -> None:
+        """Take the port, or say in `trouble` why it cannot be had now."""
+        try:
+            self._socket = listen(self._address, self._port)
+        except ConfigError as error:
+            cause = error.__cause__
+            if not (self._retry and isinstance(cause, OSError) and cause.errno in PASSING):
+                raise
+            if not self.trouble:
+                log.warning("%s. It is tried again", error)
+            self.trouble = f"{self._address}, port {self._port}: {cause.strerror}; tried again"
+            return
+        host, port = self._socket.getsockname()[:2]
+        self.url = f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/"
+        self.trouble = ""
+        log.info("%s: %s", self._name, self.url)
+
+    def _await_port(self) -> Listener | None:
+        """The listening socket, once it can be had; None where the server is stopped before."""
+        wait_s = RETRY_S[0]
+        while self._socket is None and not self._stopping.wait(wait_s):
+            self._bind()
+            wait_s = min(2 * wait_s, RETRY_S[1])
+        return self._socket
 
     def has_ended(self, within_s: float) -> bool:
         """Whether it ended by itself, which it does only if it fails."""
@@ -70,28 +103,47 @@ class ServerThread:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
-        except Exception:  # a page is no reason to end the run; the log says why it is gone
+            if (listener := self._await_port()) is not None:
+                asyncio.run(self._serve(listener))
+        except Exception as error:  # a page is no reason to end the run; the log says why it is gone
             log.exception("%s: the %s ended", self.url, self._name)
+            self.trouble = f"ended: {error}"
         finally:
-            self._socket.close()
+            if self._socket is not None:
+                self._socket.close()
             self._runs.set()
 
-    async def _serve(self) -> None:
+    async def _serve(self, listener: Listener) -> None:
         with ExitStack() as stack:
-            config = _config(self._make_app(stack))
+            config = _config(self._make_app(stack), listener)
             config.load()
             config.ssl = self._tls  # uvicorn's own context would allow old ciphers
             self._server = server = uvicorn.Server(config)
+            if self._stopping.is_set():
+                return
             self._runs.set()
-            await server.serve(sockets=[self._socket])
+            reaper = asyncio.create_task(_cut_silent(listener))
+            stack.callback(reaper.cancel)
+            await server.serve(sockets=[listener])
             for connection in list(server.server_state.connections):
                 connection.transport.abort()
             await asyncio.sleep(0)  # in which the aborted connections end
 
 
-def _config(app: Any) -> uvicorn.Config:
-    return uvicorn.Config(
+async def _cut_silent(listener: Listener) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        listener.cut_silent()
+
+
+class _Config(uvicorn.Config):
+    """With the listener, for the connections to report to."""
+
+    listener: Listener
+
+
+def _config(app: Any, listener: Listener) -> uvicorn.Config:
+    config = _Config(
         app,
         http=_Request,
         ws=_Viewer,
@@ -108,11 +160,17 @@ def _config(app: Any) -> uvicorn.Config:
         limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=STOP_S,  # type: ignore[arg-type] # asyncio takes fractions, whatever the type says
     )
+    config.listener = listener
+    return config
 
 
-def _listen(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+def listen(address: str, port: int) -> Listener:
+    """A listening socket there; port 0 takes any that is free.
+
+    Raises:
+        ConfigError: it cannot be had; the cause is an OSError.
+    """
+    listener = Listener(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
@@ -132,6 +190,8 @@ class _Request(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._fd = transport.get_extra_info("socket").fileno()
+        self.config.listener.greeted(self._fd)  # type: ignore[attr-defined] # a _Config
         self._end = self.loop.call_later(REQUEST_S, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -140,6 +200,7 @@ class _Request(H11Protocol):
 
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._end.cancel()
+        self.config.listener.keep(self._fd)  # type: ignore[attr-defined] # a _Config
         super().handle_websocket_upgrade(event)
 
 

@@ -18,6 +18,7 @@ from edge.frame import Image
 from edge.prediction import Prediction
 from edge.service import outputs as outputs_module
 from edge.service.config import ServeConfig
+from edge.service.reload import Next
 from edge.service.service import Inbox, Service
 from edge.sinks.recorder import Recorder
 
@@ -79,7 +80,7 @@ def run_service(tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], tuple[Any
         def run(settings: dict[str, Any]) -> tuple[Any, Manager]:
             config = parse_tree(settings, ServeConfig, "a test")
             manager, inbox = Manager(), Inbox()
-            service: Any = Service(config, manager, inbox, tmp_path)  # type: ignore[arg-type]
+            service: Any = Service(Next(config, {}), manager, inbox, tmp_path)  # type: ignore[arg-type]
             thread = threading.Thread(target=service.run)
 
             def end() -> None:

@@ -212,7 +212,7 @@ def test_a_camera_that_fails_begins_anew_and_the_other_goes_on(start: Start) -> 
     config = cameras("front") + "  rear: /dev/video987\nweb: {port: 0}\n"
     service = start(config)
     assert "front: masks of" in service.heard("READY=1")
-    assert "rear: /dev/video987" in service.heard("begins anew in 5 s", within_s=10)
+    assert "rear: /dev/video987" in service.heard("tried again each 5 s", within_s=10)
     service.forget()
     for _ in range(3):
         service.heard("WATCHDOG=1", within_s=5)

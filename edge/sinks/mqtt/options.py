@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import re
 import ssl
 import stat
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from edge.errors import ConfigError
+from edge.paths import expanded
 from edge.sinks.mqtt.link import Address
 
 
@@ -25,10 +27,24 @@ class MqttOptions:
         ca_file: PEM of who signed the broker's certificate; None: whom the system trusts.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
     url: str
     topic: str
     credentials_file: str | None = None
     ca_file: str | None = None
+
+
+def check_mqtt(options: MqttOptions) -> None:
+    """See whether a connection could be tried: options, their files and the library.
+
+    Raises:
+        ConfigError: they are not in order. No message shows a password.
+    """
+    if importlib.util.find_spec("paho") is None:
+        raise ConfigError("mqtt: paho-mqtt is not installed. Run: pip install 'edge-segmentation[serve]'")
+    check_topic(options.topic)
+    address_of(options)
 
 
 def check_topic(topic: str) -> None:
@@ -52,7 +68,7 @@ def address_of(options: MqttOptions) -> Address:
         raise ConfigError(f"mqtt.url: wanted is mqtts://HOST or mqtts://HOST:PORT, found scheme {url.scheme!r}")
     if url.username is not None or url.password is not None:
         raise ConfigError("mqtt.url: holds a user or password; they belong into the file that credentials_file names")
-    user, password = _read_credentials(Path(options.credentials_file)) if options.credentials_file else (None, None)
+    user, password = _credentials(options)
     if url.scheme == "mqtts":
         return Address(host, port or 8883, _tls_context(options.ca_file), user, password)
     if options.ca_file:
@@ -71,14 +87,18 @@ def _is_this_machine(host: str) -> bool:
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=expanded("mqtt.ca_file", ca_file) if ca_file else None)
     except OSError as error:  # SSLError is one
         raise ConfigError(f"mqtt.ca_file: {ca_file}: cannot be read as PEM certificates: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
-def _read_credentials(path: Path) -> tuple[str, str]:
+def _credentials(options: MqttOptions) -> tuple[str | None, str | None]:
+    """User and password; None where the options name no file with them."""
+    if not options.credentials_file:
+        return None, None
+    path = expanded("mqtt.credentials_file", options.credentials_file)
     try:
         mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

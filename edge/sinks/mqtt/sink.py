@@ -8,7 +8,6 @@ so one that takes nothing is given nothing, and one that forbids a topic is hear
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import logging
 import os
 import random
@@ -22,7 +21,7 @@ from edge.card import Card
 from edge.errors import ConfigError
 from edge.prediction import Prediction
 from edge.sinks.mqtt.link import Link, LinkLost, Message
-from edge.sinks.mqtt.options import MqttOptions, address_of, check_topic
+from edge.sinks.mqtt.options import MqttOptions, address_of, check_mqtt
 from edge.sinks.mqtt.outbox import Outbox, as_json, unix_ms
 from edge.timing import Stages
 
@@ -91,10 +90,7 @@ class MqttSink:
         Raises:
             ConfigError: the options cannot be, or paho-mqtt is not installed.
         """
-        if importlib.util.find_spec("paho") is None:
-            raise ConfigError("mqtt: paho-mqtt is not installed. Run: pip install 'edge-segmentation[mqtt]'")
-        check_topic(options.topic)
-        address_of(options)
+        check_mqtt(options)
         self.boot = secrets.token_hex(4)
         self._options, self._card, self._stages = options, card, stages
         self._box = Outbox(self.boot, options.topic)

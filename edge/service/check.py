@@ -1,0 +1,198 @@
+"""What can be known of a config before anything of it is opened, and before anything of the old one is closed."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edge.engine import chosen_backend, find_bundle
+from edge.errors import ConfigError
+from edge.events import Watcher
+from edge.paths import check_folder, expanded
+from edge.service.config import ServeConfig
+from edge.service.outputs import flight_of, mqtt_of, recorder_of
+from edge.sinks.flight import check_flight
+from edge.sinks.mqtt.options import check_mqtt
+from edge.sinks.recorder import check_recorder
+from edge.sources.open import check_name, is_camera, open_source
+
+SERVE_PACKAGES = ("uvicorn", "starlette", "websockets", "prometheus_client")
+
+
+def check(config: ServeConfig) -> None:
+    """Refuse what only a person can mend.
+
+    Nothing is refused that may pass by itself: a camera, host or file that is not there, or a port that is taken.
+
+    Raises:
+        ConfigError: naming the key.
+        EngineError: there is no such engine, or its backend cannot run here.
+    """
+    for key, source in _keyed_sources(config):
+        _check_source(key, source)
+    expanded("engine", config.engine)
+    find_bundle(config.engine)
+    chosen_backend(config.backend)
+    asked = [name for name in OUTPUTS if getattr(config, name) is not None]
+    if not asked:
+        raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")
+    for name in asked:
+        OUTPUTS[name](config)
+    _check_folders(config)
+
+
+def probe(config: ServeConfig, running: ServeConfig) -> None:
+    """Try what a new config names outside the process and the running one does not hold: ports, sockets, folders,
+    devices and files.
+
+    Raises:
+        EdgeError: one of them is not to be had now.
+    """
+    if config.web is not None:
+        _probe_port(config, running)
+    if config.socket is not None and config.socket != running.socket:
+        path = expanded("socket", config.socket)
+        check_folder("socket", path.parent)
+        if not path.parent.is_dir():
+            raise ConfigError(f"socket: {path.parent}: no such folder")
+    held = {folder.absolute() for _, folder in _folders(running)}
+    for key, folder in _folders(config):
+        if folder.absolute() not in held:
+            check_folder(key, folder)
+            _probe_lock(key, folder)
+    for key, source in _keyed_sources(config):
+        if source not in running.sources.values():
+            _probe_source(key, source)
+
+
+def _check_source(key: str, source: str) -> None:
+    try:
+        check_name(source)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def _check_web(config: ServeConfig) -> None:
+    """The page's options and the files that they name.
+
+    Raises:
+        ConfigError: they are not in order, or a library is missing.
+    """
+    from edge.web.options import read_files
+
+    if missing := [name for name in SERVE_PACKAGES if importlib.util.find_spec(name) is None]:
+        raise ConfigError(f"web: {', '.join(missing)} not installed. Run: pip install 'edge-segmentation[serve]'")
+    assert config.web is not None
+    read_files(config.web)
+
+
+def _check_socket(config: ServeConfig) -> None:
+    """Where the split service's publisher connects.
+
+    Raises:
+        ConfigError: there are several cameras, or something else lies there.
+    """
+    if "" not in config.sources:
+        raise ConfigError("socket: hands on one camera; with `cameras`, leave it out")
+    assert config.socket is not None
+    path = expanded("socket", config.socket)
+    if len(os.fsencode(path)) > 107:  # unix(7): sun_path
+        raise ConfigError(f"socket: expected a path of at most 107 bytes, got {len(os.fsencode(path))}")
+    if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
+        raise ConfigError(f"socket: {path}: something else lies there, which would be lost")
+
+
+def _check_mqtt(config: ServeConfig) -> None:
+    assert config.mqtt is not None
+    for name in config.sources:
+        check_mqtt(mqtt_of(config.mqtt, name))
+
+
+def _check_events(config: ServeConfig) -> None:
+    assert config.events is not None
+    card = find_bundle(config.engine).card
+    Watcher(config.events, card.table, card.fingerprint)
+
+
+def _check_recorder(config: ServeConfig) -> None:
+    assert config.recorder is not None
+    check_recorder(config.recorder)
+
+
+def _check_flight(config: ServeConfig) -> None:
+    assert config.flight is not None
+    check_flight(config.flight)
+
+
+# Each output by its key, with what refuses a config of it.
+OUTPUTS: dict[str, Callable[[ServeConfig], None]] = {
+    "web": _check_web,
+    "mqtt": _check_mqtt,
+    "recorder": _check_recorder,
+    "flight": _check_flight,
+    "events": _check_events,
+    "socket": _check_socket,
+}
+
+
+def _keyed_sources(config: ServeConfig) -> Iterator[tuple[str, str]]:
+    for name, source in config.sources.items():
+        yield f"cameras.{name}" if name else "camera", source
+
+
+def _folders(config: ServeConfig) -> Iterator[tuple[str, Path]]:
+    """Each folder that an output writes into, with its key."""
+    for name in config.sources:
+        count = len(config.sources)
+        if config.recorder is not None:
+            yield "recorder.folder", expanded("recorder.folder", recorder_of(config.recorder, name, count).folder)
+        if config.flight is not None:
+            yield "flight.folder", expanded("flight.folder", flight_of(config.flight, name, count).folder)
+
+
+def _check_folders(config: ServeConfig) -> None:
+    seen: dict[Path, str] = {}
+    for key, folder in _folders(config):
+        if (other := seen.setdefault(folder.absolute(), key)) != key:
+            raise ConfigError(f"{key}: {folder}: is {other} too. Give each a folder of its own")
+
+
+def _probe_port(config: ServeConfig, running: ServeConfig) -> None:
+    from edge.web.thread import listen
+
+    web, before = config.web, running.web
+    assert web is not None
+    if before is not None and (web.address, web.port) == (before.address, before.port):
+        return
+    listen(web.address, web.port).close()
+
+
+def _probe_lock(key: str, folder: Path) -> None:
+    """Whether another recorder has the folder."""
+    if not folder.is_dir():
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(f"{key}: {folder}: another recorder writes here. Give each a folder of its own") from error
+    finally:
+        os.close(fd)
+
+
+def _probe_source(key: str, source: str) -> None:
+    """A device or file is there; a camera of the network may come later."""
+    from edge.sources.camera import camera_order
+
+    if not is_camera(source):
+        with open_source(source):
+            return
+    if source.startswith(("gst:", "csi:")) or "://" in source:
+        return
+    device = Path(camera_order(source).target)
+    if not device.exists():
+        raise ConfigError(f"{key}: {device}: there is no such camera now")
