@@ -29,17 +29,15 @@ def expanded(key: str, text: str) -> Path:
         raise ConfigError(f"{key}: {text!r}: {error}") from error
 
 
-def check_folder(key: str, folder: Path) -> None:
-    """See whether a folder can be made and written; nothing is made.
+def make_folder(key: str, folder: Path) -> None:
+    """Make a folder, for this user alone, where it is not there yet.
 
     Raises:
-        ConfigError: it cannot, and what stands in its way.
+        ConfigError: it cannot be made, or may not be written by this user.
     """
     try:
-        nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    except OSError as error:  # a name that is too long, or a folder that may not be searched
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
         raise ConfigError(f"{key}: {folder}: cannot be made: {error.strerror}") from error
-    if not nearest.is_dir():
-        raise ConfigError(f"{key}: {nearest}: expected a folder, got a file")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(f"{key}: {nearest}: may not be written by this user. See: ls -ld {nearest}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{key}: {folder}: may not be written by this user. See: ls -ld {folder}")

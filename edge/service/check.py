@@ -12,7 +12,7 @@ from pathlib import Path
 from edge.engine import chosen_backend, find_bundle
 from edge.errors import ConfigError
 from edge.events import Watcher
-from edge.paths import check_folder, expanded
+from edge.paths import expanded, make_folder
 from edge.service.config import ServeConfig
 from edge.service.outputs import flight_of, mqtt_of, recorder_of
 from edge.sinks.flight import check_flight
@@ -54,15 +54,10 @@ def probe(config: ServeConfig, running: ServeConfig) -> None:
     """
     if config.web is not None:
         _probe_port(config, running)
-    if config.socket is not None and config.socket != running.socket:
-        path = expanded("socket", config.socket)
-        check_folder("socket", path.parent)
-        if not path.parent.is_dir():
-            raise ConfigError(f"socket: {path.parent}: no such folder")
     held = {folder.absolute() for _, folder in _folders(running)}
     for key, folder in _folders(config):
         if folder.absolute() not in held:
-            check_folder(key, folder)
+            make_folder(key, folder)
             _probe_lock(key, folder)
     for key, source in _keyed_sources(config):
         if source not in running.sources.values():
@@ -102,6 +97,11 @@ def _check_socket(config: ServeConfig) -> None:
     path = expanded("socket", config.socket)
     if len(os.fsencode(path)) > 107:  # unix(7): sun_path
         raise ConfigError(f"socket: expected a path of at most 107 bytes, got {len(os.fsencode(path))}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"socket: {path.parent}: no such folder, or one that this user may not write."
+            " Under systemd, expected /run/edge/results.sock"
+        )
     if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
         raise ConfigError(f"socket: {path}: something else lies there, which would be lost")
 
@@ -173,8 +173,6 @@ def _probe_port(config: ServeConfig, running: ServeConfig) -> None:
 
 def _probe_lock(key: str, folder: Path) -> None:
     """Whether another recorder has the folder."""
-    if not folder.is_dir():
-        return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -220,6 +220,34 @@ def test_a_camera_that_fails_begins_anew_and_the_other_goes_on(start: Start) -> 
     assert service.ends() == 0
 
 
+def test_an_only_device_that_is_not_there_is_waited_for_and_said_in_the_status(start: Start) -> None:
+    service = start(config("/dev/video987"))
+    assert "EXTEND_TIMEOUT_USEC" in service.heard("/dev/video987: there is no such camera")
+    assert service.process.poll() is None
+    service.process.send_signal(signal.SIGTERM)
+    assert service.ends() == 0
+
+
+def test_a_port_that_another_program_has_is_in_the_status_and_no_reason_to_end(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        service = start(config().replace("port: 0", f"port: {port}"))
+        assert "page lost (127.0.0.1, port" in service.heard("READY=1")
+    service.logs(f"live page: http://127.0.0.1:{port}/", within_s=30)
+
+
+def test_reloads_in_a_row_do_not_delay_sigterm(start: Start) -> None:
+    service = start(config())
+    service.heard("READY=1")
+    for seed in range(20):
+        service.config.write_text(config(STREET.replace("seed=3", f"seed={seed}")))
+        service.process.send_signal(signal.SIGHUP)
+    service.process.send_signal(signal.SIGTERM)
+    service.heard("STOPPING=1")
+    assert service.ends(30) == 0
+    assert service.log.read_text().count("live page:") == 1
+
+
 def test_a_camera_that_is_lost_does_not_keep_the_other_from_being_ready(start: Start) -> None:
     service = start(cameras("front") + "  rear: rtsp://127.0.0.1:9/x\nweb: {port: 0}\n")
     status = service.heard("READY=1")

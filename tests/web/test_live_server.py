@@ -24,6 +24,7 @@ from web_client import ask, looking, next_frame, place_of, publishing, soon
 
 from edge.errors import ConfigError
 from edge.sinks.health import OutputHealth
+from edge.web import connections
 from edge.web import thread as server_module
 from edge.web.app import FILES, STATIC
 from edge.web.options import WebOptions
@@ -173,6 +174,35 @@ def test_connections_that_say_nothing_are_cut_and_keep_nobody_out(live: Live, mo
         assert all(is_cut(line) for line in lines[:4])
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_silent_connections_take_a_bounded_number_of_descriptors_and_keep_nobody_out(
+    live: Live, secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CONNECTIONS_MAX", 16)
+    files = dict(zip(("certificate_file", "key_file"), map(str, make_certificate(tmp_path)), strict=True))
+    with WebServer(live, WebOptions(port=0, **(files if secure else {}))) as server, ExitStack() as stack:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(place_of(server)))
+        assert soon(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before + 100 + 18)
+        if not secure:
+            assert soon(lambda: ask(server, "/healthz").status == 200)
+
+
+def test_a_tls_handshake_that_does_not_come_is_cut(live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "GREETING_S", 0.1)
+    certificate, key = map(str, make_certificate(tmp_path))
+    options = WebOptions(port=0, certificate_file=certificate, key_file=key)
+    with WebServer(live, options) as server, socket.create_connection(place_of(server)) as line:
+        assert is_cut(line)
+
+
+def test_a_server_may_have_a_quarter_of_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    for soft, most in ((1024, 256), (400, 100), (-1, 256), (8, 8)):
+        monkeypatch.setattr(connections.resource, "getrlimit", lambda kind, soft=soft: (soft, soft))
+        assert connections.most_connections() == most
+
+
 def test_a_viewer_outlives_the_time_that_plain_requests_get(
     live: Live, make_result: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +256,22 @@ def test_a_port_that_is_taken_is_named(live: Live, server: WebServer) -> None:
     port = place_of(server)[1]
     with pytest.raises(ConfigError, match=rf"port {port}: cannot be listened on: Address already in use"):
         WebServer(live, WebOptions(port=port)).__enter__()
+
+
+def test_a_port_that_is_taken_is_tried_again_until_it_can_be_had(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "RETRY_S", (0.05, 0.05))
+    with ExitStack() as stack:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            server = stack.enter_context(WebServer(live, WebOptions(port=port), retry=True))
+            assert "Address already in use" in server.trouble
+        assert soon(lambda: server.url != "" and ask(server, "/healthz").status == 200)
+        assert server.trouble == ""
+
+
+def test_a_server_that_waits_for_its_port_ends_when_it_is_asked_to(live: Live, server: WebServer) -> None:
+    with WebServer(live, WebOptions(port=place_of(server)[1]), retry=True) as waiting:
+        assert waiting.url == ""
 
 
 def test_an_address_that_is_not_ours_is_named(live: Live, token_file: Path, tmp_path: Path) -> None:

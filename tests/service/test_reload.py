@@ -1,0 +1,200 @@
+"""A reload opens what the new config needs before the old one is let go, or changes nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from edge.config import parse_tree
+from edge.engine import Engine, open_engine
+from edge.errors import EngineError
+from edge.service import engines
+from edge.service.config import ServeConfig
+from edge.service.reload import Next, Reload
+
+STREET = "scene:street?seed=3&frames=100000&size=160x120&fps=20"
+RUNNING = {"camera": STREET, "web": {"port": 0}}
+
+
+class Reloading:
+    """A config file, and the outcome of a reload of what is written to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self.woken = folder / "edge.yaml", threading.Event()
+        running = parse_tree(RUNNING, ServeConfig, "a test")
+        self.reload = Reload(self._path, running, dict, self.woken.set)
+
+    def write(self, settings: dict[str, Any]) -> None:
+        self._path.write_text(yaml.safe_dump(settings))
+
+    def outcome(self, settings: dict[str, Any]) -> Next | None:
+        self.write(settings)
+        self.reload.request()
+        assert self.woken.wait(60)
+        self.woken.clear()
+        return self.reload.take()
+
+
+@pytest.fixture
+def reloading(tmp_path: Path) -> Reloading:
+    return Reloading(tmp_path)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
+    """The engines that are open."""
+    found: list[Engine] = []
+
+    def opens(*words: Any, **options: Any) -> Engine:
+        engine = open_engine(*words, **options)
+        close = engine.close
+        found.append(engine)
+
+        def close_and_forget() -> None:
+            close()
+            found.remove(engine)
+
+        engine.close = close_and_forget  # type: ignore[method-assign]
+        return engine
+
+    monkeypatch.setattr(engines, "open_engine", opens)
+    return found
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that another program has."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which another recorder writes."""
+    folder = tmp_path / "held"
+    folder.mkdir()
+    fd = os.open(folder, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    yield folder
+    os.close(fd)
+
+
+def wide_open(path: Path) -> Path:
+    path.write_text("a" * 40 + "\n")
+    path.chmod(stat.S_IRUSR | stat.S_IROTH)
+    return path
+
+
+# Each key that names something outside the process, with something that is not to be had.
+MISSING: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "camera: a file": lambda here: {"camera": str(here / "no.mp4"), "web": {}},
+    "camera: a device": lambda here: {"camera": "/dev/video987", "web": {}},
+    "camera: a scene": lambda here: {"camera": "scene:strasse", "web": {}},
+    "cameras: one of two": lambda here: {"cameras": {"a": STREET, "b": str(here / "no.mp4")}, "web": {}},
+    "engine": lambda here: {"camera": STREET, "engine": str(here / "none"), "web": {}},
+    "precision": lambda here: {"camera": STREET, "precision": "fp16", "web": {}},
+    "backend": lambda here: {"camera": STREET, "backend": "tensorrt", "web": {}},
+    "threads": lambda here: {"camera": STREET, "threads": 1000, "web": {}},
+    "web.address": lambda here: {"camera": STREET, "web": {"address": "127.0.0.256"}},
+    "web.token_file": lambda here: {"camera": STREET, "web": {"token_file": str(here / "none")}},
+    "web.token_file: open to all": lambda here: {
+        "camera": STREET,
+        "web": {"token_file": str(wide_open(here / "token"))},
+    },
+    "web.certificate_file": lambda here: {
+        "camera": STREET,
+        "web": {"certificate_file": str(here / "a"), "key_file": str(here / "b")},
+    },
+    "mqtt.credentials_file": lambda here: {
+        "camera": STREET,
+        "mqtt": {"url": "mqtts://h", "topic": "t", "credentials_file": str(here / "none")},
+    },
+    "mqtt.ca_file": lambda here: {
+        "camera": STREET,
+        "mqtt": {"url": "mqtts://h", "topic": "t", "ca_file": str(here / "none")},
+    },
+    "recorder.folder": lambda here: {"camera": STREET, "recorder": {"folder": "/proc/none/at/all"}},
+    "recorder.folder: of another": lambda here: {"camera": STREET, "recorder": {"folder": str(here / "held")}},
+    "flight.folder": lambda here: {"camera": STREET, "flight": {"folder": "/proc/none/at/all"}},
+    "flight.folder: the recorder's": lambda here: {
+        "camera": STREET,
+        "flight": {"folder": str(here / "x")},
+        "recorder": {"folder": str(here / "x")},
+    },
+    "socket": lambda here: {"camera": STREET, "socket": str(here / "none" / "s")},
+    "socket: a file": lambda here: {"camera": STREET, "socket": str(here / "edge.yaml")},
+    "events": lambda here: {"camera": STREET, "events": {"road_gone": {"begin": 0.1, "end": 0.5}}},
+    "no output": lambda here: {"camera": STREET},
+}
+
+
+@pytest.mark.parametrize("key", MISSING)
+def test_what_a_new_config_cannot_have_is_refused_and_leaves_no_engine_open(
+    key: str, reloading: Reloading, tmp_path: Path, held: Path, opened: list[Engine], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert reloading.outcome(MISSING[key](tmp_path)) is None
+    assert "the new config is refused, the old one stays: " in caplog.text
+    assert "Traceback" not in caplog.text
+    assert opened == []
+
+
+def test_a_port_that_another_program_has_is_refused_before_the_page_is_let_go(
+    reloading: Reloading, taken: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert reloading.outcome({"camera": STREET, "web": {"port": taken}}) is None
+    assert f"port {taken}" in caplog.text
+
+
+def test_a_config_that_is_in_order_comes_with_its_engine_open(reloading: Reloading, opened: list[Engine]) -> None:
+    ready = reloading.outcome({"cameras": {"a": STREET, "b": STREET.replace("seed=3", "seed=4")}, "web": {}})
+    assert ready is not None
+    assert len(opened) == 2
+    ready.close()
+    assert opened == []
+
+
+def test_reloads_that_come_while_one_is_made_ready_are_made_once(
+    reloading: Reloading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, opens, calls = threading.Event(), engines.open_engine, []
+
+    def open_slowly(*words: Any, **options: Any) -> Engine:
+        calls.append(words)
+        goes_on.wait(60)
+        return opens(*words, **options)
+
+    monkeypatch.setattr(engines, "open_engine", open_slowly)
+    for seed in range(20):
+        reloading.write({"camera": STREET.replace("seed=3", f"seed={seed}"), "web": {}})
+        reloading.reload.request()
+    goes_on.set()
+    outcomes = []
+    for _ in range(2):
+        assert reloading.woken.wait(60)
+        reloading.woken.clear()
+        outcomes.append(reloading.reload.take())
+    assert outcomes[0] is None
+    assert outcomes[1] is not None
+    assert "seed=19" in (outcomes[1].config.camera or "")
+    outcomes[1].close()
+    assert len(calls) == 2
+
+
+def test_an_engine_that_does_not_open_refuses_the_config(
+    reloading: Reloading, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*words: Any, **options: Any) -> Engine:
+        raise EngineError("a graph is damaged")
+
+    monkeypatch.setattr(engines, "open_engine", fail)
+    assert reloading.outcome(RUNNING) is None
+    assert "the old one stays: a graph is damaged" in caplog.text
