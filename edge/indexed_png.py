@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import DataError
+from edge.limits import size_error
 
 Image = NDArray[np.uint8]
 
@@ -55,6 +56,9 @@ def decode_ids(png: bytes) -> Image:
     bits, kind = 8, _GREY
     if png.startswith(_SIGNATURE) and len(png) >= 26:
         bits, kind = png[24], png[25]
+        width, height = struct.unpack_from(">II", png, 16)
+        if fault := size_error((width, height)):
+            raise DataError(fault)
     if kind == _INDEXED:
         png = _as_grey(png)
     # OpenCV logs, and gives nothing, where data are damaged.

@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from edge.drive.inflate import LIMIT_BYTES, checked, inflate
 from edge.drive.schema import missing
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 
@@ -26,7 +27,6 @@ _RECORD = struct.Struct("<BQ")  # opcode, length
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
 _HEADER, _SCHEMA, _CHANNEL, _MESSAGE_CODE, _CHUNK, _INDEX, _ATTACHMENT, _METADATA = 1, 3, 4, 5, 6, 7, 9, 12
 _DATA_END, _FIRST_PRIVATE = 15, 128
-_LIMIT_BYTES = 1 << 28  # of a chunk: bounds what damage makes us allocate
 
 
 class Place(NamedTuple):
@@ -93,7 +93,7 @@ class DriveFile:
             with _opened(self.path) as file:
                 file.seek(place.offset)
                 _, length = _RECORD.unpack(head := file.read(_RECORD.size))
-                content, offset = head + file.read(min(length, _LIMIT_BYTES)), 0
+                content, offset = head + file.read(min(length, LIMIT_BYTES)), 0
         else:
             content, offset = self._content(place.chunk), place.offset
         begin = offset + _RECORD.size + _MESSAGE.size
@@ -204,7 +204,7 @@ class DriveFile:
         with _opened(self.path) as file:
             file.seek(at)
             head = file.read(_RECORD.size)
-            content = file.read(min(_RECORD.unpack(head)[1], _LIMIT_BYTES)) if len(head) == _RECORD.size else b""
+            content = file.read(min(_RECORD.unpack(head)[1], LIMIT_BYTES)) if len(head) == _RECORD.size else b""
         with _parsing(f"{self.path}: its chunk at byte {at}"):
             self._loaded = (at, _inflated(self._records.Chunk.read(_stream(content))))
         return self._loaded[1]
@@ -233,15 +233,10 @@ def _records(file: IO[bytes], size: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _inflated(chunk: Any) -> bytes:
-    from mcap.stream_reader import get_chunk_data_stream
-
-    if chunk.uncompressed_size > _LIMIT_BYTES:
-        raise ValueError(f"{chunk.uncompressed_size} bytes")
-    try:
-        stream, length = get_chunk_data_stream(chunk, validate_crc=True)
-        return stream.read(length)
-    except Exception as error:  # each codec raises what it likes at damaged data
-        raise ValueError(str(error)) from error
+    if chunk.uncompressed_size > LIMIT_BYTES:
+        raise ValueError(f"{chunk.uncompressed_size} bytes, expected at most {LIMIT_BYTES}")
+    content = inflate(chunk.data, chunk.compression, chunk.uncompressed_size)
+    return checked(content, chunk.uncompressed_size, chunk.uncompressed_crc)
 
 
 def _stream(content: bytes) -> Any:
@@ -256,6 +251,8 @@ def _parsing(what: str) -> Iterator[None]:
 
     try:
         yield
+    except ImportError as error:
+        raise missing(error) from error
     except (McapError, ValueError, OverflowError, struct.error) as error:
         raise SourceDamaged(f"{what} is damaged ({error}). Copy the file again from its origin.") from error
 

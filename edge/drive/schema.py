@@ -61,10 +61,15 @@ def message_class(name: str) -> Any:
     try:
         if name == OLD_MASK_SCHEMA:
             return _old_mask_class()
-        from foxglove_schemas_protobuf import CompressedImage_pb2, CompressedVideo_pb2, ImageAnnotations_pb2
+        from foxglove_schemas_protobuf import (
+            CompressedImage_pb2,
+            CompressedVideo_pb2,
+            ImageAnnotations_pb2,
+            RawImage_pb2,
+        )
     except ImportError as error:
         raise missing(error) from error
-    modules = (CompressedVideo_pb2, CompressedImage_pb2, ImageAnnotations_pb2)
+    modules = (CompressedVideo_pb2, CompressedImage_pb2, RawImage_pb2, ImageAnnotations_pb2)
     classes = {f"foxglove.{kind}": getattr(m, kind) for m in modules for kind in m.DESCRIPTOR.message_types_by_name}
     return classes[name]
 

@@ -1,42 +1,26 @@
-"""Pictures from ROS bags: ROS 1 (.bag) and ROS 2 (a folder with metadata.yaml, or its .db3 or .mcap alone)."""
+"""Images from ROS bags: ROS 1 (.bag) and ROS 2 (a folder with metadata.yaml, or its .db3 or .mcap alone)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import cv2
-import numpy as np
-
+from edge.drive.inflate import inflate
 from edge.drive.schema import missing
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
+from edge.natural import natural_key
 from edge.sources.drive import choose_topic, split_topic
-from edge.sources.pictures import is_cut_off_jpeg
+from edge.sources.imagefile import ImageError, decode_image
+from edge.sources.rawimage import bgr_of_rows
 from edge.timing import Durations
 
 _PLAIN, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-# sensor_msgs/image_encodings.hpp. OpenCV names a Bayer pattern by its second row's second and third pixel.
-_TO_BGR: dict[str, tuple[int, int | None]] = {
-    "bgr8": (3, None),
-    "8UC3": (3, None),
-    "rgb8": (3, cv2.COLOR_RGB2BGR),
-    "bgra8": (4, cv2.COLOR_BGRA2BGR),
-    "rgba8": (4, cv2.COLOR_RGBA2BGR),
-    "mono8": (1, cv2.COLOR_GRAY2BGR),
-    "8UC1": (1, cv2.COLOR_GRAY2BGR),
-    "yuv422": (2, cv2.COLOR_YUV2BGR_UYVY),
-    "uyvy": (2, cv2.COLOR_YUV2BGR_UYVY),
-    "yuv422_yuy2": (2, cv2.COLOR_YUV2BGR_YUYV),
-    "yuyv": (2, cv2.COLOR_YUV2BGR_YUYV),
-    "bayer_rggb8": (1, cv2.COLOR_BAYER_BG2BGR),
-    "bayer_bggr8": (1, cv2.COLOR_BAYER_RG2BGR),
-    "bayer_gbrg8": (1, cv2.COLOR_BAYER_GR2BGR),
-    "bayer_grbg8": (1, cv2.COLOR_BAYER_GB2BGR),
-}
 
 
 class Bag:
@@ -45,7 +29,7 @@ class Bag:
     live = False
 
     def __init__(self, place: str) -> None:
-        """`place` may end in "?topic=/camera/image_raw", which is needed where several topics hold pictures.
+        """`place` may end in "?topic=/camera/image_raw", which is needed where several topics hold images.
 
         Raises:
             SourceError: it is no bag, or no pictures can be read from it.
@@ -54,6 +38,8 @@ class Bag:
         try:
             from rosbags.highlevel import AnyReader
             from rosbags.typesys import Stores, get_typestore
+
+            _bound_decompression()
         except ImportError as error:
             raise missing(error) from error
         path, wanted = split_topic(place)
@@ -64,7 +50,7 @@ class Bag:
             if not path.exists():
                 raise SourceNotFound(f"{path}: is not there. Look at what is: ls {path.parent}")
             # Bags of ROS 2 before Iron do not say what their messages are made of; those of cameras never changed.
-            self._reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+            self._reader = AnyReader(_storages(path), default_typestore=get_typestore(Stores.LATEST))
             self._reader.open()
         try:
             self._open(wanted)
@@ -82,7 +68,7 @@ class Bag:
         first = next((outcome for outcome in self._outcomes() if isinstance(outcome, Frame)), None)
         if first is None:
             reason = next(self._outcomes(), "")
-            raise NotAVideo(f"{self.name}: none of the {self.frame_count} pictures can be read. {reason}")
+            raise NotAVideo(f"{self.name}: none of the {self.frame_count} images can be read. {reason}")
         self.size_wh = first.size_wh
 
     def __enter__(self) -> Bag:
@@ -150,37 +136,42 @@ class Bag:
             with _translated(what):
                 message: Any = self._reader.deserialize(content, connection.msgtype)
                 stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec or time_ns
-            image = _inflated(message, what) if connection.msgtype == _COMPRESSED else _plain(message, what)
+            if connection.msgtype == _COMPRESSED:
+                image = _decoded(message, what)
+            else:
+                size_wh = (message.width, message.height)
+                image = bgr_of_rows(message.encoding, size_wh, message.step, message.data, what)
         if self._begin_ns < 0:
             self._begin_ns = stamp_ns
         media_ns = stamp_ns - self._begin_ns
         return Frame(index=index, captured_ns=time.monotonic_ns(), media_ns=media_ns, source=self.name, bgr=image)
 
 
-def _inflated(message: Any, what: str) -> Image:
-    data = bytes(message.data)
-    image = None
-    if data and not is_cut_off_jpeg(data):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SourceDamaged(f"{what} is no picture, or only the upper part of one ({message.format}).")
-    return image
+def _bound_decompression() -> None:
+    """The library inflates whatever comes: 197 KB may become gigabytes. Its tables of functions get ours."""
+    from rosbags.rosbag1 import reader as rosbag1
+    from rosbags.rosbag2 import reader as rosbag2
+    from rosbags.rosbag2 import storage_mcap
+
+    for name in ("bz2", "lz4"):
+        rosbag1.decompressors[name] = partial(inflate, compression=name)
+    for name in ("lz4", "zstd"):
+        storage_mcap.DECOMPRESSORS[name] = lambda data, _, name=name: inflate(data, name)
+    rosbag2.zstd = SimpleNamespace(decompress=partial(inflate, compression="zstd"), open=rosbag2.zstd.open)  # type: ignore[assignment]
 
 
-def _plain(message: Any, what: str) -> Image:
-    """uint8 (H, W, 3) BGR, of rows that may be padded."""
-    if message.encoding not in _TO_BGR:
-        raise SourceError(f"{what} is coded as {message.encoding!r}; can be read: {', '.join(_TO_BGR)}.")
-    channels, conversion = _TO_BGR[message.encoding]
-    height, width, step = message.height, message.width, message.step
-    data = np.asarray(message.data, np.uint8)
-    if min(width, height) < 1 or width * channels > step or data.size != height * step:
-        raise SourceDamaged(f"{what} of {width}x{height} has {data.size} bytes in rows of {step}.")
-    pixels = np.ascontiguousarray(data.reshape(height, step)[:, : width * channels].reshape(height, width, channels))
+def _storages(path: Path) -> list[Path]:
+    """The bag; or the storage files of a folder whose recorder was killed before it wrote metadata.yaml."""
+    if not path.is_dir() or (path / "metadata.yaml").exists():
+        return [path]
+    return sorted(path.glob("*.db3"), key=natural_key) or [path]
+
+
+def _decoded(message: Any, what: str) -> Image:
     try:
-        return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
-    except cv2.error as error:  # an odd width has no 4:2:2
-        raise SourceDamaged(f"{what} of {width}x{height} cannot be {message.encoding}.") from error
+        return decode_image(bytes(message.data))
+    except ImageError as error:
+        raise SourceDamaged(f"{what} ({message.format}) {error}.") from error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from edge.errors import ConfigError, NotAVideo, SourceError, SourceNotFound
-from edge.sources.limits import max_pixels, size_error
+from edge.limits import max_pixels, size_error
 from edge.sources.place import STREAM
 
 log = logging.getLogger(__name__)

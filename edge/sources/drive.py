@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
-import cv2
-import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -29,7 +27,6 @@ from edge.drive.schema import (
     MASKS,
     OLD_MASK_SCHEMA,
     RESULTS,
-    VIDEO_SCHEMA,
     message_class,
 )
 from edge.errors import ConfigError, DataError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
@@ -37,15 +34,17 @@ from edge.frame import Frame, Image, Letterbox, Yuv420
 from edge.indexed_png import decode_ids
 from edge.maskcodec import decode_mask
 from edge.sources.container import usable_aspect
+from edge.sources.imagefile import ImageError, decode_image
 from edge.sources.index import median_rate_hz
-from edge.sources.pictures import is_cut_off_jpeg
+from edge.sources.messages import ENCODINGS, kind_of, parse_message
 from edge.sources.place import TOPIC, place_of
 from edge.sources.planes import planes
+from edge.sources.rawimage import bgr_of_rows
 from edge.sources.source import Source
 from edge.timing import Durations
 
-KINDS = (VIDEO_SCHEMA, IMAGE_SCHEMA)
-_KEY_PICTURE, _OTHER_PICTURE = 5, 1  # NAL units (ITU-T H.264, table 7-1)
+BAG_SUFFIXES = (".bag", ".db3")
+_KEY_SLICE, _OTHER_SLICE = 5, 1  # NAL units (ITU-T H.264, table 7-1)
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,16 @@ class _Message(NamedTuple):
 
 
 class _Packet(NamedTuple):
-    """A coded picture, and which one of its file it is; 0 where the writer may have counted otherwise."""
+    """An image message, and which one of its file it is; 0 where the writer may have counted otherwise."""
 
-    data: bytes
+    message: Any
     file: Path
     sequence: int
+
+    @property
+    def data(self) -> bytes:
+        """The coded image, or its rows."""
+        return bytes(self.message.data)
 
     def follows(self, other: _Packet) -> bool:
         """Whether no picture can be missing between the two."""
@@ -109,16 +113,18 @@ class Drive:
         path, topic = split_topic(place)
         self.decode = Durations()
         self.files = [DriveFile(file) for file in _files(path)]
-        self.topic = topic = _picture_topic(self.files, topic, place)
+        self.topic = topic = _image_topic(self.files, topic, place)
         self._frames = [_Message(file, p) for file in self.files for p in file.places.get(topic, [])]
         self._seen = {
             kind: {p.time_ns: _Message(file, p) for file in self.files for p in file.places.get(kind, [])}
             for kind in (MASKS, RESULTS)
         }
-        self._schema = next(file.schemas[topic].name for file in self.files if topic in file.schemas)
+        first_file = next(file for file in self.files if topic in file.schemas)
+        self._schema, self._encoding = first_file.schemas[topic], first_file.channels[topic].message_encoding
         self.about = self.files[0].metadata.get(ABOUT, {})
         self.config = self.files[0].attachments.get(CONFIG, b"").decode(errors="replace")
-        self._decoder = (_Video if self._schema == VIDEO_SCHEMA else _Pictures)(self.name, self._packet)
+        decoders = {"video": _Video, "image": _Images, "raw": _RawImages}
+        self._decoder = decoders[kind_of(self._schema.name) or "image"](self.name, self._packet)
         self.frame_count = len(self._frames)
         self.rate_hz = median_rate_hz([message.place.time_ns for message in self._frames])
         first = self._first_that_decodes()
@@ -204,12 +210,8 @@ class Drive:
     def _packet(self, index: int) -> _Packet:
         file, place = self._frames[index]
         content, sequence = file.read_numbered(self.topic, place)
-        message = message_class(self._schema)()
-        _parse(message, content, f"{self.name}: frame {index}")
-        wanted = ("h264",) if self._schema == VIDEO_SCHEMA else ("jpeg", "png", "webp")
-        if message.format not in wanted:
-            raise SourceError(f"{self.name}: its pictures are {message.format!r}; {' and '.join(wanted)} can be read")
-        return _Packet(message.data, file.path, sequence if ABOUT in file.metadata else 0)
+        message = parse_message(self._encoding, self._schema, content, f"{self.name}: frame {index}")
+        return _Packet(message, file.path, sequence if ABOUT in file.metadata else 0)
 
     def _first_that_decodes(self) -> Frame:
         outcomes = map(self._tried, range(self.frame_count))
@@ -244,8 +246,8 @@ class Drive:
             )
 
 
-class _Pictures:
-    """Each frame an image that stands for itself."""
+class _Images:
+    """Each frame an image that stands for itself, whatever its message calls its format."""
 
     pixel_aspect = 1.0
 
@@ -253,16 +255,31 @@ class _Pictures:
         self._name, self._packet = name, packet
 
     def at(self, index: int) -> Yuv420 | Image:
-        data = self._packet(index).data
-        image = None if is_cut_off_jpeg(data) else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise SourceDamaged(f"{self._name}: frame {index} is no picture, or only the upper part of one")
-        return image
+        packet = self._packet(index)
+        try:
+            return decode_image(packet.data)
+        except ImageError as error:
+            raise SourceDamaged(f"{self._name}: frame {index} ({packet.message.format}) {error}") from error
+
+
+class _RawImages:
+    """Each frame as rows of pixels."""
+
+    pixel_aspect = 1.0
+
+    def __init__(self, name: str, packet: Callable[[int], _Packet]) -> None:
+        self._name, self._packet = name, packet
+
+    def at(self, index: int) -> Yuv420 | Image:
+        packet, what = self._packet(index), f"{self._name}: frame {index}"
+        message = packet.message
+        size_wh = (int(message.width), int(message.height))
+        return bgr_of_rows(message.encoding, size_wh, int(message.step), packet.data, what)
 
 
 class _Video:
     """H.264 without frames that need later ones, as Foxglove wants it: decoded on from the last frame asked for, or
-    from the key picture before.
+    from the key frame before.
     """
 
     def __init__(self, name: str, packet: Callable[[int], _Packet]) -> None:
@@ -291,18 +308,24 @@ class _Video:
             self._next = index + 1
         return self._last[1]
 
+    def _h264(self, index: int) -> _Packet:
+        packet = self._packet(index)
+        if packet.message.format.lower().removeprefix("video/") != "h264":
+            raise SourceError(f"{self._name}: its video is {packet.message.format!r}, expected 'h264'")
+        return packet
+
     def _begin(self, index: int) -> int:
-        """Where to decode from: the nearest key picture, or where the decoder stands."""
+        """Where to decode from: the nearest key frame, or where the decoder stands."""
         for number in range(index, -1, -1):
-            if number == self._next or is_key_picture(self._packet(number).data):
+            if number == self._next or is_key_frame(self._h264(number).data):
                 return number
-        raise SourceDamaged(f"{self._name}: frame {index} has no key picture before it")
+        raise SourceDamaged(f"{self._name}: frame {index} has no key frame before it")
 
     def _decode(self, index: int) -> VideoFrame:
         """Raises SourceDamaged: also where some before it are missing, for which the decoder makes up in silence."""
-        packet, before = self._packet(index), self._before
+        packet, before = self._h264(index), self._before
         self._before = packet
-        if not is_key_picture(packet.data) and not (before is not None and packet.follows(before)):
+        if not is_key_frame(packet.data) and not (before is not None and packet.follows(before)):
             raise SourceDamaged(f"{self._name}: before frame {index} some are missing")
         try:
             pictures = self._codec.decode(Packet(packet.data))
@@ -313,31 +336,36 @@ class _Video:
         return pictures[0]
 
 
-def is_key_picture(data: bytes) -> bool:
+def is_key_frame(data: bytes) -> bool:
     """Whether H.264 in Annex B form can be decoded from here on."""
     at = data.find(b"\0\0\1")
     while 0 <= at < len(data) - 3:
         kind = data[at + 3] & 31
-        if _OTHER_PICTURE <= kind <= _KEY_PICTURE:
-            return kind == _KEY_PICTURE
+        if _OTHER_SLICE <= kind <= _KEY_SLICE:
+            return kind == _KEY_SLICE
         at = data.find(b"\0\0\1", at + 3)
     return False
 
 
-def open_recorded(place: str) -> Source:
+def open_recorded(name: str) -> Source:
     """A drive, or a ROS bag: whatever lies there.
 
     Raises:
-        SourceError: it is neither, or there are no pictures in it.
+        SourceError: it is neither, or there are no images in it.
         ConfigError: there is no such topic, or the libraries are not installed.
     """
-    path, _ = split_topic(place)
-    is_bag = path.suffix.lower() in (".bag", ".db3") or (path / "metadata.yaml").exists()
-    if is_bag or (path.is_file() and DriveFile(path).profile in ("ros1", "ros2")):
+    path, _ = split_topic(name)
+    is_bag = path.suffix.lower() in BAG_SUFFIXES or holds_bag(path)
+    if is_bag or (path.is_file() and DriveFile(path).profile == "ros2"):
         from edge.sources.bag import Bag
 
-        return Bag(place)
-    return Drive(place)
+        return Bag(name)
+    return Drive(name)
+
+
+def holds_bag(path: Path) -> bool:
+    """Whether a folder is a ROS 2 bag: by its metadata, or by its storage where the recorder was killed before."""
+    return (path / "metadata.yaml").exists() or any(path.glob("*.db3"))
 
 
 def split_topic(name: str) -> tuple[Path, str | None]:
@@ -356,33 +384,41 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def choose_topic(kinds: Mapping[str, str], wanted: str | None, place: str) -> str:
-    """The topic to take pictures from: the one that is wanted, or the only one, or ours. `kinds` are their schemas.
+def choose_topic(kinds: Mapping[str, str], chosen: str | None, name: str, others: Mapping[str, str] = {}) -> str:
+    """The topic to take images from: the chosen one, or the only one, or ours. `kinds` are their schemas, `others` are
+    the topics whose images cannot be read, and how they are coded.
 
     Raises:
         ConfigError: there is no such topic, or none can be preferred.
-        NotAVideo: there are no pictures at all.
+        NotAVideo: there are no images at all.
     """
+    if chosen in others or (others and not kinds):
+        there = ", ".join(f"{topic}: {kind}" for topic, kind in sorted(others.items()))
+        raise NotAVideo(f"{name}: its images are coded in a way that cannot be read ({there})")
     if not kinds:
-        raise NotAVideo(f"{place}: no topic in it holds pictures.")
-    if wanted is None and len(kinds) > 1 and IMAGE not in kinds:
-        example = f"{place}?topic={min(kinds)}"
-        raise ConfigError(f"{place}: several topics hold pictures: {', '.join(sorted(kinds))}. Say which: {example!r}")
-    topic = wanted or (IMAGE if IMAGE in kinds else next(iter(kinds)))
+        raise NotAVideo(f"{name}: no topic in it holds images.")
+    if chosen is None and len(kinds) > 1 and IMAGE not in kinds:
+        example = f"{name}?topic={min(kinds)}"
+        raise ConfigError(f"{name}: several topics hold images: {', '.join(sorted(kinds))}. Choose one: {example!r}")
+    topic = chosen or (IMAGE if IMAGE in kinds else next(iter(kinds)))
     if topic not in kinds:
-        raise ConfigError(f"{place}: no topic {topic!r} with pictures; there are: {', '.join(sorted(kinds))}")
+        raise ConfigError(f"{name}: no topic {topic!r} with images; there are: {', '.join(sorted(kinds))}")
     return topic
 
 
-def _picture_topic(files: list[DriveFile], wanted: str | None, place: str) -> str:
-    kinds = {
-        topic: schema.name
-        for file in files
-        for topic, schema in file.schemas.items()
-        if schema.name in KINDS and schema.encoding == "protobuf" and file.places[topic]
-        if not (topic == MASKS and ABOUT in file.metadata)
-    }
-    return choose_topic(kinds, wanted, place)
+def _image_topic(files: list[DriveFile], chosen: str | None, name: str) -> str:
+    kinds, others = dict[str, str](), dict[str, str]()
+    for file in files:
+        for topic, schema in file.schemas.items():
+            is_ours = topic == MASKS and ABOUT in file.metadata
+            if kind_of(schema.name) is None or not file.places[topic] or is_ours:
+                continue
+            encoding = file.channels[topic].message_encoding
+            if encoding in ENCODINGS:
+                kinds[topic] = schema.name
+            else:
+                others[topic] = f"{schema.name} in {encoding}; expected {', '.join(ENCODINGS)}"
+    return choose_topic(kinds, chosen, name, others)
 
 
 def _missing(file: DriveFile, topic: str) -> int:

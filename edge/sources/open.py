@@ -119,7 +119,7 @@ def _is_recorded(path: Path) -> bool:
     """Whether it is a drive or a ROS bag: one of their files, or a folder with them in it."""
     try:
         return path.suffix.lower() in (".mcap", ".bag", ".db3") or (
-            path.is_dir() and ((path / "metadata.yaml").exists() or any(path.glob("*.mcap")))
+            path.is_dir() and any(any(path.glob(pattern)) for pattern in ("metadata.yaml", "*.mcap", "*.db3"))
         )
     except (OSError, ValueError):  # it may not be seen, or is no name at all
         return False

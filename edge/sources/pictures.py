@@ -1,4 +1,4 @@
-"""A folder of pictures, or a pattern such as "drive/*.png", in name order, with numbers in names as numbers."""
+"""A folder of images, or a pattern such as "drive/*.png", in name order, with numbers in names as numbers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
 from edge.natural import natural_key
+from edge.sources.imagefile import ImageError, decode_image
 from edge.sources.index import check_times, load_times, median_rate_hz
 from edge.timing import Durations
 
@@ -21,7 +19,7 @@ RATE_HZ = 10.0
 
 
 class Pictures:
-    """Pictures as frames, ten a second where no index has their times; each frame's source is its file."""
+    """Images as frames, ten a second where no index has their times; each frame's source is its file."""
 
     live = False
 
@@ -29,9 +27,10 @@ class Pictures:
         self.name = place
         self.decode = Durations()
         self.paths = list_pictures(place)
-        first = _read(self.paths[0])
-        if first is None:
-            raise NotAVideo(f"{self.paths[0]}: is not a picture that can be read. Replace or remove it.")
+        try:
+            first = _read(self.paths[0])
+        except SourceDamaged as error:
+            raise NotAVideo(str(error)) from error
         self.size_wh = (first.shape[1], first.shape[0])
         self.frame_count = len(self.paths)
         self._times_ns = load_times(place) or [round(index * 1e9 / RATE_HZ) for index in range(self.frame_count)]
@@ -45,46 +44,41 @@ class Pictures:
         pass
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every readable picture.
+        """Every readable image.
 
         Raises:
-            SourceDamaged: after the last one, naming the pictures that could not be read.
+            SourceDamaged: after the last one, naming the images that could not be read.
         """
-        unreadable: list[Path] = []
-        for index, path in enumerate(self.paths):
-            frame = self._frame(index)
-            if frame is None:
-                unreadable.append(path)
+        unreadable: list[SourceDamaged] = []
+        for index in range(self.frame_count):
+            try:
+                frame = self._frame(index)
+            except SourceDamaged as error:
+                unreadable.append(error)
                 continue
             yield frame
         if unreadable:
             raise SourceDamaged(
-                f"{self.name}: {len(unreadable)} of {len(self.paths)} pictures could not be read, first"
-                f" {unreadable[0]}. The results cover the others; replace or remove these files."
+                f"{self.name}: {len(unreadable)} of {len(self.paths)} images could not be read, first {unreadable[0]}"
+                " The results cover the others."
             )
 
     def at(self, index: int) -> Frame:
-        """Picture `index` of the list; see `Seekable.at`."""
+        """Image `index` of the list; see `Seekable.at`."""
         if not 0 <= index < len(self.paths):
             raise SourceError(f"{self.name}: has no frame {index}; its frames are 0 to {len(self.paths) - 1}")
-        frame = self._frame(index)
-        if frame is None:
-            raise SourceDamaged(f"{self.paths[index]}: is not a picture that can be read. Replace or remove it.")
-        return frame
+        return self._frame(index)
 
-    def _frame(self, index: int) -> Frame | None:
-        """None where the file cannot be read as a picture."""
+    def _frame(self, index: int) -> Frame:
         path = self.paths[index]
         with self.decode.span():
             image = _read(path)
-        if image is None:
-            return None
         now_ns, media_ns = time.monotonic_ns(), self._times_ns[index]
         return Frame(index=index, captured_ns=now_ns, media_ns=media_ns, source=str(path), bgr=image)
 
 
 def list_pictures(place: str) -> list[Path]:
-    """The pictures of a folder, or those a pattern matches, by name; numbers in names count as numbers.
+    """The images of a folder, or those a pattern matches, by name; numbers in names count as numbers.
 
     Raises:
         SourceNotFound: there are none.
@@ -94,7 +88,7 @@ def list_pictures(place: str) -> list[Path]:
     except OSError as error:
         raise SourceError(f"{place}: cannot be listed: {error.strerror}. See who may: namei -l {place}") from error
     if not found:
-        raise SourceNotFound(f"{place}: no pictures there ({', '.join(SUFFIXES)}). Look at what is there: ls {place}")
+        raise SourceNotFound(f"{place}: no images there ({', '.join(SUFFIXES)}). Look at what is there: ls {place}")
     return sorted(found, key=natural_key)
 
 
@@ -106,15 +100,15 @@ def _candidates(place: str) -> list[Path]:
     return [Path(name) for name in glob.glob(place, recursive=True)]  # noqa: PTH207 Path.glob takes no absolute pattern
 
 
-def _read(path: Path) -> Image | None:
-    """uint8 (H, W, 3) BGR; None for what is no picture or only the upper part of one."""
+def _read(path: Path) -> Image:
+    """uint8 (H, W, 3) BGR.
+
+    Raises:
+        SourceDamaged: it cannot be read, with the reason.
+    """
     try:
-        data = path.read_bytes()
-        return None if is_cut_off_jpeg(data) else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):  # cv2.error: an empty file and some malformed headers, where None is usual
-        return None
-
-
-def is_cut_off_jpeg(data: bytes) -> bool:
-    """A JPEG whose last scan has no end: libjpeg fills what is missing with grey and OpenCV does not tell."""
-    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+        return decode_image(path.read_bytes())
+    except ImageError as error:
+        raise SourceDamaged(f"{path}: {error}. Replace or remove it.") from error
+    except OSError as error:
+        raise SourceDamaged(f"{path}: cannot be read: {error.strerror}. See who may: namei -l {path}") from error

@@ -280,7 +280,7 @@ class PacketIndex:
 
 def _leading_without_frame(packets: list[Listed], first_pts: int | None) -> int:
     """How many packets behind the first hold no frame, as the file was cut at an open GOP; see `_Tally.leading`."""
-    if not packets or not packets[0].is_keyframe or packets[0].pts is None or packets[0].pts != first_pts:
+    if first_pts is None or not packets or not packets[0].is_keyframe or packets[0].pts != first_pts:
         return 0
     others = packets[1:]
     return next((n for n, packet in enumerate(others) if packet.pts is not None and packet.pts > first_pts), 0)

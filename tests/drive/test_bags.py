@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
+import resource
 import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
+import lz4.frame
 import numpy as np
 import pytest
+import zstandard
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 from videos import open_files, picture
 
+from edge.drive.inflate import inflate
 from edge.errors import ConfigError, NotAVideo, SourceDamaged, SourceError
 from edge.sources.bag import Bag
 from edge.sources.open import open_source
@@ -149,7 +154,7 @@ def test_grey_pictures_are_grey(tmp_path: Path) -> None:
 def test_of_several_topics_one_must_be_named(tmp_path: Path) -> None:
     pictures = [plain(ROS1, index) for index in range(2)]
     path = write_bag(tmp_path / "drive.bag", {"/front": pictures, "/rear": pictures[:1]})
-    with pytest.raises(ConfigError, match="several topics hold pictures: /front, /rear"):
+    with pytest.raises(ConfigError, match="several topics hold images: /front, /rear"):
         open_source(str(path))
     with open_source(f"{path}?topic=/rear") as source:
         assert len(list(source)) == 1
@@ -166,16 +171,48 @@ def test_a_picture_that_cannot_be_read_is_counted_and_told_at_the_end(tmp_path: 
     assert [frame.index for frame in frames] == [0, 1, 3]
 
 
+def test_a_bag_whose_recorder_was_killed_before_its_metadata_is_read(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "bag", {"/image": [plain(ROS2, i) for i in range(4)]}, StoragePlugin.SQLITE3)
+    (path / "metadata.yaml").unlink()
+    with open_source(str(path)) as source:
+        assert [np.array_equal(frame.image, picture(frame.index, WH)) for frame in source] == [True] * 4
+
+
+@pytest.mark.parametrize("name", ["zstd", "lz4", "bz2"])
+def test_nothing_inflates_beyond_its_limit(name: str) -> None:
+    compress = {"zstd": zstandard.ZstdCompressor().compress, "lz4": lz4.frame.compress, "bz2": bz2.compress}[name]
+    bomb = compress(bytes(64 << 20))
+    used_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="more than 1000 bytes when decompressed"):
+        inflate(bomb, name, 1000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used_kb < 20_000
+    assert inflate(compress(b"whole"), name) == b"whole"
+
+
+def test_the_bag_library_inflates_by_our_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bag"
+    writer = Writer2(path, version=9, storage_plugin=StoragePlugin.SQLITE3)
+    writer.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
+    with writer:
+        connection = writer.add_connection("/image", IMAGE, typestore=ROS2)
+        writer.write(connection, BEGIN_NS, ROS2.serialize_cdr(plain(ROS2, 0), IMAGE))
+    with open_source(str(path)) as source:
+        assert len(list(source)) == 1
+    monkeypatch.setattr("edge.drive.inflate.LIMIT_BYTES", 100)
+    with pytest.raises(SourceError, match="more than 100 bytes when decompressed"):
+        open_source(str(path))
+
+
 def test_pictures_of_an_unknown_kind_are_refused_by_its_name(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "drive.bag", {"/image": [plain(ROS1, 0, "32FC1", np.zeros((4, 4, 4), np.uint8))]})
-    with pytest.raises(NotAVideo, match=r"none of the 1 pictures can be read.*'32FC1'; can be read: bgr8"):
+    with pytest.raises(NotAVideo, match=r"none of the 1 images can be read.*'32FC1'; expected one of: bgr8"):
         Bag(str(path))
 
 
 def test_a_bag_without_pictures_or_that_is_none_is_refused_in_plain_words(tmp_path: Path) -> None:
     text = ROS1.types["std_msgs/msg/String"](data="hello")
     path = write_bag(tmp_path / "drive.bag", {"/chatter": [text]})
-    with pytest.raises(NotAVideo, match="no topic in it holds pictures"):
+    with pytest.raises(NotAVideo, match="no topic in it holds images"):
         open_source(str(path))
     (tmp_path / "text.bag").write_text("hello")
     with pytest.raises(SourceDamaged, match="cannot be read as a ROS bag"):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 import json
 import os
 import random
+import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +27,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, IndexType, Writer
+from rosbags.typesys import Stores, get_typestore
 from stand_in import PEDESTRIAN, result_of
 from videos import open_files, picture
 
 from edge.classes import CAMVID
-from edge.drive.file import DriveFile
+from edge.drive.file import MAGIC, DriveFile
 from edge.drive.merge import merge
 from edge.drive.schema import EVENTS, IMAGE, MASKS, OUTLINES, RESULTS, VIDEO_SCHEMA, message_class, schema_of
 from edge.errors import ConfigError, NotAVideo, OutputError, SourceDamaged, SourceError, SourceNotFound
@@ -36,7 +41,7 @@ from edge.prediction import Prediction
 from edge.sinks import drive as drive_module
 from edge.sinks.drive import CHUNK_S, DriveOptions, DriveSegments, DriveSink, without_result
 from edge.sinks.recorder import Recorder, RecorderOptions
-from edge.sources.drive import Drive, is_key_picture
+from edge.sources.drive import Drive, is_key_frame
 from edge.sources.open import open_source
 from edge.sources.source import Seekable
 from edge.timing import Stages
@@ -138,7 +143,7 @@ def test_a_drive_knows_its_engine_its_settings_and_what_recorded_it(tmp_path: Pa
 def test_h264_in_a_drive_has_a_key_picture_a_second_and_no_delay(drive: Path) -> None:
     file = DriveFile(drive)
     packets = [message_class(VIDEO_SCHEMA).FromString(file.read(IMAGE, place)).data for place in file.places[IMAGE]]
-    assert [index for index, packet in enumerate(packets) if is_key_picture(packet)] == [0, 10, 20]
+    assert [index for index, packet in enumerate(packets) if is_key_frame(packet)] == [0, 10, 20]
     assert all(packet.startswith(b"\0\0\0\1") for packet in packets)
 
 
@@ -335,18 +340,115 @@ def test_other_programs_files_are_read_however_they_are_packed(tmp_path: Path, h
     assert all(np.array_equal(frame.image, picture(index, WH)) for index, frame in enumerate(frames))
 
 
+CHUNK = 6  # opcode of MCAP
+ROS1, ROS2 = get_typestore(Stores.ROS1_NOETIC), get_typestore(Stores.ROS2_JAZZY)
+
+
+def coded_in(encoding: str, kind: str, index: int) -> bytes:
+    """Image `index` as a message of that kind: compressed, or as rows."""
+    image = picture(index, WH)
+    stamp_ns = 10**18 + index * 10**8
+    fields: dict[str, Any] = {"data": cv2.imencode(".png", image)[1].tobytes(), "format": "image/png"}
+    if not kind.endswith("CompressedImage"):
+        fields = {"width": WH[0], "height": WH[1], "encoding": "bgr8", "step": 3 * WH[0], "data": image.tobytes()}
+    if encoding == "json":
+        return json.dumps({**fields, "data": base64.b64encode(fields["data"]).decode()}).encode()
+    if encoding == "protobuf":
+        return message_class(kind)(**fields).SerializeToString()
+    store = ROS1 if encoding == "ros1" else ROS2
+    name = f"sensor_msgs/msg/{kind.rpartition('/')[2]}"
+    stamp = store.types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    counted = {"seq": index} if store is ROS1 else {}
+    head = store.types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera", **counted)
+    fields["data"] = np.frombuffer(fields["data"], np.uint8)
+    if not kind.endswith("CompressedImage"):
+        fields["is_bigendian"] = 0
+    message = store.types[name](header=head, **fields)
+    return bytes(store.serialize_ros1(message, name) if store is ROS1 else store.serialize_cdr(message, name))
+
+
+def others_mcap(path: Path, encoding: str, kind: str, profile: str = "", messages: Sequence[bytes] = ()) -> Path:
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start(profile)
+        forms = {"json": "jsonschema", "protobuf": "protobuf", "ros1": "ros1msg", "cdr": "ros2msg"}
+        schema = writer.register_schema(kind, forms.get(encoding, encoding), b"")
+        channel = writer.register_channel("/cam", encoding, schema)
+        for index, message in enumerate(messages or [coded_in(encoding, kind, index) for index in range(4)]):
+            writer.add_message(channel, 10**18 + index * 10**8, message, 0)
+        writer.finish()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("encoding", "kind", "profile"),
+    [
+        ("json", "foxglove.CompressedImage", ""),
+        ("json", "foxglove.RawImage", "x"),
+        ("protobuf", "foxglove.CompressedImage", ""),
+        ("protobuf", "foxglove.RawImage", ""),
+        ("ros1", "sensor_msgs/CompressedImage", "ros1"),
+        ("ros1", "sensor_msgs/Image", "ros1"),
+        ("cdr", "sensor_msgs/msg/CompressedImage", ""),
+        ("cdr", "sensor_msgs/msg/Image", ""),
+    ],
+)
+def test_images_are_read_in_every_encoding(encoding: str, kind: str, profile: str, tmp_path: Path) -> None:
+    with open_source(str(others_mcap(tmp_path / "a.mcap", encoding, kind, profile))) as source:
+        frames = list(source)
+    assert [frame.media_ns for frame in frames] == [index * 10**8 for index in range(4)]
+    assert all(np.array_equal(frame.image, picture(index, WH)) for index, frame in enumerate(frames))
+
+
+def test_images_in_another_encoding_are_named_with_it(tmp_path: Path) -> None:
+    path = others_mcap(tmp_path / "a.mcap", "flatbuffer", "foxglove.CompressedImage", messages=[b"x"])
+    with pytest.raises(NotAVideo, match=r"/cam: foxglove.CompressedImage in flatbuffer; expected protobuf, json"):
+        open_source(str(path))
+
+
+@pytest.mark.parametrize("encoding", ["json", "protobuf", "ros1", "cdr"])
+@pytest.mark.parametrize("message", [b"", b"[]", b"{}", b'{"data": 7}', b"\xff" * 50, bytes(50)])
+def test_a_message_that_is_none_is_damage_and_no_crash(encoding: str, message: bytes, tmp_path: Path) -> None:
+    kind = "sensor_msgs/CompressedImage" if encoding in ("ros1", "cdr") else "foxglove.CompressedImage"
+    with pytest.raises(NotAVideo, match="none of its 1 frames can be decoded"):
+        Drive(str(others_mcap(tmp_path / "a.mcap", encoding, kind, messages=[message])))
+
+
+@pytest.mark.parametrize("compression", [CompressionType.ZSTD, CompressionType.LZ4])
+def test_a_chunk_that_holds_more_than_it_says_is_refused_on_the_way(
+    compression: CompressionType, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file, compression=compression, chunk_size=1 << 30)
+        writer.start()
+        channel = writer.register_channel("/cam", "json", writer.register_schema("foxglove.CompressedImage", "", b""))
+        writer.add_message(channel, 0, bytes(64 << 20), 0)
+        writer.finish()
+    data = path.read_bytes()
+    at = len(MAGIC)
+    while data[at] != CHUNK:
+        at += 9 + struct.unpack_from("<Q", data, at + 1)[0]
+    size = at + 9 + 16  # behind opcode, length and two times
+    path.write_bytes(data[:size] + struct.pack("<Q", 5000) + data[size + 8 :])
+    used_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(NotAVideo, match=r"no topic in it holds images"):
+        Drive(str(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used_kb < 30_000
+
+
 def test_of_several_cameras_one_must_be_named(tmp_path: Path) -> None:
     path = foreign(tmp_path / "a.mcap", ("/front", "/rear"))
-    with pytest.raises(ConfigError, match=r"several topics hold pictures: /front, /rear.*topic=/front"):
+    with pytest.raises(ConfigError, match=r"several topics hold images: /front, /rear.*topic=/front"):
         open_source(str(path))
     with open_source(f"{path}?topic=/rear") as source:
         assert len(list(source)) == 5
-    with pytest.raises(ConfigError, match="no topic '/left' with pictures; there are: /front, /rear"):
+    with pytest.raises(ConfigError, match="no topic '/left' with images; there are: /front, /rear"):
         open_source(f"{path}?topic=/left")
 
 
 def test_video_in_another_codec_is_refused_by_its_name(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="its pictures are 'png'; h264 can be read"):
+    with pytest.raises(SourceError, match="its video is 'png', expected 'h264'"):
         Drive(str(foreign(tmp_path / "a.mcap", kind="foxglove.CompressedVideo")))
 
 
@@ -453,7 +555,7 @@ def test_what_is_no_drive_is_refused_in_plain_words(tmp_path: Path) -> None:
         writer = Writer(file)
         writer.start()
         writer.finish()
-    with pytest.raises(NotAVideo, match="no topic in it holds pictures"):
+    with pytest.raises(NotAVideo, match="no topic in it holds images"):
         open_source(str(tmp_path / "empty.mcap"))
 
 

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import resource
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from videos import noise, open_files, picture
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame
 from edge.natural import natural_key
+from edge.sources.imagefile import ImageError, decode_image, image_size_wh, jpeg_fault
 from edge.sources.pictures import Pictures, list_pictures
 
 
@@ -107,7 +112,7 @@ def test_a_picture_whose_name_looks_like_a_pattern_is_that_picture(tmp_path: Pat
 @pytest.mark.parametrize("place", ["", "/*.png", "/none", "/none.png"])
 def test_no_picture_at_all_is_not_found(place: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(SourceNotFound, match=r"no pictures there \(\.jpg, .*\)\. Look at what is there: ls "):
+    with pytest.raises(SourceNotFound, match=r"no images there \(\.jpg, .*\)\. Look at what is there: ls "):
         Pictures(f"{tmp_path}{place}")
 
 
@@ -120,7 +125,7 @@ def test_a_picture_cut_off_is_left_out_and_named_at_the_end(ending: str, share: 
     write(tmp_path / "a.png", 0)
     write(tmp_path / "c.png", 2)
     frames: list[Frame] = []
-    with pytest.raises(SourceDamaged, match=rf"1 of 3 pictures could not be read, first {tmp_path}/b\{ending}\."):
+    with pytest.raises(SourceDamaged, match=rf"1 of 3 images could not be read, first {tmp_path}/b\{ending}: "):
         frames.extend(Pictures(str(tmp_path)))
     assert [frame.index for frame in frames] == [0, 2]
     assert np.array_equal(frames[1].image, picture(2))
@@ -138,10 +143,72 @@ def test_a_jpeg_with_bytes_after_its_end_or_a_preview_inside_is_whole(tmp_path: 
         list(Pictures(str(tmp_path)))
 
 
+def png_of(size_wh: tuple[int, int]) -> bytes:
+    """A PNG whose header claims that size; its rows are a few bytes."""
+    head = struct.pack(">4sIIBBBBB", b"IHDR", *size_wh, 8, 0, 0, 0, 0)
+    chunks = [head, b"IDAT" + zlib.compress(bytes(1000)), b"IEND"]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
+    )
+
+
+@pytest.mark.parametrize("size_wh", [(32000, 32000), (65535, 65535), (2**31 - 1, 1), (1, 2**30)])
+def test_an_image_that_claims_more_than_the_limit_takes_no_memory(size_wh: tuple[int, int], tmp_path: Path) -> None:
+    (tmp_path / "bomb.png").write_bytes(png_of(size_wh))
+    used_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(NotAVideo, match=rf"bomb.png: {size_wh[0]}x{size_wh[1]} is .*, expected at most 33.2"):
+        Pictures(str(tmp_path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used_kb < 100_000
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".webp", ".tif"])
+@pytest.mark.parametrize("size_wh", [(64, 48), (33, 1), (5, 700)])
+def test_the_size_is_read_from_the_header_of_every_format(ending: str, size_wh: tuple[int, int]) -> None:
+    image = noise(3, size_wh)
+    for flags in ([], [cv2.IMWRITE_WEBP_QUALITY, 101] if ending == ".webp" else []):
+        data = cv2.imencode(ending, image, flags)[1].tobytes()
+        assert image_size_wh(data) == size_wh
+        assert decode_image(data).shape == image.shape
+
+
+@given(st.sampled_from([".jpg", ".png", ".bmp", ".webp", ".tif"]), st.integers(0, 400), st.integers(0, 255))
+def test_no_bytes_whatsoever_are_a_crash(ending: str, at: int, value: int) -> None:
+    data = bytearray(cv2.imencode(ending, noise(1, (16, 12)))[1].tobytes())
+    data[at % len(data)] = value
+    with contextlib.suppress(ImageError):
+        assert decode_image(bytes(data)).ndim == 3
+    with contextlib.suppress(ImageError):
+        decode_image(bytes(data[:at]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda data: data[: len(data) // 2], "end marker is missing"),
+        (lambda data: data[:-2], "end marker is missing"),
+        (lambda data: data[:60], "cut off within its headers"),
+        (lambda data: data[: len(data) // 2] + data, "marker d8 within its data"),
+        (lambda data: data[: len(data) // 2] + b"\xff\xc0" + data[len(data) // 2 :], "marker c0 within its data"),
+        (lambda data: data[1:], "does not begin as a JPEG"),
+        (lambda data: data[:2] + data[-2:], "holds no image"),
+    ],
+)
+def test_a_damaged_jpeg_is_known_by_its_markers(damage: Callable[[bytes], bytes], said: str) -> None:
+    data = cv2.imencode(".jpg", noise(2))[1].tobytes()
+    assert jpeg_fault(data) == ""
+    assert jpeg_fault(data + bytes(500)) == ""  # drivers pad
+    assert said in jpeg_fault(damage(data))
+
+
+def test_a_progressive_jpeg_with_restarts_is_whole() -> None:
+    flags = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
+    assert jpeg_fault(cv2.imencode(".jpg", noise(2), flags)[1].tobytes()) == ""
+
+
 def test_a_first_picture_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     write(tmp_path / "b.png")
-    with pytest.raises(NotAVideo, match=rf"{tmp_path}/a\.png: is not a picture that can be read"):
+    with pytest.raises(NotAVideo, match=rf"{tmp_path}/a\.png: is not an image that can be read"):
         Pictures(str(tmp_path))
 
 

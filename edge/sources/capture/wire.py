@@ -11,7 +11,7 @@ import json
 import struct
 from typing import Any, Literal, NamedTuple
 
-from edge.sources.limits import max_pixels
+from edge.limits import max_pixels
 
 Kind = Literal["stream", "v4l2", "gstreamer"]
 
