@@ -35,6 +35,28 @@ def summary_text(summary: Summary) -> str:
     return "\n".join(lines)
 
 
+def summary_json(summary: Summary) -> dict[str, object]:
+    """The same as JSON takes it; times in milliseconds, null where nothing was segmented."""
+    seen = summary.frames_out > 0
+    return {
+        "source": summary.source,
+        "engine": summary.engine,
+        "frames_in": summary.frames_in,
+        "frames_out": summary.frames_out,
+        "dropped": summary.dropped,
+        "unwritten": summary.unwritten,
+        "elapsed_s": round(summary.elapsed_s, 3),
+        "rate_hz": round(summary.rate_hz, 3),
+        "cpu_ms": round(summary.cpu_s * 1e3 / summary.frames_out, 3) if seen else None,
+        "cores": summary.cores,
+        "age_ms": {f"p{p}": round(summary.age.percentile_ms(p), 3) for p in (50, 99)} if seen else None,
+        "stages_ms": {name: round(times.mean_ms, 3) for name, times in summary.stages.items()},
+        "bottleneck": summary.bottleneck,
+        "failure": None if summary.failure is None else str(summary.failure),
+        "interrupted": summary.interrupted,
+    }
+
+
 def _waterfall(summary: Summary) -> list[str]:
     longest_ns = max(stage.total_ns for stage in summary.stages.values())
     lines = [f"{'stage':<8} {'ms/frame':>9} {'p50':>8} {'p99':>8}"]

@@ -26,20 +26,27 @@ from edge.cli.shared import (
     EngineName,
     JsonFile,
     Live,
+    Masks,
+    MasksAs,
     MaxFrames,
+    OtherSinks,
+    Outputs,
+    Overlay,
     Precision,
     Progress,
     Quiet,
+    Results,
     Threads,
     end_on_sigterm,
-    make_sinks,
     progress_report,
+    write_json,
 )
 from edge.cli.stdio import prepare_standard_streams, print_report, printable
 from edge.errors import ConfigError, EdgeError
 
 if TYPE_CHECKING:
     from edge.engine import Engine
+    from edge.pipeline import Summary
     from edge.sinks.window import Window
     from edge.sources.source import Source
     from edge.timing import Stages
@@ -112,11 +119,17 @@ def _import_ahead() -> None:
 
 @app.command()
 def run(
-    source: Annotated[str, typer.Argument(help="Video file, folder or pattern of pictures, camera, or scene:street.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE", help="Video file, images, a folder of them, camera, or scene:street."),
+    ],
     engine: EngineName = "road",
-    overlay: Annotated[Path | None, typer.Option(help="Write a video with the masks painted in (.mp4, .mkv).")] = None,
-    masks: Annotated[Path | None, typer.Option(help="Write class ids as PNG files into this folder.")] = None,
-    results: Annotated[Path | None, typer.Option(help="Write a JSON line per frame.")] = None,
+    overlay: Overlay = None,
+    masks: Masks = None,
+    masks_as: MasksAs = "ids",
+    results: Results = None,
+    sink: OtherSinks = None,
+    json_file: JsonFile = None,
     show: Annotated[bool, typer.Option("--show", help="Show the masks in a window. q ends, space pauses.")] = False,
     live: Live = None,
     max_frames: MaxFrames = None,
@@ -125,13 +138,13 @@ def run(
     threads: Threads = None,
     backend: Backend = None,
 ) -> int:
-    """Segment a video, pictures, a camera or a rendered street."""
+    """Segment a video, images, a camera or a rendered street."""
     from edge.sinks.collisions import check_outputs
 
-    outputs = (overlay, masks, results)
-    check_outputs(outputs, [source])
+    outputs = Outputs.of(overlay, masks, masks_as, results, sink or (), json_file)
+    check_outputs(outputs.paths, sources)
     end_on_sigterm()
-    opened, frames = _open_both(source, engine, live, precision=precision, threads=threads, backend=backend)
+    opened, frames = _open_both(sources, engine, live, precision=precision, threads=threads, backend=backend)
     from edge.pipeline import buffered  # behind the opening, whose waits hide these imports
     from edge.pipeline import run as run_pipeline
     from edge.segmenter import Segmenter
@@ -139,7 +152,7 @@ def run(
 
     stages = Stages()
     try:
-        sinks = make_sinks(frames, stages, overlay, masks, results)
+        sinks = outputs.make(frames, opened.card, stages)
         window = _window(frames, stages) if show else None
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
@@ -153,14 +166,20 @@ def run(
             )
     finally:
         opened.close()
-    if not quiet:
-        from edge.report import summary_text
-
-        print_report(summary_text(summary), *outputs)
+    _report_summary(summary, outputs, quiet)
     if summary.failure:
         raise summary.failure
     closed = window is not None and window.is_closed
     return INTERRUPTED if summary.interrupted and not closed else 0
+
+
+def _report_summary(summary: Summary, outputs: Outputs, quiet: bool) -> None:
+    from edge.report import summary_json, summary_text
+
+    if not quiet:
+        print_report(summary_text(summary), *outputs.paths)
+    if outputs.json_file:
+        write_json(outputs.json_file, summary_json(summary))
 
 
 def _window(source: Source, stages: Stages) -> Window:
@@ -171,17 +190,17 @@ def _window(source: Source, stages: Stages) -> Window:
     return Window(stages, on_close=source.stop if isinstance(source, Stoppable) else lambda: None)
 
 
-def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tuple[Engine, Source]:
+def _open_both(sources: list[str], engine: str, live: bool | None, **wishes: Any) -> tuple[Engine, Source]:
     """Engine and source, opened side by side: each spends its time loading libraries and reading files.
 
     `wishes` are those of `open_engine`.
     """
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    from edge.sources.open import is_camera, open_source
+    from edge.sources.open import is_camera, open_sources
     from edge.sources.source import display_wh_of
 
-    every_frame = not (is_camera(source) if live is None else live)
+    every_frame = not (is_camera(sources[0]) if live is None else live)
 
     size_wh: Future[tuple[int, int]] = Future()
 
@@ -197,7 +216,7 @@ def _open_both(source: str, engine: str, live: bool | None, **wishes: Any) -> tu
 
             # Each stage has a thread of its own; OpenCV's helpers would only wait for cores that stages are using.
             cv2.setNumThreads(1)
-            frames = open_source(source)
+            frames = open_sources(sources)
         except BaseException as error:  # Ctrl-C and failing imports too: the engine's thread waits for this size
             size_wh.set_exception(error)
             raise
@@ -220,12 +239,9 @@ def bench(
     backend: Backend = None,
 ) -> None:
     """Measure this machine: every precision and backend in turn; or one, named by --precision or --backend, closely."""
-    import json
-
     from edge.bench import bench as run_bench
     from edge.bench import bench_text, compare, compare_text
     from edge.sinks.collisions import check_outputs
-    from edge.sinks.files import write_text
 
     check_outputs([json_file], [source])
 
@@ -236,22 +252,19 @@ def bench(
             figures = compare(engine, source, frames, threads, on_progress=on_progress)
     print_report(bench_text(figures) if precision or backend else compare_text(figures), json_file)
     if json_file:
-        write_text(json_file, json.dumps(figures, indent=1) + "\n")
+        write_json(json_file, figures)
 
 
 @app.command()
 def doctor(json_file: JsonFile = None) -> int:
     """Look at all that edge needs on this machine, and say what to type about what is not right."""
-    import json
-
     from edge.doctor import doctor as examine
     from edge.errors import EngineError
-    from edge.sinks.files import write_text
 
     found = examine()
     print_report(str(found), json_file)
     if json_file:
-        write_text(json_file, json.dumps(found.as_json(), indent=1) + "\n")
+        write_json(json_file, found.as_json())
     return 0 if found.default_engine_runs else EngineError.exit_code
 
 
@@ -292,12 +305,19 @@ def publish(
 
 
 @app.command()
-def inspect(engine: Annotated[str, typer.Argument(help="An engine's name, or a bundle's folder.")] = "road") -> None:
+def inspect(
+    engine: Annotated[str, typer.Argument(help="An engine's name, or a bundle's folder.")] = "road",
+    json_file: JsonFile = None,
+) -> None:
     """Show an engine's card: what it sees, what it was trained on, how good and fast it was measured to be."""
+    import json
+
     from edge.engine import find_bundle
     from edge.report import card_text
 
     bundle = find_bundle(engine)
     for graph in bundle.card.graphs:
         bundle.read(graph)  # refuses a graph that is not the card's
-    print_report(card_text(bundle))
+    print_report(card_text(bundle), json_file)
+    if json_file:
+        write_json(json_file, json.loads(bundle.card.to_json()))

@@ -58,6 +58,11 @@ def record(
     """Record a drive: the frames, their masks and results, as MCAP that Foxglove opens and `edge` replays."""
     if codec not in ("h264", "jpeg"):
         raise ConfigError(f"--codec {codec}: there are h264 and jpeg")
+    if drive.suffix.lower() in (".mp4", ".mkv", ".mov", ".avi", ".webm"):
+        raise ConfigError(
+            f"{drive}: a drive is a file that ends with .mcap, or a folder."
+            f" For a video: edge run {source} --overlay {drive}"
+        )
     if drive.suffix == ".mcap" and (split_s, quota_gb) != (None, None):
         raise ConfigError(f"{drive}: is one file, which --split-s and --quota-gb have no say in. Name a folder")
     from edge.sinks.collisions import check_outputs

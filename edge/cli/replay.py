@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import ExitStack
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,17 +14,25 @@ from edge.cli.shared import (
     Backend,
     EngineName,
     JsonFile,
+    Masks,
+    MasksAs,
+    OtherSinks,
+    Outputs,
+    Overlay,
     Precision,
     Progress,
+    Results,
     Threads,
     end_on_sigterm,
-    make_sinks,
     progress_report,
+    write_json,
 )
 from edge.cli.stdio import print_report
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edge.replay.session import Session
 
 
@@ -41,19 +47,23 @@ def replay(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 takes any that is free.")] = 8009,
     speed: Annotated[float, typer.Option(min=0.1, max=8, help="Times the recorded pace.")] = 1.0,
     start: Annotated[int, typer.Option(min=0, help="Frame to begin with.")] = 0,
-    overlay: Annotated[Path | None, typer.Option(help="With --fast: write a video with the masks painted in.")] = None,
-    masks: Annotated[Path | None, typer.Option(help="With --fast: write class ids as PNG files.")] = None,
-    results: Annotated[Path | None, typer.Option(help="With --fast: write a JSON line per frame.")] = None,
+    overlay: Overlay = None,
+    masks: Masks = None,
+    masks_as: MasksAs = "ids",
+    results: Results = None,
+    sink: OtherSinks = None,
     json_file: JsonFile = None,
     precision: Precision = None,
     threads: Threads = None,
     backend: Backend = None,
 ) -> int:
     """Play a recording again on its own clock: pause, step, seek, compare two engines. On a CPU, to the same bit."""
-    _check_options(fast, web, {"--overlay": overlay, "--masks": masks, "--results": results, "--json": json_file})
+    written = {"--overlay": overlay, "--masks": masks, "--results": results, "--sink": sink, "--json": json_file}
+    _check_options(fast, web, written)
     from edge.sinks.collisions import check_outputs
 
-    check_outputs([overlay, masks, results, json_file], [drive])
+    outputs = Outputs.of(overlay, masks, masks_as, results, sink or (), json_file)
+    check_outputs(outputs.paths, [drive])
     end_on_sigterm()
     import cv2
 
@@ -64,11 +74,11 @@ def replay(
     with ExitStack() as stack:
         session = open_session(stack, drive, engine, diff, side_by_side=fast, **wishes)
         if fast:
-            return _replay_fast(session, overlay, masks, results, json_file)
+            return _replay_fast(session, outputs)
         return _replay_live(stack, session, speed, start, port if web else None)
 
 
-def _check_options(fast: bool, web: bool, outputs: dict[str, Path | None]) -> None:
+def _check_options(fast: bool, web: bool, outputs: Mapping[str, object]) -> None:
     """Refuse what cannot be honoured, before anything is opened."""
     wanted = [name for name, path in outputs.items() if path is not None]
     if wanted and not fast:
@@ -81,15 +91,12 @@ def _check_options(fast: bool, web: bool, outputs: dict[str, Path | None]) -> No
         raise ConfigError("a replay wants a terminal for its keys; without one, take --web or --fast")
 
 
-def _replay_fast(
-    session: Session, overlay: Path | None, masks: Path | None, results: Path | None, json_file: Path | None
-) -> int:
+def _replay_fast(session: Session, outputs: Outputs) -> int:
     from edge.replay.fast import replay_fast, replay_text
-    from edge.sinks.files import write_text
     from edge.timing import Stages
 
     stages = Stages()
-    sinks = make_sinks(session.source, stages, overlay, masks, results)
+    sinks = outputs.make(session.source, session.engine.card, stages)
     with Progress(session.source.frame_count, None, session.source.name) as advance, progress_report() as report:
         done = replay_fast(
             session,
@@ -98,9 +105,9 @@ def _replay_fast(
             on_result=advance,
             on_compared=lambda strip: report("comparing", strip.known, strip.frame_count),
         )
-    print_report(replay_text(done, session), overlay, results, json_file)
-    if json_file:
-        write_text(json_file, json.dumps(done.as_json()) + "\n")
+    print_report(replay_text(done, session), *outputs.paths)
+    if outputs.json_file:
+        write_json(outputs.json_file, done.as_json())
     if done.summary.failure:
         raise done.summary.failure
     return INTERRUPTED if done.summary.interrupted else 0

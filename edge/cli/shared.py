@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,9 @@ from edge.cli.stdio import printable
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from edge.card import Card
     from edge.prediction import Prediction
     from edge.sinks.sink import Sink
     from edge.sources.source import Source
@@ -34,6 +36,16 @@ Live = Annotated[
 ]
 MaxFrames = Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+Overlay = Annotated[
+    Path | None,
+    typer.Option(help="Write the frames with the masks painted in: .mp4, .mkv; of images, an image or a folder."),
+]
+Masks = Annotated[Path | None, typer.Option(help="Write the masks as PNG files into this folder.")]
+MasksAs = Annotated[str, typer.Option(help="ids, palette (ids that viewers show in colour) or colour.")]
+Results = Annotated[Path | None, typer.Option(help="Write a JSON line per frame; - is standard output.")]
+OtherSinks = Annotated[
+    list[str] | None, typer.Option("--sink", metavar="NAME=TARGET", help="Any kind of output by its name; repeatable.")
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too; - is standard output.")]
 
 
@@ -47,28 +59,74 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def make_sinks(
-    source: Source, stages: Stages, overlay: Path | None, masks: Path | None, results: Path | None
-) -> list[Sink]:
-    """A sink for each path given. `stages` takes their times.
+@dataclass(frozen=True)
+class Outputs:
+    """What a command writes: options of sinks by kind, and the file for figures."""
 
-    Raises:
-        OutputError: one of them may not be written.
-    """
-    sinks: list[Sink] = []
-    if overlay:
-        from edge.sinks.video import OverlayVideo
+    sinks: Sequence[tuple[str, Any]]
+    json_file: Path | None = None
 
-        sinks.append(OverlayVideo(overlay, source.rate_hz, stages))
-    if masks:
-        from edge.sinks.masks import MaskFiles
+    @classmethod
+    def of(
+        cls,
+        overlay: Path | None,
+        masks: Path | None,
+        masks_as: str,
+        results: Path | None,
+        others: Sequence[str] = (),
+        json_file: Path | None = None,
+    ) -> Outputs:
+        """Raises:
+        ConfigError: one of `others` is not NAME=TARGET.
+        """
+        from edge.sinks.table import MasksOptions, OverlayOptions, ResultsOptions
 
-        sinks.append(MaskFiles(masks, stages))
-    if results:
-        from edge.sinks.jsonl import JsonLines
+        sinks: list[tuple[str, Any]] = []
+        if overlay:
+            sinks.append(("overlay", OverlayOptions(overlay)))
+        if masks:
+            sinks.append(("masks", MasksOptions(masks, masks_as)))
+        if results:
+            sinks.append(("results", ResultsOptions(results)))
+        for word in others:
+            name, equals, target = word.partition("=")
+            if not (name and equals and target):
+                raise ConfigError(f"--sink {word}: expected NAME=TARGET, such as masks=out")
+            sinks.append((name, target))
+        return cls(sinks, json_file)
 
-        sinks.append(JsonLines(results, stages))
-    return sinks
+    @property
+    def paths(self) -> list[Path]:
+        """All that is written: what a sink of another package makes of its target is not known, its target is taken."""
+        found: list[Path] = [] if self.json_file is None else [self.json_file]
+        for _, options in self.sinks:
+            values = [options] if isinstance(options, str) else vars(options).values()
+            found += [Path(value) for value in values if isinstance(value, Path) or value is options]
+        return found
+
+    def make(self, source: Source, card: Card, stages: Stages) -> list[Sink]:
+        """The sinks; `stages` takes their times.
+
+        Raises:
+            OutputError: one of them may not be written.
+            ConfigError: one of them is unknown, or cannot be.
+        """
+        from edge.sinks.images import image_names
+        from edge.sinks.table import SinkContext, make_sink
+
+        paths = getattr(source, "paths", ())  # of a source of image files
+        names = image_names(paths) if paths else {}
+        context = SinkContext(source.name, source.rate_hz, card, stages, source.frame_count, names)
+        return [make_sink(name, options, context) for name, options in self.sinks]
+
+
+def write_json(path: Path, figures: object) -> None:
+    """Write what --json is for."""
+    import json
+
+    from edge.sinks.files import write_text
+
+    write_text(path, json.dumps(figures, indent=1) + "\n")
 
 
 class Progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -34,6 +34,7 @@ class ServeConfig(StrictModel):
         recorder: what was seen, in segments of video within a quota, which several cameras share evenly.
         flight: the last seconds in memory, of which a drive is made when something happens.
         web: the live page; without it, nothing listens.
+        sinks: more outputs, by the name of their kind (edge.sinks.table), such as a package's own; of the only camera.
         socket: of the split service: where its publisher fetches the results of the only camera.
     """
 
@@ -49,6 +50,7 @@ class ServeConfig(StrictModel):
     recorder: RecorderOptions | None = None
     flight: FlightOptions | None = None
     web: WebOptions | None = None
+    sinks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     socket: str | None = Field(default=None, min_length=1)
 
     @property

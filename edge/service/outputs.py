@@ -24,6 +24,7 @@ from edge.sinks.health import OutputHealth, Told
 from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.recorder import Recorder, RecorderOptions
 from edge.sinks.sink import Sink
+from edge.sinks.table import SinkContext, make_sink
 from edge.timing import Stages
 from edge.web.state import Health, Live
 
@@ -97,8 +98,16 @@ class Outputs:
             self.all.append(
                 Output("events", EventSink(Watcher(config.events, card.table, card.fingerprint), listeners))
             )
+        if config.sinks:
+            self._add_others(config, name, SinkContext(live.source, rate_hz, card, stages))
         if not self.all:
             raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")
+
+    def _add_others(self, config: ServeConfig, name: str, context: SinkContext) -> None:
+        if name:
+            raise ConfigError("sinks: of one camera only; with `cameras`, leave it out")
+        for kind, options in config.sinks.items():
+            self.all.append(Output(kind, make_sink(kind, options, context)))
 
     @property
     def backgrounds(self) -> list[Background]:

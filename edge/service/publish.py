@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,13 +50,14 @@ class PublishConfig(StrictModel):
 
     Attributes:
         socket: the inference service's `socket`.
-        events, mqtt, web: as in edge.yaml.
+        events, mqtt, web, sinks: as in edge.yaml.
     """
 
     socket: str = Field(min_length=1)
     events: EventOptions | None = None
     mqtt: MqttOptions | None = None
     web: WebOptions | None = None
+    sinks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def _load(path: Path) -> PublishConfig:
     config = load_yaml(path, PublishConfig)
     if config.web is not None:
         check_options(config.web)
-    if not (config.web or config.mqtt or config.events):
+    if not (config.web or config.mqtt or config.events or config.sinks):
         raise ConfigError(f"{path}: names no output; add one, such as `web: {{}}` for the live page")
     return config
 
@@ -215,7 +217,9 @@ class Publisher:
             from edge.web.server import WebServer
 
             self._server = self._stack.enter_context(WebServer({"": live}, config.web, retry=True))
-        served = ServeConfig(camera=hello.source, web=config.web, mqtt=config.mqtt, events=config.events)
+        served = ServeConfig(
+            camera=hello.source, web=config.web, mqtt=config.mqtt, events=config.events, sinks=config.sinks
+        )
         self._outputs = Outputs(served, "", self._card, None, live, self._stages)
         for background in self._outputs.backgrounds:
             self._stack.enter_context(background)

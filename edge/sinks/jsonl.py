@@ -19,11 +19,16 @@ class JsonLines:
 
     `frame` counts what the source produced; `media_s` is the time in the recording or null; `captured_ns` is on this
     machine's monotonic clock; `age_ms` runs from capture to mask; `shares` are parts of the picture; `dropped` counts
-    frames dropped since the run began.
+    frames dropped since the run began. Of a source of image files there is `file` too, the image's path.
     """
 
-    def __init__(self, path: Path, stages: Stages) -> None:
-        self._pending = PendingFile(path)
+    def __init__(self, path: Path, stages: Stages, *, names_files: bool = False) -> None:
+        """With `names_files`, each frame is an image file, which its line names as `file`.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._pending, self._names_files = PendingFile(path), names_files
         self._stages = stages
         self._failed = False
 
@@ -50,7 +55,8 @@ class JsonLines:
         """Add a line; see `edge.sinks.sink.Sink.write`."""
         with self._stages["write"].span(), writing(self._pending.path):
             try:
-                self._file.write(json.dumps(as_record(result, dropped)) + "\n")
+                file = {"file": result.frame.source} if self._names_files else {}
+                self._file.write(json.dumps({**as_record(result, dropped), **file}) + "\n")
             except OSError:
                 self._failed = True
                 raise

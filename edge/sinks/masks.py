@@ -1,13 +1,19 @@
-"""Masks as one-channel PNG files of class ids, at source resolution: 000000.png is frame 0."""
+"""Masks as PNG files at source resolution, named after the image file that each is of: or 000000.png for frame 0."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, get_args
 
 import cv2
+import numpy as np
 
+from edge.errors import ConfigError
+from edge.indexed_png import encode_indexed
 from edge.prediction import Prediction
 from edge.sinks.files import prepare_folder, writing
+from edge.sinks.images import name_of
 from edge.timing import Stages
 
 # A class map's rows mostly equal the row above: what is left of them then is runs of zeros. At 720p that is quicker
@@ -17,14 +23,29 @@ if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # before OpenCV 5 the filter cannot be c
     _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 
-class MaskFiles:
-    """Writes each class map as a whole or not at all."""
+Form = Literal["ids", "palette", "colour"]
+FORMS: tuple[Form, ...] = get_args(Form)
 
-    def __init__(self, folder: Path, stages: Stages) -> None:
-        """Raises:
-        OutputError: the folder cannot be written, or holds images of an earlier run, which these would mix with.
+
+class MaskFiles:
+    """Writes each class map as a whole or not at all.
+
+    `form` is what a file holds: "ids", one channel of class ids; "palette", ids as indices of a palette of the classes'
+    colours, which viewers show in colour; "colour", those colours in three channels.
+    """
+
+    def __init__(
+        self, folder: Path, stages: Stages, form: str = "ids", image_names: Mapping[str, str] | None = None
+    ) -> None:
+        """`image_names` are those of `edge.sinks.images.image_names`.
+
+        Raises:
+            ConfigError: there is no such form.
+            OutputError: the folder cannot be written, or holds images of an earlier run, which these would mix with.
         """
-        self.folder, self._stages = folder, stages
+        if form not in FORMS:
+            raise ConfigError(f"masks: expected one of {', '.join(FORMS)}, got {form!r}")
+        self.folder, self._stages, self._form, self._names = folder, stages, form, image_names or {}
         prepare_folder(folder)
 
     def __enter__(self) -> MaskFiles:
@@ -34,15 +55,25 @@ class MaskFiles:
         pass
 
     def write(self, result: Prediction, dropped: int) -> None:
-        """Write the PNG of that frame's index; see `edge.sinks.sink.Sink.write`."""
-        path = self.folder / f"{result.frame.index:06d}.png"
+        """Write that frame's PNG; see `edge.sinks.sink.Sink.write`."""
+        path = self.folder / f"{name_of(result.frame, self._names)}.png"
         with self._stages["encode"].span():
-            _, encoded = cv2.imencode(".png", result.class_map(), _PNG)
+            encoded = self._encoded(result)
         with self._stages["write"].span(), writing(path):
             partial = path.with_suffix(".part")
+            if path.parent != self.folder:
+                path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 partial.write_bytes(encoded)
                 partial.replace(path)
             except OSError:
                 partial.unlink(missing_ok=True)
                 raise
+
+    def _encoded(self, result: Prediction) -> bytes:
+        ids, table = result.class_map(), result.table
+        if self._form == "palette":
+            return encode_indexed(ids, table.colours_rgb)
+        if self._form == "colour":
+            ids = np.ascontiguousarray(table.palette_rgb[ids][..., ::-1])  # OpenCV takes BGR
+        return cv2.imencode(".png", ids, _PNG)[1].tobytes()

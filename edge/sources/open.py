@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from edge.errors import ConfigError, SourceNotFound
 
 if TYPE_CHECKING:  # a name is looked at before OpenCV is loaded
+    from collections.abc import Sequence
+
     from edge.sources.capture.wire import Order
     from edge.sources.source import Source
     from edge.sources.supervised import Supervised
@@ -67,6 +69,26 @@ def open_source(name: str) -> Source:
     from edge.sources.recording import Recording
 
     return Recording(name)
+
+
+def open_sources(names: Sequence[str]) -> Source:
+    """The source that one name stands for; or the images that several name, as a shell makes them of `frames/*.png`.
+
+    Raises:
+        ConfigError: several names, and not all are of image files.
+        SourceError, ConfigError: see `open_source`.
+    """
+    if len(names) == 1:
+        return open_source(names[0])
+    from edge.sources.pictures import SUFFIXES, Pictures
+
+    others = [name for name in names if Path(name).suffix.lower() not in SUFFIXES]
+    if others:
+        raise ConfigError(f"{others[0]}: several sources can only be images. Run edge once for each of the others")
+    missing = [name for name in names if not stat.S_ISREG(_mode(name))]
+    if missing:
+        raise SourceNotFound(f"{missing[0]}: there is no such file")
+    return Pictures(f"{len(names)} images, {names[0]} …", [Path(name) for name in names])
 
 
 def open_live(name: str) -> Supervised:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
@@ -23,10 +23,11 @@ class Pictures:
 
     live = False
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, paths: Sequence[Path] | None = None) -> None:
+        """Those of a folder or pattern; or these paths, for which `place` is the name."""
         self.name = place
         self.decode = Durations()
-        self.paths = list_pictures(place)
+        self.paths = list_pictures(place) if paths is None else sorted(paths, key=natural_key)
         try:
             first = _read(self.paths[0])
         except SourceDamaged as error:

@@ -1,0 +1,171 @@
+"""Every kind of sink by name, for the command line, the service and the publisher alike.
+
+A package adds its own by an entry point of the group `edge.sinks` that names a `SinkKind`:
+
+    [project.entry-points."edge.sinks"]
+    csv = "my_package:CSV"
+
+It is then `edge run SOURCE --sink csv=FILE`, and `sinks: {csv: FILE}` in a config file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from edge.card import Card
+from edge.errors import ConfigError
+from edge.sinks.sink import Sink
+from edge.timing import Stages
+
+GROUP = "edge.sinks"
+
+
+@dataclass(frozen=True)
+class SinkContext:
+    """What a sink may ask about the run that it is for.
+
+    Attributes:
+        source: its name; rate_hz, frame_count: None where they are unknown.
+        card: of the engine.
+        stages: takes the sink's times.
+        image_names: of a source of image files, the name of each one's output, without an ending.
+    """
+
+    source: str
+    rate_hz: float | None
+    card: Card
+    stages: Stages
+    frame_count: int | None = None
+    image_names: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SinkKind:
+    """One kind of sink.
+
+    Attributes:
+        name: the option, and the key in a config.
+        make: the sink, of its options; OutputError and ConfigError say why there can be none.
+        options: a dataclass of what can be set. A text alone is the value of its first field.
+        modules: what must be installed, and extra: what of edge-segmentation, or which package, brings it.
+    """
+
+    name: str
+    make: Callable[[Any, SinkContext], Sink]
+    options: type
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+
+
+@dataclass(frozen=True)
+class OverlayOptions:
+    """A video, an image, or a folder of images."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class MasksOptions:
+    """A folder, and what its PNG files hold: `edge.sinks.masks.Form`."""
+
+    folder: Path
+    form: str = "ids"
+
+
+@dataclass(frozen=True)
+class ResultsOptions:
+    """A file of JSON lines."""
+
+    path: Path
+
+
+def _overlay(options: OverlayOptions, context: SinkContext) -> Sink:
+    from edge.sinks.files import IMAGES
+
+    path = options.path
+    if path.suffix.lower() in IMAGES or (context.image_names and (path.is_dir() or not path.suffix)):
+        from edge.sinks.images import OverlayImages
+
+        return OverlayImages(path, context)
+    from edge.sinks.video import OverlayVideo
+
+    return OverlayVideo(path, context.rate_hz, context.stages)
+
+
+def _masks(options: MasksOptions, context: SinkContext) -> Sink:
+    from edge.sinks.masks import MaskFiles
+
+    return MaskFiles(options.folder, context.stages, options.form, context.image_names)
+
+
+def _results(options: ResultsOptions, context: SinkContext) -> Sink:
+    from edge.sinks.jsonl import JsonLines
+
+    return JsonLines(options.path, context.stages, names_files=bool(context.image_names))
+
+
+BUILT_IN = {
+    kind.name: kind
+    for kind in (
+        SinkKind("overlay", _overlay, OverlayOptions),
+        SinkKind("masks", _masks, MasksOptions),
+        SinkKind("results", _results, ResultsOptions),
+    )
+}
+
+
+def find_kind(name: str) -> SinkKind:
+    """The kind of that name.
+
+    Raises:
+        ConfigError: there is none, or its package cannot be loaded.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    from importlib.metadata import entry_points  # late: it reads the metadata of all packages
+
+    known = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in known:
+        raise ConfigError(f"no sink is called {name!r}; there are: {', '.join(sorted({*BUILT_IN, *known}))}")
+    try:
+        kind = known[name].load()
+    except Exception as error:
+        raise ConfigError(f"sink {name!r}: {known[name].value} cannot be loaded: {error}") from error
+    if not isinstance(kind, SinkKind):
+        raise ConfigError(f"sink {name!r}: expected {known[name].value} to be a SinkKind, got {type(kind).__name__}")
+    return kind
+
+
+def make_sink(name: str, given: object, context: SinkContext) -> Sink:
+    """A sink of that kind; `given` is a text, a mapping of options, or the options themselves.
+
+    Raises:
+        ConfigError: there is no such kind, its libraries are not installed, or its options are others.
+        OutputError: it cannot write there.
+    """
+    kind = find_kind(name)
+    if missing := [module for module in kind.modules if find_spec(module) is None]:
+        raise ConfigError(
+            f"sink {name!r} needs the library {missing[0]}. Try: pip install '{kind.extra or missing[0]}'"
+        )
+    return kind.make(_options(kind, given), context)
+
+
+def _options(kind: SinkKind, given: object) -> object:
+    if isinstance(given, kind.options):
+        return given
+    fields = {one.name: one for one in dataclasses.fields(kind.options)}
+    values = dict(given) if isinstance(given, Mapping) else {next(iter(fields)): given}
+    if unknown := [key for key in values if key not in fields]:
+        raise ConfigError(f"sink {kind.name!r}: no option {unknown[0]!r}; there are: {', '.join(fields)}")
+    # Of a dataclass under `from __future__ import annotations`, types are texts.
+    paths = {key for key, one in fields.items() if one.type in (Path, "Path")}
+    try:
+        return kind.options(**{key: Path(str(value)) if key in paths else value for key, value in values.items()})
+    except TypeError as error:  # one without default is missing
+        raise ConfigError(f"sink {kind.name!r}: {error}") from error

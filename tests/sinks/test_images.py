@@ -1,0 +1,100 @@
+"""Images in, images out: names are kept, and what a file holds can be chosen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.engine import Bundle
+from edge.frame import Image
+from edge.indexed_png import decode_ids
+from edge.sinks.images import image_names
+
+
+@pytest.fixture
+def images(tmp_path: Path, flag: Image) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("f10.png", "f2.png", "f1.jpg"):
+        cv2.imwrite(str(folder / name), flag)
+    return folder
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge.cli", "run", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_image_in_is_an_image_out_and_again(
+    images: Path, colour_bundle: Bundle, tmp_path: Path, flag: Image
+) -> None:
+    out = tmp_path / "out.png"
+    for _ in range(2):
+        done = run(images / "f2.png", "-e", colour_bundle.folder, "--overlay", out)
+        assert (done.returncode, done.stderr) == (0, "")
+    overlay = cv2.imread(str(out))
+    assert overlay.shape == flag.shape
+    assert names(tmp_path) == ["bundle", "in", "out.png"] or "out.png" in names(tmp_path)
+
+
+def test_a_folder_in_is_a_folder_out_with_the_names_kept(
+    images: Path, colour_bundle: Bundle, tmp_path: Path, flag_classes: Image
+) -> None:
+    outputs = ("--overlay", tmp_path / "o", "--masks", tmp_path / "m", "--masks-as", "palette", "--results", "-")
+    done = run(images, "-e", colour_bundle.folder, *outputs)
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path / "o") == ["f1.jpg", "f10.png", "f2.png"]
+    assert names(tmp_path / "m") == ["f1.png", "f10.png", "f2.png"]
+    files = [Path(json.loads(line)["file"]).name for line in done.stdout.splitlines()]
+    assert files == ["f1.jpg", "f2.png", "f10.png"]
+    np.testing.assert_array_equal(decode_ids((tmp_path / "m" / "f2.png").read_bytes()), flag_classes)
+
+
+def test_a_pattern_that_the_shell_has_spread_is_one_source(
+    images: Path, colour_bundle: Bundle, tmp_path: Path, flag_classes: Image
+) -> None:
+    words = [*sorted(images.glob("*.png")), "-e", colour_bundle.folder, "--masks", tmp_path / "m"]
+    done = run(*words, "--masks-as", "colour", "--json", tmp_path / "figures.json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "figures.json").read_text())["frames_out"] == 2
+    colours = cv2.cvtColor(cv2.imread(str(tmp_path / "m" / "f10.png")), cv2.COLOR_BGR2RGB)
+    np.testing.assert_array_equal(colours, colour_bundle.card.table.palette_rgb[flag_classes])
+
+
+@pytest.mark.parametrize(
+    ("sources", "output", "words"),
+    [
+        (["f1.jpg", "f2.png"], "o.jpg", "is one image, the source has 2 frames. Name a folder"),
+        (["f1.jpg", "v.mp4"], "o", "v.mp4: several sources can only be images"),
+        (["f1.jpg", "f3.jpg"], "o", "f3.jpg: there is no such file"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    sources: list[str], output: str, words: str, images: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    done = run(*(images / name for name in sources), "-e", colour_bundle.folder, "--overlay", tmp_path / output)
+    assert done.returncode in (69, 73, 78)
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["in/a.png", "in/b.jpg"], ["a", "b"]),
+        (["in/a.png", "in/a.jpg"], ["a.png", "a.jpg"]),
+        (["in/x/a.png", "in/y/a.png"], ["x/a", "y/a"]),
+        (["/in/a.b.png"], ["a.b"]),
+    ],
+)
+def test_no_two_images_share_a_name(paths: list[str], expected: list[str]) -> None:
+    assert list(image_names([Path(path) for path in paths]).values()) == expected

@@ -1,0 +1,87 @@
+"""Sinks by name: those of edge, and those that another package adds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import MakeCard
+from stand_in import result_of
+from videos import picture
+
+from edge.engine import Bundle
+from edge.errors import ConfigError
+from edge.service.config import ServeConfig
+from edge.service.outputs import Outputs
+from edge.sinks.table import SinkContext, find_kind, make_sink
+from edge.timing import Stages
+from edge.web.state import Live
+
+PACKAGE = Path(__file__).parent / "third_party"
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other package, as if it were installed."""
+    monkeypatch.syspath_prepend(str(PACKAGE))
+
+
+@pytest.fixture
+def context(make_card: MakeCard) -> SinkContext:
+    return SinkContext("drive.mp4", 10.0, make_card(b"graph"), Stages())
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("separator", [None, ";"])
+def test_a_sink_of_another_package_takes_results(separator: str | None, context: SinkContext, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    options = str(path) if separator is None else {"path": str(path), "separator": separator}
+    with make_sink("csv", options, context) as sink:
+        sink.write(result_of(3, image=picture(0)), 0)
+    head, line = path.read_text().splitlines()
+    assert head.split(separator or ",") == ["frame", *context.card.table.names]
+    assert line.split(separator or ",")[0] == "3"
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("scv", "a", "no sink is called 'scv'; there are: broken, csv, masks, needy, odd, overlay, results"),
+        ("csv", {"pth": "a"}, "sink 'csv': no option 'pth'; there are: path, separator"),
+        ("csv", {"separator": ";"}, "sink 'csv': .*missing.*'path'"),
+        ("needy", "a", r"needs the library no_such_module. Try: pip install 'edge-needy\[all\]'"),
+        ("broken", "a", "sink 'broken': edge_csv:absent cannot be loaded"),
+        ("odd", "a", "sink 'odd': expected edge_csv:Options to be a SinkKind"),
+        ("masks", {"folder": "m", "form": "grey"}, "masks: expected one of ids, palette, colour, got 'grey'"),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(name: str, options: Any, words: str, context: SinkContext) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make_sink(name, options, context)
+
+
+def test_the_sinks_of_edge_are_found_without_looking_at_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.entry_points", None)
+    assert [find_kind(name).name for name in ("overlay", "masks", "results")] == ["overlay", "masks", "results"]
+
+
+def test_the_command_line_takes_it(colour_bundle: Bundle, tmp_path: Path) -> None:
+    words = ["run", "scene:street?frames=2&size=64x48", "-e", str(colour_bundle.folder), "-q"]
+    command = [sys.executable, "-m", "edge.cli", *words, "--sink", f"csv={tmp_path / 'a.csv'}"]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, check=True, timeout=120)
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.usefixtures("package")
+def test_the_service_and_its_publisher_take_it(make_card: MakeCard, tmp_path: Path) -> None:
+    config = ServeConfig(camera="0", sinks={"csv": {"path": str(tmp_path / "a.csv")}})
+    outputs = Outputs(config, "", make_card(b"graph"), None, Live("0", "road", "int8"), Stages())
+    (background,) = outputs.backgrounds
+    with background:
+        background.write(result_of(0, image=picture(0)), 0)
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
