@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bundles import MakeCard
 from stand_in import result_of
@@ -41,7 +42,7 @@ def test_a_sink_of_another_package_takes_results(separator: str | None, context:
     path = tmp_path / "a.csv"
     options = str(path) if separator is None else {"path": str(path), "separator": separator}
     with make_sink("csv", options, context) as sink:
-        sink.write(result_of(3, image=picture(0)), 0)
+        sink.write(result_of(3, np.zeros((12, 16), np.uint8), image=picture(0)), 0)
     head, line = path.read_text().splitlines()
     assert head.split(separator or ",") == ["frame", *context.card.table.names]
     assert line.split(separator or ",")[0] == "3"
@@ -71,7 +72,7 @@ def test_the_sinks_of_edge_are_found_without_looking_at_other_packages(monkeypat
 
 
 def test_the_command_line_takes_it(colour_bundle: Bundle, tmp_path: Path) -> None:
-    words = ["run", "scene:street?frames=2&size=64x48", "-e", str(colour_bundle.folder), "-q"]
+    words = ["run", "scene:street?frames=2&size=320x180", "-e", str(colour_bundle.folder), "-q"]
     command = [sys.executable, "-m", "edge.cli", *words, "--sink", f"csv={tmp_path / 'a.csv'}"]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, check=True, timeout=120)
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 3
@@ -83,5 +84,5 @@ def test_the_service_and_its_publisher_take_it(make_card: MakeCard, tmp_path: Pa
     outputs = Outputs(config, "", make_card(b"graph"), None, Live("0", "road", "int8"), Stages())
     (background,) = outputs.backgrounds
     with background:
-        background.write(result_of(0, image=picture(0)), 0)
+        background.write(result_of(0, np.zeros((12, 16), np.uint8), image=picture(0)), 0)
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
