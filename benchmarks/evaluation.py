@@ -24,7 +24,7 @@ from benchmarks.drive import street_720p
 from edge.engine import open_engine
 from edge.evaluate.cluster import Cluster
 from edge.evaluate.drives import Drive
-from edge.evaluate.run import Contest, Part, Worker, evaluate_drives, one_by_one
+from edge.evaluate.run import EvaluationConfig, Shard, Worker, evaluate_drives, one_by_one
 from edge.pipeline import buffered, run
 from edge.report import table
 from edge.segmenter import Segmenter
@@ -64,7 +64,7 @@ def _row(drive: Drive, rounds: int) -> tuple[str, ...]:
     """Rates and CPU times of both, in turn: the median of each, and of the ratios within a round."""
     with open_source(drive.frames) as source:
         size_wh = source.size_wh
-    with Worker(Contest()) as worker, open_engine(side_by_side=True, source_wh=size_wh) as engine:
+    with Worker(EvaluationConfig()) as worker, open_engine(side_by_side=True, source_wh=size_wh) as engine:
         worker.engine(size_wh)
 
         def bare() -> int:
@@ -72,7 +72,7 @@ def _row(drive: Drive, rounds: int) -> tuple[str, ...]:
             return summary.frames_out
 
         def evaluation() -> int:
-            return len(worker.measure(Part(drive)).records)
+            return len(worker.measure(Shard(drive)).records)
 
         for warm_up in (bare, evaluation):
             warm_up()
@@ -95,14 +95,14 @@ def _scaling(rounds: int) -> list[tuple[str, ...]]:
     drives = [Drive(f"copy {number}", str(path)) for number in range(8)]
     warm = Drive("warm", str(path))
     single, spread = [], []
-    with Cluster(Contest(), "local", 2) as cluster:
+    with Cluster(EvaluationConfig(), "local", 2) as cluster:
         evaluate_drives([warm, Drive("warm 2", str(path))], cluster.execute)
         for _ in range(rounds):
             start_s = time.perf_counter()
             results = evaluate_drives(drives, cluster.execute)
             spread.append(_frames(results) / (time.perf_counter() - start_s))
             start_s = time.perf_counter()
-            results = evaluate_drives(drives, one_by_one(Contest()))
+            results = evaluate_drives(drives, one_by_one(EvaluationConfig()))
             single.append(_frames(results) / (time.perf_counter() - start_s))
     ratio = statistics.median(two / one for one, two in zip(single, spread, strict=True))
     return [

@@ -42,12 +42,12 @@ def seal_of(path: Path, content: bytes | memoryview) -> bytes:
 
 
 def is_private(status: os.stat_result) -> bool:
-    """Whether nobody but this user, and root, may write it."""
+    """Whether only this user, and root, may write it."""
     return status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def may_be_trusted(file: IO[bytes], path: Path) -> bool:
-    """Whether nobody but this user, and root, can have written the open file or put it into its folder."""
+    """Whether only this user, and root, can have written the open file or put it into its folder."""
     return is_private(os.fstat(file.fileno())) and is_private(path.parent.stat())
 
 
@@ -68,7 +68,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         Path(name).unlink(missing_ok=True)
 
 
-def forget_oldest(folder: Path, suffix: str, kept: int) -> list[Path]:
+def evict_lru(folder: Path, suffix: str, kept: int) -> list[Path]:
     """Delete the files that were not used for longest, by their times, but for so many; which went."""
     by_age = sorted(folder.glob(f"*{suffix}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in by_age[kept:]:

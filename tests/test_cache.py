@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cache import SEAL_BYTES, cache_folder, forget_oldest, key_of, may_be_trusted, replacing, seal_of
+from edge.cache import SEAL_BYTES, cache_folder, evict_lru, key_of, may_be_trusted, replacing, seal_of
 
 
 def test_the_cache_is_in_the_home_directory_unless_xdg_names_an_absolute_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +66,6 @@ def test_what_was_not_used_for_longest_is_forgotten_first(tmp_path: Path) -> Non
     for used_s, name in enumerate(("oldest.plan", "older.plan", "young.plan", "oldest.of-another")):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (used_s, used_s))
-    assert forget_oldest(tmp_path, ".plan", 2) == [tmp_path / "oldest.plan"]
+    assert evict_lru(tmp_path, ".plan", 2) == [tmp_path / "oldest.plan"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["older.plan", "oldest.of-another", "young.plan"]
-    assert forget_oldest(tmp_path, ".plan", 2) == []
+    assert evict_lru(tmp_path, ".plan", 2) == []

@@ -59,7 +59,7 @@ def test_tables_of_equal_content_are_equal() -> None:
         ({"names": ()}, "1 to 255 distinct names"),
         ({"names": ("Sky", "Sky", "Lane")}, "1 to 255 distinct names"),
         ({"names": tuple(map(str, range(256)))}, "1 to 255 distinct names"),
-        ({"colours_rgb": ((1, 2, 3),)}, "colours: 3 are wanted, one per class, found 1"),
+        ({"colours_rgb": ((1, 2, 3),)}, "colours: expected 3, one per class, got 1"),
         ({"groups": {"road": ("Asfalt",)}}, "group 'road': no class is called 'Asfalt'"),
         ({"tints": {"rode": (1, 2, 3)}}, "tint 'rode': no such group"),
     ],

@@ -72,9 +72,9 @@ def test_pixels_without_label_do_not_count(frames: Path, labels: Path, engine: E
 def test_labels_of_a_larger_frame_are_compared_at_the_frame_s_size(
     tmp_path: Path, engine: Engine, flag: Image, flag_classes: Image
 ) -> None:
-    for folder, picture in (("big", flag), ("big-labels", flag_classes)):
+    for folder, image in (("big", flag), ("big-labels", flag_classes)):
         (tmp_path / folder).mkdir()
-        big = cv2.resize(picture, (256, 192), interpolation=cv2.INTER_NEAREST_EXACT)
+        big = cv2.resize(image, (256, 192), interpolation=cv2.INTER_NEAREST_EXACT)
         cv2.imwrite(str(tmp_path / folder / "0.png"), big)
     score = evaluate(str(tmp_path / "big"), tmp_path / "big-labels", engine)
     assert score.as_json()["miou"] == 1.0
@@ -120,7 +120,7 @@ def test_a_coloured_label_is_refused_and_not_taken_for_ids(
     frames: Path, labels: Path, engine: Engine, flag: Image
 ) -> None:
     cv2.imwrite(str(labels / "a.png"), flag)
-    with pytest.raises(DataError, match="one-channel 8-bit PNG"):
+    with pytest.raises(DataError, match="expected an indexed or 8-bit grey PNG"):
         evaluate(str(frames), labels, engine)
 
 
@@ -133,6 +133,6 @@ def test_missing_or_empty_label_folders_are_errors(frames: Path, tmp_path: Path,
 
 
 def test_an_unreadable_frame_ends_in_an_error_and_never_in_a_score(frames: Path, labels: Path, engine: Engine) -> None:
-    (frames / "b.png").write_bytes(b"no picture")
-    with pytest.raises(SourceDamaged, match="1 of 2 pictures"):
+    (frames / "b.png").write_bytes(b"no image")
+    with pytest.raises(SourceDamaged, match="1 of 2"):
         evaluate(str(frames), labels, engine)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.cache import SEAL_BYTES, cache_folder, forget_oldest, key_of, may_be_trusted, replacing, seal_of
+from edge.cache import SEAL_BYTES, cache_folder, evict_lru, key_of, may_be_trusted, replacing, seal_of
 from edge.card import Card
 from edge.engine import Bundle, check_image
 from edge.errors import EngineError
@@ -294,6 +294,6 @@ def _write_blob(path: Path, compiled: Any) -> None:
             blob = blob if isinstance(blob, bytes) else blob.getvalue()
             file.write(blob)
             file.write(seal_of(path, blob))
-        forget_oldest(path.parent, path.suffix, CACHED_MODELS)
+        evict_lru(path.parent, path.suffix, CACHED_MODELS)
     except (OSError, RuntimeError) as error:
         log.info("%s: cannot be written, the next start compiles again: %s", path, error)

@@ -68,9 +68,9 @@ def write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def forget_oldest() -> None:
+def evict_lru() -> None:
     """Delete the plans that were not used for longest, beyond KEPT_PLANS, and what lies beside them."""
-    for path in cache.forget_oldest(_folder(), ".plan", KEPT_PLANS):
+    for path in cache.evict_lru(_folder(), ".plan", KEPT_PLANS):
         layers_path(path).unlink(missing_ok=True)
 
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from edge.classes import ClassTable
     from edge.evaluate.drives import Drive
     from edge.evaluate.gate import Drop
-    from edge.evaluate.run import Contest, DriveResult, Execute, Part
+    from edge.evaluate.run import DriveResult, EvaluationConfig, Execute, Shard
 
 GATE_BROKEN = 3  # besides 1 and 2, which Python and the shell's own usage errors give, and those of sysexits.h
 OTHER_PRECISIONS = ("int8", "f32", "bf16", "fp16")
 
 Drives = Annotated[
-    list[str], typer.Argument(metavar="DRIVES...", help="Videos, folders of pictures, drives; or a manifest (.yaml).")
+    list[str], typer.Argument(metavar="DRIVES...", help="Videos, folders of images, drives; or a manifest (.yaml).")
 ]
 Labels = Annotated[Path | None, typer.Option(help="Folder of class-id PNG files; a manifest has its own.")]
 LabelsOf = Annotated[str | None, typer.Option(help="Labels are masks, 0 or not, of this group or class, such as road.")]
@@ -36,7 +36,7 @@ Against = Annotated[
     str | None, typer.Option(help="Compare with another engine on the same frames: NAME or NAME:PRECISION.")
 ]
 ParquetFile = Annotated[Path | None, typer.Option("--parquet", help="Write a row per frame here.")]
-HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write a report with pictures here: one file.")]
+HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write a report with images here: one file.")]
 Baseline = Annotated[
     Path | None, typer.Option(help="A report of before (--json): what was lost decides the exit code.")
 ]
@@ -48,7 +48,7 @@ BudgetMs = Annotated[
     typer.Option(min=0.1, help="Also play each drive live: 99 of 100 masks must be younger, none dropped."),
 ]
 AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Damaged drives do not fail the evaluation.")]
-Work = Annotated[Path | None, typer.Option(help="Keep finished parts in this folder: what was interrupted goes on.")]
+Work = Annotated[Path | None, typer.Option(help="Keep finished shards in this folder: what was interrupted goes on.")]
 RayAddress = Annotated[
     str | None, typer.Option("--ray", help="Spread the work over a Ray cluster: its address, auto, or local.")
 ]
@@ -111,22 +111,24 @@ def evaluate(
     import cv2
 
     from edge.evaluate.drives import list_drives
-    from edge.evaluate.run import Contest, evaluate_drives, table_of
+    from edge.evaluate.run import EvaluationConfig, evaluate_drives, table_of
     from edge.evaluate.store import Store
 
     cv2.setNumThreads(1)  # every stage has a thread of its own
     listed = list_drives(drives, labels, sparse)
     other, other_precision = _other(against)
-    contest = Contest(engine, precision, backend, other, other_precision, mirror=pick is not None, labels_of=labels_of)
-    table = table_of(contest)
+    config = EvaluationConfig(
+        engine, precision, backend, other, other_precision, mirror=pick is not None, labels_of=labels_of
+    )
+    table = table_of(config)
     drops = _drops(max_drop, baseline, table)
     wishes = _Wishes(json_file, parquet, html, baseline, drops, budget_ms, allow_damaged, pick, to)
     _check(wishes)
     _check_outputs(wishes, work, drives, listed)
-    store = Store(work, contest) if work else None
-    with _executing(contest, ray, workers, listed) as execute:
-        results = evaluate_drives(listed, execute, store, in_parts=bool(ray or work))
-    return _conclude(results, contest, table, wishes)
+    store = Store(work, config) if work else None
+    with _executing(config, ray, workers, listed) as execute:
+        results = evaluate_drives(listed, execute, store, in_shards=bool(ray or work))
+    return _conclude(results, config, table, wishes)
 
 
 def _other(against: str | None) -> tuple[str | None, str | None]:
@@ -168,35 +170,37 @@ def _check_outputs(wishes: _Wishes, work: Path | None, words: Sequence[str], dri
 
 
 @contextmanager
-def _executing(contest: Contest, ray: str | None, workers: int | None, drives: Sequence[Drive]) -> Iterator[Execute]:
+def _executing(
+    config: EvaluationConfig, ray: str | None, workers: int | None, drives: Sequence[Drive]
+) -> Iterator[Execute]:
     """Who measures: this process, or a cluster; with a bar on a terminal that shows rate and time left."""
     from edge.evaluate.run import one_by_one
 
     with ExitStack() as stack:
         advance = stack.enter_context(_progress(drives))
         if ray is None:
-            yield one_by_one(contest, lambda part: advance(part, 1))
+            yield one_by_one(config, lambda shard: advance(shard, 1))
         else:
             from edge.evaluate.cluster import Cluster
 
-            yield stack.enter_context(Cluster(contest, ray, workers, advance)).execute
+            yield stack.enter_context(Cluster(config, ray, workers, advance)).execute
 
 
 @contextmanager
-def _progress(drives: Sequence[Drive]) -> Iterator[Callable[[Part, int], None]]:
+def _progress(drives: Sequence[Drive]) -> Iterator[Callable[[Shard, int], None]]:
     if not sys.stderr.isatty():
-        yield lambda part, frames: None
+        yield lambda shard, frames: None
         return
     from edge.cli.shared import make_progress_bar
 
     bar, task = make_progress_bar("evaluating", _frames_in(drives))
     done, start_s = 0, time.monotonic()
 
-    def advance(part: Part, frames: int) -> None:
+    def advance(shard: Shard, frames: int) -> None:
         nonlocal done
         done += frames
         rate_hz = done / max(1e-3, time.monotonic() - start_s)
-        bar.update(task, description=printable(part.drive.name), completed=done, note=f"{rate_hz:.0f} frames/s")
+        bar.update(task, description=printable(shard.drive.name), completed=done, note=f"{rate_hz:.0f} frames/s")
 
     try:
         yield advance
@@ -221,7 +225,7 @@ def _frames_in(drives: Sequence[Drive]) -> int | None:
     return total
 
 
-def _conclude(results: Sequence[DriveResult], contest: Contest, table: ClassTable, wishes: _Wishes) -> int:
+def _conclude(results: Sequence[DriveResult], config: EvaluationConfig, table: ClassTable, wishes: _Wishes) -> int:
     """Write and print everything, and only then say by the exit code what was wrong."""
     from edge.evaluate.figures import report_of
     from edge.evaluate.text import report_text
@@ -231,7 +235,7 @@ def _conclude(results: Sequence[DriveResult], contest: Contest, table: ClassTabl
     report = report_of(results, table)
     held = True
     if wishes.budget_ms:
-        held = _add_budget(report, results, contest, wishes)
+        held = _add_budget(report, results, config, wishes)
     wishes.print(report_text(report))
     if wishes.json_file:
         write_text(wishes.json_file, json.dumps(report, indent=1) + "\n")
@@ -243,20 +247,22 @@ def _conclude(results: Sequence[DriveResult], contest: Contest, table: ClassTabl
     if wishes.html:
         from edge.evaluate.html import write_html
 
-        write_html(wishes.html, report, results, contest, table, drops)
+        write_html(wishes.html, report, results, config, table, drops)
     if wishes.pick and wishes.to:
         from edge.evaluate.pick import pick_frames
 
-        wishes.print(f"\n{pick_frames(results, contest, table, wishes.pick, wishes.to)}")
+        wishes.print(f"\n{pick_frames(results, config, table, wishes.pick, wishes.to)}")
     _raise_if_not_whole(results, wishes.allow_damaged)
     return 0 if held and all(drop.holds for drop in drops) else GATE_BROKEN
 
 
-def _add_budget(report: dict[str, Any], results: Sequence[DriveResult], contest: Contest, wishes: _Wishes) -> bool:
+def _add_budget(
+    report: dict[str, Any], results: Sequence[DriveResult], config: EvaluationConfig, wishes: _Wishes
+) -> bool:
     from edge.evaluate.budget import pace_of, paces_text
 
     assert wishes.budget_ms is not None
-    paces = [pace_of(result.drive, contest, wishes.budget_ms) for result in results if result.measured]
+    paces = [pace_of(result.drive, config, wishes.budget_ms) for result in results if result.measured]
     report["budget"] = [pace.as_json() for pace in paces]
     wishes.print(f"{paces_text(paces)}\n")
     return all(pace.holds for pace in paces)

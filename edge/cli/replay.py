@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def replay(
-    drive: Annotated[str, typer.Argument(help="Drive, video file, folder or pattern of pictures, or scene:street.")],
+    drive: Annotated[str, typer.Argument(help="Drive, video file, folder or pattern of images, or scene:street.")],
     engine: EngineName = "road",
     diff: Annotated[
         str | None, typer.Option(help="Compare with another engine, such as road:f32, or with the masks 'recorded'.")
@@ -103,7 +103,7 @@ def _replay_fast(session: Session, outputs: Outputs) -> int:
             sinks,
             stages,
             on_result=advance,
-            on_compared=lambda strip: report("comparing", strip.known, strip.frame_count),
+            on_compared=lambda timeline: report("comparing", timeline.known, timeline.frame_count),
         )
     print_report(replay_text(done, session), *outputs.paths)
     if outputs.json_file:
@@ -116,23 +116,23 @@ def _replay_fast(session: Session, outputs: Outputs) -> int:
 def _replay_live(stack: ExitStack, session: Session, speed: float, start: int, port: int | None) -> int:
     """Until the user ends it. A recording known to be damaged is told again at the end."""
     from edge.errors import SourceDamaged
+    from edge.replay.background import BackgroundComparison
     from edge.replay.player import Player
-    from edge.replay.survey import Survey
 
-    player = Player(session.source, session.lanes, strip=session.strip, speed=speed)
+    player = Player(session.source, session.tracks, timeline=session.timeline, speed=speed)
     player.seek(start)
     stack.enter_context(player)
-    survey = None
-    if session.strip is not None:
-        survey = stack.enter_context(Survey(session.source.name, session.lanes, session.strip))
+    comparison = None
+    if session.timeline is not None:
+        comparison = stack.enter_context(BackgroundComparison(session.source.name, session.tracks, session.timeline))
     if port is None:
         from edge.replay.terminal import play_in_terminal
 
-        play_in_terminal(player, survey)
+        play_in_terminal(player, comparison)
     else:
         from edge.replay.web import serve_replay
 
-        serve_replay(player, session, survey, port)
+        serve_replay(player, session, comparison, port)
     damage = getattr(session.source, "damage", "")
     if damage:
         raise SourceDamaged(f"{session.source.name}: is damaged: {damage}. Copy the file again from its origin.")

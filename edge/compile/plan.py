@@ -70,7 +70,7 @@ def build_plan(
         plans.write(build.path.with_suffix(".trial"), b"")  # better to know before the minutes of building
         build.path.with_suffix(".trial").unlink()
         plans.write(build.path, build.run(progress))
-        plans.forget_oldest()
+        plans.evict_lru()
     except OSError as error:
         raise OutputError(f"{build.path.parent}: the plan cannot be kept there: {error.strerror}") from error
     return build.path
@@ -92,7 +92,7 @@ def ensure_plan(
         plan = build.run(progress)
         try:
             plans.write(build.path, plan)
-            plans.forget_oldest()
+            plans.evict_lru()
         except OSError as error:
             log.warning("%s: cannot be kept, the next start builds it again: %s", build.path, error.strerror)
     return plan

@@ -34,4 +34,4 @@ class BinarySegmenter(Segmenter):
     def segment(self, frame: Frame) -> Prediction:
         """See `Segmenter.segment`."""
         result = super().segment(frame)
-        return replace(result, classes=np.asarray(cv2.LUT(result.classes, self._ids), np.uint8), table=self._table)
+        return replace(result, classes=np.asarray(cv2.LUT(result.semantic, self._ids), np.uint8), table=self._table)

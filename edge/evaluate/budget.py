@@ -8,7 +8,7 @@ from typing import Any
 
 from edge.engine import open_engine
 from edge.evaluate.drives import Drive
-from edge.evaluate.run import Contest, open_drive
+from edge.evaluate.run import EvaluationConfig, open_drive
 from edge.pipeline import buffered, run
 from edge.prediction import Prediction
 from edge.report import table
@@ -35,7 +35,7 @@ class Pace:
 
     @property
     def holds(self) -> bool:
-        """99 of 100 masks are young enough, and no frame was dropped for want of time."""
+        """The 99th percentile of the masks' ages is within the budget, and no frame was dropped for want of time."""
         return self.frames > 0 and self.p99_ms <= self.budget_ms and self.dropped == 0
 
     def as_json(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Pace:
         return {**vars(self), "holds": self.holds}
 
 
-def pace_of(drive: Drive, contest: Contest, budget_ms: float) -> Pace:
+def pace_of(drive: Drive, config: EvaluationConfig, budget_ms: float) -> Pace:
     """Play a drive's first ten seconds or so, as `edge run --live` does, with all cores on the newest frame.
 
     Raises:
@@ -53,7 +53,7 @@ def pace_of(drive: Drive, contest: Contest, budget_ms: float) -> Pace:
     source = open_drive(drive.frames)
     ages = Durations()
     with open_engine(
-        contest.engine, precision=contest.precision, backend=contest.backend, source_wh=display_wh_of(source)
+        config.engine, precision=config.precision, backend=config.backend, source_wh=display_wh_of(source)
     ) as engine:
 
         def on_result(result: Prediction) -> None:

@@ -1,4 +1,4 @@
-"""Many drives at once: parts of drives spread over the workers of a Ray cluster, one engine each."""
+"""Many drives at once: shards of drives spread over the workers of a Ray cluster, one engine each."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import cv2
 
 from edge.errors import ConfigError, DataError, EdgeError, SourceError
-from edge.evaluate.run import Contest, Measured, Outcome, Part, Worker
+from edge.evaluate.run import EvaluationConfig, Measured, Outcome, Shard, Worker
 
 LOCAL = "local"
 _log = logging.getLogger(__name__)
-ATTEMPTS = 3  # of a part whose worker dies: perhaps the part kills it
+ATTEMPTS = 3  # of a shard whose worker dies: perhaps the shard kills it
 _STORE_BYTES = 256 << 20  # records are small; Ray would reserve a third of the memory
 
 
@@ -33,19 +33,19 @@ class Cluster:
 
     def __init__(
         self,
-        contest: Contest,
+        config: EvaluationConfig,
         address: str = LOCAL,
         workers: int | None = None,
-        on_part: Callable[[Part, int], None] = lambda part, frames: None,
+        on_shard: Callable[[Shard, int], None] = lambda shard, frames: None,
     ) -> None:
         self._ray = _ray_at(address)
         cores = int(self._ray.cluster_resources().get("CPU", 1))
         # Two threads share one engine well; with two cores, two workers show that a second one helps.
         count = workers or max(min(2, cores), cores // 2)
         threads = max(1, cores // count)
-        self._contest, self._on_part = replace(contest, threads=threads), on_part
+        self._config, self._on_shard = replace(config, threads=threads), on_shard
         self._make = self._ray.remote(num_cpus=min(threads, cores / count))(_RemoteWorker)
-        self._workers: list[Any] = [self._make.remote(self._contest) for _ in range(count)]
+        self._workers: list[Any] = [self._make.remote(self._config) for _ in range(count)]
 
     def __enter__(self) -> Cluster:
         return self
@@ -61,46 +61,46 @@ class Cluster:
         """The process of each worker, on its machine."""
         return self._ray.get([worker.pid.remote() for worker in self._workers])
 
-    def execute(self, parts: Sequence[Part]) -> Iterator[Outcome]:
-        """Measure the parts; one comes out when it is finished. A part whose worker dies is given to a new one.
+    def execute(self, shards: Sequence[Shard]) -> Iterator[Outcome]:
+        """Measure the shards; one comes out when it is finished. A shard whose worker dies is given to a new one.
 
         Raises:
             EngineError, ConfigError: an engine cannot be run or compared; as in one process, this ends everything.
         """
-        waiting, idle = deque(parts), list(self._workers)
+        waiting, idle = deque(shards), list(self._workers)
         tries: Counter[tuple[str, int]] = Counter()
-        running: dict[Any, tuple[Any, Part]] = {}
+        running: dict[Any, tuple[Any, Shard]] = {}
         while waiting or running:
             while waiting and idle:
-                worker, part = idle.pop(), waiting.popleft()
-                running[worker.measure.remote(part)] = worker, part
+                worker, shard = idle.pop(), waiting.popleft()
+                running[worker.measure.remote(shard)] = worker, shard
             (done,), _ = self._ray.wait(list(running), num_returns=1)
-            worker, part = running.pop(done)
+            worker, shard = running.pop(done)
             try:
                 outcome = self._ray.get(done)
             except self._ray.exceptions.RayActorError as error:
                 idle.append(self._replaced(worker))
-                tries[key := (part.drive.name, part.start)] += 1
+                tries[key := (shard.drive.name, shard.start)] += 1
                 if tries[key] < ATTEMPTS:
-                    _log.warning("%s: its worker died; it is given to a new one", part.drive.name)
-                    waiting.appendleft(part)
+                    _log.warning("%s: its worker died; it is given to a new one", shard.drive.name)
+                    waiting.appendleft(shard)
                 else:
-                    yield part, _given_up(part, error)
+                    yield shard, _given_up(shard, error)
                 continue
             idle.append(worker)
-            yield part, self._checked(part, outcome)
+            yield shard, self._checked(shard, outcome)
 
-    def _checked(self, part: Part, outcome: Measured | EdgeError) -> Measured | EdgeError:
+    def _checked(self, shard: Shard, outcome: Measured | EdgeError) -> Measured | EdgeError:
         if isinstance(outcome, EdgeError):
             if not isinstance(outcome, (SourceError, DataError)):
                 raise outcome
             return outcome
-        self._on_part(part, len(outcome.records))
+        self._on_shard(shard, len(outcome.records))
         return outcome
 
     def _replaced(self, dead: Any) -> Any:
         self._workers.remove(dead)
-        fresh = self._make.remote(self._contest)
+        fresh = self._make.remote(self._config)
         self._workers.append(fresh)
         return fresh
 
@@ -108,31 +108,31 @@ class Cluster:
 class _RemoteWorker:
     """What runs on the cluster: a worker that gives its errors as values, which Ray would wrap otherwise."""
 
-    def __init__(self, contest: Contest) -> None:
+    def __init__(self, config: EvaluationConfig) -> None:
         cv2.setNumThreads(1)
-        self._worker = Worker(contest)
+        self._worker = Worker(config)
 
     def pid(self) -> int:
         return os.getpid()
 
-    def measure(self, part: Part) -> Measured | EdgeError:
+    def measure(self, shard: Shard) -> Measured | EdgeError:
         try:
-            return self._worker.measure(part)
+            return self._worker.measure(shard)
         except EdgeError as error:
             return error
 
 
-def _given_up(part: Part, error: Exception) -> SourceError:
+def _given_up(shard: Shard, error: Exception) -> SourceError:
     reason = " ".join(str(error).split())[:300]
-    span = f"frames {part.start} to {part.stop}" if part.stop else "all frames"
+    span = f"frames {shard.start} to {shard.stop}" if shard.stop else "all frames"
     return SourceError(
-        f"{part.drive.frames}: {span} could not be measured: {ATTEMPTS} workers died over them. Is memory short?"
-        f" Does `edge evaluate {part.drive.frames}` crash, too? Ray says: {reason}"
+        f"{shard.drive.frames}: {span} could not be measured: {ATTEMPTS} workers died over them. Is memory short?"
+        f" Does `edge evaluate {shard.drive.frames}` crash, too? Ray says: {reason}"
     )
 
 
 def _ray_at(address: str) -> Any:
-    """Ray, connected. It sends its user's figures home unless told not to before it is imported."""
+    """Ray, connected. Its usage statistics are switched off, which must happen before it is imported."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what its next version does, unasked
     try:

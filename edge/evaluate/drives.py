@@ -14,7 +14,7 @@ from edge.config import StrictModel, data_path, load_yaml
 from edge.errors import ConfigError
 from edge.sinks.files import escaped
 
-HORIZON = 0.5  # where the horizon lies, as a share of the picture's height
+HORIZON = 0.5  # where the horizon lies, as a share of the image's height
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Drive:
         frames: a source, as `open_source` takes it.
         labels: a folder of class-id PNG files; None where there are none.
         sparse: labels belong to some frames only.
-        horizon: where the horizon lies, as a share of the picture's height; distance bands hang on it.
+        horizon: where the horizon lies, as a share of the image's height; distance bands hang on it.
         tags: what slices are made by, such as {"time_of_day": "dusk"}.
     """
 

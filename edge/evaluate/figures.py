@@ -23,7 +23,7 @@ BLOCK_FRAMES = 10  # where frames have no times
 FEW_BLOCKS = 10  # with fewer, an interval says little
 RESAMPLES, LEVEL = 1000, 0.95
 _BATCH = 50
-_LEAST_FOLLOWED = 0.5  # a pair of frames of which less can be followed is no motion: a cut, or pictures far apart
+_LEAST_FOLLOWED = 0.5  # a pair of frames of which less can be followed is no motion: a cut, or images far apart
 
 
 def report_of(results: Sequence[DriveResult], table: ClassTable) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def temporal_figures(records: Sequence[Records], table: ClassTable) -> dict[str, Any]:
-    """How steady masks are along the picture's motion: `flicker` is the part of the followed pixels that changed class,
+    """How steady masks are along the image's motion: `flicker` is the part of the followed pixels that changed class,
     `consistency` the IoU of the warped mask before with the mask now.
     """
     rows = [follows(part) for part in records]

@@ -53,7 +53,7 @@ def parse_drops(text: str, classes: ClassTable) -> dict[str, float]:
     for part in text.split(","):
         name, _, points = (word.strip() for word in part.partition(":"))
         if name not in known:
-            raise ConfigError(f"--max-drop {part.strip()!r}: NAME:POINTS is wanted; names are {', '.join(known)}")
+            raise ConfigError(f"--max-drop {part.strip()!r}: expected NAME:POINTS; names are {', '.join(known)}")
         if name in drops:
             raise ConfigError(f"--max-drop {name}: is given twice")
         try:
@@ -61,7 +61,7 @@ def parse_drops(text: str, classes: ClassTable) -> dict[str, float]:
         except ValueError:
             drops[name] = -1
         if not 0 <= drops[name] <= 100:
-            raise ConfigError(f"--max-drop {name}: points from 0 to 100 are wanted, found {points!r}")
+            raise ConfigError(f"--max-drop {name}: expected points from 0 to 100, got {points!r}")
     return drops
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from edge.classes import ClassTable
 from edge.evaluate.figures import FEW_BLOCKS
 from edge.evaluate.gate import Drop
-from edge.evaluate.run import Contest, DriveResult
+from edge.evaluate.run import DriveResult, EvaluationConfig
 from edge.evaluate.strips import strips_of
 from edge.evaluate.worst import Shot, badness, shots_of, worst_places
 from edge.sinks.files import write_text
@@ -24,7 +24,7 @@ def write_html(
     path: Path,
     report: Report,
     results: Sequence[DriveResult],
-    contest: Contest,
+    config: EvaluationConfig,
     table: ClassTable,
     drops: Sequence[Drop] = (),
 ) -> None:
@@ -34,7 +34,7 @@ def write_html(
         OutputError: it cannot be written.
         SourceError, DataError: a drive or its labels are gone since they were measured.
     """
-    shots = shots_of(worst_places(results, table), contest, table)
+    shots = shots_of(worst_places(results, table), config, table)
     sections = [
         _head(report),
         _cards(report),
@@ -232,7 +232,7 @@ def _worst(shots: Sequence[Shot], table: ClassTable) -> str:
 
 
 def _slices(slices: Mapping[str, Mapping[str, Report]]) -> Iterator[str]:
-    """A table per kind of slice; columns that nobody fills are left out."""
+    """A table per kind of slice; empty columns are left out."""
     for key, parts in slices.items():
         columns = {
             "labelled": [str(part.get("labelled_frames", "–")) for part in parts.values()],
@@ -250,7 +250,7 @@ def _pedestrians(sizes: Sequence[Report]) -> str:
         return ""
     rows = [(escape(s["height"]), str(s["count"]), _share(s["found"]), _share(s["pixels_found"])) for s in sizes]
     note = "Found: at least half of the pixels are. Those who overlap count as one."
-    header = ("height in the picture", "labelled", "found", "of their pixels")
+    header = ("height in the image", "labelled", "found", "of their pixels")
     return section("Pedestrians by size", html_table(header, rows), note)
 
 

@@ -34,7 +34,7 @@ def make_confusion(table: ClassTable) -> Confusion:
 
 
 class Labels:
-    """The labels of a source's frames: pictures have theirs by name, frame i of a video the i-th in name order.
+    """The labels of a source's frames: images have theirs by name, frame i of a video the i-th in name order.
 
     `sparse` labels belong to some frames only: a video's frame 120 has the one whose name ends in 120, say
     `city_000120.png`. Frames count from 0.
@@ -42,7 +42,7 @@ class Labels:
     `binary` ones are masks of one group of classes: what is not 0 is in it.
 
     Raises:
-        DataError: there are none; a picture has none, and they are not sparse; one says no frame's number; or they are
+        DataError: there are none; an image has none, and they are not sparse; one says no frame's number; or they are
             masks of 0 and 255, and not said to be binary.
     """
 

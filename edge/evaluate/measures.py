@@ -26,7 +26,7 @@ from edge.segmenter import Canvas, Segmenter, shrink
 # 1.4 m / (2 tan 20°) = 1.9 m over that depth as a share of the height. 0.1 is 19 m, 0.25 is 8 m.
 BANDS = ("above horizon", "far (over 19 m)", "middle (8 to 19 m)", "near (under 8 m)")
 _BELOW_HORIZON = (0.0, 0.1, 0.25)
-SIZES = ("under 5 %", "5 to 10 %", "10 to 20 %", "20 % and more")  # of the picture's height
+SIZES = ("under 5 %", "5 to 10 %", "10 to 20 %", "20 % and more")  # of the image's height
 _SIZE_STEPS = (0.05, 0.1, 0.2)
 _LEAST_PERSON_PX = 12  # less is a speck of the labeller's
 FOLLOWED_EVERY = 5  # one frame in so many: flicker and outlines of neighbours are nearly alike, and cost most
@@ -191,12 +191,12 @@ class Measures:
         return counts
 
     def _steadiness(self, pair: tuple[View, View] | None) -> tuple[Counts, Counts]:
-        """Do masks keep their classes along the motion of the picture? Varghese et al., "Unsupervised temporal
+        """Do masks keep their classes along the motion of the image? Varghese et al., "Unsupervised temporal
         consistency metric for video segmentation in highly-automated driving", CVPR workshops 2020: the mask before is
         warped along the optical flow (DIS, Kroeger et al. 2016) and compared with the mask now.
 
         Pixels whose flow is not undone by the flow back are left out, by the bound of Sundaram et al. 2010, eq. 5:
-        they were hidden before, left the picture, or were not understood.
+        they were hidden before, left the image, or were not understood.
         """
         classes = len(self._table)
         followed, steady = np.zeros(2, np.int64), np.zeros((classes, 3), np.int64)
@@ -237,7 +237,7 @@ class Measures:
         return self._local.flow
 
     def _seen_mirrored(self, result: Prediction) -> Image:
-        """uint8 (h, w): what the engine sees in the mirrored picture, mirrored back."""
+        """uint8 (h, w): what the engine sees in the mirrored image, mirrored back."""
         assert self._mirror is not None
         canvas = Canvas(result.letterbox)
         canvas.draw(result.frame)
@@ -258,10 +258,10 @@ def _histogram(ids: Image) -> Counts:
     return cv2.calcHist([ids], [0], None, [256], [0, 256]).reshape(-1).astype(np.int64)
 
 
-def _is_one_of(ids: Image, wanted: Sequence[int]) -> NDArray[np.bool_]:
+def _is_one_of(ids: Image, members: Sequence[int]) -> NDArray[np.bool_]:
     """bool (H, W). For the one or two ids that there are it takes a fifth of a table's time."""
     there = np.zeros(ids.shape, np.bool_)
-    for one in wanted:
+    for one in members:
         there |= ids == one
     return there
 
@@ -271,7 +271,7 @@ def _same(one: Image, two: Image) -> Counts:
 
 
 def _agreement(result: Prediction, second: Prediction) -> Counts:
-    """Pixels of the same class, and all: at network size if both engines share it, else at the picture's."""
+    """Pixels of the same class, and all: at network size if both engines share it, else at the image's."""
     if result.letterbox == second.letterbox:
         return _same(result.letterbox.content(result.semantic), second.letterbox.content(second.semantic))
     return _same(result.class_map(), second.class_map())

@@ -17,7 +17,7 @@ from edge.classes import ClassTable
 from edge.errors import OutputError
 from edge.evaluate.figures import flicker_of, ratio
 from edge.evaluate.records import Counts, Records
-from edge.evaluate.run import Contest, DriveResult, Worker
+from edge.evaluate.run import DriveResult, EvaluationConfig, Worker
 from edge.evaluate.worst import Place, thinned, visits
 from edge.frame import Image
 from edge.sinks.files import write_bytes, write_text
@@ -31,10 +31,10 @@ class Reasons:
     """Why frames may be worth a label; columns (N,), NaN where unknown, the higher the more.
 
     Attributes:
-        mirror: the part of the picture that the engine sees otherwise in its mirror image: what it is unsure of, for
+        mirror: the part of the image that the engine sees otherwise in its mirror image: what it is unsure of, for
             little on a road depends on left and right. Engines give classes, not probabilities, so entropy is out.
         engines: the part in which two engines differ; unknown without a second one.
-        flicker: the part that changed class along the motion of the picture.
+        flicker: the part that changed class along the motion of the image.
         rarity: bits a pixel needs to say its class, given how often classes occur in all drives: many pixels of rare
             classes.
     """
@@ -52,7 +52,9 @@ class Reasons:
         return cls(1 - ratio(*records.mirrored.T), 1 - ratio(*records.agreement.T), flicker_of(records), rarity)
 
 
-def pick_frames(results: Sequence[DriveResult], contest: Contest, table: ClassTable, count: int, folder: Path) -> str:
+def pick_frames(
+    results: Sequence[DriveResult], config: EvaluationConfig, table: ClassTable, count: int, folder: Path
+) -> str:
     """Write the frames most worth a label into `folder`, with the engine's masks to start from, and say how many.
 
     `folder` holds `frames/*.png` with `labels/*.png`, class ids, which is the layout "pairs" of recipes, and
@@ -65,7 +67,7 @@ def pick_frames(results: Sequence[DriveResult], contest: Contest, table: ClassTa
         raise OutputError(f"{folder}: is not empty; new labels would mix with those of before. Name another folder.")
     ranked, reasons = ranked_places(results)
     chosen = diverse(ranked, count)
-    with Worker(contest) as worker:
+    with Worker(config) as worker:
         for place, seen in visits(chosen, worker, table):
             name = f"{stem_of(place)}.png"
             write_bytes(folder / FRAMES / name, _png(seen.result.frame.image))

@@ -28,7 +28,7 @@ class Record:
         followed: (2,) pixels whose motion from the frame before is known, and all; zeros for a drive's first frame.
         steady: (C, 3) of the followed pixels: those that kept the class, had it before, have it now.
         agreement: (2,) pixels of the same class with the other engine, and all; zeros without one.
-        mirrored: (2,) pixels of the same class in the mirrored picture, and all; zeros if not asked for.
+        mirrored: (2,) pixels of the same class in the mirrored image, and all; zeros if not asked for.
         confusion: (B, C, C) truth by prediction, per distance band; None for a frame without label.
         other: (C, C) the other engine's; zeros without one. None for a frame without label.
         outlines: (C, 4) see `edge.metrics.count_outlines`; None for a frame without label.

@@ -1,6 +1,6 @@
-"""Drives through an engine: planned in parts, each measured by the loop that drives, and joined again.
+"""Drives through an engine: planned in shards, each measured by the loop that drives, and joined again.
 
-A part's records depend on its frames alone, whoever measures it: so drives may be spread over processes and machines,
+A shard's records depend on its frames alone, whoever measures it: so drives may be spread over processes and machines,
 interrupted and taken up again, and come out the same.
 """
 
@@ -32,16 +32,16 @@ from edge.sources.seek import Playable, RecordedVideo, open_recording
 from edge.sources.source import Source, display_wh_of
 from edge.timing import Durations
 
-PART_FRAMES = 900  # of a long drive: half a minute at 30 Hz
+SHARD_FRAMES = 900  # of a long drive: half a minute at 30 Hz
 
 
 @dataclass(frozen=True)
-class Contest:
+class EvaluationConfig:
     """Which engine is evaluated, against which other one, if any.
 
     Attributes:
         engine, other: names or folders, as `open_engine` takes them.
-        mirror: also ask the engine about the mirrored picture, at the price of a second inference.
+        mirror: also ask the engine about the mirrored image, at the price of a second inference.
         threads: of each engine; None for all cores.
         labels_of: the group or class that binary labels are of; None where labels are class ids.
     """
@@ -87,7 +87,7 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """Frames `start` to `stop` of a drive; without `stop`, all to its end."""
 
     drive: Drive
@@ -97,7 +97,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of a part.
+    """What came of a shard.
 
     Attributes:
         expected: frames it should have had; None where the source does not say.
@@ -135,18 +135,18 @@ class DriveResult:
         return measured.expected is None or len(measured.records) >= measured.expected
 
 
-Outcome = tuple[Part, "Measured | EdgeError"]
-Execute = Callable[[Sequence[Part]], Iterable[Outcome]]  # in any order; an error is one of the part's own
+Outcome = tuple[Shard, "Measured | EdgeError"]
+Execute = Callable[[Sequence[Shard]], Iterable[Outcome]]  # in any order; an error is one of the shard's own
 
 
-# ------------------------------------------------------------------------------------------------ one part, one engine
+# ------------------------------------------------------------------------------------------------ one shard, one engine
 
 
 class Worker:
-    """Measures parts of drives, one after another. Its engines stay open while frames keep their size."""
+    """Measures shards of drives, one after another. Its engines stay open while frames keep their size."""
 
-    def __init__(self, contest: Contest) -> None:
-        self.contest = contest
+    def __init__(self, config: EvaluationConfig) -> None:
+        self.config = config
         self._size_wh: tuple[int, int] | None = None
         self._engine: Engine | None = None
         self._other: Engine | None = None
@@ -160,14 +160,14 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """Close what is open; the next part opens it again."""
+        """Close what is open; the next shard opens it again."""
         for engine in (self._engine, self._other):
             if engine is not None:
                 engine.close()
         self._engine = self._other = self._size_wh = None
 
-    def measure(self, part: Part, on_frame: Callable[[], None] = lambda: None) -> Measured:
-        """Segment and measure a part's frames.
+    def measure(self, shard: Shard, on_frame: Callable[[], None] = lambda: None) -> Measured:
+        """Segment and measure a shard's frames.
 
         Raises:
             SourceError: there is no such drive.
@@ -175,30 +175,30 @@ class Worker:
             EngineError: an engine cannot be run.
         """
         start_s = time.perf_counter()
-        with _open_part(part) as source:
+        with _open_shard(shard) as source:
             engine, other = self._fitted(display_wh_of(source))
-            table = self.contest.table(engine.card.table)
-            drive, inner = part.drive, cast(Source, source.inner) if isinstance(source, Span) else source
-            truths = find_labels(inner, drive.labels, drive.sparse, table, binary=bool(self.contest.labels_of))
-            mirror = self.contest.segmenter(engine) if self.contest.mirror else None
-            rival = self.contest.segmenter(other) if other else None
+            table = self.config.table(engine.card.table)
+            drive, inner = shard.drive, cast(Source, source.inner) if isinstance(source, Span) else source
+            truths = find_labels(inner, drive.labels, drive.sparse, table, binary=bool(self.config.labels_of))
+            mirror = self.config.segmenter(engine) if self.config.mirror else None
+            rival = self.config.segmenter(other) if other else None
             measures = Measures(table, truths, horizon=drive.horizon, other=rival, mirror=mirror)
             records: list[Record] = []
             fault = ""
             try:
                 with (
                     buffered(cast(Source, source), False) as frames,
-                    closing(_in_order(frames, self.contest.segmenter(engine), measures)) as found,
+                    closing(_in_order(frames, self.config.segmenter(engine), measures)) as found,
                 ):
                     for record in found:
-                        if record.index >= part.start:
+                        if record.index >= shard.start:
                             records.append(record)
                         on_frame()
             except SourceDamaged as error:
                 fault = str(error)
         return Measured(
             Records.of(records, measures.empty),
-            source.frame_count if part.stop is None else part.stop - part.start,
+            source.frame_count if shard.stop is None else shard.stop - shard.start,
             truths.count if truths else 0,
             fault,
             engine.card.name,
@@ -214,8 +214,8 @@ class Worker:
     def _fitted(self, size_wh: tuple[int, int]) -> tuple[Engine, Engine | None]:
         if self._engine is None or self._size_wh != size_wh:
             self.close()
-            self._engine = self.contest.open(size_wh)
-            self._other = self.contest.open_other(size_wh)
+            self._engine = self.config.open(size_wh)
+            self._other = self.config.open_other(size_wh)
             self._size_wh = size_wh
         return self._engine, self._other
 
@@ -262,7 +262,7 @@ def _record(
     try:
         result = segmenter.segment(frame)
         now.set_result(view_of(result) if is_followed(frame.index) or is_followed(frame.index + 1) else None)
-    except BaseException as error:  # the next frame must not wait for ever
+    except BaseException as error:  # the next frame must not wait without end
         now.set_exception(error)
         raise
     pair = _pair(before.result(), now.result()) if before and is_followed(frame.index) else None
@@ -309,10 +309,10 @@ def open_drive(name: str) -> Source:
     return cast(Source, open_recording(name)) if name.startswith("scene:") else open_source(name)
 
 
-def _open_part(part: Part) -> Source | Span:
-    if part.stop is None:
-        return open_drive(part.drive.frames)
-    return Span(open_recording(part.drive.frames), part.start, part.stop)
+def _open_shard(shard: Shard) -> Source | Span:
+    if shard.stop is None:
+        return open_drive(shard.drive.frames)
+    return Span(open_recording(shard.drive.frames), shard.start, shard.stop)
 
 
 # ----------------------------------------------------------------------------------------------------------- all drives
@@ -320,45 +320,45 @@ def _open_part(part: Part) -> Source | Span:
 
 @dataclass
 class _Ledger:
-    """The parts of one drive, and what came of them."""
+    """The shards of one drive, and what came of them."""
 
-    parts: list[Part]
+    shards: list[Shard]
     done: dict[int, Measured] = field(default_factory=dict)
     error: EdgeError | None = None
 
 
 def evaluate_drives(
-    drives: Sequence[Drive], execute: Execute, store: Store | None = None, *, in_parts: bool = False
+    drives: Sequence[Drive], execute: Execute, store: Store | None = None, *, in_shards: bool = False
 ) -> list[DriveResult]:
-    """What comes of each drive, in the order given. `in_parts` cuts long ones; a `store` keeps finished parts.
+    """What comes of each drive, in the order given. `in_shards` cuts long ones; a `store` keeps finished shards.
 
     A drive that fails is in the result with the reason, and harms no other. One that shows damage while it is measured
-    in parts is measured again in one piece: only so are its frames counted as ever.
+    in shards is measured again in one piece: only so are its frames counted as ever.
 
     Raises:
         EngineError: an engine cannot be run at all.
         ConfigError: the engines cannot be compared.
     """
-    ledgers = {drive.name: _planned(drive, in_parts) for drive in drives}
+    ledgers = {drive.name: _planned(drive, in_shards) for drive in drives}
     _execute(ledgers, execute, store)
     again = {
-        name: _Ledger([Part(ledger.parts[0].drive)])
+        name: _Ledger([Shard(ledger.shards[0].drive)])
         for name, ledger in ledgers.items()
-        if len(ledger.parts) > 1 and any(measured.fault for measured in ledger.done.values())
+        if len(ledger.shards) > 1 and any(measured.fault for measured in ledger.done.values())
     }
     _execute(again, execute, store)
     return [_result(drive, again.get(drive.name, ledgers[drive.name])) for drive in drives]
 
 
-def _planned(drive: Drive, in_parts: bool) -> _Ledger:
+def _planned(drive: Drive, in_shards: bool) -> _Ledger:
     try:
-        return _Ledger(plan(drive) if in_parts else [Part(drive)])
+        return _Ledger(plan(drive) if in_shards else [Shard(drive)])
     except SourceError as error:
         return _Ledger([], error=error)
 
 
-def plan(drive: Drive) -> list[Part]:
-    """A long drive in parts, if its frames can be taken by number and the file looks sound; else in one piece.
+def plan(drive: Drive) -> list[Shard]:
+    """A long drive in shards, if its frames can be taken by number and the file looks sound; else in one piece.
 
     Raises:
         SourceError: it cannot be opened.
@@ -366,42 +366,42 @@ def plan(drive: Drive) -> list[Part]:
     with suppress(SourceError), open_recording(drive.frames) as recording:
         damaged = isinstance(recording, RecordedVideo) and recording.damage
         count = recording.frame_count
-        if count > PART_FRAMES and not damaged:
-            return [Part(drive, start, min(start + PART_FRAMES, count)) for start in range(0, count, PART_FRAMES)]
-    return [Part(drive)]
+        if count > SHARD_FRAMES and not damaged:
+            return [Shard(drive, start, min(start + SHARD_FRAMES, count)) for start in range(0, count, SHARD_FRAMES)]
+    return [Shard(drive)]
 
 
 def _execute(ledgers: dict[str, _Ledger], execute: Execute, store: Store | None) -> None:
-    open_parts: list[Part] = []
+    open_shards: list[Shard] = []
     for ledger in ledgers.values():
-        for part in ledger.parts:
-            kept = store.load(part) if store else None
+        for shard in ledger.shards:
+            kept = store.load(shard) if store else None
             if kept is not None:
-                ledger.done[part.start] = kept
+                ledger.done[shard.start] = kept
             else:
-                open_parts.append(part)
-    for part, outcome in execute(open_parts):
-        ledger = ledgers[part.drive.name]
+                open_shards.append(shard)
+    for shard, outcome in execute(open_shards):
+        ledger = ledgers[shard.drive.name]
         if isinstance(outcome, EdgeError):
             ledger.error = outcome
         else:
-            ledger.done[part.start] = outcome
+            ledger.done[shard.start] = outcome
             if store:
-                store.save(part, outcome)
+                store.save(shard, outcome)
 
 
 def _result(drive: Drive, ledger: _Ledger) -> DriveResult:
     if ledger.error is not None:
         return DriveResult(drive, error=str(ledger.error), exit_code=ledger.error.exit_code)
-    parts = [ledger.done[part.start] for part in ledger.parts]
-    first = parts[0]
-    expected = [part.expected for part in parts]
+    shards = [ledger.done[shard.start] for shard in ledger.shards]
+    first = shards[0]
+    expected = [shard.expected for shard in shards]
     whole = replace(
         first,
-        records=Records.joined([part.records for part in parts]),
+        records=Records.joined([shard.records for shard in shards]),
         expected=None if None in expected else sum(filter(None, expected)),
-        fault=" ".join(part.fault for part in parts if part.fault),
-        elapsed_s=sum(part.elapsed_s for part in parts),
+        fault=" ".join(shard.fault for shard in shards if shard.fault),
+        elapsed_s=sum(shard.elapsed_s for shard in shards),
     )
     try:
         if whole.labels and not whole.fault:
@@ -411,25 +411,25 @@ def _result(drive: Drive, ledger: _Ledger) -> DriveResult:
     return DriveResult(drive, whole)
 
 
-def one_by_one(contest: Contest, on_frame: Callable[[Part], None] = lambda part: None) -> Execute:
-    """Measure parts one after another in this process."""
+def one_by_one(config: EvaluationConfig, on_frame: Callable[[Shard], None] = lambda shard: None) -> Execute:
+    """Measure shards one after another in this process."""
 
-    def execute(parts: Sequence[Part]) -> Iterator[Outcome]:
-        with Worker(contest) as worker:
-            for part in parts:
-                yield part, attempt(worker, part, lambda part=part: on_frame(part))
+    def execute(shards: Sequence[Shard]) -> Iterator[Outcome]:
+        with Worker(config) as worker:
+            for shard in shards:
+                yield shard, attempt(worker, shard, lambda shard=shard: on_frame(shard))
 
     return execute
 
 
-def attempt(worker: Worker, part: Part, on_frame: Callable[[], None]) -> Measured | EdgeError:
-    """What comes of a part, or what is wrong with its drive; what is wrong with an engine ends everything."""
+def attempt(worker: Worker, shard: Shard, on_frame: Callable[[], None]) -> Measured | EdgeError:
+    """What comes of a shard, or what is wrong with its drive; what is wrong with an engine ends everything."""
     try:
-        return worker.measure(part, on_frame)
+        return worker.measure(shard, on_frame)
     except (SourceError, DataError) as error:
         return error
 
 
-def table_of(contest: Contest) -> ClassTable:
+def table_of(config: EvaluationConfig) -> ClassTable:
     """The classes that are evaluated."""
-    return contest.table(find_bundle(contest.engine).card.table)
+    return config.table(find_bundle(config.engine).card.table)

@@ -57,7 +57,7 @@ def evaluate(
 ) -> Score:
     """Segment every frame and compare it with its label, at the label's resolution.
 
-    `frames` is a folder of pictures, matched with labels by name, or a video, whose frame i has the i-th label in name
+    `frames` is a folder of images, matched with labels by name, or a video, whose frame i has the i-th label in name
     order. Labels are one-channel PNG files of class ids; 255 and the card's ignore id do not count.
 
     Raises:
@@ -106,5 +106,5 @@ def class_rows(confusion: Confusion, classes: ClassTable) -> list[tuple[str, str
 
 
 def figure(value: float | None) -> str:
-    """Four digits; "-" for what there is none of."""
+    """Four digits; "-" for what is missing."""
     return "-" if value is None or np.isnan(value) else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""Finished parts of drives on disk: what was interrupted goes on where it stood."""
+"""Finished shards of drives on disk: what was interrupted goes on where it stood."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ from edge.evaluate.records import from_bytes, to_bytes
 from edge.sinks.files import write_bytes
 
 if TYPE_CHECKING:
-    from edge.evaluate.run import Contest, Measured, Part
+    from edge.evaluate.run import EvaluationConfig, Measured, Shard
 
 FORMAT = 1  # of the records: another one is measured again
 _CHUNK_BYTES = 1 << 20
 
 
 class Store:
-    """A folder of parts. A part is found again by the content of its drive and labels, the engines, and what was asked.
+    """A folder of shards. Each is found again by the content of its drive and labels, the engines, and the options.
 
     Owns the folder's files; several processes may share it, since each file appears whole or not at all.
     """
 
-    def __init__(self, folder: Path, contest: Contest) -> None:
+    def __init__(self, folder: Path, config: EvaluationConfig) -> None:
         self._folder = folder
-        names = [contest.engine, *([contest.other] if contest.other else [])]
+        names = [config.engine, *([config.other] if config.other else [])]
         graphs = [sorted(graph.sha256 for graph in find_bundle(name).card.graphs) for name in names]
-        wishes = [contest.precision, contest.other_precision, contest.backend, contest.mirror, contest.labels_of]
+        wishes = [config.precision, config.other_precision, config.backend, config.mirror, config.labels_of]
         self._key = json.dumps([FORMAT, edge.__version__, graphs, wishes])
         self._content: dict[str, str] = {}
 
-    def load(self, part: Part) -> Measured | None:
-        """The part as it was kept; None if it was not."""
+    def load(self, shard: Shard) -> Measured | None:
+        """The shard as it was kept; None if it was not."""
         from edge.evaluate.run import Measured
 
         try:
-            path = self._path(part)
+            path = self._path(shard)
             content = path.read_bytes()
         except OSError:  # SourceError too: the drive is not there, which measuring it will tell
             return None
         records, facts = from_bytes(content, str(path))
         return Measured(records=records, **json.loads(facts))
 
-    def save(self, part: Part, measured: Measured) -> None:
+    def save(self, shard: Shard, measured: Measured) -> None:
         """Keep it.
 
         Raises:
             OutputError: it cannot be written.
         """
         facts = {f.name: getattr(measured, f.name) for f in dataclasses.fields(measured) if f.name != "records"}
-        write_bytes(self._path(part), to_bytes(measured.records, json.dumps(facts)))
+        write_bytes(self._path(shard), to_bytes(measured.records, json.dumps(facts)))
 
-    def _path(self, part: Part) -> Path:
-        drive = part.drive
-        wanted = [self._of(drive.frames), drive.labels and self._of(str(drive.labels)), drive.sparse, drive.horizon]
-        key = json.dumps([self._key, wanted, part.start, part.stop])
+    def _path(self, shard: Shard) -> Path:
+        drive = shard.drive
+        facts = [self._of(drive.frames), drive.labels and self._of(str(drive.labels)), drive.sparse, drive.horizon]
+        key = json.dumps([self._key, facts, shard.start, shard.stop])
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
     def _of(self, place: str) -> str:

@@ -17,7 +17,7 @@ from edge.evaluate.run import DriveResult
 from edge.evaluate.worst import Shot
 
 COLUMNS = 500  # of longer drives, the worst frame in each column
-DRIVES = 30  # a page of a thousand drives is read by nobody: the first ones
+DRIVES = 30  # the first ones: a page of a thousand drives is of no use
 _WIDTH, _LEFT, _RIGHT, _ROW_PX = 1060, 90, 60, 54
 _COLOURS = {"mIoU": "#14866d", "agreement": "#3b7dd8", "steady": "#c07a1c"}
 
@@ -32,7 +32,7 @@ def strips_of(results: Sequence[DriveResult], table: ClassTable, shots: Sequence
     if not strips:
         return ""
     more = f" The first {DRIVES} of {len(results)} drives." if len(results) > DRIVES else ""
-    note = f"Point at a strip for a frame's figures; click for the nearest picture below. Dots have one.{more}"
+    note = f"Point at a strip for a frame's figures; click for the nearest image below. Dots have one.{more}"
     return f'<section><h2>Along the drives</h2><p class="soft">{note}</p>{"".join(strips)}</section>'
 
 

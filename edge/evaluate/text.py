@@ -13,7 +13,7 @@ Report = Mapping[str, Any]
 
 
 def report_text(report: Report) -> str:
-    """Everything in tables: what there is none of is left out."""
+    """Everything in tables: what is missing is left out."""
     parts = [
         f"engine {report['engine']} ({report['precision']}) on {report['frame_count']} frames of {report['frames']}",
         *(_accuracy(report) if report["labelled_frames"] else ["no labels: accuracy is not known"]),
@@ -67,7 +67,7 @@ def _pedestrians(sizes: Sequence[Report]) -> str:
     if not any(size["count"] for size in sizes):
         return ""
     rows = [(s["height"], str(s["count"]), _share(s["found"]), _share(s["pixels_found"])) for s in sizes]
-    return table(("pedestrians by height of the picture", "labelled", "found", "of their pixels"), rows)
+    return table(("pedestrians by height of the image", "labelled", "found", "of their pixels"), rows)
 
 
 def _slices(slices: Mapping[str, Mapping[str, Report]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The frames on which an engine did worst, and pictures of them."""
+"""The frames on which an engine did worst, and images of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from edge.classes import ClassTable
 from edge.evaluate.figures import flicker_of, frame_miou, ratio
 from edge.evaluate.labels import ignored_ids
 from edge.evaluate.records import Records
-from edge.evaluate.revisit import Seen, revisit
-from edge.evaluate.run import Contest, DriveResult, Worker
+from edge.evaluate.reprocess import Seen, reprocess
+from edge.evaluate.run import DriveResult, EvaluationConfig, Worker
 from edge.frame import Image
 
 COUNT = 12
@@ -92,23 +92,23 @@ def thinned(places: Iterable[Place], count: int, apart: float = 1.0) -> list[Pla
 
 @dataclass(frozen=True)
 class Shot:
-    """A frame in two JPEG pictures, as data URIs: with outlines, and in the classes' colours."""
+    """A frame in two JPEG images, as data URIs: with outlines, and in the classes' colours."""
 
     place: Place
     outlined: str
     coloured: str
 
 
-def shots_of(places: Sequence[Place], contest: Contest, table: ClassTable) -> list[Shot]:
-    """Pictures of these frames, in their order.
+def shots_of(places: Sequence[Place], config: EvaluationConfig, table: ClassTable) -> list[Shot]:
+    """Images of these frames, in their order.
 
     Raises:
         SourceError, DataError: a drive or its labels are gone.
     """
     shots: dict[tuple[str, int], Shot] = {}
-    with Worker(contest) as worker:
+    with Worker(config) as worker:
         for place, seen in visits(places, worker, table):
-            outlined, coloured = pictures(seen, table)
+            outlined, coloured = images_of(seen, table)
             shots[place.result.drive.name, place.index] = Shot(place, _data_uri(outlined), _data_uri(coloured))
     keys = [(place.result.drive.name, place.index) for place in places]
     return [shots[key] for key in keys if key in shots]
@@ -121,18 +121,18 @@ def visits(places: Sequence[Place], worker: Worker, table: ClassTable) -> Iterat
         by_drive.setdefault(place.result.drive.name, []).append(place)
     for group in by_drive.values():
         by_index = {place.index: place for place in group}
-        for seen in revisit(group[0].result.drive, list(by_index), worker, table):
+        for seen in reprocess(group[0].result.drive, list(by_index), worker, table):
             yield by_index[seen.result.frame.index], seen
 
 
-def pictures(seen: Seen, table: ClassTable) -> tuple[Image, Image]:
+def images_of(seen: Seen, table: ClassTable) -> tuple[Image, Image]:
     """uint8 BGR: the frame with true (white) and found (magenta) outlines; the found classes, wrong in yellow."""
     frame, found = seen.result.frame, seen.result.class_map()
     size_wh = (WIDTH_PX, max(1, round(frame.size_wh[1] * WIDTH_PX / frame.size_wh[0])))
-    picture = cv2.resize(frame.image, size_wh, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(frame.image, size_wh, interpolation=cv2.INTER_AREA)
     found = cv2.resize(found, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
-    outlined = picture.copy()
-    coloured = cv2.addWeighted(picture, 0.35, table.palette_rgb[found][..., ::-1], 0.65, 0)
+    outlined = image.copy()
+    coloured = cv2.addWeighted(image, 0.35, table.palette_rgb[found][..., ::-1], 0.65, 0)
     outlined[_edges(found)] = _FOUND_BGR
     if seen.truth is not None:
         truth = cv2.resize(seen.truth, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)

@@ -1,4 +1,4 @@
-"""Pictures and a strip of values as text: half blocks in colour, and blocks of eight heights."""
+"""Images and a timeline of values as text: half blocks in colour, and blocks of eight heights."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.frame import Image
-from edge.replay.strip import Strip
+from edge.replay.timeline import DisagreementTimeline
 
 RESET = "\x1b[0m"
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _GREEN, _YELLOW, _RED, _GREY = 42, 220, 196, 240  # of the 256 colours that terminals share
-_SCALE_LEAST = 0.002  # of the pixels: where masks differ less, the strip does not make it look like much
+_SCALE_LEAST = 0.002  # of the pixels: where masks differ less, the timeline does not make it look like much
 
 
-def picture_lines(image: Image, columns: int, rows: int, truecolour: bool) -> list[str]:
+def image_lines(image: Image, columns: int, rows: int, truecolour: bool) -> list[str]:
     """uint8 (H, W, 3) BGR as at most that many columns and rows of half blocks, its shape kept, two pixels in each."""
     height, width = image.shape[:2]
     scale = min(columns / width, 2 * rows / height)
@@ -49,9 +49,9 @@ def _of_256(rgb: Image) -> list[list[str]]:
     return [[f"5;{code}" for code in row] for row in (16 + steps @ np.array([36, 6, 1])).tolist()]
 
 
-def strip_line(strip: Strip, width: int, colour: bool) -> tuple[str, float]:
-    """The strip in blocks, and the share that the highest block stands for. A dot is a frame not compared yet."""
-    shares = strip.columns(width)
+def timeline_line(timeline: DisagreementTimeline, width: int, colour: bool) -> tuple[str, float]:
+    """The timeline in blocks, and the share that the highest block stands for. A dot is a frame not compared yet."""
+    shares = timeline.columns(width)
     top = max(_SCALE_LEAST, float(np.fmax.reduce(shares, initial=0.0)))
     return "".join(_block(share, top, colour) for share in _stretched(shares, width)) + (RESET if colour else ""), top
 

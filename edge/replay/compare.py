@@ -16,7 +16,7 @@ from edge.prediction import Prediction
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """`share` of the picture's pixels differ, 0 to 1. `iou` is that of each group between the two, in the comparer's
+    """`share` of the image's pixels differ, 0 to 1. `iou` is that of each group between the two, in the comparer's
     order of groups; None where neither saw the group.
     """
 
@@ -55,7 +55,7 @@ class Comparer:
         return Disagreement(share, tuple(_iou(*map(cv2.LUT, maps, members)) for members in rows))
 
     def differ(self, first: Prediction, second: Prediction) -> NDArray[np.bool_]:
-        """bool (h, w) over the picture, on a grid of network cells or source pixels: True where the masks differ."""
+        """bool (h, w) over the image, on a grid of network cells or source pixels: True where the masks differ."""
         return self._differ(*_on_one_grid(first, second))
 
     def _differ(self, first: Image, second: Image) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """What a browser is sent of a replay, and what it may ask for, over one WebSocket.
 
-To the browser: "hello", "state" and "strip" as JSON; a frame with its masks as bytes. It answers each with "next"
+To the browser: "hello", "state" and "timeline" as JSON; a frame with its masks as bytes. It answers each with "next"
 (`edge.web.answers`), and may say a command, {"do": "seek", "index": 37}.
 """
 
@@ -24,16 +24,16 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 import edge
 from edge.classes import ClassTable
 from edge.errors import EdgeError, OutputError
+from edge.replay.background import BackgroundComparison
 from edge.replay.compare import Disagreement
 from edge.replay.player import SPEEDS, Player, Shown, State
 from edge.replay.session import Session
-from edge.replay.survey import Survey
 from edge.web.answers import Answers, until_one_ends
 from edge.web.picture import picture_bgr
 
-STRIP_EVERY_S = 0.5
+TIMELINE_EVERY_S = 0.5
 LOOK_EVERY_S = 0.25
-STRIP_COLUMNS, WORST = 1200, 12
+TIMELINE_COLUMNS, WORST = 1200, 12
 VIEWERS_MAX = 16
 JPEG_QUALITY = 90  # a frame that is looked at closely, and on this machine
 REFUSED, FULL, FAILED = 1008, 1013, 1011  # codes of closing: "policy violation", "try again later", "internal error"
@@ -44,13 +44,13 @@ Send = Callable[["str | bytes"], Awaitable[None]]
 class Feed:
     """Serves viewers; belongs to one event loop while it is entered."""
 
-    def __init__(self, player: Player, session: Session, survey: Survey | None) -> None:
-        self._player, self._survey = player, survey
+    def __init__(self, player: Player, session: Session, comparison: BackgroundComparison | None) -> None:
+        self._player, self._comparison = player, comparison
         self._hello = hello(player, session)
-        self._groups = session.strip.comparer.groups if session.strip else ()
+        self._groups = session.timeline.comparer.groups if session.timeline else ()
         self._changed = asyncio.Event()
         self._viewers = 0
-        self._thread = ThreadPoolExecutor(1, "replay pictures")
+        self._thread = ThreadPoolExecutor(1, "replay images")
         self._made: asyncio.Task[bytes] | None = None
         self._made_number = 0
 
@@ -60,7 +60,7 @@ class Feed:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._player.forget(self._wake)
+        self._player.unlisten(self._wake)
         self._thread.shutdown(cancel_futures=True)
 
     def _tell(self) -> None:
@@ -97,10 +97,10 @@ class Feed:
     async def _send_all(self, send: Send) -> None:
         """Whatever is new to the viewer, one message after another."""
         await send(self._hello)
-        number, said, strip_version, strip_s = 0, "", -1, -math.inf
-        strip = self._player.strip
+        number, said, timeline_version, timeline_s = 0, "", -1, -math.inf
+        timeline = self._player.timeline
         while True:
-            changed, state = self._changed, self._player.look()
+            changed, state = self._changed, self._player.snapshot()
             text = _state_text(state, self._groups)
             if text != said:
                 said = text
@@ -108,42 +108,44 @@ class Feed:
             if state.shown.number > number:
                 number = state.shown.number
                 if state.shown.frame is not None:
-                    await send(await self._picture(state.shown))
+                    await send(await self._image(state.shown))
                 continue  # while that was made and sent, there may be a newer one
-            if strip and strip.version != strip_version and time.monotonic() - strip_s > STRIP_EVERY_S:
-                strip_version, strip_s = strip.version, time.monotonic()
-                await send(self._strip_text())
+            if timeline and timeline.version != timeline_version and time.monotonic() - timeline_s > TIMELINE_EVERY_S:
+                timeline_version, timeline_s = timeline.version, time.monotonic()
+                await send(self._timeline_text())
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(changed.wait(), LOOK_EVERY_S)
 
-    async def _picture(self, shown: Shown) -> bytes:
+    async def _image(self, shown: Shown) -> bytes:
         """Made once for all who look."""
         if self._made is None or self._made_number != shown.number:
             self._made_number, loop = shown.number, asyncio.get_running_loop()
             self._made = asyncio.ensure_future(loop.run_in_executor(self._thread, self._message, shown))  # type: ignore[assignment]
         assert self._made is not None
-        return await asyncio.shield(self._made)  # a viewer who leaves takes no picture from the others
+        return await asyncio.shield(self._made)  # a viewer who leaves takes no image from the others
 
     def _message(self, shown: Shown) -> bytes:
-        strip = self._player.strip
-        pair = [shown.results.get(lane.name) for lane in self._player.lanes[:2]]
+        timeline = self._player.timeline
+        pair = [shown.results.get(track.name) for track in self._player.tracks[:2]]
         differ = None
-        if strip is not None and pair[0] is not None and pair[1] is not None:
-            differ = strip.comparer.differ(pair[0], pair[1]).view(np.uint8)
+        if timeline is not None and pair[0] is not None and pair[1] is not None:
+            differ = timeline.comparer.differ(pair[0], pair[1]).view(np.uint8)
         return frame_message(shown, differ)
 
-    def _strip_text(self) -> str:
-        strip = self._player.strip
-        assert strip is not None
+    def _timeline_text(self) -> str:
+        timeline = self._player.timeline
+        assert timeline is not None
         apart = max(1, round(self._player.rate_hz))
-        mean = strip.mean()
-        worst = [(index, found.share) for index in strip.worst(apart, WORST) if (found := strip.at(index))]
-        failure = self._survey.failure if self._survey else None
+        mean = timeline.mean()
+        worst = [(index, found.share) for index in timeline.worst(apart, WORST) if (found := timeline.at(index))]
+        failure = self._comparison.failure if self._comparison else None
         return json.dumps(
             {
-                "type": "strip",
-                "known": strip.known,
-                "columns": [None if math.isnan(v) else round(v, 6) for v in strip.columns(STRIP_COLUMNS).tolist()],
+                "type": "timeline",
+                "known": timeline.known,
+                "columns": [
+                    None if math.isnan(v) else round(v, 6) for v in timeline.columns(TIMELINE_COLUMNS).tolist()
+                ],
                 "worst": worst,
                 "mean": None if mean is None else _disagreement(mean, self._groups),
                 "failure": str(failure or ""),
@@ -159,20 +161,20 @@ def obey(player: Player, text: str) -> None:
     """Do what a browser's command says.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a command.
     """
     try:
         command = json.loads(text)
     except (ValueError, RecursionError):
         command = None
     if not isinstance(command, dict) or not isinstance(name := command.pop("do", None), str):
-        raise _NoCommand("a command is wanted, such as {'do': 'seek', 'index': 37}")
+        raise _NoCommand("expected a command, such as {'do': 'seek', 'index': 37}")
     argument = next(iter(command.values()), 0)
     if name == "speed" and argument in SPEEDS:
         player.set_speed(float(argument))
         return
     if type(argument) is not int or abs(argument) >= 1 << 31:
-        raise _NoCommand(f"{name}: a whole number is wanted")
+        raise _NoCommand(f"{name}: expected a whole number")
     doing: dict[str, Callable[[], object]] = {
         "toggle": player.toggle,
         "pause": player.pause,
@@ -198,16 +200,16 @@ def hello(player: Player, session: Session) -> str:
             "size_wh": player.size_wh,
             "damage": player.damage,
             "engine": f"{card.name} · {card.net} · {session.engine.precision} · {'×'.join(map(str, card.input_wh))}",
-            "lanes": [lane.name for lane in session.lanes],
+            "tracks": [track.name for track in session.tracks],
             "layers": layers(session.tables),
-            "compares": session.strip is not None,
+            "compares": session.timeline is not None,
             "speeds": SPEEDS,
         }
     )
 
 
 def layers(tables: tuple[ClassTable, ...]) -> list[dict[str, object]]:
-    """What can be tinted, by the first table: its tints, on, then classes that no tint covers, off. `ids` by lane."""
+    """What can be tinted, by the first table: its tints, on, then classes that no tint covers, off. `ids` by track."""
     first = tables[0]
     covered = {i for name in first.tints for i in first.ids(name)}
     rest = [(name, first.colours_rgb[i]) for i, name in enumerate(first.names) if i not in covered]
@@ -244,7 +246,7 @@ def _disagreement(found: Disagreement, groups: tuple[str, ...]) -> dict[str, obj
 
 def frame_message(shown: Shown, differ: np.ndarray | None) -> bytes:
     """Length of the head (uint32, little endian), head (JSON), JPEG, then deflated maps (RFC 1950) as the head has
-    them: class ids of each lane, and where the first two differ.
+    them: class ids of each track, and where the first two differ.
 
     Raises:
         OutputError: OpenCV cannot encode the frame.
@@ -261,9 +263,9 @@ def frame_message(shown: Shown, differ: np.ndarray | None) -> bytes:
     head = {
         "frame": frame.index,
         "media_s": None if frame.media_ns is None else round(frame.media_ns / 1e9, 3),
-        "picture_wh": image.shape[1::-1],
+        "image_wh": image.shape[1::-1],
         "jpeg_bytes": len(jpeg),
-        "lanes": {
+        "tracks": {
             name: {
                 "wh": maps[name].shape[::-1],
                 "bytes": len(packed[name]),

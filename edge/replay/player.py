@@ -1,6 +1,6 @@
 """Plays a recording: pause, step, seek, at the recorded pace; every mask is computed as it is live.
 
-What a frame's masks are depends on the frame and the lanes alone, never on how the player came to it.
+What a frame's masks are depends on the frame and the tracks alone, never on how the player came to it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from edge.frame import Frame
 from edge.prediction import Prediction
 from edge.replay.clock import RecordedClock
 from edge.replay.compare import Disagreement
-from edge.replay.lane import Lane
-from edge.replay.strip import Strip
+from edge.replay.mask_track import MaskTrack
+from edge.replay.timeline import DisagreementTimeline
 from edge.sources.seek import Playable
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -31,8 +31,8 @@ class Shown:
     Attributes:
         number: counts what was shown, from 1; 0 before the first frame.
         frame: None where it could not be had; `reason` then says why.
-        results: a mask by each lane that has one, by its name, in the order of the lanes.
-        disagreement: of the first two lanes; None where it is not known.
+        results: a mask by each track that has one, by its name, in the order of the tracks.
+        disagreement: of the first two tracks; None where it is not known.
     """
 
     number: int
@@ -61,21 +61,21 @@ class Player:
 
     Attributes:
         name, frame_count, size_wh, rate_hz: of the recording; damage: what it lacks, "" where it is sound.
-        lanes: whose masks are shown; strip: where the first two disagree, None where nothing is compared.
+        tracks: whose masks are shown; timeline: where the first two disagree, None where nothing is compared.
     """
 
     def __init__(
         self,
         source: Playable,
-        lanes: Sequence[Lane],
+        tracks: Sequence[MaskTrack],
         *,
-        strip: Strip | None = None,
+        timeline: DisagreementTimeline | None = None,
         speed: float = 1.0,
     ) -> None:
-        """`strip` is what the first two lanes are compared into, frame by frame as they are shown."""
+        """`timeline` is what the first two tracks are compared into, frame by frame as they are shown."""
         self.name, self.frame_count, self.size_wh = source.name, source.frame_count, source.size_wh
         self.rate_hz, self.damage = source.rate_hz or RATE_HZ, str(getattr(source, "damage", ""))
-        self.lanes, self.strip = tuple(lanes), strip
+        self.tracks, self.timeline = tuple(tracks), timeline
         self._source, self._clock = source, RecordedClock(speed)
         self._changed = threading.Condition()
         self._state = State(Shown(0, 0), playing=False, speed=speed, skipped=0, note="")
@@ -132,7 +132,7 @@ class Player:
     def seek_worst(self, ranks: int) -> None:
         """Pause, at the frame next in the order of disagreement, the worst first; -1 goes back in it."""
         with self._changed:
-            worst = self.strip.worst(max(1, round(self.rate_hz))) if self.strip is not None else []
+            worst = self.timeline.worst(max(1, round(self.rate_hz))) if self.timeline is not None else []
             if not worst:
                 self._set(note="no frame differs, as far as is known")
                 return
@@ -148,7 +148,7 @@ class Player:
 
     # ------------------------------------------------------------------------------------------------------- listening
 
-    def look(self) -> State:
+    def snapshot(self) -> State:
         """How it is now.
 
         Raises:
@@ -163,7 +163,7 @@ class Player:
         with self._changed:
             self._listeners.append(listener)
 
-    def forget(self, listener: Callable[[], object]) -> None:
+    def unlisten(self, listener: Callable[[], object]) -> None:
         """Call it no more; it is not being called when this returns."""
         with self._changed:
             self._listeners.remove(listener)
@@ -217,7 +217,7 @@ class Player:
         if not asked and self._is_too_late(index, due_ns):
             self._skip(index)
             return
-        results = {lane.name: mask for lane in self.lanes if (mask := lane.of(self._source, frame)) is not None}
+        results = {track.name: mask for track in self.tracks if (mask := track.of(self._source, frame)) is not None}
         shown = Shown(0, index, frame, results, self._compared(index, results))
         if asked or self._wait_until(due_ns):
             self._publish(shown)
@@ -235,13 +235,13 @@ class Player:
                 self._state = replace(self._state, skipped=self._state.skipped + 1)
 
     def _compared(self, index: int, results: Mapping[str, Prediction]) -> Disagreement | None:
-        if self.strip is None:
+        if self.timeline is None:
             return None
-        first, second = (results.get(lane.name) for lane in self.lanes[:2])
-        return None if first is None or second is None else self.strip.compare(index, first, second)
+        first, second = (results.get(track.name) for track in self.tracks[:2])
+        return None if first is None or second is None else self.timeline.compare(index, first, second)
 
     def _wait_until(self, due_ns: int) -> bool:
-        """Wait until a frame is due; False where another is wanted by then, or the user has paused."""
+        """Wait until a frame is due; False where another was asked for by then, or the user has paused."""
         with self._changed:
             return not self._changed.wait_for(self._is_interrupted, max(0.0, (due_ns - time.monotonic_ns()) / 1e9))
 

@@ -1,4 +1,4 @@
-"""What a replay needs, opened together: the recording, its engines, the lanes, and the strip between the first two."""
+"""What a replay needs, opened together: the recording, its engines, mask tracks, the timeline of their differences."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from edge.classes import ClassTable
 from edge.engine import GRAPH_PRECISION, Engine, open_engine
 from edge.errors import ConfigError
 from edge.replay.compare import Comparer
-from edge.replay.lane import RECORDED, Lane, engine_lane, recorded_lane
-from edge.replay.strip import Strip
+from edge.replay.mask_track import RECORDED, MaskTrack, engine_track, recorded_track
+from edge.replay.timeline import DisagreementTimeline
 from edge.sources.seek import Playable, open_recording
 from edge.sources.source import display_wh_of
 
@@ -22,16 +22,16 @@ class Session:
     """An open replay.
 
     Attributes:
-        source: the recording; lanes: what is shown of each frame. The first is computed by `engine`.
-        tables: what the classes of each lane are.
-        strip: where the first two lanes disagree; None where there is only one.
+        source: the recording; tracks: what is shown of each frame. The first is computed by `engine`.
+        tables: what the classes of each track are.
+        timeline: where the first two tracks disagree; None where there is only one.
     """
 
     source: Playable
     engine: Engine
-    lanes: tuple[Lane, ...]
+    tracks: tuple[MaskTrack, ...]
     tables: tuple[ClassTable, ...]
-    strip: Strip | None
+    timeline: DisagreementTimeline | None
 
 
 def open_session(
@@ -48,20 +48,20 @@ def open_session(
     source = stack.enter_context(open_recording(recording))
     opened = partial(open_engine, side_by_side=side_by_side, source_wh=display_wh_of(source))
     first = stack.enter_context(opened(engine, **wishes))
-    lanes, tables = [engine_lane(first, _name(first))], [first.card.table]
+    tracks, tables = [engine_track(first, _name(first))], [first.card.table]
     if diff is not None and diff != RECORDED:
         name, precision = split_precision(diff)
         second = stack.enter_context(opened(name, precision=precision))
-        lanes.append(engine_lane(second, _name(second)))
+        tracks.append(engine_track(second, _name(second)))
         tables.append(second.card.table)
-    kept = recorded_lane(source)
+    kept = recorded_track(source)
     if kept is None and diff == RECORDED:
         raise ConfigError(f"{recording}: holds no recorded masks. Compare with an engine: --diff road:f32")
     if kept is not None:
-        lanes.append(kept[0])
+        tracks.append(kept[0])
         tables.append(kept[1])
-    strip = Strip(source.frame_count, Comparer(*tables[:2])) if len(lanes) > 1 else None
-    return Session(source, first, _distinct(lanes), tuple(tables), strip)
+    timeline = DisagreementTimeline(source.frame_count, Comparer(*tables[:2])) if len(tracks) > 1 else None
+    return Session(source, first, _distinct(tracks), tuple(tables), timeline)
 
 
 def split_precision(diff: str) -> tuple[str, str | None]:
@@ -74,11 +74,11 @@ def _name(engine: Engine) -> str:
     return f"{engine.card.name} {engine.precision}"
 
 
-def _distinct(lanes: list[Lane]) -> tuple[Lane, ...]:
+def _distinct(tracks: list[MaskTrack]) -> tuple[MaskTrack, ...]:
     """Two engines may be of one name, as an old and a new one are."""
-    names = [lane.name for lane in lanes]
+    names = [track.name for track in tracks]
     again = [names[:place].count(name) for place, name in enumerate(names)]
     return tuple(
-        replace(lane, name=f"{lane.name} ({count + 1})") if count else lane
-        for lane, count in zip(lanes, again, strict=True)
+        replace(track, name=f"{track.name} ({count + 1})") if count else track
+        for track, count in zip(tracks, again, strict=True)
     )

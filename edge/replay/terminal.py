@@ -1,4 +1,4 @@
-"""A replay in a terminal: the picture in half blocks, the strip, and keys."""
+"""A replay in a terminal: the image in half blocks, the timeline, and keys."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from contextlib import contextmanager, suppress
 
 from rich.cells import set_cell_size
 
-from edge.replay.ansi import RESET, marker_line, picture_lines, strip_line
+from edge.replay.ansi import RESET, image_lines, marker_line, timeline_line
+from edge.replay.background import BackgroundComparison
 from edge.replay.keys import Keys
 from edge.replay.player import SPEEDS, Player, State
-from edge.replay.survey import Survey
-from edge.replay.view import pictures_of, views
+from edge.replay.view import images_of, views
 
 DRAW_EVERY_S = 1 / 15
-LOOK_EVERY_S = 0.25  # at the size of the terminal, and at the strip
+LOOK_EVERY_S = 0.25  # at the size of the terminal, and at the timeline
 ESCAPE_S = 0.05  # a lone Escape is known by nothing coming behind it
-PICTURE_COLUMNS = 160  # more cost more than they show: each is some 20 bytes, 15 times a second
+IMAGE_COLUMNS = 160  # more cost more than they show: each is some 20 bytes, 15 times a second
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[2J", "\x1b[?25h\x1b[?1049l"
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # drawn at once, by terminals that know it
 _DIM, _BOLD, _RED = "\x1b[2m", "\x1b[1m", "\x1b[1;31m"
 HELP = "space play  ←→ frame  ⇧←→ 1 s  PgUp PgDn 10 s  g go to  n p worst  m view  +- speed  q quit"
 
 
-def play_in_terminal(player: Player, survey: Survey | None) -> None:
+def play_in_terminal(player: Player, comparison: BackgroundComparison | None) -> None:
     """Until q is pressed or the terminal is gone; the terminal is left as it was found, whatever ends it.
 
     Raises:
@@ -49,9 +49,9 @@ def play_in_terminal(player: Player, survey: Survey | None) -> None:
     player.listen(heard)
     try:
         with raw_terminal(sys.stdin.fileno(), sys.stdout.fileno()):
-            Screen(player, survey, colours).run(sys.stdin.fileno(), sys.stdout.fileno(), waking)
+            Screen(player, comparison, colours).run(sys.stdin.fileno(), sys.stdout.fileno(), waking)
     finally:
-        player.forget(heard)
+        player.unlisten(heard)
         os.close(waking)
         os.close(wake)
 
@@ -76,11 +76,11 @@ def raw_terminal(keyboard: int, screen: int) -> Iterator[None]:
 class Screen:
     """What is drawn, and what keys do."""
 
-    def __init__(self, player: Player, survey: Survey | None, colours: str) -> None:
-        """`colours` is "truecolor", "256", or anything else for a terminal that shows no pictures."""
-        self._player, self._survey, self._colours = player, survey, colours
-        self._lanes = [lane.name for lane in player.lanes]
-        self._views = views(self._lanes)
+    def __init__(self, player: Player, comparison: BackgroundComparison | None, colours: str) -> None:
+        """`colours` is "truecolor", "256", or anything else for a terminal that shows no images."""
+        self._player, self._comparison, self._colours = player, comparison, colours
+        self._tracks = [track.name for track in player.tracks]
+        self._views = views(self._tracks)
         self._view = self._views[0]
         self._typed: str | None = None  # the digits of a frame number
         self._quits = False
@@ -102,7 +102,7 @@ class Screen:
         while not self._quits:
             timeout_s = LOOK_EVERY_S
             columns, lines = _size(screen)
-            now = (self._player.look(), self._strip_version(), columns, lines, self._view, self._typed)
+            now = (self._player.snapshot(), self._timeline_version(), columns, lines, self._view, self._typed)
             if now != drawn:
                 timeout_s = drawn_s + DRAW_EVERY_S - time.monotonic()
                 if timeout_s <= 0:
@@ -127,8 +127,8 @@ class Screen:
             self.obey(key)
         return bool(data)
 
-    def _strip_version(self) -> int:
-        return self._player.strip.version if self._player.strip else 0
+    def _timeline_version(self) -> int:
+        return self._player.timeline.version if self._player.timeline else 0
 
     # ------------------------------------------------------------------------------------------------------------ keys
 
@@ -173,7 +173,7 @@ class Screen:
             self._typed += key
 
     def _change_speed(self, steps: int) -> None:
-        speed = self._player.look().speed
+        speed = self._player.snapshot().speed
         nearest = min(range(len(SPEEDS)), key=lambda place: abs(SPEEDS[place] - speed))
         self._player.set_speed(SPEEDS[min(max(0, nearest + steps), len(SPEEDS) - 1)])
 
@@ -183,7 +183,7 @@ class Screen:
         """All of the screen as text: escape sequences and words, every line in its place."""
         below = self._below(state, columns)
         rows = max(0, lines - len(below) - 1)
-        above = [_styled(_BOLD, self._title(), columns), *self._picture(state, columns, rows)]
+        above = [_styled(_BOLD, self._title(), columns), *self._image(state, columns, rows)]
         above += [""] * max(0, lines - len(below) - len(above))
         whole = (above + below)[:lines] if lines > len(below) else below[:lines]
         # Cleared before, not behind: behind a full line the cursor still stands on its last cell.
@@ -191,25 +191,25 @@ class Screen:
         return _BEGIN + "".join(placed) + "\x1b[J" + _END
 
     def _title(self) -> str:
-        return f"edge replay  {self._view}: {' | '.join(self._lanes)}  —  {self._player.name}"
+        return f"edge replay  {self._view}: {' | '.join(self._tracks)}  —  {self._player.name}"
 
-    def _picture(self, state: State, columns: int, rows: int) -> list[str]:
+    def _image(self, state: State, columns: int, rows: int) -> list[str]:
         shown = state.shown
         if shown.reason:
             return ["", _styled(_RED, shown.reason, columns)]
         if self._colours not in ("truecolor", "256") or rows < 2:
             return []
-        strip = self._player.strip
-        images = pictures_of(shown, self._view, self._lanes, strip.comparer if strip else None)
-        each = min(columns, PICTURE_COLUMNS) // max(1, len(images)) - (len(images) > 1)
-        blocks = [picture_lines(image, each, rows, self._colours == "truecolor") for image in images]
+        timeline = self._player.timeline
+        images = images_of(shown, self._view, self._tracks, timeline.comparer if timeline else None)
+        each = min(columns, IMAGE_COLUMNS) // max(1, len(images)) - (len(images) > 1)
+        blocks = [image_lines(image, each, rows, self._colours == "truecolor") for image in images]
         return [" ".join(line) for line in zip(*blocks, strict=True)]
 
     def _below(self, state: State, columns: int) -> list[str]:
-        strip, index, count = self._player.strip, state.shown.index, self._player.frame_count
+        timeline, index, count = self._player.timeline, state.shown.index, self._player.frame_count
         lines = [_styled(_BOLD, self._status(state), columns)]
-        if strip is not None:
-            blocks, top = strip_line(strip, columns, bool(self._colours))
+        if timeline is not None:
+            blocks, top = timeline_line(timeline, columns, bool(self._colours))
             lines += [_styled("", self._disagreement(state, top), columns), blocks]
         else:
             lines.append(_styled(_DIM, "─" * columns, columns))
@@ -232,17 +232,17 @@ class Screen:
         return "   ".join(filter(None, parts))
 
     def _disagreement(self, state: State, top: float) -> str:
-        strip, found = self._player.strip, state.shown.disagreement
-        assert strip is not None
-        parts = [f"strip 0 to {top:.1%}"]
+        timeline, found = self._player.timeline, state.shown.disagreement
+        assert timeline is not None
+        parts = [f"timeline 0 to {top:.1%}"]
         if found is not None:
             parts = [f"differing {found.share:.2%}", *parts]
-            named = zip(strip.comparer.groups, found.iou, strict=True)
+            named = zip(timeline.comparer.groups, found.iou, strict=True)
             parts += [f"IoU {group} {iou:.3f}" for group, iou in named if iou is not None]
-        if strip.known < strip.frame_count:
-            parts.append(f"{strip.known} of {strip.frame_count} compared")
-        if self._survey is not None and self._survey.failure is not None:
-            parts.append(f"comparing ended: {self._survey.failure}")
+        if timeline.known < timeline.frame_count:
+            parts.append(f"{timeline.known} of {timeline.frame_count} compared")
+        if self._comparison is not None and self._comparison.failure is not None:
+            parts.append(f"comparing ended: {self._comparison.failure}")
         return "   ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""What of a frame is looked at: a lane's mask over the picture, two side by side, or where they differ."""
+"""What of a frame is looked at: a track's mask over the image, two side by side, or where they differ."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ BOTH, DIFFERENCE = "side by side", "difference"
 _DIFFERING_BGR = (255, 0, 255)  # no class table's colour, and seen on anything
 
 
-def views(lanes: Sequence[str]) -> list[str]:
+def views(tracks: Sequence[str]) -> list[str]:
     """What there is to look at, the most telling first."""
-    return [*lanes] if len(lanes) < 2 else [BOTH, *lanes, DIFFERENCE]
+    return [*tracks] if len(tracks) < 2 else [BOTH, *tracks, DIFFERENCE]
 
 
-def pictures_of(shown: Shown, view: str, lanes: Sequence[str], comparer: Comparer | None) -> list[Image]:
+def images_of(shown: Shown, view: str, tracks: Sequence[str], comparer: Comparer | None) -> list[Image]:
     """uint8 (h, w, 3) BGR, one or two of equal size; none where the frame cannot be had."""
     if shown.frame is None:
         return []
     image = picture_bgr(shown.frame)
-    names = lanes[:2] if view == BOTH else [view]
+    names = tracks[:2] if view == BOTH else [view]
     if view == DIFFERENCE and comparer is not None:
-        return [_difference(image, [shown.results.get(name) for name in lanes[:2]], comparer)]
+        return [_difference(image, [shown.results.get(name) for name in tracks[:2]], comparer)]
     return [_painted(image, shown.frame, shown.results.get(name)) for name in names]
 
 
 def _painted(image: Image, frame: Frame, mask: Prediction | None) -> Image:
-    """A picture without a mask is shown as it is."""
+    """An image without a mask is shown as it is."""
     if mask is None:
         return image
     size_wh = (image.shape[1], image.shape[0])
@@ -44,7 +44,7 @@ def _painted(image: Image, frame: Frame, mask: Prediction | None) -> Image:
 
 
 def _difference(image: Image, masks: Sequence[Prediction | None], comparer: Comparer) -> Image:
-    """The picture in dim grey, and in one loud colour what the masks disagree on."""
+    """The image in dim grey, and in one loud colour what the masks disagree on."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) // 2, cv2.COLOR_GRAY2BGR)
     first, second = masks
     if first is not None and second is not None:

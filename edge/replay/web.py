@@ -14,10 +14,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 import edge.web.guard
+from edge.replay.background import BackgroundComparison
 from edge.replay.feed import Feed
 from edge.replay.player import Player
 from edge.replay.session import Session
-from edge.replay.survey import Survey
 from edge.web.guard import Guard
 from edge.web.options import WebOptions, allowed_names
 from edge.web.thread import ServerThread
@@ -39,8 +39,8 @@ class ReplayServer:
     Requests under another name than this machine's, and those that another site's page makes, are refused.
     """
 
-    def __init__(self, player: Player, session: Session, survey: Survey | None, port: int) -> None:
-        self._player, self._session, self._survey = player, session, survey
+    def __init__(self, player: Player, session: Session, comparison: BackgroundComparison | None, port: int) -> None:
+        self._player, self._session, self._comparison = player, session, comparison
         self._options = WebOptions(port=port)
         self._thread = ServerThread("page of the replay", self._options.address, port, self._app)
 
@@ -66,10 +66,10 @@ class ReplayServer:
             EdgeError: what ended the player, an engine's failure.
         """
         while not self._thread.has_ended(0.5):
-            self._player.look()
+            self._player.snapshot()
 
     def _app(self, stack: ExitStack) -> ASGIApp:
-        feed = stack.enter_context(Feed(self._player, self._session, self._survey))
+        feed = stack.enter_context(Feed(self._player, self._session, self._comparison))
         return make_app(feed, allowed_names(self._options))
 
 
@@ -84,13 +84,17 @@ async def _file(path: Path, media_type: str, request: Request) -> Response:
 
 
 def serve_replay(
-    player: Player, session: Session, survey: Survey | None, port: int, say: Callable[[str], object] = print
+    player: Player,
+    session: Session,
+    comparison: BackgroundComparison | None,
+    port: int,
+    say: Callable[[str], object] = print,
 ) -> None:
     """Until Ctrl-C or SIGTERM.
 
     Raises:
         EdgeError: the port cannot be listened on, or an engine failed.
     """
-    with ReplayServer(player, session, survey, port) as server:
+    with ReplayServer(player, session, comparison, port) as server:
         say(f"{session.source.name}: replayed at {server.url} (Ctrl-C ends it)")
         server.wait()

@@ -202,7 +202,7 @@ def test_the_plans_not_used_for_longest_are_forgotten_with_their_tables(monkeypa
         plans.layers_path(path).write_text("{}")
         os.utime(path, (1e9 - age, 1e9 - age))
     assert plans.read(paths[2]) == b"plan"  # and with that the youngest
-    plans.forget_oldest()
+    plans.evict_lru()
     assert set(paths[0].parent.iterdir()) == {
         p for path in (paths[0], paths[2]) for p in (path, plans.layers_path(path))
     }

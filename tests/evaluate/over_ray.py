@@ -20,27 +20,27 @@ from edge.evaluate import run
 from edge.evaluate.cluster import Cluster
 from edge.evaluate.drives import Drive
 from edge.evaluate.figures import report_of, without_times
-from edge.evaluate.run import Contest, Outcome, Part, evaluate_drives, one_by_one
+from edge.evaluate.run import EvaluationConfig, Outcome, Shard, evaluate_drives, one_by_one
 
 
-def kill_one_half_way(cluster: Cluster, contest: Contest, folder: Path) -> list[Drive]:
+def kill_one_half_way(cluster: Cluster, config: EvaluationConfig, folder: Path) -> list[Drive]:
     """The results are those of one process, but for times."""
-    run.PART_FRAMES = 5
+    run.SHARD_FRAMES = 5
     drives = [make_drive(folder, "a"), make_drive(folder, "b", (1, 2)), Drive("gone", str(folder / "gone.mp4"))]
     victim = cluster.pids()[0]
-    finished: list[Part] = []
+    finished: list[Shard] = []
 
-    def execute(parts: Sequence[Part]) -> Iterator[Outcome]:
-        for part, outcome in cluster.execute(parts):
+    def execute(shards: Sequence[Shard]) -> Iterator[Outcome]:
+        for shard, outcome in cluster.execute(shards):
             if len(finished) == 1:
                 os.kill(victim, signal.SIGKILL)
-            finished.append(part)
-            yield part, outcome
+            finished.append(shard)
+            yield shard, outcome
 
-    spread = evaluate_drives(drives, execute, in_parts=True)
+    spread = evaluate_drives(drives, execute, in_shards=True)
     assert victim not in cluster.pids()
-    assert len(finished) == 7  # three parts of each drive, and the one that is gone
-    alone = evaluate_drives(drives, one_by_one(contest))
+    assert len(finished) == 7  # three shards of each drive, and the one that is gone
+    alone = evaluate_drives(drives, one_by_one(config))
     assert without_times(report_of(spread, COLOURS)) == without_times(report_of(alone, COLOURS))
     assert [result.is_whole for result in spread] == [True, True, False]
     return drives
@@ -48,7 +48,7 @@ def kill_one_half_way(cluster: Cluster, contest: Contest, folder: Path) -> list[
 
 def ask_for_no_engine(cluster: Cluster, drive: Drive) -> None:
     """What is wrong with an engine ends everything."""
-    cluster._contest = Contest("no-such-engine")
+    cluster._config = EvaluationConfig("no-such-engine")
     for worker in list(cluster._workers):
         cluster._ray.kill(worker)
         cluster._replaced(worker)
@@ -57,12 +57,12 @@ def ask_for_no_engine(cluster: Cluster, drive: Drive) -> None:
 
 
 def main() -> None:
-    contest, folder = Contest(sys.argv[1]), Path(sys.argv[2])
-    with Cluster(contest, "local", 2) as cluster:
-        drives = kill_one_half_way(cluster, contest, folder)
+    config, folder = EvaluationConfig(sys.argv[1]), Path(sys.argv[2])
+    with Cluster(config, "local", 2) as cluster:
+        drives = kill_one_half_way(cluster, config, folder)
         ask_for_no_engine(cluster, Drive("a", drives[0].frames))
     with pytest.raises(ConfigError, match="ray start --head"):
-        Cluster(contest, "nonsense://here")
+        Cluster(config, "nonsense://here")
 
 
 if __name__ == "__main__":

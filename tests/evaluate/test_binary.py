@@ -11,7 +11,7 @@ import pytest
 from edge.engine import Bundle
 from edge.errors import ConfigError, DataError
 from edge.evaluate.drives import Drive
-from edge.evaluate.run import Contest, Part, Worker, table_of
+from edge.evaluate.run import EvaluationConfig, Shard, Worker, table_of
 from edge.frame import Image
 
 
@@ -27,8 +27,11 @@ def drive(tmp_path: Path, flag: Image, flag_classes: Image) -> Drive:
 
 
 def test_masks_that_would_count_as_class_0_are_refused_with_what_to_type(colour_bundle: Bundle, drive: Drive) -> None:
-    with Worker(Contest(str(colour_bundle.folder))) as worker, pytest.raises(DataError, match="--labels-of road"):
-        worker.measure(Part(drive))
+    with (
+        Worker(EvaluationConfig(str(colour_bundle.folder))) as worker,
+        pytest.raises(DataError, match="--labels-of road"),
+    ):
+        worker.measure(Shard(drive))
 
 
 def test_class_ids_among_which_some_pixels_are_unlabelled_are_taken(
@@ -36,19 +39,19 @@ def test_class_ids_among_which_some_pixels_are_unlabelled_are_taken(
 ) -> None:
     assert drive.labels is not None
     cv2.imwrite(str(drive.labels / "b.png"), np.where(flag_classes == 2, 255, flag_classes))
-    with Worker(Contest(str(colour_bundle.folder))) as worker:
-        assert len(worker.measure(Part(drive)).records) == 2
+    with Worker(EvaluationConfig(str(colour_bundle.folder))) as worker:
+        assert len(worker.measure(Shard(drive)).records) == 2
 
 
 @pytest.mark.parametrize("name", ["Red", "warm"])
 def test_masks_of_a_group_or_class_are_scored_against_all_others(
     name: str, colour_bundle: Bundle, drive: Drive, flag_classes: Image
 ) -> None:
-    contest = Contest(str(colour_bundle.folder), labels_of=name)
-    assert table_of(contest).names == (f"not {name}", name)
+    config = EvaluationConfig(str(colour_bundle.folder), labels_of=name)
+    assert table_of(config).names == (f"not {name}", name)
     members = colour_bundle.card.table.membership(name)[flag_classes]
-    with Worker(contest) as worker:
-        confusion = worker.measure(Part(drive)).records.confusion.sum((0, 1))
+    with Worker(config) as worker:
+        confusion = worker.measure(Shard(drive)).records.confusion.sum((0, 1))
     truth = (flag_classes == 2).astype(np.uint8)
     expected = [[((t == i) & (members == j)).sum() for j in (0, 1)] for i in (0, 1) for t in (truth,)]
     beside = [[(members == 0).sum(), (members == 1).sum()], [0, 0]]  # of the label without the class
@@ -57,4 +60,4 @@ def test_masks_of_a_group_or_class_are_scored_against_all_others(
 
 def test_a_group_that_the_engine_does_not_have_is_named(colour_bundle: Bundle) -> None:
     with pytest.raises(ConfigError, match="no group or class 'road'"):
-        table_of(Contest(str(colour_bundle.folder), labels_of="road"))
+        table_of(EvaluationConfig(str(colour_bundle.folder), labels_of="road"))

@@ -12,7 +12,7 @@ from drives_made import make_drive
 
 from edge.engine import Bundle
 from edge.evaluate.cluster import Cluster
-from edge.evaluate.run import Contest, evaluate_drives
+from edge.evaluate.run import EvaluationConfig, evaluate_drives
 
 HERE = Path(__file__).parent
 
@@ -30,7 +30,7 @@ def test_a_killed_worker_costs_nothing_but_time_and_a_missing_engine_or_cluster_
 
 
 def test_a_part_that_kills_every_worker_is_given_up_with_the_reason(colour_bundle: Bundle, tmp_path: Path) -> None:
-    contest = Contest(str(colour_bundle.folder))
+    config = EvaluationConfig(str(colour_bundle.folder))
 
     class Died(Exception):
         pass
@@ -54,11 +54,11 @@ def test_a_part_that_kills_every_worker_is_given_up_with_the_reason(colour_bundl
     class Maker:
         measure = Method()
 
-        def remote(self, contest: Contest) -> Maker:
+        def remote(self, config: EvaluationConfig) -> Maker:
             return Maker()
 
     dead = Cluster.__new__(Cluster)
-    dead._ray, dead._contest, dead._make, dead._workers = Ray(), contest, Maker(), [Maker()]
+    dead._ray, dead._config, dead._make, dead._workers = Ray(), config, Maker(), [Maker()]
     (result,) = evaluate_drives([make_drive(tmp_path)], dead.execute)
     assert "3 workers died" in result.error
     assert "out of memory" in result.error

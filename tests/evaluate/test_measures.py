@@ -1,4 +1,4 @@
-"""What is measured of one frame, on pictures whose answer is known."""
+"""What is measured of one frame, on images whose answer is known."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def halves(size_wh: tuple[int, int], edge: int) -> Image:
     return classes
 
 
-def flicker(pictures: tuple[Image, Image], classes: tuple[Image, Image]) -> tuple[float, float]:
-    """The parts of the picture that changed class and that could be followed."""
-    results = [result_of(i, c, image=p) for i, (p, c) in enumerate(zip(pictures, classes, strict=True))]
+def flicker(images: tuple[Image, Image], classes: tuple[Image, Image]) -> tuple[float, float]:
+    """The parts of the image that changed class and that could be followed."""
+    results = [result_of(i, c, image=p) for i, (p, c) in enumerate(zip(images, classes, strict=True))]
     before, now = map(view_of, results)
     record = Measures(CAMVID)(results[1], (before, now))
     known, total = record.followed
@@ -72,7 +72,7 @@ def test_masks_that_move_over_a_still_picture_flicker_by_what_they_sweep() -> No
 def test_what_comes_into_the_picture_is_not_held_against_a_mask() -> None:
     still = texture((336, 240))
     classes = halves((320, 240), 100), halves((320, 240), 116)
-    classes[1][:, :16] = PEDESTRIAN  # was outside, left of the picture
+    classes[1][:, :16] = PEDESTRIAN  # was outside, left of the image
     changed, followed = flicker((still[:, 16:336].copy(), still[:, :320].copy()), classes)
     assert 0.7 < followed < 0.97
     assert changed < 0.02  # of 5 % that is new

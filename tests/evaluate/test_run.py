@@ -1,4 +1,4 @@
-"""Drives in parts, interrupted, damaged: what comes of them."""
+"""Drives in shards, interrupted, damaged: what comes of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edge.evaluate.drives import Drive
 from edge.evaluate.figures import report_of, without_times
 from edge.evaluate.labels import find_labels
 from edge.evaluate.measures import Measures
-from edge.evaluate.run import Contest, Execute, Outcome, Part, evaluate_drives, one_by_one, open_drive
+from edge.evaluate.run import EvaluationConfig, Execute, Outcome, Shard, evaluate_drives, one_by_one, open_drive
 from edge.evaluate.store import Store
 from edge.frame import Frame, Image
 from edge.segmenter import Segmenter
@@ -31,21 +31,21 @@ from edge.sources.open import open_source
 
 
 @pytest.fixture
-def contest(colour_bundle: Bundle) -> Contest:
-    return Contest(str(colour_bundle.folder), other=str(colour_bundle.folder))
+def config(colour_bundle: Bundle) -> EvaluationConfig:
+    return EvaluationConfig(str(colour_bundle.folder), other=str(colour_bundle.folder))
 
 
 @pytest.fixture
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "PART_FRAMES", 5)
+    monkeypatch.setattr(run, "SHARD_FRAMES", 5)
 
 
-def figures(drives: Sequence[Drive], execute: Execute, store: Store | None = None, in_parts: bool = False) -> dict:
-    return without_times(report_of(evaluate_drives(drives, execute, store, in_parts=in_parts), COLOURS))
+def figures(drives: Sequence[Drive], execute: Execute, store: Store | None = None, in_shards: bool = False) -> dict:
+    return without_times(report_of(evaluate_drives(drives, execute, store, in_shards=in_shards), COLOURS))
 
 
-def test_sparse_labels_count_for_their_frames_only(tmp_path: Path, contest: Contest) -> None:
-    (result,) = evaluate_drives([make_drive(tmp_path)], one_by_one(contest))
+def test_sparse_labels_count_for_their_frames_only(tmp_path: Path, config: EvaluationConfig) -> None:
+    (result,) = evaluate_drives([make_drive(tmp_path)], one_by_one(config))
     assert result.is_whole
     assert result.measured is not None
     records = result.measured.records
@@ -57,66 +57,66 @@ def test_sparse_labels_count_for_their_frames_only(tmp_path: Path, contest: Cont
 
 
 @pytest.mark.usefixtures("short_parts")
-def test_a_drive_in_parts_comes_out_like_the_whole(tmp_path: Path, contest: Contest) -> None:
+def test_a_drive_in_parts_comes_out_like_the_whole(tmp_path: Path, config: EvaluationConfig) -> None:
     drives = [make_drive(tmp_path, "a"), make_drive(tmp_path, "b", (1, 2, 5))]
-    parts: list[Part] = []
+    shards: list[Shard] = []
 
-    def backwards(open_parts: Sequence[Part]) -> Sequence[Outcome]:
-        parts.extend(open_parts)
-        return list(one_by_one(contest)(open_parts[::-1]))
+    def backwards(open_shards: Sequence[Shard]) -> Sequence[Outcome]:
+        shards.extend(open_shards)
+        return list(one_by_one(config)(open_shards[::-1]))
 
-    whole = figures(drives, one_by_one(contest))
-    assert figures(drives, backwards, in_parts=True) == whole
-    assert [(part.start, part.stop) for part in parts] == [(0, 5), (5, 10), (10, 12)] * 2
+    whole = figures(drives, one_by_one(config))
+    assert figures(drives, backwards, in_shards=True) == whole
+    assert [(shard.start, shard.stop) for shard in shards] == [(0, 5), (5, 10), (10, 12)] * 2
     assert whole["temporal"]["frames"] > 0
 
 
 @pytest.mark.usefixtures("short_parts")
-def test_what_was_interrupted_goes_on_where_it_stood(tmp_path: Path, contest: Contest) -> None:
+def test_what_was_interrupted_goes_on_where_it_stood(tmp_path: Path, config: EvaluationConfig) -> None:
     drives = [make_drive(tmp_path, "a"), make_drive(tmp_path, "b", (1, 2))]
-    measured: list[Part] = []
+    measured: list[Shard] = []
 
-    def interrupted(parts: Sequence[Part]) -> object:
-        for number, outcome in enumerate(one_by_one(contest)(parts)):
+    def interrupted(shards: Sequence[Shard]) -> object:
+        for number, outcome in enumerate(one_by_one(config)(shards)):
             if number == 4:
                 raise KeyboardInterrupt
             yield outcome
 
-    def going_on(parts: Sequence[Part]) -> object:
-        measured.extend(parts)
-        return one_by_one(contest)(parts)
+    def going_on(shards: Sequence[Shard]) -> object:
+        measured.extend(shards)
+        return one_by_one(config)(shards)
 
     with pytest.raises(KeyboardInterrupt):
-        figures(drives, interrupted, Store(tmp_path / "work", contest), in_parts=True)  # type: ignore[arg-type]
-    again = figures(drives, going_on, Store(tmp_path / "work", contest), in_parts=True)  # type: ignore[arg-type]
+        figures(drives, interrupted, Store(tmp_path / "work", config), in_shards=True)  # type: ignore[arg-type]
+    again = figures(drives, going_on, Store(tmp_path / "work", config), in_shards=True)  # type: ignore[arg-type]
     assert len(measured) == 2
-    assert again == figures(drives, one_by_one(contest))
+    assert again == figures(drives, one_by_one(config))
 
 
-def test_a_kept_part_is_not_taken_for_another_drive_engine_or_label(tmp_path: Path, contest: Contest) -> None:
+def test_a_kept_part_is_not_taken_for_another_drive_engine_or_label(tmp_path: Path, config: EvaluationConfig) -> None:
     drive = make_drive(tmp_path)
-    store = Store(tmp_path / "work", contest)
-    evaluate_drives([drive], one_by_one(contest), store)
-    assert Store(tmp_path / "work", contest).load(Part(drive)) is not None
-    assert Store(tmp_path / "work", Contest(contest.engine)).load(Part(drive)) is None
-    assert Store(tmp_path / "work", contest).load(Part(drive, 0, 5)) is None
+    store = Store(tmp_path / "work", config)
+    evaluate_drives([drive], one_by_one(config), store)
+    assert Store(tmp_path / "work", config).load(Shard(drive)) is not None
+    assert Store(tmp_path / "work", EvaluationConfig(config.engine)).load(Shard(drive)) is None
+    assert Store(tmp_path / "work", config).load(Shard(drive, 0, 5)) is None
     assert drive.labels is not None
     (drive.labels / "drive_000003.png").unlink()
-    assert Store(tmp_path / "work", contest).load(Part(drive)) is None
+    assert Store(tmp_path / "work", config).load(Shard(drive)) is None
 
 
-def test_a_kept_part_that_is_torn_is_told_by_its_name(tmp_path: Path, contest: Contest) -> None:
+def test_a_kept_part_that_is_torn_is_told_by_its_name(tmp_path: Path, config: EvaluationConfig) -> None:
     drive = make_drive(tmp_path)
-    store = Store(tmp_path / "work", contest)
-    evaluate_drives([drive], one_by_one(contest), store)
+    store = Store(tmp_path / "work", config)
+    evaluate_drives([drive], one_by_one(config), store)
     (file,) = (tmp_path / "work").iterdir()
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(DataError, match=rf"{file.name}.*Remove it"):
-        store.load(Part(drive))
+        store.load(Shard(drive))
 
 
-def test_a_drive_that_is_not_there_harms_no_other(tmp_path: Path, contest: Contest) -> None:
-    gone, fine = evaluate_drives([Drive("gone", "/nowhere.mp4"), make_drive(tmp_path)], one_by_one(contest))
+def test_a_drive_that_is_not_there_harms_no_other(tmp_path: Path, config: EvaluationConfig) -> None:
+    gone, fine = evaluate_drives([Drive("gone", "/nowhere.mp4"), make_drive(tmp_path)], one_by_one(config))
     assert "/nowhere.mp4" in gone.error
     assert not gone.is_whole
     assert fine.is_whole
@@ -126,21 +126,21 @@ def test_a_drive_that_is_not_there_harms_no_other(tmp_path: Path, contest: Conte
 
 
 @pytest.mark.usefixtures("short_parts")
-def test_a_torn_drive_is_scored_by_its_frames_and_said_to_be_torn(tmp_path: Path, contest: Contest) -> None:
+def test_a_torn_drive_is_scored_by_its_frames_and_said_to_be_torn(tmp_path: Path, config: EvaluationConfig) -> None:
     path = write_video(tmp_path / "whole.mkv", [noise(i) for i in range(FRAMES)], container={})
     torn = cut(path, 0.6)
-    whole = figures([Drive("x", str(torn))], one_by_one(contest))
-    assert figures([Drive("x", str(torn))], one_by_one(contest), in_parts=True) == whole
+    whole = figures([Drive("x", str(torn))], one_by_one(config))
+    assert figures([Drive("x", str(torn))], one_by_one(config), in_shards=True) == whole
     (drive,) = whole["drives"]
     assert 0 < drive["decoded"] < FRAMES
     assert not drive["whole"]
     assert "is damaged" in drive["fault"]
 
 
-def test_labels_of_no_frame_fail_their_drive(tmp_path: Path, contest: Contest) -> None:
+def test_labels_of_no_frame_fail_their_drive(tmp_path: Path, config: EvaluationConfig) -> None:
     drive = make_drive(tmp_path, labelled=())
     labels = write_labels(tmp_path / "l", [3, 40])
-    (result,) = evaluate_drives([Drive("a", drive.frames, labels, sparse=True)], one_by_one(contest))
+    (result,) = evaluate_drives([Drive("a", drive.frames, labels, sparse=True)], one_by_one(config))
     assert "1 of 2 labels are of no frame" in result.error
     assert result.exit_code == DataError.exit_code
 
@@ -156,12 +156,12 @@ def test_labels_without_leading_zeros_belong_to_the_frames_of_their_numbers(tmp_
         assert [int(labels.find(frame)[0, 0]) for frame in source] == list(range(FRAMES))  # type: ignore[index]
 
 
-def test_two_labels_of_a_frame_or_one_without_number_are_refused(tmp_path: Path, contest: Contest) -> None:
+def test_two_labels_of_a_frame_or_one_without_number_are_refused(tmp_path: Path, config: EvaluationConfig) -> None:
     drive = make_drive(tmp_path)
     assert drive.labels is not None
     for name, said in (("other_3.png", "second label of frame 3"), ("nothing.png", "frame's number")):
         (drive.labels / name).write_bytes((drive.labels / "drive_000003.png").read_bytes())
-        (result,) = evaluate_drives([drive], one_by_one(contest))
+        (result,) = evaluate_drives([drive], one_by_one(config))
         assert said in result.error
         (drive.labels / name).unlink()
 

@@ -1,4 +1,4 @@
-"""Recordings and lanes for tests of replays: frames and masks that tell their own number."""
+"""Recordings and tracks for tests of replays: frames and masks that tell their own number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge.classes import CAMVID, ClassTable
 from edge.errors import SourceDamaged
 from edge.frame import Frame, Letterbox
 from edge.prediction import Prediction
-from edge.replay.lane import Lane
+from edge.replay.mask_track import MaskTrack
 from edge.sources.seek import Playable, check_number
 from edge.timing import Durations
 
@@ -57,13 +57,13 @@ def seen(frame: Frame, classes: np.ndarray, table: ClassTable = CAMVID) -> Predi
     return Prediction(frame, {"semantic": classes.astype(np.uint8)}, box, table, time.monotonic_ns())
 
 
-def lane(name: str, classes_of: Callable[[int], np.ndarray]) -> Lane:
-    """A lane whose mask depends on the frame's pixels: `classes_of` is given what they say."""
+def track(name: str, classes_of: Callable[[int], np.ndarray]) -> MaskTrack:
+    """A track whose mask depends on the frame's pixels: `classes_of` is given what they say."""
 
     def of(source: Playable, frame: Frame) -> Prediction:
         return seen(frame, classes_of(int(frame.image[0, 0, 0])))
 
-    return Lane(name, [name], of)
+    return MaskTrack(name, [name], of)
 
 
 def all_road(number: int) -> np.ndarray:

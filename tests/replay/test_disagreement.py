@@ -9,30 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from recordings import Numbers, all_road, lane, road_but_rows, seen
+from recordings import Numbers, all_road, road_but_rows, seen, track
 from videos import write_video
 
 from edge.classes import CAMVID, ClassTable, make_table
 from edge.errors import ConfigError, EngineError
 from edge.frame import Letterbox
 from edge.prediction import Prediction
+from edge.replay.background import BackgroundComparison
 from edge.replay.compare import Comparer
 from edge.replay.digest import MaskDigest
-from edge.replay.lane import Lane
-from edge.replay.strip import Strip
-from edge.replay.survey import Survey
+from edge.replay.mask_track import MaskTrack
+from edge.replay.timeline import DisagreementTimeline
 
 FRAME = Numbers().at(0)
 TWO = ClassTable(("ground", "person"), ((1, 1, 1), (2, 2, 2)), {"road": ("ground",), "pedestrian": ("person",)}, {})
 MAPS = arrays.arrays(np.uint8, (48, 64), elements=st.integers(0, 10))
 
 
-def filled(shares: dict[int, int], frame_count: int = 30) -> Strip:
-    """A strip that knows of these frames how many rows of 48 differ."""
-    strip = Strip(frame_count, Comparer(CAMVID, CAMVID))
+def filled(shares: dict[int, int], frame_count: int = 30) -> DisagreementTimeline:
+    """A timeline that knows of these frames how many rows of 48 differ."""
+    timeline = DisagreementTimeline(frame_count, Comparer(CAMVID, CAMVID))
     for index, rows in shares.items():
-        strip.compare(index, seen(FRAME, all_road(0)), seen(FRAME, road_but_rows(lambda _, rows=rows: rows)(0)))
-    return strip
+        timeline.compare(index, seen(FRAME, all_road(0)), seen(FRAME, road_but_rows(lambda _, rows=rows: rows)(0)))
+    return timeline
 
 
 # -------------------------------------------------------------------------------------------------------- comparing
@@ -82,26 +82,26 @@ def test_nets_with_nothing_in_common_are_refused() -> None:
 
 def test_nets_of_other_input_sizes_are_compared_over_the_picture() -> None:
     small = np.full((24, 48), 3, np.uint8)
-    box = Letterbox.fit(FRAME.size_wh, (48, 24))  # bars at the sides: 32x24 of the 48x24 are picture
+    box = Letterbox.fit(FRAME.size_wh, (48, 24))  # bars at the sides: 32x24 of the 48x24 are image
     small[:, :8], small[:, 40:] = 0, 0
     wide = Prediction(FRAME, {"semantic": small}, box, CAMVID, 0)
     assert Comparer(CAMVID, CAMVID).compare(seen(FRAME, all_road(0)), wide).share == 0
 
 
-# -------------------------------------------------------------------------------------------------------- the strip
+# -------------------------------------------------------------------------------------------------------- the timeline
 
 
 def test_the_worst_frame_of_a_stretch_stands_for_it() -> None:
-    strip = filled({3: 5, 4: 9, 5: 7, 20: 8, 25: 0})
-    assert strip.worst(apart=5) == [4, 20]
-    assert strip.worst(apart=1) == [4, 20, 5, 3]
-    assert strip.worst(apart=1, limit=2) == [4, 20]
+    timeline = filled({3: 5, 4: 9, 5: 7, 20: 8, 25: 0})
+    assert timeline.worst(apart=5) == [4, 20]
+    assert timeline.worst(apart=1) == [4, 20, 5, 3]
+    assert timeline.worst(apart=1, limit=2) == [4, 20]
 
 
 def test_a_column_shows_its_worst_frame_and_one_that_knows_nothing_says_so() -> None:
-    strip = filled({0: 12, 1: 24, 15: 6})
-    assert np.array_equal(strip.columns(3), np.array([0.5, 0.125, np.nan], np.float32), equal_nan=True)
-    assert len(strip.columns(1000)) == 30
+    timeline = filled({0: 12, 1: 24, 15: 6})
+    assert np.array_equal(timeline.columns(3), np.array([0.5, 0.125, np.nan], np.float32), equal_nan=True)
+    assert len(timeline.columns(1000)) == 30
 
 
 @given(
@@ -126,47 +126,47 @@ def test_the_mean_is_over_what_is_known() -> None:
 
 
 def test_what_is_kept_is_what_is_taken_again(tmp_path: Path) -> None:
-    strip, again = filled({3: 5, 4: 9}), filled({5: 7})
-    strip.save(tmp_path / "a" / "strip.npz")
-    again.load(tmp_path / "a" / "strip.npz")
+    timeline, again = filled({3: 5, 4: 9}), filled({5: 7})
+    timeline.save(tmp_path / "a" / "timeline.npz")
+    again.load(tmp_path / "a" / "timeline.npz")
     assert [index for index in range(30) if again.knows(index)] == [3, 4, 5]
-    assert again.at(4) == strip.at(4)
+    assert again.at(4) == timeline.at(4)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04" + bytes(40)])
 def test_a_damaged_file_of_an_earlier_replay_is_not_taken(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "strip.npz").write_bytes(content)
-    strip = filled({})
-    strip.load(tmp_path / "strip.npz")
-    assert strip.known == 0
+    (tmp_path / "timeline.npz").write_bytes(content)
+    timeline = filled({})
+    timeline.load(tmp_path / "timeline.npz")
+    assert timeline.known == 0
 
 
 def test_a_file_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    filled({1: 2}).save(tmp_path / "file" / "strip.npz")
+    filled({1: 2}).save(tmp_path / "file" / "timeline.npz")
 
 
-# ------------------------------------------------------------------------------------------------------- the survey
+# ------------------------------------------------------------------------------------------------------- the comparison
 
-ROAD, OTHER = lane("road", lambda _: all_road(0)), lane("other", road_but_rows(lambda number: number % 48))
+ROAD, OTHER = track("road", lambda _: all_road(0)), track("other", road_but_rows(lambda number: number % 48))
 
 
-def survey(path: Path, lanes: tuple[Lane, Lane] = (ROAD, OTHER)) -> Strip:
-    strip = Strip(12, Comparer(CAMVID, CAMVID))
-    with Survey(str(path), lanes, strip) as running:
+def comparison(path: Path, tracks: tuple[MaskTrack, MaskTrack] = (ROAD, OTHER)) -> DisagreementTimeline:
+    timeline = DisagreementTimeline(12, Comparer(CAMVID, CAMVID))
+    with BackgroundComparison(str(path), tracks, timeline) as running:
         running.wait()
-    return strip
+    return timeline
 
 
 def test_a_survey_compares_every_frame_and_a_second_one_asks_no_engine(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4")
-    first = survey(path)
+    first = comparison(path)
     assert first.known == 12
 
     def refuse(number: int) -> np.ndarray:
         raise EngineError("was asked")
 
-    second = survey(path, (lane("road", refuse), lane("other", refuse)))
+    second = comparison(path, (track("road", refuse), track("other", refuse)))
     assert [second.at(index) for index in range(12)] == [first.at(index) for index in range(12)]
 
 
@@ -181,27 +181,27 @@ def test_a_survey_goes_on_where_one_was_broken_off(tmp_path: Path) -> None:
         return all_road(0)
 
     with pytest.raises(EngineError, match="is gone"):
-        survey(path, (lane("road", fail_later), OTHER))
-    assert survey(path, (lane("road", fail_later), OTHER)).known == 12
+        comparison(path, (track("road", fail_later), OTHER))
+    assert comparison(path, (track("road", fail_later), OTHER)).known == 12
     assert asked == 6 + 7
 
 
 def test_another_recording_or_engine_is_another_comparison(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4")
-    survey(path)
+    comparison(path)
     shutil.copy(path, tmp_path / "same content.mp4")
     write_video(tmp_path / "other.mp4", codec="mpeg4")
 
     def refuse(number: int) -> np.ndarray:
         raise EngineError("was asked")
 
-    assert survey(tmp_path / "same content.mp4", (lane("road", refuse), OTHER)).known == 12
-    for changed, lanes in (
-        (tmp_path / "other.mp4", (lane("road", refuse), OTHER)),
-        (path, (lane("new", refuse), OTHER)),
+    assert comparison(tmp_path / "same content.mp4", (track("road", refuse), OTHER)).known == 12
+    for changed, tracks in (
+        (tmp_path / "other.mp4", (track("road", refuse), OTHER)),
+        (path, (track("new", refuse), OTHER)),
     ):
         with pytest.raises(EngineError, match="was asked"):
-            survey(changed, lanes)
+            comparison(changed, tracks)
 
 
 # ------------------------------------------------------------------------------------------------------- the digest

@@ -22,7 +22,7 @@ from edge.engine import Engine, open_engine
 from edge.replay.digest import MaskDigest
 from edge.replay.fast import replay_fast
 from edge.replay.identity import engine_identity, library_versions, machine_kind
-from edge.replay.lane import engine_lane
+from edge.replay.mask_track import engine_track
 from edge.replay.session import Session
 from edge.segmenter import Segmenter
 from edge.sources.seek import RecordedVideo
@@ -46,8 +46,8 @@ def replayed(path: Path, **wishes: object) -> tuple[str, int]:
     """The hash over all masks, and of how many frames."""
     with RecordedVideo(str(path)) as video:
         with open_engine("road", source_wh=video.size_wh, backend="openvino", **wishes) as engine:  # type: ignore[arg-type]
-            lanes = (engine_lane(engine, "road"),)
-            done = replay_fast(Session(video, engine, lanes, (engine.card.table,), None), [], Stages())
+            tracks = (engine_track(engine, "road"),)
+            done = replay_fast(Session(video, engine, tracks, (engine.card.table,), None), [], Stages())
         assert done.summary.failure is None
         assert done.summary.frames_out == done.expected
         return done.sha256, done.summary.frames_out

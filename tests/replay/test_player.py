@@ -5,20 +5,20 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import Heard, Numbers, all_road, lane, road_but_rows, soon
+from recordings import Heard, Numbers, all_road, road_but_rows, soon, track
 
 from edge.classes import CAMVID
 from edge.errors import EngineError
 from edge.replay.clock import RecordedClock
 from edge.replay.compare import Comparer
 from edge.replay.player import Player, Shown
-from edge.replay.strip import Strip
+from edge.replay.timeline import DisagreementTimeline
 
-ROAD = lane("road", all_road)
+ROAD = track("road", all_road)
 
 
 def shown(player: Player) -> Shown:
-    return player.look().shown
+    return player.snapshot().shown
 
 
 def is_at(player: Player, index: int) -> bool:
@@ -29,15 +29,15 @@ def test_it_shows_the_first_frame_and_waits() -> None:
     source = Numbers()
     with Player(source, [ROAD]) as player:
         assert soon(lambda: shown(player).number == 1)
-        assert not player.look().playing
+        assert not player.snapshot().playing
         time.sleep(0.1)
     assert source.taken == [0]
 
 
 def test_what_is_shown_are_a_frame_and_its_own_masks_whatever_was_commanded() -> None:
     seen: list[Shown] = []
-    with Player(Numbers(60, 200.0), [lane("numbered", lambda number: all_road(0) * 0 + number)]) as player:
-        player.listen(lambda: seen.append(player.look().shown))
+    with Player(Numbers(60, 200.0), [track("numbered", lambda number: all_road(0) * 0 + number)]) as player:
+        player.listen(lambda: seen.append(player.snapshot().shown))
         player.play()
         for index in (40, 3, 59, 20):
             player.seek(index)
@@ -69,19 +69,19 @@ def test_a_step_pauses_and_a_seek_does_not() -> None:
         player.play()
         player.seek(100)
         assert soon(lambda: shown(player).index > 101)
-        assert player.look().playing
+        assert player.snapshot().playing
         player.step(1)
-        assert not player.look().playing
+        assert not player.snapshot().playing
 
 
 def test_it_plays_to_the_end_pauses_there_and_plays_again_from_the_beginning() -> None:
     seen: list[int] = []
     with Player(Numbers(6, 20.0), [ROAD]) as player:
-        player.listen(lambda: seen.append(player.look().shown.index))
+        player.listen(lambda: seen.append(player.snapshot().shown.index))
         player.play()
-        assert soon(lambda: not player.look().playing and shown(player).index == 5)
+        assert soon(lambda: not player.snapshot().playing and shown(player).index == 5)
         player.play()
-        assert soon(lambda: player.look().playing and shown(player).index < 5)
+        assert soon(lambda: player.snapshot().playing and shown(player).index < 5)
     assert {0, 5} <= set(seen)
 
 
@@ -99,9 +99,9 @@ def test_a_player_that_is_too_slow_skips_frames_keeps_the_pace_and_says_so() -> 
         time.sleep(0.05)
         return all_road(number)
 
-    with Player(Numbers(200, 100.0), [lane("slow", slowly)]) as player:
+    with Player(Numbers(200, 100.0), [track("slow", slowly)]) as player:
         player.play()
-        assert soon(lambda: player.look().skipped > 5 and shown(player).number > 1)
+        assert soon(lambda: player.snapshot().skipped > 5 and shown(player).number > 1)
 
 
 def test_a_damaged_frame_is_told_and_shows_no_mask_and_playing_goes_on_behind_it() -> None:
@@ -119,26 +119,26 @@ def test_an_engine_that_fails_is_told_to_who_looks() -> None:
         raise EngineError("the engine is gone")
 
     heard = Heard()
-    with Player(Numbers(), [lane("bad", fail)]) as player:
+    with Player(Numbers(), [track("bad", fail)]) as player:
         player.listen(heard)
         with pytest.raises(EngineError, match="is gone"):
-            soon(lambda: not player.look())
+            soon(lambda: not player.snapshot())
 
 
 def test_worst_frames_are_gone_to_in_their_order_and_back() -> None:
     rows = {5: 10, 17: 30, 28: 20}
-    strip = Strip(30, Comparer(CAMVID, CAMVID))
-    lanes = [ROAD, lane("other", road_but_rows(lambda number: rows.get(number, 0)))]
-    with Player(Numbers(30, 2.0), lanes, strip=strip) as player:
+    timeline = DisagreementTimeline(30, Comparer(CAMVID, CAMVID))
+    tracks = [ROAD, track("other", road_but_rows(lambda number: rows.get(number, 0)))]
+    with Player(Numbers(30, 2.0), tracks, timeline=timeline) as player:
         player.seek_worst(1)
-        assert "no frame differs" in player.look().note
+        assert "no frame differs" in player.snapshot().note
         for index in range(30):
             player.seek(index)
             assert is_at(player, index)
         for index, ranks in ((17, 1), (28, 1), (5, 1), (5, 1), (28, -1)):
             player.seek_worst(ranks)
             assert is_at(player, index), index
-        assert player.look().note == "worst 2 of 3"
+        assert player.snapshot().note == "worst 2 of 3"
         found = shown(player).disagreement
         assert found is not None
         assert found.share == pytest.approx(20 / 48)

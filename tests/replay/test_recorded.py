@@ -22,7 +22,7 @@ from edge.classes import CAMVID
 from edge.engine import Bundle
 from edge.errors import EngineError, SourceDamaged
 from edge.frame import Image, Letterbox
-from edge.replay.lane import recorded_lane
+from edge.replay.mask_track import recorded_track
 from edge.replay.session import open_session, split_precision
 
 
@@ -48,28 +48,28 @@ class Drive(Numbers):
 
 def test_recorded_masks_come_with_their_own_classes_and_age(make_card: MakeCard) -> None:
     drive = Drive(make_card(b"graph", table=CAMVID))
-    found = recorded_lane(drive)
+    found = recorded_track(drive)
     assert found is not None
-    lane, table = found
-    mask = lane.of(drive, drive.at(4))
+    track, table = found
+    mask = track.of(drive, drive.at(4))
     assert mask is not None
     assert (mask.table, table) == (CAMVID, CAMVID)
     assert mask.age_ms == pytest.approx(25, abs=0.01)
     assert np.array_equal(mask.semantic, all_road(4))
-    assert lane.of(drive, drive.at(5)) is None
+    assert track.of(drive, drive.at(5)) is None
 
 
 def test_a_recording_without_masks_has_no_such_lane(make_card: MakeCard) -> None:
-    assert recorded_lane(Numbers()) is None
-    assert recorded_lane(Drive(None)) is None
+    assert recorded_track(Numbers()) is None
+    assert recorded_track(Drive(None)) is None
 
 
 def test_a_mask_of_a_picture_of_another_size_is_not_laid_over_the_frame(make_card: MakeCard) -> None:
     drive = Drive(make_card(b"graph", table=CAMVID))
     drive.source_wh = (128, 96)
-    found = recorded_lane(drive)
+    found = recorded_track(drive)
     assert found is not None
-    with pytest.raises(SourceDamaged, match="the mask of frame 4 is of a picture of"):
+    with pytest.raises(SourceDamaged, match="the mask of frame 4 is of an image of"):
         found[0].of(drive, drive.at(4))
 
 

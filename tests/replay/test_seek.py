@@ -128,14 +128,14 @@ def test_a_frame_that_does_not_decode_is_refused_and_the_others_are_what_reading
 def test_pictures_are_taken_by_their_place_in_the_list(tmp_path: Path) -> None:
     for index in range(4):
         cv2.imwrite(str(tmp_path / f"{index}.png"), picture(index))
-    (tmp_path / "2.png").write_bytes(b"no picture")
-    with open_recording(str(tmp_path)) as pictures:
-        assert isinstance(pictures, Pictures)
-        assert np.array_equal(pictures.at(3).image, picture(3))
+    (tmp_path / "2.png").write_bytes(b"no image")
+    with open_recording(str(tmp_path)) as images:
+        assert isinstance(images, Pictures)
+        assert np.array_equal(images.at(3).image, picture(3))
         with pytest.raises(SourceDamaged, match=r"2\.png"):
-            pictures.at(2)
+            images.at(2)
         with pytest.raises(SourceError, match="0 to 3"):
-            pictures.at(4)
+            images.at(4)
 
 
 def test_the_street_on_the_recorded_clock_repeats_to_the_bit() -> None:

@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import Numbers, all_road, lane, seen
+from recordings import Numbers, all_road, seen, track
 from videos import write_video
 
 from edge.classes import CAMVID
 from edge.engine import Bundle
-from edge.replay.ansi import marker_line, picture_lines, strip_line
+from edge.replay.ansi import image_lines, marker_line, timeline_line
 from edge.replay.compare import Comparer
 from edge.replay.keys import Keys
 from edge.replay.player import Player, Shown, State
-from edge.replay.strip import Strip
 from edge.replay.terminal import Screen
-from edge.replay.view import BOTH, DIFFERENCE, pictures_of, views
+from edge.replay.timeline import DisagreementTimeline
+from edge.replay.view import BOTH, DIFFERENCE, images_of, views
 
 pyte = pytest.importorskip("pyte", reason="pip install pyte: a terminal to test against")
 
@@ -66,7 +66,7 @@ def test_escape_alone_is_a_key_once_nothing_follows() -> None:
     assert keys.read(b"\x1b ") == ["escape", "space"]
 
 
-# ------------------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------------------- images
 
 
 def screen_of(lines: list[str], columns: int = 40, rows: int = 20):
@@ -79,7 +79,7 @@ def screen_of(lines: list[str], columns: int = 40, rows: int = 20):
 def test_a_picture_has_its_colours_two_pixels_in_a_cell(truecolour: bool) -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     image[:2], image[2:] = (0, 0, 252), (252, 0, 0)  # red above, blue below
-    screen = screen_of(picture_lines(image, 4, 2, truecolour))
+    screen = screen_of(image_lines(image, 4, 2, truecolour))
     cells = [screen.buffer[0][0], screen.buffer[1][3]]
     assert [cell.data for cell in cells] == ["▀", "▀"]
     red, blue = ("fc0000", "0000fc") if truecolour else ("ff0000", "0000ff")
@@ -93,18 +93,18 @@ def test_a_picture_has_its_colours_two_pixels_in_a_cell(truecolour: bool) -> Non
 def test_a_picture_of_any_shape_stays_in_its_place(
     height: int, width: int, columns: int, rows: int, truecolour: bool
 ) -> None:
-    lines = picture_lines(np.zeros((height, width, 3), np.uint8), columns, rows, truecolour)
+    lines = image_lines(np.zeros((height, width, 3), np.uint8), columns, rows, truecolour)
     assert 1 <= len(lines) <= rows
     assert all(1 <= line.count("▀") <= columns for line in lines)
 
 
 def test_the_strip_shows_the_worst_frames_highest_and_unknown_ones_as_dots() -> None:
-    strip, frame = Strip(4, Comparer(CAMVID, CAMVID)), Numbers().at(0)
+    timeline, frame = DisagreementTimeline(4, Comparer(CAMVID, CAMVID)), Numbers().at(0)
     for index, rows in ((0, 0), (1, 48), (2, 24)):
         other = all_road(0)
         other[:rows] = 4
-        strip.compare(index, seen(frame, all_road(0)), seen(frame, other))
-    assert strip_line(strip, 8, colour=False) == ("▁▁██▅▅··", 1.0)
+        timeline.compare(index, seen(frame, all_road(0)), seen(frame, other))
+    assert timeline_line(timeline, 8, colour=False) == ("▁▁██▅▅··", 1.0)
     assert [marker_line(index, 4, 8).index("▲") for index in range(4)] == [1, 3, 5, 7]
 
 
@@ -115,28 +115,28 @@ def test_views_show_each_mask_both_and_what_differs() -> None:
     shown, comparer = Shown(1, 9, frame, results), Comparer(CAMVID, CAMVID)
     assert views(["a"]) == ["a"]
     assert views(["a", "b"]) == [BOTH, "a", "b", DIFFERENCE]
-    left, right = pictures_of(shown, BOTH, ["a", "b"], comparer)
+    left, right = images_of(shown, BOTH, ["a", "b"], comparer)
     assert np.array_equal(left[20:], right[20:])
     assert (right[:10] == frame.image[:10]).all()
     assert not (left[:10] == frame.image[:10]).all()
-    (difference,) = pictures_of(shown, DIFFERENCE, ["a", "b"], comparer)
+    (difference,) = images_of(shown, DIFFERENCE, ["a", "b"], comparer)
     magenta = cv2.inRange(difference, (255, 0, 255), (255, 0, 255)) > 0
     assert magenta[:12].all()
     assert not magenta[12:].any()
-    assert pictures_of(Shown(1, 9, reason="damaged"), BOTH, ["a", "b"], comparer) == []
+    assert images_of(Shown(1, 9, reason="damaged"), BOTH, ["a", "b"], comparer) == []
 
 
 @given(columns=st.integers(1, 140), lines=st.integers(1, 50), view=st.integers(0, 3))
 @settings(max_examples=40)
 def test_a_screen_of_any_size_is_filled_and_never_overrun(columns: int, lines: int, view: int) -> None:
-    strip, frame = Strip(4, Comparer(CAMVID, CAMVID)), Numbers().at(2)
+    timeline, frame = DisagreementTimeline(4, Comparer(CAMVID, CAMVID)), Numbers().at(2)
     results = {"a": seen(frame, all_road(0)), "b": seen(frame, all_road(0) * 0)}
-    lanes = [lane("a", all_road), lane("b", all_road)]
-    player = Player(Numbers(4), lanes, strip=strip)
+    tracks = [track("a", all_road), track("b", all_road)]
+    player = Player(Numbers(4), tracks, timeline=timeline)
     screen = Screen(player, None, "truecolor")
     for _ in range(view):
         screen.obey("m")
-    shown = Shown(1, 2, frame, results, strip.compare(2, results["a"], results["b"]))
+    shown = Shown(1, 2, frame, results, timeline.compare(2, results["a"], results["b"]))
     text = screen.drawing(State(shown, True, 1.0, 0, ""), columns, lines)
     terminal = pyte.Screen(columns, lines + 5)
     pyte.Stream(terminal).feed("\r\n".join(["!" * columns] * lines))

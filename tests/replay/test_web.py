@@ -16,53 +16,53 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from bundles import MakeCard
-from recordings import Numbers, lane, seen, soon
+from recordings import Numbers, seen, soon, track
 
 from edge.classes import CAMVID
 from edge.frame import Frame
 from edge.replay.compare import Comparer
 from edge.replay.feed import obey
-from edge.replay.lane import Lane
+from edge.replay.mask_track import MaskTrack
 from edge.replay.player import Player
 from edge.replay.session import Session
-from edge.replay.strip import Strip
+from edge.replay.timeline import DisagreementTimeline
 from edge.sources.seek import Playable
 
 pytest.importorskip("starlette", reason="pip install 'edge-segmentation[serve]'")
 
 from edge.replay.web import ReplayServer
 
-COUNT, WORST = 60, {7: 12, 40: 24, 41: 20}  # frames, and in some of them rows of 48 in which the second lane differs
+COUNT, WORST = 60, {7: 12, 40: 24, 41: 20}  # frames, and in some of them rows of 48 in which the second track differs
 ROAD_RGB, MAGENTA = np.array(CAMVID.tints["road"]), (255, 0, 255)
 
 
-def second_lane() -> Lane:
+def second_lane() -> MaskTrack:
     def of(source: Playable, frame: Frame) -> Any:
         classes = np.full((48, 64), 3, np.uint8)
         classes[: WORST.get(frame.index, 0)] = 4
         return seen(frame, classes)
 
-    return Lane("second", ["second"], of)
+    return MaskTrack("second", ["second"], of)
 
 
 class Session60:
-    """A player of 60 frames with two lanes, behind a page."""
+    """A player of 60 frames with two tracks, behind a page."""
 
     def __init__(self, make_card: MakeCard, source: Numbers, compared: bool) -> None:
-        first = lane("first", lambda number: np.full((48, 64), 3))
-        lanes = (first, second_lane()) if compared else (first,)
-        strip = Strip(source.frame_count, Comparer(CAMVID, CAMVID)) if compared else None
+        first = track("first", lambda number: np.full((48, 64), 3))
+        tracks = (first, second_lane()) if compared else (first,)
+        timeline = DisagreementTimeline(source.frame_count, Comparer(CAMVID, CAMVID)) if compared else None
         engine = cast("Any", SimpleNamespace(card=make_card(b"graph", table=CAMVID), precision="int8"))
-        self.session = Session(source, engine, lanes, (CAMVID,) * len(lanes), strip)
-        self.player = Player(source, lanes, strip=strip)
+        self.session = Session(source, engine, tracks, (CAMVID,) * len(tracks), timeline)
+        self.player = Player(source, tracks, timeline=timeline)
         frame = source.at(0)
-        for index in range(source.frame_count if strip else 0):
-            assert strip is not None
+        for index in range(source.frame_count if timeline else 0):
+            assert timeline is not None
             there = Frame(index=index, captured_ns=0, source="", bgr=frame.image)
-            first_mask, second_mask = (one.of(source, there) for one in lanes)
+            first_mask, second_mask = (one.of(source, there) for one in tracks)
             assert first_mask is not None
             assert second_mask is not None
-            strip.compare(index, first_mask, second_mask)
+            timeline.compare(index, first_mask, second_mask)
 
 
 @contextmanager
@@ -109,10 +109,10 @@ def test_only_this_machines_name_and_its_own_page_may_ask(make_card: MakeCard) -
 )  # fmt: skip
 def test_what_is_no_command_is_refused_and_does_nothing(text: str) -> None:
     player = Player(Numbers(), [])
-    before = player._wanted, player.look()
+    before = player._wanted, player.snapshot()
     with pytest.raises(ValueError, match=r"command|whole number"):
         obey(player, text)
-    assert (player._wanted, player.look()) == before
+    assert (player._wanted, player.snapshot()) == before
 
 
 def test_a_viewer_who_talks_nonsense_is_let_go_and_told_why(make_card: MakeCard) -> None:
@@ -174,7 +174,7 @@ class Page:
         self.find("body").send_keys(keys)
 
     def frame(self) -> int:
-        """The number that the page says, and that the pixels of its first picture say."""
+        """The number that the page says, and that the pixels of its first image say."""
         return int(self.driver.execute_script("return document.getElementById('frame').value"))
 
     def rgb(self, pane: int, y_share: float) -> Any:
@@ -228,14 +228,14 @@ def test_buttons_keys_and_the_number_field_lead_the_player(page: tuple[Page, Pla
         (lambda: page_.click("#worst button[data-frame='7']"), 7),
     ):
         act()
-        assert soon(lambda index=index: page_.frame() == index == player.look().shown.index, 8), index
+        assert soon(lambda index=index: page_.frame() == index == player.snapshot().shown.index, 8), index
     page_.type(" ")
-    assert soon(lambda: player.look().playing)
+    assert soon(lambda: player.snapshot().playing)
     assert soon(lambda: page_.find("#play").get_attribute("aria-label") == "Pause")
     page_.click("#play")
-    assert soon(lambda: not player.look().playing)
+    assert soon(lambda: not player.snapshot().playing)
     page_.type("+")
-    assert soon(lambda: player.look().speed == 2.0)
+    assert soon(lambda: player.snapshot().speed == 2.0)
     assert page_.complaints() == []
 
 
@@ -243,16 +243,16 @@ def test_a_click_on_the_strip_goes_there(page: tuple[Page, Player]) -> None:
     page_ = page[0]
     from selenium.webdriver import ActionChains
 
-    strip = page_.find("#strip")
-    width = strip.size["width"]
-    chains = ActionChains(page_.driver).move_to_element_with_offset(strip, round(width * (40.5 / 60 - 0.5)), 0)
+    timeline = page_.find("#timeline")
+    width = timeline.size["width"]
+    chains = ActionChains(page_.driver).move_to_element_with_offset(timeline, round(width * (40.5 / 60 - 0.5)), 0)
     chains.click().perform()
     assert soon(lambda: page_.frame() == 40)
     assert page_.text("#tip").startswith("frame 40 · 0:02.000 · 50.0 %")
     ink = page_.driver.execute_script(
         "const c = arguments[0], x = c.width * 41.5 / 60;"
         "return [...c.getContext('2d').getImageData(x, c.height - 2, 1, 1).data]",
-        strip,
+        timeline,
     )
     assert ink[:3] == [255, 93, 93], "the worst frames are red"
 
@@ -292,7 +292,7 @@ def test_the_page_fits_every_screen(page: tuple[Page, Player], name: str) -> Non
         )
         assert wide <= width, "nothing has to be scrolled sideways"
         bottom = driver.execute_script("return document.getElementById('pane-0').getBoundingClientRect().bottom")
-        assert 100 < bottom <= height, "the picture is seen whole"
+        assert 100 < bottom <= height, "the image is seen whole"
         if not name.startswith("phone"):
             assert high <= height, "all is seen at once"
         if folder := os.environ.get("EDGE_SCREENSHOTS"):

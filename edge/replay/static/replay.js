@@ -11,7 +11,7 @@ const panes = [0, 1].map((place) => {
 });
 
 let socket = null, attempts = 0, farewell = "";
-let hello = null, frame = null, state = null, strip = null;
+let hello = null, frame = null, state = null, timeline = null;
 let view = "", opacity = 0.5, hovered = null, dragging = false, asked = null;
 
 // ---- the line to the server
@@ -37,7 +37,7 @@ async function receive(line, data) {
     const message = JSON.parse(data);
     if (message.type === "hello") greet(message);
     else if (message.type === "state") showState(message);
-    else if (message.type === "strip") showStrip(message);
+    else if (message.type === "timeline") showTimeline(message);
   }
   if (line.readyState === WebSocket.OPEN) line.send("next");
 }
@@ -49,7 +49,7 @@ function ask(what, argument = {}) {
 const step = (frames) => ask("step", { frames }), worst = (ranks) => ask("worst", { ranks });
 const second = () => Math.max(1, Math.round(hello?.rate_hz ?? 10));
 
-// While the strip is dragged over, only the newest wish is asked for, once the last one is seen.
+// While the timeline is dragged over, only the newest wish is asked for, once the last one is seen.
 function seek(index) {
   asked = index;
   ask("seek", { index });
@@ -73,10 +73,10 @@ function greet(message) {
   $("damage").hidden = !hello.damage;
   write("damage-text", `damaged: ${hello.damage}`);
   write("frame-count", `of ${hello.frame_count}`);
-  $("strip").setAttribute("aria-valuemax", hello.frame_count - 1);
+  $("timeline").setAttribute("aria-valuemax", hello.frame_count - 1);
   for (const card of document.querySelectorAll(".compares")) card.hidden = !hello.compares;
   $("speed").replaceChildren(...hello.speeds.map((speed) => new Option(`${speed}×`, speed)));
-  const views = hello.lanes.length > 1 ? [BOTH, ...hello.lanes, ...(hello.compares ? [DIFFERENCE] : [])] : hello.lanes;
+  const views = hello.tracks.length > 1 ? [BOTH, ...hello.tracks, ...(hello.compares ? [DIFFERENCE] : [])] : hello.tracks;
   if (!views.includes(view)) view = views[0];
   $("views").replaceChildren(...(views.length > 1 ? views.map(viewButton) : []));
   $("layers").replaceChildren(...hello.layers.map(layerRow));
@@ -131,10 +131,10 @@ async function takeFrame(data) {
   let at = 4 + headBytes;
   const take = (bytes) => { at += bytes; return new Uint8Array(data, at - bytes, bytes); };
   const jpeg = createImageBitmap(new Blob([take(head.jpeg_bytes)], { type: "image/jpeg" }));
-  const packed = Object.values(head.lanes).map((lane) => inflated(take(lane.bytes)));
+  const packed = Object.values(head.tracks).map((track) => inflated(take(track.bytes)));
   const differ = head.differ ? inflated(take(head.differ.bytes)) : null;
   const bitmap = await jpeg, maps = await Promise.all(packed);
-  Object.values(head.lanes).forEach((lane, place) => { lane.ids = maps[place]; });
+  Object.values(head.tracks).forEach((track, place) => { track.ids = maps[place]; });
   if (head.differ) head.differ.ids = await differ;
   frame?.bitmap.close();
   frame = { ...head, bitmap };
@@ -147,7 +147,7 @@ async function inflated(bytes) {
 
 function draw() {
   if (!hello || !frame) return;
-  const names = view === BOTH ? hello.lanes.slice(0, 2) : [view];
+  const names = view === BOTH ? hello.tracks.slice(0, 2) : [view];
   panes.forEach((pane, place) => {
     pane.canvas.parentElement.hidden = place >= names.length;
     if (place < names.length) drawPane(pane, names[place]);
@@ -156,26 +156,26 @@ function draw() {
 }
 
 function drawPane(pane, name) {
-  const { canvas, pen } = pane, [width, height] = frame.picture_wh;
+  const { canvas, pen } = pane, [width, height] = frame.image_wh;
   if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
   pen.globalAlpha = 1;
   pen.filter = name === DIFFERENCE ? "grayscale(1) brightness(.55)" : "none";
   pen.drawImage(frame.bitmap, 0, 0);
   pen.filter = "none";
-  const map = name === DIFFERENCE ? frame.differ : frame.lanes[name];
+  const map = name === DIFFERENCE ? frame.differ : frame.tracks[name];
   const age = name === DIFFERENCE ? "" : map ? ` · mask after ${map.age_ms.toFixed(0)} ms` : " · no mask";
   pane.caption.textContent = name + age;
   if (!map) return;
-  colour(pane, map, name === DIFFERENCE ? lutOf([[[1], MAGENTA]]) : laneLut(name));
+  colour(pane, map, name === DIFFERENCE ? lutOf([[[1], MAGENTA]]) : trackLut(name));
   pen.globalAlpha = name === DIFFERENCE ? 1 : opacity;
   pen.imageSmoothingEnabled = name !== DIFFERENCE; // a single cell that differs stays a cell
   pen.imageSmoothingQuality = "high";
   pen.drawImage(pane.mask, 0, 0, width, height);
 }
 
-function laneLut(name) {
-  const lane = hello.lanes.indexOf(name);
-  return lutOf(boxes().flatMap((box, place) => (box.checked ? [[hello.layers[place].ids[lane], hello.layers[place].rgb]] : [])));
+function trackLut(name) {
+  const track = hello.tracks.indexOf(name);
+  return lutOf(boxes().flatMap((box, place) => (box.checked ? [[hello.layers[place].ids[track], hello.layers[place].rgb]] : [])));
 }
 
 function lutOf(rows) {
@@ -209,19 +209,19 @@ function showState(message) {
   if (document.activeElement !== field) field.value = state.frame;
   $("speed").value = state.speed;
   write("note", [state.note, state.skipped ? `${state.skipped} skipped to keep the pace` : ""].filter(Boolean).join(" · "));
-  $("strip").setAttribute("aria-valuenow", state.frame);
+  $("timeline").setAttribute("aria-valuenow", state.frame);
   write("time", clock(state.frame / (hello?.rate_hz ?? 10)));
   write("news", playing ? "Playing" : `Paused at frame ${state.frame}`);
   if (asked === state.frame) asked = null;
   showTrouble();
   showDisagreement();
-  drawStrip();
+  drawTimeline();
 }
 
 function showDisagreement() {
   const here = state?.disagreement;
   write("share", here ? percent(here.share) : "–");
-  const mean = strip?.mean?.iou ?? {}, groups = Object.keys(here?.iou ?? mean);
+  const mean = timeline?.mean?.iou ?? {}, groups = Object.keys(here?.iou ?? mean);
   $("iou").tBodies[0].replaceChildren(...groups.map((group) => {
     const row = document.createElement("tr");
     for (const text of [group, three(here?.iou[group]), three(mean[group])]) row.insertCell().textContent = text;
@@ -230,12 +230,12 @@ function showDisagreement() {
   for (const button of $("worst").querySelectorAll("button")) button.setAttribute("aria-current", String(Number(button.dataset.frame) === state?.frame));
 }
 
-function showStrip(message) {
-  strip = message;
-  const whole = strip.known === hello.frame_count, mean = strip.mean ? `, ${percent(strip.mean.share)} on average` : "";
-  write("legend", strip.failure ? `Comparing ended: ${strip.failure}`
-    : `${hello.lanes[0]} and ${hello.lanes[1]}: pixels that differ, by frame${mean}${whole ? "" : `; ${strip.known} of ${hello.frame_count} compared`}. Click to go there.`);
-  $("worst").replaceChildren(...strip.worst.map(([index, share]) => {
+function showTimeline(message) {
+  timeline = message;
+  const whole = timeline.known === hello.frame_count, mean = timeline.mean ? `, ${percent(timeline.mean.share)} on average` : "";
+  write("legend", timeline.failure ? `Comparing ended: ${timeline.failure}`
+    : `${hello.tracks[0]} and ${hello.tracks[1]}: pixels that differ, by frame${mean}${whole ? "" : `; ${timeline.known} of ${hello.frame_count} compared`}. Click to go there.`);
+  $("worst").replaceChildren(...timeline.worst.map(([index, share]) => {
     const item = document.createElement("li"), button = document.createElement("button"), value = document.createElement("span");
     button.type = "button";
     button.dataset.frame = index;
@@ -247,19 +247,19 @@ function showStrip(message) {
     return item;
   }));
   showDisagreement();
-  drawStrip();
+  drawTimeline();
 }
 
-// ---- the strip
+// ---- the timeline
 
-function drawStrip() {
-  const canvas = $("strip"), ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
+function drawTimeline() {
+  const canvas = $("timeline"), ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
   const width = Math.round(box.width * ratio), height = Math.round(box.height * ratio), ctx = canvas.getContext("2d");
   if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
   ctx.fillStyle = "#0a0d11";
   ctx.fillRect(0, 0, width, height);
   if (!hello) return;
-  if (strip) drawBars(ctx, width, height, ratio);
+  if (timeline) drawBars(ctx, width, height, ratio);
   const x = (index) => (index + 0.5) / hello.frame_count * width;
   if (hovered !== null) { ctx.fillStyle = "#ffffff50"; ctx.fillRect(x(hovered) - ratio / 2, 0, ratio, height); }
   const place = x(asked ?? state?.frame ?? 0);
@@ -273,7 +273,7 @@ function drawStrip() {
 }
 
 function drawBars(ctx, width, height, ratio) {
-  const columns = strip.columns, each = width / columns.length;
+  const columns = timeline.columns, each = width / columns.length;
   const top = niceTop(Math.max(0.002, ...columns));
   columns.forEach((share, place) => {
     const left = Math.floor(place * each), wide = Math.max(1, Math.floor((place + 1) * each) - left - (each > 4 * ratio ? ratio : 0));
@@ -294,33 +294,33 @@ function niceTop(value) {
 }
 
 function frameAt(event) {
-  const box = $("strip").getBoundingClientRect();
+  const box = $("timeline").getBoundingClientRect();
   return Math.min(hello.frame_count - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * hello.frame_count)));
 }
 
 function hover(event) {
   if (!hello) return;
-  const last = hovered, tip = $("tip"), box = $("strip").getBoundingClientRect();
+  const last = hovered, tip = $("tip"), box = $("timeline").getBoundingClientRect();
   hovered = frameAt(event);
-  const share = strip?.columns[Math.floor(hovered * strip.columns.length / hello.frame_count)];
+  const share = timeline?.columns[Math.floor(hovered * timeline.columns.length / hello.frame_count)];
   tip.hidden = false;
   tip.style.left = `${Math.min(box.width - 60, Math.max(60, event.clientX - box.left))}px`;
   tip.textContent = `frame ${hovered} · ${clock(hovered / hello.rate_hz)}${share == null ? "" : ` · ${percent(share)}`}`;
   if (dragging && hovered !== last) seek(hovered);
-  drawStrip();
+  drawTimeline();
 }
 
-$("strip").addEventListener("pointerdown", (event) => {
+$("timeline").addEventListener("pointerdown", (event) => {
   if (!hello) return;
   dragging = true;
-  $("strip").setPointerCapture(event.pointerId);
+  $("timeline").setPointerCapture(event.pointerId);
   seek(frameAt(event));
 });
-$("strip").addEventListener("pointermove", hover);
-$("strip").addEventListener("pointerup", () => { dragging = false; });
-$("strip").addEventListener("pointercancel", () => { dragging = false; });
-$("strip").addEventListener("pointerleave", () => { hovered = null; $("tip").hidden = true; drawStrip(); });
-new ResizeObserver(drawStrip).observe($("strip"));
+$("timeline").addEventListener("pointermove", hover);
+$("timeline").addEventListener("pointerup", () => { dragging = false; });
+$("timeline").addEventListener("pointercancel", () => { dragging = false; });
+$("timeline").addEventListener("pointerleave", () => { hovered = null; $("tip").hidden = true; drawTimeline(); });
+new ResizeObserver(drawTimeline).observe($("timeline"));
 
 // ---- buttons and keys
 

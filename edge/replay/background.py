@@ -1,4 +1,4 @@
-"""Compares two lanes over a whole recording, beside whoever looks at it, and keeps what it finds."""
+"""Compares two tracks over a whole recording, beside whoever looks at it, and keeps what it finds."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from pathlib import Path
 
 from edge.errors import EdgeError, SourceDamaged
 from edge.replay.identity import recording_sha256
-from edge.replay.lane import Lane
-from edge.replay.strip import Strip, kept_at
+from edge.replay.mask_track import MaskTrack
+from edge.replay.timeline import DisagreementTimeline, kept_at
 from edge.sources.seek import Playable, open_recording
 
 SAVE_EVERY_S = 5.0
 _FORMAT = 1
 
 
-class Survey:
-    """Compares the first two lanes into a strip, in a thread of its own, which has the recording open a second time.
+class BackgroundComparison:
+    """Compares the first two tracks into a timeline, in a background thread, which opens the recording a second time.
 
-    What an earlier survey found of the same recording, lanes and libraries is taken as it is.
+    What an earlier comparison found of the same recording, tracks and libraries is taken as it is.
 
     Attributes:
         failure: what ended it early; None as long as nothing did.
         damaged: how many frames could not be compared because the recording is damaged; first_damage: the first one's.
     """
 
-    def __init__(self, recording: str, lanes: Sequence[Lane], strip: Strip) -> None:
-        self._recording, self._lanes, self._strip = recording, tuple(lanes[:2]), strip
+    def __init__(self, recording: str, tracks: Sequence[MaskTrack], timeline: DisagreementTimeline) -> None:
+        self._recording, self._tracks, self._timeline = recording, tuple(tracks[:2]), timeline
         self._ends = threading.Event()
         self.failure: EdgeError | None = None
         self.damaged, self.first_damage = 0, ""
-        self._thread = threading.Thread(target=self._run, name="survey", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="comparison", daemon=True)
 
-    def __enter__(self) -> Survey:
+    def __enter__(self) -> BackgroundComparison:
         self._thread.start()
         return self
 
@@ -62,31 +62,31 @@ class Survey:
             self.failure = error
 
     def _work(self, source: Playable) -> None:
-        lanes = [lane.identity for lane in self._lanes]
-        path = kept_at(_FORMAT, recording_sha256(source), *lanes)
-        self._strip.load(path)
-        before = self._strip.known
+        tracks = [track.identity for track in self._tracks]
+        path = kept_at(_FORMAT, recording_sha256(source), *tracks)
+        self._timeline.load(path)
+        before = self._timeline.known
         try:
             self._compare(source, path)
         finally:
-            if self._strip.known != before:
-                self._strip.save(path)
+            if self._timeline.known != before:
+                self._timeline.save(path)
 
     def _compare(self, source: Playable, path: Path) -> None:
         saved_s = time.monotonic()
         for index in range(source.frame_count):
             if self._ends.is_set():
                 return
-            if self._strip.knows(index):
+            if self._timeline.knows(index):
                 continue
             try:
                 frame = source.at(index)
-                first, second = (lane.of(source, frame) for lane in self._lanes)
+                first, second = (track.of(source, frame) for track in self._tracks)
                 if first is not None and second is not None:
-                    self._strip.compare(index, first, second)
+                    self._timeline.compare(index, first, second)
             except SourceDamaged as error:  # the frame stays unknown, and reports it when it is shown
                 self.damaged += 1
                 self.first_damage = self.first_damage or str(error)
             if time.monotonic() - saved_s > SAVE_EVERY_S:
-                self._strip.save(path)
+                self._timeline.save(path)
                 saved_s = time.monotonic()

@@ -20,7 +20,7 @@ RECORDED = "recorded"
 
 
 class RecordedMask(Protocol):
-    """As `edge.sources.drive.Recorded` is: class ids, uint8 (h, w), where in them the picture lies, and how old the
+    """As `edge.sources.drive.Recorded` is: class ids, uint8 (h, w), where in them the image lies, and how old the
     mask was.
     """
 
@@ -40,12 +40,12 @@ class HasMasks(Protocol):
     def card(self) -> Card | None: ...
 
     def recorded(self, index: int) -> RecordedMask | None:
-        """The mask recorded with a frame; None where there is none."""
+        """The mask recorded with a frame; None where it is missing."""
         ...
 
 
 @dataclass(frozen=True)
-class Lane:
+class MaskTrack:
     """`of` gives a recording's mask of a frame, None where it has none; any thread may call it.
 
     `identity` is all that its masks depend on, besides the recording.
@@ -56,13 +56,13 @@ class Lane:
     of: Callable[[Playable, Frame], Prediction | None]
 
 
-def engine_lane(engine: Engine, name: str) -> Lane:
+def engine_track(engine: Engine, name: str) -> MaskTrack:
     """Masks computed anew, by the code that drives."""
     segmenter = Segmenter(engine)
-    return Lane(name, [*engine_identity(engine), machine_kind()], lambda source, frame: segmenter.segment(frame))
+    return MaskTrack(name, [*engine_identity(engine), machine_kind()], lambda source, frame: segmenter.segment(frame))
 
 
-def recorded_lane(source: Playable) -> tuple[Lane, ClassTable] | None:
+def recorded_track(source: Playable) -> tuple[MaskTrack, ClassTable] | None:
     """The masks in the recording itself and what their classes are; None where it holds none.
 
     Raises:
@@ -79,10 +79,10 @@ def recorded_lane(source: Playable) -> tuple[Lane, ClassTable] | None:
             return None
         if mask.letterbox.source_wh != frame.size_wh:
             raise SourceDamaged(
-                f"{source.name}: the mask of frame {frame.index} is of a picture of {mask.letterbox.source_wh} pixels,"
+                f"{source.name}: the mask of frame {frame.index} is of an image of {mask.letterbox.source_wh} pixels,"
                 f" the frame is of {frame.size_wh}"
             )
         ready_ns = frame.captured_ns + round(mask.age_ms * 1e6)
         return Prediction(frame, {"semantic": mask.classes}, mask.letterbox, card.table, ready_ns)
 
-    return Lane(RECORDED, [RECORDED], of), card.table
+    return MaskTrack(RECORDED, [RECORDED], of), card.table

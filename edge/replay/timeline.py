@@ -16,7 +16,7 @@ from edge.replay.compare import Comparer, Disagreement
 log = logging.getLogger(__name__)
 
 
-class Strip:
+class DisagreementTimeline:
     """The disagreement of each frame, as far as it is known. Any thread may write and read.
 
     Attributes:
@@ -78,7 +78,7 @@ class Strip:
         count = min(width, self.frame_count)
         starts = np.arange(count) * self.frame_count // count
         with self._lock:
-            # fmax takes the number where the other is none.
+            # fmax takes the number where the other is NaN.
             return np.fmax.reduceat(self._share, starts)
 
     def worst(self, apart: int, limit: int = 50) -> list[int]:
@@ -132,5 +132,5 @@ def _without_nan(values: list[float]) -> tuple[float | None, ...]:
 
 
 def kept_at(*parts: object) -> Path:
-    """Where the strip that depends on `parts` is kept, in the user's cache."""
+    """Where the timeline that depends on `parts` is kept, in the user's cache."""
     return cache_folder("replay") / f"{key_of(*parts)}.npz"

@@ -1,4 +1,4 @@
-"""Single frames of drives again, with what the engine sees in them: for pictures of the worst, and for labelling."""
+"""Single frames of drives again, with what the engine sees in them: for images of the worst, and for labelling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Seen:
     truth: Image | None
 
 
-def revisit(drive: Drive, numbers: Sequence[int], worker: Worker, table: ClassTable) -> Iterator[Seen]:
+def reprocess(drive: Drive, numbers: Sequence[int], worker: Worker, table: ClassTable) -> Iterator[Seen]:
     """The frames of those numbers, ascending; one that cannot be decoded alone, in a damaged drive, is left out.
 
     Raises:
@@ -34,8 +34,8 @@ def revisit(drive: Drive, numbers: Sequence[int], worker: Worker, table: ClassTa
         DataError: its labels are.
     """
     with open_recording(drive.frames) as recording:
-        segmenter = worker.contest.segmenter(worker.engine(display_wh_of(recording)))
-        binary = worker.contest.labels_of is not None
+        segmenter = worker.config.segmenter(worker.engine(display_wh_of(recording)))
+        binary = worker.config.labels_of is not None
         truths = find_labels(recording, drive.labels, drive.sparse, table, binary=binary)  # type: ignore[arg-type]
         for number in sorted(numbers):
             with suppress(SourceError):
