@@ -34,4 +34,5 @@ class BinarySegmenter(Segmenter):
     def segment(self, frame: Frame) -> Prediction:
         """See `Segmenter.segment`."""
         result = super().segment(frame)
-        return replace(result, classes=np.asarray(cv2.LUT(result.semantic, self._ids), np.uint8), table=self._table)
+        ids = np.asarray(cv2.LUT(result.semantic, self._ids), np.uint8)
+        return replace(result, outputs={**result.outputs, "semantic": ids}, table=self._table)
