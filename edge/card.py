@@ -274,6 +274,25 @@ def _read_graph(reader: Reader) -> Graph:
     return graph
 
 
+def output_to_json(output: Output) -> str:
+    """The text that `output_from_json` reads: an output of no card, or sent without one."""
+    return json.dumps(dataclasses.asdict(output), separators=(",", ":"))
+
+
+def output_from_json(text: str, origin: str) -> Output:
+    """An output as `output_to_json` wrote it.
+
+    Raises:
+        EngineError: it is not one; the message lists every problem.
+    """
+    reader = Reader(parse_json(text, origin))
+    output = _read_output(reader)
+    problems = reader.problems or output_problems([SEMANTIC, output])
+    if problems:
+        raise EngineError("\n  ".join([f"{origin}: {len(problems)} problem(s)", *problems]))
+    return output
+
+
 def _read_outputs(reader: Reader, written_as: int) -> tuple[Output, ...]:
     if written_as == OLDEST_FORMAT:
         return (dataclasses.replace(SEMANTIC, tensor="classes"),)

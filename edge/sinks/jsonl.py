@@ -19,7 +19,8 @@ class JsonLines:
 
     `frame` counts what the source produced; `media_s` is the time in the recording or null; `captured_ns` is on this
     machine's monotonic clock; `age_ms` runs from capture to mask; `shares` are parts of the picture; `dropped` counts
-    frames dropped since the run began. Of a source of image files there is `file` too, the image's path.
+    frames dropped since the run began. Of a source of image files there is `file` too, the image's path. Where the
+    engine gives more than classes, `outputs` has each in numbers: {"confidence": {"mean": 0.93, "low": 0.04}}.
     """
 
     def __init__(self, path: Path, stages: Stages, *, names_files: bool = False) -> None:
@@ -65,7 +66,7 @@ class JsonLines:
 def as_record(result: Prediction, dropped: int) -> dict[str, object]:
     """The line for one result, as JSON takes it."""
     media_ns = result.frame.media_ns
-    return {
+    record: dict[str, object] = {
         "frame": result.frame.index,
         "media_s": None if media_ns is None else round(media_ns / 1e9, 6),
         "captured_ns": result.frame.captured_ns,
@@ -73,3 +74,4 @@ def as_record(result: Prediction, dropped: int) -> dict[str, object]:
         "shares": {name: round(share, 5) for name, share in result.shares().items()},
         "dropped": dropped,
     }
+    return record | {"outputs": result.summaries()} if result.further() else record
