@@ -15,7 +15,7 @@ import typer
 
 from edge.cli import make
 from edge.cli.data import data
-from edge.cli.evaluate import add_to as add_evaluate
+from edge.cli.evaluate import evaluate
 from edge.cli.imports import import_advice
 from edge.cli.leave import leave
 from edge.cli.record import record
@@ -45,6 +45,8 @@ from edge.cli.stdio import prepare_standard_streams, print_report, printable
 from edge.errors import ConfigError, EdgeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edge.engine import Engine
     from edge.pipeline import Summary
     from edge.sinks.window import Window
@@ -59,12 +61,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-make.add_to(app)
-add_evaluate(app)
-app.command()(replay)
-app.add_typer(data, name="data")
-app.command()(record)
 
 
 def main() -> None:
@@ -117,7 +113,6 @@ def _import_ahead() -> None:
         import_module("edge.pipeline")
 
 
-@app.command()
 def run(
     sources: Annotated[
         list[str],
@@ -228,7 +223,6 @@ def _open_both(sources: list[str], engine: str, live: bool | None, **wishes: Any
             raise
 
 
-@app.command()
 def bench(
     engine: EngineName = "road",
     source: Annotated[str | None, typer.Option(help="Video to run; default: a rendered street, 720p H.264.")] = None,
@@ -255,7 +249,6 @@ def bench(
         write_json(json_file, figures)
 
 
-@app.command()
 def doctor(json_file: JsonFile = None) -> int:
     """Look at all that edge needs on this machine, and say what to type about what is not right."""
     from edge.doctor import doctor as examine
@@ -268,7 +261,6 @@ def doctor(json_file: JsonFile = None) -> int:
     return 0 if found.default_engine_runs else EngineError.exit_code
 
 
-@app.command()
 def serve(
     config: Annotated[Path, typer.Option("--config", "-c", help="The config file; systemd/edge.yaml shows every key.")],
 ) -> int:
@@ -289,7 +281,6 @@ def serve(
         return serve_config(config)
 
 
-@app.command()
 def publish(
     config: Annotated[Path, typer.Option("--config", "-c", help="The config; systemd/publish.yaml shows every key.")],
 ) -> int:
@@ -304,7 +295,6 @@ def publish(
     return publish_config(config)
 
 
-@app.command()
 def inspect(
     engine: Annotated[str, typer.Argument(help="An engine's name, or a bundle's folder.")] = "road",
     json_file: JsonFile = None,
@@ -321,3 +311,50 @@ def inspect(
     print_report(card_text(bundle), json_file)
     if json_file:
         write_json(json_file, json.loads(bundle.card.to_json()))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import edge
+
+        print(f"edge {edge.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Road and pedestrian masks from camera or video, at camera rate."""
+
+
+_COMMANDS: dict[str, list[tuple[Callable[..., object], str]]] = {
+    "Run": [
+        (run, "edge run drive.mp4 --overlay out.mp4"),
+        (record, "edge record 0 drive.mcap"),
+        (replay, "edge replay drive.mcap --diff road:f32"),
+    ],
+    "Serve": [
+        (serve, "edge serve --config systemd/edge.yaml"),
+        (publish, "edge publish --config systemd/publish.yaml"),
+    ],
+    "Look and measure": [
+        (doctor, "edge doctor"),
+        (inspect, "edge inspect road"),
+        (bench, "edge bench --precision int8"),
+        (evaluate, "edge evaluate frames --labels labels --html report.html"),
+    ],
+    "Make engines": [
+        (make.train, "edge train engines/road.yaml"),
+        (make.build, "edge build --onnx city.onnx --card city.yaml"),
+        (make.export, "edge export engines/road.yaml --run engines/built/road.run --to engines/built/road"),
+        (make.plan, "edge plan road --precision int8"),
+    ],
+}
+for _panel, _rows in _COMMANDS.items():
+    for _function, _example in _rows:
+        app.command(rich_help_panel=_panel, epilog=f"Example: {_example}")(_function)
+app.add_typer(make.calibrate, name="calibrate", rich_help_panel="Make engines")
+app.add_typer(data, name="data", rich_help_panel="Make engines")

@@ -19,7 +19,7 @@ def _group() -> None:
     """With a single command, typer would make the group itself that command."""
 
 
-@data.command()
+@data.command(epilog="Example: edge data check engines/road.yaml")
 def check(recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines/road.yaml.")]) -> None:
     """Read all frames and masks of a recipe: the share of each class, and all that is wrong, file by file."""
     from edge.config import load_yaml

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge.cli.names import engine_and_precision
 from edge.cli.shared import Backend, EngineName, JsonFile, Precision, end_on_sigterm
 from edge.cli.stdio import print_report, printable
 from edge.errors import ConfigError, DataError, SourceDamaged, SourceError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from edge.evaluate.run import DriveResult, EvaluationConfig, Execute, Shard
 
 GATE_BROKEN = 3  # besides 1 and 2, which Python and the shell's own usage errors give, and those of sysexits.h
-OTHER_PRECISIONS = ("int8", "f32", "bf16", "fp16")
 
 Drives = Annotated[
     list[str], typer.Argument(metavar="DRIVES...", help="Videos, folders of images, drives; or a manifest (.yaml).")
@@ -37,9 +37,7 @@ Against = Annotated[
 ]
 ParquetFile = Annotated[Path | None, typer.Option("--parquet", help="Write a row per frame here.")]
 HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write a report with images here: one file.")]
-Baseline = Annotated[
-    Path | None, typer.Option(help="A report of before (--json): what was lost decides the exit code.")
-]
+Baseline = Annotated[Path | None, typer.Option(help="Baseline JSON, of --json; exit 3 on regression.")]
 MaxDrop = Annotated[
     str | None, typer.Option(help="Points that may be lost, such as miou:0.5,road:0.3. Default: miou:0.5.")
 ]
@@ -55,11 +53,6 @@ RayAddress = Annotated[
 Workers = Annotated[int | None, typer.Option(min=1, help="How many workers on it; default: one per two cores.")]
 Pick = Annotated[int | None, typer.Option(min=1, help="Choose so many frames that are most worth labelling.")]
 To = Annotated[Path | None, typer.Option(help="Where to put them, with masks to start from.")]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command()(evaluate)
 
 
 @dataclass(frozen=True)
@@ -116,7 +109,7 @@ def evaluate(
 
     cv2.setNumThreads(1)  # every stage has a thread of its own
     listed = list_drives(drives, labels, sparse)
-    other, other_precision = _other(against)
+    other, other_precision = engine_and_precision(against)
     config = EvaluationConfig(
         engine, precision, backend, other, other_precision, mirror=pick is not None, labels_of=labels_of
     )
@@ -129,14 +122,6 @@ def evaluate(
     with _executing(config, ray, workers, listed) as execute:
         results = evaluate_drives(listed, execute, store, in_shards=bool(ray or work))
     return _conclude(results, config, table, wishes)
-
-
-def _other(against: str | None) -> tuple[str | None, str | None]:
-    """Name and precision from NAME:PRECISION."""
-    if against is None:
-        return None, None
-    name, _, precision = against.rpartition(":")
-    return (name, precision) if name and precision in OTHER_PRECISIONS else (against, None)
 
 
 def _drops(max_drop: str | None, baseline: Path | None, table: ClassTable) -> dict[str, float]:

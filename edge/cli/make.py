@@ -39,15 +39,6 @@ RunFolder = Annotated[
 calibrate = typer.Typer(help="Choose calibration frames, and take INT8's ranges from them.", no_args_is_help=True)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register these commands."""
-    app.command()(train)
-    app.command()(export)
-    app.add_typer(calibrate, name="calibrate")
-    app.command()(build)
-    app.command()(plan)
-
-
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines/road.yaml.")],
     run_folder: Annotated[
@@ -110,7 +101,7 @@ def export(
         print_report(card_text(measure_bundle(bundle, plain_folder(plan.val, plan.table, Path(scratch)))))
 
 
-@calibrate.command()
+@calibrate.command(epilog="Example: edge calibrate select city drives/*.mp4 --count 64 --sheet sheet.png")
 def select(
     name: Annotated[str, typer.Argument(help="The set's name: a-z, 0-9, - and _.")],
     drives: Annotated[list[str], typer.Argument(help="Videos or folders of pictures; $EDGE_DATA/... is kept as such.")],
@@ -141,7 +132,7 @@ def select(
     print_report("\n".join(lines), sheet)
 
 
-@calibrate.command("run")
+@calibrate.command("run", epilog="Example: edge calibrate run engines/road.yaml")
 def calibrate_run(
     recipe: RecipeFile = None,
     run_folder: RunFolder = None,

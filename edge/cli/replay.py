@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.cli.names import engine_and_precision
 from edge.cli.shared import (
     INTERRUPTED,
     Backend,
@@ -72,10 +73,16 @@ def replay(
     cv2.setNumThreads(1)  # every stage has a thread of its own
     wishes = {"precision": precision, "threads": threads, "backend": backend}
     with ExitStack() as stack:
-        session = open_session(stack, drive, engine, diff, side_by_side=fast, **wishes)
+        session = open_session(stack, drive, engine, _known(diff), side_by_side=fast, **wishes)
         if fast:
             return _replay_fast(session, outputs)
         return _replay_live(stack, session, speed, start, port if web else None)
+
+
+def _known(diff: str | None) -> str | None:
+    """With the precision as engines name it: road:fp32 is road:f32."""
+    name, precision = engine_and_precision(diff)
+    return f"{name}:{precision}" if precision else diff
 
 
 def _check_options(fast: bool, web: bool, outputs: Mapping[str, object]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge.cli.names import complete_engine, complete_precision, precision_of
 from edge.cli.stdio import printable
 from edge.errors import ConfigError
 
@@ -24,9 +25,19 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
-EngineName = Annotated[str, typer.Option("--engine", "-e", help="A bundled engine's name, or a bundle's folder.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine", "-e", help="A bundled engine's name, or a bundle's folder.", autocompletion=complete_engine
+    ),
+]
 Precision = Annotated[
-    str | None, typer.Option(help="int8, f32, bf16 or fp16, where machine and engine have it; default: the card's.")
+    str | None,
+    typer.Option(
+        help="int8, f32, bf16 or fp16, where machine and engine have it; default: the card's.",
+        callback=precision_of,
+        autocompletion=complete_precision,
+    ),
 ]
 Backend = Annotated[str | None, typer.Option(help="openvino or tensorrt; default: TensorRT where it can run.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default: every core.")]
