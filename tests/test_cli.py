@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.cli import app
+from edge.cli.names import complete_engine, complete_precision, engine_and_precision, precision_of
 from edge.engine import MODEL_FILE, Bundle
 from edge.frame import Image
 
@@ -271,3 +273,44 @@ def test_the_progress_bar_shows_on_a_terminal(video: Path, colour_bundle: Bundle
     os.close(leader)
     assert process.wait(60) == 0
     assert b"12/12" in shown
+
+
+# ------------------------------------------------------------------------------------------------------------- help
+
+
+def test_help_is_in_groups_with_run_first_and_the_version_is_said() -> None:
+    shown = edge("--help").stdout
+    places = [shown.index(f" {name} ─") for name in ("Run", "Serve", "Look and measure", "Make engines")]
+    assert places == sorted(places)
+    assert shown.index("│ run ") < shown.index("│ record ")
+    assert edge("--version").stdout.startswith("edge 0.")
+
+
+def test_each_command_shows_an_example() -> None:
+    commands = [*(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)]
+    assert len(commands) == len(set(commands)) > 8
+    assert all((command.epilog or "").startswith("Example: edge ") for command in app.registered_commands)
+
+
+@pytest.mark.parametrize(("typed", "known"), [("fp32", "f32"), ("F16", "fp16"), ("int8", "int8"), ("int4", "int4")])
+def test_a_precision_is_taken_by_the_names_that_people_know(typed: str, known: str) -> None:
+    assert precision_of(typed) == known
+    assert engine_and_precision(f"a:b:{typed}") == (("a:b", known) if known != "int4" else (f"a:b:{typed}", None))
+
+
+def test_names_are_completed() -> None:
+    assert complete_precision("f") == ["f32", "fp16"]
+    assert "road" in complete_engine("ro")
+
+
+def test_a_recording_is_not_made_of_a_video_file_name(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
+    line = refused(edge("record", video, tmp_path / "moto.mp4", "-e", colour_bundle.folder), 78)
+    assert "a drive is a file that ends with .mcap, or a folder" in line
+
+
+def test_figures_are_written_as_json(colour_bundle: Bundle) -> None:
+    run = json.loads(edge("run", SCENE, "-e", colour_bundle.folder, "--json", "-").stdout)
+    assert (run["frames_in"], run["dropped"], run["failure"]) == (6, 0, None)
+    assert run["age_ms"]["p50"] > 0
+    card = json.loads(edge("inspect", colour_bundle.folder, "--json", "-").stdout)
+    assert card["name"] == colour_bundle.card.name
