@@ -219,7 +219,7 @@ def _open_both(sources: list[str], engine: str, live: bool | None, **wishes: Any
         try:
             return future.result(), frames
         except BaseException:  # Ctrl-C too: whatever ends the opening of one closes the other
-            frames.__exit__(None, None, None)
+            frames.close()
             raise
 
 

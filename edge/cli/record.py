@@ -77,6 +77,7 @@ def record(
     from edge.pipeline import buffered, run
     from edge.segmenter import Segmenter
     from edge.sources.open import open_source
+    from edge.sources.source import display_wh_of
     from edge.timing import Stages
 
     cv2.setNumThreads(1)  # every stage has a thread of its own
@@ -87,7 +88,12 @@ def record(
         is_live = frames.live if live is None else live
         opened = None
         if masks:
-            wishes = {"precision": precision, "threads": threads, "backend": backend, "source_wh": frames.size_wh}
+            wishes = {
+                "precision": precision,
+                "threads": threads,
+                "backend": backend,
+                "source_wh": display_wh_of(frames),
+            }
             opened = stack.enter_context(open_engine(engine, side_by_side=not is_live, **wishes))
         asked = {"codec": codec, "live": is_live, "split_s": split_s, "quota_gb": quota_gb}
         options = _options(frames, opened, codec, {name: value for name, value in asked.items() if value is not None})

@@ -301,7 +301,11 @@ class Span:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.inner.__exit__(kind, error, trace)
+        self.close()
+
+    def close(self) -> None:
+        """Close the recording."""
+        self.inner.close()
 
 
 def open_drive(name: str) -> Source:

@@ -20,7 +20,7 @@ from edge.service.config import ServeConfig
 from edge.service.engines import EarlyEngine
 from edge.service.outputs import Outputs
 from edge.sinks.health import OutputHealth
-from edge.sources.open import is_camera, open_live, open_source
+from edge.sources.open import is_supervised, open_live, open_source
 from edge.sources.source import Source
 from edge.sources.supervised import Supervised
 from edge.timing import Durations, Stages
@@ -251,14 +251,14 @@ class CameraLoop:
     def _open_source(self) -> Source:
         """The camera, with its first picture, unless it is over before; one that is not there is waited for."""
         name = self._config.sources[self.name]
-        if not is_camera(name):
+        if not is_supervised(name):
             return open_source(name)
         camera = self._camera = open_live(name)
         self.live.source = camera.name
         try:
             self._await(camera)
         except BaseException:  # nobody else could close it
-            camera.__exit__(None, None, None)
+            camera.close()
             raise
         return camera
 

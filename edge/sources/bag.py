@@ -75,7 +75,12 @@ class Bag:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._reader.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the bag; it may be called twice."""
+        if self._reader.isopen:
+            self._reader.close()
 
     def __iter__(self) -> Iterator[Frame]:
         """Every picture that can be read, as often as wanted.

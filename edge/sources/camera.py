@@ -10,6 +10,7 @@ from typing import Any
 
 from edge.errors import ConfigError, SourceError, SourceNotFound
 from edge.sources.capture.wire import Order
+from edge.sources.secrets import redacted, without_secrets
 from edge.sources.supervised import Supervised
 
 _DEVICE = re.compile(r"(?P<device>\d+|/dev/[^?]+)(?:\?(?P<query>.*))?", re.DOTALL)
@@ -51,7 +52,8 @@ def open_pipeline(name: str) -> Supervised:
     Raises:
         ConfigError: it has no appsink.
     """
-    return Supervised(name, pipeline_order(name))
+    order = pipeline_order(name)
+    return Supervised(redacted(name), order, hide=lambda text: without_secrets(text, name))
 
 
 def pipeline_order(name: str) -> Order:
@@ -63,7 +65,7 @@ def pipeline_order(name: str) -> Order:
     pipeline = name.removeprefix("gst:").strip()
     if "appsink" not in pipeline:
         raise ConfigError(
-            f"{name}: hands over no pictures. It has to end in: videoconvert ! video/x-raw,format=BGR ! appsink"
+            f"{redacted(name)}: hands over no frames. Let it end in: videoconvert ! video/x-raw,format=BGR ! appsink"
         )
     return Order("gstreamer", pipeline)
 
@@ -85,7 +87,7 @@ def csi_order(name: str) -> Order:
     """
     match = _CSI.fullmatch(name)
     if match is None:
-        raise ConfigError(f"{name}: is no CSI camera. One looks like this: csi:0?size=1280x720&fps=30")
+        raise ConfigError(f"{redacted(name)}: is no CSI camera. One looks like this: csi:0?size=1280x720&fps=30")
     wishes = _wishes(name, match["query"], {"size": _size_wh, "fps": _rate_hz})
     size_wh, rate_hz = wishes.get("size") or (1280, 720), wishes.get("fps") or 30.0
     pipeline = csi_pipeline(int(match["device"]), size_wh, rate_hz)
@@ -108,11 +110,11 @@ def _wishes(name: str, query: str | None, readers: Mapping[str, Callable[[str], 
         key, _, text = part.partition("=")
         if key not in readers or key in wishes:
             found = f"{key!r} twice" if key in wishes else f"{key!r}"
-            raise ConfigError(f"{name}: asks for {found}; wanted is each once of: {', '.join(readers)}")
+            raise ConfigError(f"{redacted(name)}: asks for {found}; wanted is each once of: {', '.join(readers)}")
         try:
             wishes[key] = readers[key](text)
         except ValueError as error:
-            raise ConfigError(f"{name}: {key}={text}: wanted is {error}") from None
+            raise ConfigError(f"{redacted(name)}: {key}={text}: wanted is {error}") from None
     return wishes
 
 

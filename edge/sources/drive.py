@@ -134,7 +134,10 @@ class Drive:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        pass
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Every frame that can be decoded, as often as wanted.

@@ -38,6 +38,10 @@ class _Pulled:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread and close the source."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -137,6 +141,10 @@ class Paced:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the source."""
         self._source.__exit__(None, None, None)
 
     def __iter__(self) -> Iterator[Frame]:

@@ -12,9 +12,9 @@ from edge.frame import Frame, Image
 from edge.natural import natural_key
 from edge.sources.imagefile import ImageError, decode_image
 from edge.sources.index import check_times, load_times, median_rate_hz
+from edge.sources.kinds import IMAGE_SUFFIXES
 from edge.timing import Durations
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 RATE_HZ = 10.0
 
 
@@ -42,7 +42,10 @@ class Pictures:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        pass
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Every readable image.
@@ -85,11 +88,13 @@ def list_pictures(place: str) -> list[Path]:
         SourceNotFound: there are none.
     """
     try:
-        found = [path for path in _candidates(place) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        found = [path for path in _candidates(place) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     except OSError as error:
         raise SourceError(f"{place}: cannot be listed: {error.strerror}. See who may: namei -l {place}") from error
     if not found:
-        raise SourceNotFound(f"{place}: no images there ({', '.join(SUFFIXES)}). Look at what is there: ls {place}")
+        raise SourceNotFound(
+            f"{place}: no images there ({', '.join(IMAGE_SUFFIXES)}). Look at what is there: ls {place}"
+        )
     return sorted(found, key=natural_key)
 
 

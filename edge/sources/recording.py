@@ -86,6 +86,10 @@ class Recording:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; it may be called twice."""
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:

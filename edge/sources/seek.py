@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -22,9 +22,11 @@ from edge.barcode import draw_barcode
 from edge.errors import SourceDamaged, SourceError
 from edge.frame import Frame
 from edge.sources.container import is_regular, open_container, set_up_decoder, video_stream_of
-from edge.sources.open import is_camera, open_source
+from edge.sources.kinds import kind_of
+from edge.sources.open import open_source
 from edge.sources.recording import Recording
 from edge.sources.scene import SceneSource
+from edge.sources.secrets import hidden_in_errors, redacted
 from edge.sources.source import Seekable
 from edge.timing import Durations
 
@@ -47,6 +49,10 @@ class Playable(Protocol):
         """Frame `index`; see `Seekable.at`."""
         ...
 
+    def close(self) -> None:
+        """See `edge.sources.source.Source.close`."""
+        ...
+
     def __enter__(self) -> Playable: ...
 
     def __exit__(
@@ -60,17 +66,20 @@ def open_recording(name: str) -> Playable:
     Raises:
         SourceError: it is not there, cannot be read, or is a camera or an endless street.
     """
-    if name.startswith("scene:"):
-        return RecordedStreet(name)
-    if name and is_camera(name):
-        raise SourceError(f"{name}: is a camera; a replay wants a recording: a drive, a video or a folder of pictures")
+    kind = kind_of(name)
+    if name and kind.live:
+        raise SourceError(
+            f"{redacted(name)}: is a camera, expected a recording: a drive, a video or a folder of images"
+        )
+    if name and kind.name in _PLAYABLE:
+        with hidden_in_errors(name):
+            return _PLAYABLE[kind.name](name)
     source = open_source(name)
-    if isinstance(source, Recording):
-        source.__exit__(None, None, None)
-        return RecordedVideo(name)
     if not isinstance(source, Seekable):
-        source.__exit__(None, None, None)
-        raise SourceError(f"{name}: its frames cannot be taken by number, so it cannot be replayed. Try: edge run")
+        source.close()
+        raise SourceError(
+            f"{redacted(name)}: its frames cannot be taken by number, so it cannot be replayed. Try: edge run"
+        )
     return source  # type: ignore[return-value]  # a Source that is Seekable
 
 
@@ -133,11 +142,12 @@ class RecordedVideo(Recording):
     def __enter__(self) -> RecordedVideo:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
+        """Let go of the file and of the frames that are kept."""
         if self._walk is not None:
             self._walk.close()
         self._kept.clear()
-        super().__exit__(*exception)
+        super().close()
 
     def at(self, index: int) -> Frame:
         """Frame `index`; see `Seekable.at`.
@@ -201,6 +211,10 @@ class RecordedVideo(Recording):
             "packets that cannot be read" if packets.unreadable else "",
         ]
         return ", ".join(filter(None, faults))
+
+
+# Sources that are read another way when their frames are taken by number.
+_PLAYABLE: dict[str, Callable[[str], Playable]] = {"scene": RecordedStreet, "video": RecordedVideo}
 
 
 class Listed(NamedTuple):

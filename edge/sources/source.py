@@ -16,7 +16,7 @@ def display_wh_of(source: Source) -> tuple[int, int]:
 
 
 class Source(Protocol):
-    """Frames, one after another. A context manager: leaving it releases the camera or file.
+    """Frames, one after another. A context manager: leaving it closes it.
 
     Attributes:
         name: as the user named it.
@@ -41,6 +41,10 @@ class Source(Protocol):
         ...
 
     def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None:
+        """Release the camera or file. It may be called twice."""
+        ...
 
     def __enter__(self) -> Source: ...
 

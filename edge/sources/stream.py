@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from edge.errors import SourceNotFound
 from edge.sources.capture.wire import Order
+from edge.sources.kinds import ADDRESSES
+from edge.sources.secrets import redacted, without_secrets
 from edge.sources.supervised import Supervised
 
 log = logging.getLogger(__name__)
 
-SCHEMES = ("rtsp", "rtsps", "http", "https")
-# Up to the last "@": a password may hold any sign, though "/", "?" and "#" should be written %2F, %3F and %23 there.
-_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(.*)@", re.DOTALL)
-_SECRET_VALUE = re.compile(r"([?&;][^=&;#]*(?:pass|pwd|token|secret|auth|key|sig)[^=&;#]*=)([^&;#]*)", re.IGNORECASE)
 _TLS_SCHEMES = ("rtsps", "https")
 _UNVERIFIED = re.compile(r"^tls=unverified(?:&|$)|&tls=unverified(?=&|$)")
-_SHORTEST_SECRET = 3  # a shorter one would make holes in every other word
 
 
 def open_stream(url: str) -> Supervised:
@@ -51,34 +48,9 @@ def stream_order(url: str) -> Order:
         raise SourceNotFound(
             f"{name}: is no address. A password's own /, ? and # are written %2F, %3F and %23"
         ) from None
-    if parts.scheme not in SCHEMES:
-        raise SourceNotFound(f"{name}: {parts.scheme}:// is not supported, only {', '.join(SCHEMES)}. {example}")
+    if parts.scheme not in ADDRESSES:
+        raise SourceNotFound(f"{name}: {parts.scheme}:// is not supported, only {', '.join(ADDRESSES)}. {example}")
     if not host or not url.isprintable() or " " in url:
         raise SourceNotFound(f"{name}: is no address. {example}")
     query = _UNVERIFIED.sub("", parts.query) if parts.scheme in _TLS_SCHEMES else parts.query
     return Order("stream", parts._replace(query=query).geturl(), trusts_any=query != parts.query)
-
-
-def redacted(url: str) -> str:
-    """The address as it may be shown.
-
-    >>> redacted("rtsp://admin:12345@10.0.0.7/live?channel=1&token=abc")
-    'rtsp://admin:***@10.0.0.7/live?channel=1&token=***'
-    """
-    user = _USER.match(url)
-    if user and ":" in user[2]:
-        url = f"{user[1]}{user[2].partition(':')[0]}:***{url[user.end(2) :]}"
-    return _SECRET_VALUE.sub(r"\1***", url)
-
-
-def without_secrets(text: str, url: str) -> str:
-    """A text, such as a library's message, without the address's secrets."""
-    user = _USER.match(url)
-    secrets = [value for _, value in _SECRET_VALUE.findall(url)]
-    if user and ":" in user[2]:
-        secrets.append(user[2].partition(":")[2])
-    text = text.replace(url, redacted(url))
-    for secret in sorted({*secrets, *map(unquote, secrets)}, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "***")
-    return text

@@ -94,7 +94,10 @@ class Supervised:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """End the capture; within a second, whatever the camera does."""
+        self.close()
+
+    def close(self) -> None:
+        """End the capture; within a second, whatever the camera does. It may be called twice."""
         self.stop()
         self._thread.join(_LEAVE_S)
         self._wake.close()

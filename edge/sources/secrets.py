@@ -1,0 +1,91 @@
+"""Passwords and tokens in the names of sources: found once, hidden wherever a name or a library's message is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote
+
+from edge.errors import EdgeError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+_PIPELINE = "gst:"
+_SECRET_KEY = r"[^=&;#?/\s_]*(?:pas|pwd|token|secret|auth|key|sig|cred|session)[^=&;#?/\s_]*|p|pw|pin|sid|psk"
+# Up to the last "@": a password may hold any sign, though "/", "?" and "#" should be written %2F, %3F and %23 there.
+# One slash or three are slips of the hand.
+_USER = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,3}(?P<user>[^@:]*)(?::(?P<secret>.*))?@", re.DOTALL)
+# XMEye and others: rtsp://host/user=admin_password=secret_channel=1; a value may hold "_" itself.
+_IN_PATH = re.compile(
+    rf"(?:^|[/_&;])(?:{_SECRET_KEY})=(?P<secret>.*?)(?=_[A-Za-z]+=|[&;/]|$)", re.IGNORECASE | re.DOTALL
+)
+_IN_QUERY = re.compile(rf"(?:^|[?&;#])(?:[^=&;#]*_)?(?:{_SECRET_KEY})(?:_[^=&;#]*)?=(?P<secret>[^&;#]*)", re.I)
+_PROPERTY = re.compile(
+    r"(?:^|[\s\"'])[\w:.-]*(?:pw|pwd|pass(?:word|wd|phrase|code)?|token|secret|auth|credentials?|key)\s*=\s*"
+    r"(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<plain>[^\s\"']+))",
+    re.IGNORECASE,
+)
+_ADDRESS_WITHIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"']+")
+_SHORTEST_SECRET = 3  # a shorter one would make holes in every other word
+
+
+def redacted(name: str) -> str:
+    """A source's name as it may be shown; one without secrets, and any path, stays as it is.
+
+    >>> redacted("rtsp://admin:12345@10.0.0.7/live?channel=1&token=abc")
+    'rtsp://admin:***@10.0.0.7/live?channel=1&token=***'
+    """
+    shown, at = "", 0
+    for start, end in sorted(set(_secret_spans(name))):
+        if start >= at:
+            shown, at = f"{shown}{name[at:start]}***", end
+    return shown + name[at:]
+
+
+def without_secrets(text: str, name: str) -> str:
+    """A text, such as a library's message, without the secrets of a source's name."""
+    text = text.replace(name, redacted(name))
+    secrets = {name[start:end] for start, end in _secret_spans(name)}
+    for secret in sorted({*secrets, *map(unquote, secrets)}, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "***")
+    return text
+
+
+@contextmanager
+def hidden_in_errors(name: str) -> Iterator[None]:
+    """What is raised on the way to a source says none of its secrets."""
+    try:
+        yield
+    except EdgeError as error:
+        if (shown := without_secrets(str(error), name)) != str(error):
+            raise type(error)(shown) from None
+        raise
+
+
+def _secret_spans(name: str) -> Iterator[tuple[int, int]]:
+    if name.startswith(_PIPELINE):
+        yield from (_span(match, match.lastgroup or "") for match in _PROPERTY.finditer(name))
+        for address in _ADDRESS_WITHIN.finditer(name):
+            yield from _spans_of_address(name, address.start(), address.end())
+    elif _ADDRESS.match(name):
+        yield from _spans_of_address(name, 0, len(name))
+
+
+def _spans_of_address(name: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    address = name[start:end]
+    path = 0
+    if user := _USER.match(address):
+        path = user.end()
+        group = "user" if user["secret"] is None else "secret"  # a user alone may be a token
+        if user[group]:
+            yield start + user.start(group), start + user.end(group)
+    query = min((at for sign in "?#" if (at := address.find(sign, path)) >= 0), default=len(address))
+    for pattern, begin, until in ((_IN_PATH, path, query), (_IN_QUERY, query, len(address))):
+        for match in pattern.finditer(address[begin:until]):
+            if match["secret"]:
+                yield start + begin + match.start("secret"), start + begin + match.end("secret")
+
+
+def _span(match: re.Match[str], group: str) -> tuple[int, int]:
+    return match.start(group), match.end(group)

@@ -1,0 +1,78 @@
+"""Passwords in names of sources are shown nowhere."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.errors import EdgeError
+from edge.sources.open import open_source
+from edge.sources.secrets import redacted, without_secrets
+
+HIDDEN = [
+    "rtsp://admin:{}@10.0.0.7/live",
+    "rtsp://admin:{}@10.0.0.7:554/user=x_channel=1",
+    "rtsp://{}@10.0.0.7/live",
+    "rtsp:/admin:{}@10.0.0.7/live",
+    "rtsp:///admin:{}@10.0.0.7/live",
+    "rtsp://10.0.0.7/user=admin_password={}_channel=1_stream=0.sdp",
+    "rtsp://10.0.0.7/user=admin&password={}&channel=1&stream=0.sdp?real_stream",
+    "rtsp://10.0.0.7/Streaming/passwd={}/1",
+    "http://10.0.0.7/live.mjpg?p={}",
+    "http://10.0.0.7/live.mjpg?x=1&sid={}&y=2",
+    "http://10.0.0.7/live.mjpg#pwd={}",
+    "http://10.0.0.7/live.mjpg?access_token={}",
+    "http://10.0.0.7/videostream.cgi?loginuse=admin&loginpas={}",
+    "https://10.0.0.7/a?tls=unverified&api_key={};b=1",
+    "gst:rtspsrc location=rtsp://u:{}@10.0.0.7/1 ! decodebin ! appsink",
+    'gst:rtspsrc location="rtsp://u:{}@10.0.0.7/1" ! decodebin ! appsink',
+    "gst:rtspsrc location=rtsp://10.0.0.7/1 user-id=u user-pw={} ! decodebin ! appsink",
+    'gst:rtspsrc user-pw = "{}" ! decodebin ! appsink',
+    "gst:srtsrc uri=srt://10.0.0.7:9?passphrase={} ! decodebin ! appsink",
+    "gst:souphttpsrc location=http://10.0.0.7/?token={} ! decodebin ! appsink",
+]
+SHOWN = [
+    "drive.mp4",
+    "/data/key=2/token=1/drive.mp4",
+    "scene:street?seed=7&size=1280x720",
+    "rtsp://10.0.0.7:554/Streaming/Channels/101?transportmode=unicast",
+    "rtsps://10.0.0.7/stream?tls=unverified",
+    "gst:videotestsrc num-buffers=3 ! x264enc key-int-max=30 ! appsink max-buffers=1",
+    "0?size=640x480&fps=30",
+]
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+@given(secret=st.text("abcXYZ019.-_!*$", min_size=6, max_size=16).filter(lambda text: "_" not in text[:1]))
+def test_a_secret_is_in_no_name_and_in_no_message(name: str, secret: str) -> None:
+    named = name.format(secret)
+    assert secret not in redacted(named)
+    assert "***" in redacted(named)
+    assert secret not in without_secrets(f"cannot open {named}: refused for {secret}", named)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_names_without_secrets_are_shown_as_they_are(name: str) -> None:
+    assert redacted(name) == name
+
+
+@given(st.text(max_size=200), st.sampled_from(["", "rtsp://", "gst:", "http://a:b@c/"]))
+def test_any_text_is_redacted_without_a_crash(text: str, start: str) -> None:
+    assert isinstance(redacted(start + text), str)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rtsp:/admin:geheim@10.0.0.7/live",
+        "rstp://admin:geheim@10.0.0.7/live",
+        "rtsp://admin:geheim@[::1/live",
+        "gst:rtspsrc user-pw=geheim ! fakesink",
+        "http:///user=a_password=geheim_b=1 x",
+    ],
+)
+def test_what_cannot_be_opened_is_refused_without_its_secret(name: str) -> None:
+    with pytest.raises(EdgeError) as refusal:
+        open_source(name)
+    assert "geheim" not in str(refusal.value)
