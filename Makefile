@@ -23,7 +23,7 @@ test: $(VENV)/.dev $(VENV)/.pycuda
 
 # What needs no training, no browser, no container and not much time; spread over the cores.
 quick: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto --dist worksteal -m 'not (slow or system or train or gpu)'
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal -m 'not (slow or system or train or gpu)'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

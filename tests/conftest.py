@@ -27,6 +27,33 @@ settings.register_profile("edge", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("edge")
 
 
+TESTS = Path(__file__).parent
+# What whole files and folders need; `make quick` leaves them out, with all that is marked slow in its file.
+MARKS = {
+    "systemd": "system",
+    "sinks/test_mqtt.py": "system",
+    "service/test_service.py": "system",
+    "sources/test_supervised.py": "system",
+    "web/test_live_page.py": "system",
+    "nets/test_contract.py": "train",
+    "train/test_qat.py": "train",
+    "train/test_qat_build.py": "train",
+    "train/test_train.py": "train",
+    "train/test_train_cli.py": "train",
+    "compile/test_tensorrt_rtx.py": "slow",
+    "fuzz": "slow",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for path in MARKS:
+        assert (TESTS / path).exists(), f"{path} has moved: mend MARKS in tests/conftest.py"
+    for item in items:
+        for path, mark in MARKS.items():
+            if item.path.is_relative_to(TESTS / path):
+                item.add_marker(mark)
+
+
 @pytest.fixture(autouse=True)
 def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache directory of this test alone, for its subprocesses too."""

@@ -51,6 +51,7 @@ def video(tmp_path: Path, flag: Image) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_run_writes_overlay_masks_and_results_of_every_frame(
     video: Path, colour_bundle: Bundle, tmp_path: Path, flag_classes: Image
 ) -> None:
@@ -77,6 +78,7 @@ def test_run_writes_overlay_masks_and_results_of_every_frame(
     assert all(record["age_ms"] > 0 for record in records)
 
 
+@pytest.mark.slow
 def test_run_takes_pictures_and_a_pattern_of_pictures(tmp_path: Path, flag: Image, colour_bundle: Bundle) -> None:
     for name in ("1.png", "2.png", "3.jpg"):
         cv2.imwrite(str(tmp_path / name), flag)
@@ -84,6 +86,7 @@ def test_run_takes_pictures_and_a_pattern_of_pictures(tmp_path: Path, flag: Imag
     assert "2 in, 2 out" in edge("run", f"{tmp_path}/*.png", "-e", colour_bundle.folder).stdout
 
 
+@pytest.mark.slow
 def test_run_takes_a_rendered_street_and_stops_at_max_frames(colour_bundle: Bundle, tmp_path: Path) -> None:
     results = tmp_path / "r.jsonl"
     result = edge("run", SCENE, "-e", colour_bundle.folder, "--max-frames", "4", "--results", results)
@@ -92,6 +95,7 @@ def test_run_takes_a_rendered_street_and_stops_at_max_frames(colour_bundle: Bund
     assert len(results.read_text().splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_a_live_run_takes_the_time_of_the_recording_and_counts_what_it_drops(
     video: Path, colour_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -105,11 +109,13 @@ def test_a_live_run_takes_the_time_of_the_recording_and_counts_what_it_drops(
     assert len(records) + dropped >= 12
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing(video: Path, colour_bundle: Bundle) -> None:
     result = edge("run", video, "-e", colour_bundle.folder, "--quiet")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_closes_its_files_and_says_what_it_did(
     how: signal.Signals, colour_bundle: Bundle, tmp_path: Path
@@ -136,11 +142,13 @@ def test_an_interrupted_run_closes_its_files_and_says_what_it_did(
     assert not partial.exists()
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_one_clear_line(tmp_path: Path, colour_bundle: Bundle) -> None:
     line = refused(edge("run", tmp_path / "no.mp4", "-e", colour_bundle.folder), 69)
     assert "no.mp4: there is no such file" in line
 
 
+@pytest.mark.slow
 def test_an_empty_file_and_one_that_is_no_video_are_one_clear_line(tmp_path: Path, colour_bundle: Bundle) -> None:
     (tmp_path / "empty.mp4").touch()
     assert "0 bytes" in refused(edge("run", tmp_path / "empty.mp4", "-e", colour_bundle.folder), 69)
@@ -148,10 +156,12 @@ def test_an_empty_file_and_one_that_is_no_video_are_one_clear_line(tmp_path: Pat
     assert "not a video" in refused(edge("run", tmp_path / "text.mp4", "-e", colour_bundle.folder), 69)
 
 
+@pytest.mark.slow
 def test_a_missing_camera_is_one_clear_line(colour_bundle: Bundle) -> None:
     assert "/dev/video97" in refused(edge("run", "97", "-e", colour_bundle.folder), 69)
 
 
+@pytest.mark.slow
 def test_a_truncated_video_gives_what_it_has_and_says_that_it_is_damaged(
     tmp_path: Path, flag: Image, colour_bundle: Bundle
 ) -> None:
@@ -172,12 +182,14 @@ def test_a_truncated_video_gives_what_it_has_and_says_that_it_is_damaged(
     assert 0 < len((tmp_path / "r.jsonl").read_text().splitlines()) < 60
 
 
+@pytest.mark.slow
 def test_an_unknown_engine_is_answered_with_the_nearest_name(video: Path) -> None:
     line = refused(edge("run", video, "--engine", "raod"), 70)
     assert "'raod'" in line
     assert "road" in line
 
 
+@pytest.mark.slow
 def test_a_tampered_bundle_is_refused(video: Path, colour_bundle: Bundle) -> None:
     model = colour_bundle.folder / MODEL_FILE
     content = bytearray(model.read_bytes())
@@ -186,6 +198,7 @@ def test_a_tampered_bundle_is_refused(video: Path, colour_bundle: Bundle) -> Non
     assert "not the one its card was made for" in refused(edge("run", video, "-e", colour_bundle.folder), 70)
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     video: Path, colour_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -195,6 +208,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
         assert "file stands where a folder is wanted" in line
 
 
+@pytest.mark.slow
 def test_an_overlay_of_an_unknown_kind_is_refused(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
     assert ".mp4" in refused(edge("run", video, "-e", colour_bundle.folder, "--overlay", tmp_path / "o.gif"), 73)
 
@@ -207,10 +221,12 @@ def test_an_output_stream_that_takes_nothing_is_one_clear_line(colour_bundle: Bu
     assert "standard output: No space left on device" in refused(result, 74)
 
 
+@pytest.mark.slow
 def test_a_wrong_scene_is_a_config_error(colour_bundle: Bundle) -> None:
     assert "sizes" in refused(edge("run", "scene:street?sizes=3", "-e", colour_bundle.folder), 78)
 
 
+@pytest.mark.slow
 def test_a_wrong_option_is_a_usage_error() -> None:
     result = edge("run", "x.mp4", "--overlya", "o.mp4")
     assert result.returncode == 2
@@ -218,6 +234,7 @@ def test_a_wrong_option_is_a_usage_error() -> None:
     assert "--overlay" in result.stderr
 
 
+@pytest.mark.slow
 def test_evaluate_prints_a_table_and_writes_json(
     tmp_path: Path, flag: Image, flag_classes: Image, colour_bundle: Bundle
 ) -> None:
@@ -232,6 +249,7 @@ def test_evaluate_prints_a_table_and_writes_json(
     assert json.loads(target.read_text())["miou"] == 1.0
 
 
+@pytest.mark.slow
 def test_inspect_shows_the_card(colour_bundle: Bundle) -> None:
     result = edge("inspect", colour_bundle.folder)
     assert result.returncode == 0, result.stderr
@@ -239,6 +257,7 @@ def test_inspect_shows_the_card(colour_bundle: Bundle) -> None:
         assert fact in result.stdout
 
 
+@pytest.mark.slow
 def test_bench_measures_engine_masks_and_overlay(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
     target = tmp_path / "bench.json"
     words = ["--precision", "f32", "--frames", "20", "--source", str(video), "--json", str(target)]
@@ -253,6 +272,7 @@ def test_bench_measures_engine_masks_and_overlay(video: Path, colour_bundle: Bun
         assert figures[part]["age"]["p50_ms"] <= figures[part]["age"]["p99_ms"]
 
 
+@pytest.mark.slow
 def test_the_progress_bar_shows_on_a_terminal(video: Path, colour_bundle: Bundle) -> None:
     import pty
 

@@ -125,6 +125,7 @@ def test_a_value_of_another_kind_is_not_bent_to_fit(tmp_path: Path, text: str) -
     assert "problem(s)\n" in complaint(tmp_path, text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -164,6 +165,7 @@ def test_a_long_wrong_value_is_cut_in_the_message(tmp_path: Path) -> None:
     assert len(complaint(tmp_path, f"name: [{'x, ' * 1000}]")) < 400
 
 
+@pytest.mark.slow
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda x: st.lists(x)))
 def test_any_tree_either_fits_or_is_a_config_error(tree: Any) -> None:
     with contextlib.suppress(ConfigError):

@@ -89,6 +89,7 @@ def by_name(findings: Iterator[Finding]) -> dict[str, Finding]:
 # ------------------------------------------------------------------------------------------------------- all of it
 
 
+@pytest.mark.slow
 def test_this_machine_runs_the_default_engine_and_nothing_is_left_behind(cache_home: Path) -> None:
     found = doctor()
     report = json.loads(json.dumps(found.as_json()))
@@ -427,6 +428,7 @@ def test_limits_of_the_first_version_of_control_groups_count_too(make_host: Make
     assert (cpu_quota(host), memory_limit(host)) == (0.5, None)
 
 
+@pytest.mark.slow
 @given(group=st.text(max_size=30), limit=st.text(max_size=20))
 def test_no_limit_file_is_too_odd_to_be_read(group: str, limit: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -55,6 +55,7 @@ def street(seed: int = 0, size_wh: tuple[int, int] = (120, 90)) -> Image:
     return classes
 
 
+@pytest.mark.slow
 def test_any_map_comes_back_as_it_was() -> None:
     pasted = pasted_decoder()
 
@@ -163,6 +164,7 @@ def test_damage_is_always_seen() -> None:
                 decode_mask(damaged)
 
 
+@pytest.mark.slow
 def test_a_forged_message_gives_a_whole_map_or_an_error() -> None:
     """Its checksum is right: 10,000 with changes to the head, the deflated data or the chains themselves."""
     rng = random.Random(2)

@@ -113,6 +113,7 @@ def test_maps_of_different_shapes_are_refused(shape: tuple[int, ...]) -> None:
 maps = arrays(np.uint8, (6, 7), elements=st.integers(0, 3))
 
 
+@pytest.mark.slow
 @given(maps, maps)
 def test_iou_agrees_with_counting_sets_of_pixels(truth: np.ndarray, found: np.ndarray) -> None:
     confusion = Confusion(4)
@@ -125,6 +126,7 @@ def test_iou_agrees_with_counting_sets_of_pixels(truth: np.ndarray, found: np.nd
     assert confusion.pixel_accuracy() == np.mean(truth == found)
 
 
+@pytest.mark.slow
 @given(maps, maps, st.permutations(range(4)))
 def test_renaming_the_classes_renames_the_scores(truth: np.ndarray, found: np.ndarray, order: list[int]) -> None:
     names = np.array(order, np.uint8)
@@ -145,6 +147,7 @@ def test_dice_is_twice_the_hits_over_both_sizes(confusion: Confusion) -> None:
     np.testing.assert_allclose(confusion.dice(), [4 / 5, 6 / 8, 2 / 3])
 
 
+@pytest.mark.slow
 @given(maps, maps)
 def test_dice_follows_from_iou(truth: np.ndarray, found: np.ndarray) -> None:
     confusion = Confusion(4)
@@ -161,6 +164,7 @@ def counted_one_by_one(truth: np.ndarray, found: np.ndarray, classes: int, ignor
     return counts
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from([1, 3, 14, 15, 40]), st.sampled_from([[255], [2, 255], [9, 17], [], [14, 15, 200]]))
 def test_bands_are_counted_as_one_by_one(data: st.DataObject, classes: int, ignored: list[int]) -> None:
     shape = data.draw(st.tuples(st.integers(1, 7), st.integers(1, 9)))
@@ -275,6 +279,7 @@ def outlines_one_by_one(truth: np.ndarray, found: np.ndarray, known: np.ndarray,
     ]
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from([2, 9, 20, 40, 70, 140]), st.sampled_from([0.0, 0.05, 0.1, 0.2, 0.35, 1.0]))
 def test_outlines_are_counted_as_by_all_distances(data: st.DataObject, classes: int, tolerance: float) -> None:
     shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 11)))

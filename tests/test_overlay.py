@@ -194,6 +194,7 @@ def painted_whole(source: Yuv420, classes: Image, box: Letterbox) -> Yuv420:
     return target
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(
     source_wh=st.tuples(st.integers(2, 120), st.integers(2, 120)),

@@ -38,6 +38,7 @@ def edge(*words: str | Path, env: dict[str, str] | None = None, **options: objec
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
 def test_a_run_whose_streams_are_closed_writes_its_results(
     closed: str, source: Path, colour_bundle: Bundle, tmp_path: Path
@@ -47,6 +48,7 @@ def test_a_run_whose_streams_are_closed_writes_its_results(
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "LANG": ""}])
 @pytest.mark.parametrize("command", ["run", "inspect"])
 def test_signs_that_the_output_cannot_hold_are_replaced(

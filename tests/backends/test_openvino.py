@@ -49,6 +49,7 @@ def test_an_engine_of_openvino_does_what_every_engine_does(
     sentence(engine, flag, flag_classes)
 
 
+@pytest.mark.slow
 def test_frames_side_by_side_get_the_classes_that_they_get_one_by_one(street_bundle: Bundle) -> None:
     width, height = street_bundle.card.input_wh
     frames = [np.random.default_rng(i).integers(0, 256, (height, width, 3), np.uint8) for i in range(6)]

@@ -31,6 +31,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return harness.outcomes(OVER_THE_FAKE, tmp_path_factory.mktemp("tensorrt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sentence", harness.sentences(OVER_THE_FAKE))
 def test_over_pycuda_the_fake_driver_and_a_stand_in(sentence: str, outcomes: dict[str, list[str]]) -> None:
     assert outcomes[sentence] == []
@@ -49,6 +50,7 @@ def look(request: pytest.FixtureRequest) -> tuple[int, dict[str, Any]]:
     return major, json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_every_name_that_edge_uses_is_there(look: tuple[int, dict[str, Any]]) -> None:
     assert look[1]["lacking"] == []
     assert look[1]["version"][0] == look[0]

@@ -85,6 +85,7 @@ def exported(module: Any, path: Path, **options: Any) -> None:
 # ------------------------------------------------------------------------------------------------------------- adoption
 
 
+@pytest.mark.slow
 def test_a_net_becomes_an_engine_that_knows_itself(
     model_file: Write, card: Write, tmp_path: Path, flag: Image, flag_classes: Image, lying_flag: Image
 ) -> None:
@@ -131,6 +132,7 @@ EXPORTERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", EXPORTERS.values(), ids=EXPORTERS)
 def test_a_net_with_open_sizes_two_heads_and_foreign_labels_is_adopted(
     options: dict[str, Any], card: Write, tmp_path: Path
@@ -155,6 +157,7 @@ def test_a_net_with_open_sizes_two_heads_and_foreign_labels_is_adopted(
         assert np.mean(engine.infer(frame)["semantic"] == wanted) > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -173,6 +176,7 @@ def test_nets_of_other_forms_are_adopted(
         np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("opset", "recorded"), [(11, 17), (13, 17), (18, 17), (20, 17)])
 def test_other_operator_sets_become_the_one_that_all_runtimes_read(
     opset: int, recorded: int, model_file: Write, card: Write, flag: Image
@@ -181,6 +185,7 @@ def test_other_operator_sets_become_the_one_that_all_runtimes_read(
     assert adopted.card.versions.opset == recorded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["linear", "nearest"])
 @pytest.mark.parametrize(("opset", "kind"), [(9, "Upsample"), (10, "Resize")])
 def test_a_resize_of_before_opset_11_samples_as_it_did(
@@ -207,6 +212,7 @@ ONE_CHANNEL = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after", "shape"), ONE_CHANNEL.values(), ids=ONE_CHANNEL)
 @pytest.mark.parametrize("threshold", [0.5, 0.6])
 def test_a_net_of_one_channel_is_a_mask_above_a_threshold(
@@ -223,6 +229,7 @@ def test_a_net_of_one_channel_is_a_mask_above_a_threshold(
         np.testing.assert_array_equal(engine.infer(image)["semantic"], chance > threshold)
 
 
+@pytest.mark.slow
 def test_a_net_of_one_channel_without_a_threshold_is_refused_with_what_to_add(
     model_file: Write, card: Write, flag: Image
 ) -> None:
@@ -235,11 +242,13 @@ def test_a_net_of_one_channel_without_a_threshold_is_refused_with_what_to_add(
         adopt(model_file(FLAG_NET), card(threshold=0.5), [flag])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_said_in_an_older_operator_set_stays_in_its_own(model_file: Write, card: Write, flag) -> None:
     text = f"(float[1,3,48,64] x) => (float[1,3,6,8] y) {{ p = {POOL} (x) y = Gelu (p) }}"
     assert adopt(model_file(net(text, opset=20)), card(), [flag]).card.versions.opset == 20
 
 
+@pytest.mark.slow
 def test_a_quantised_net_is_adopted_as_int8(
     model_file: Write, card: Write, tmp_path: Path, flag: Image, flag_classes: Image
 ) -> None:
@@ -260,6 +269,7 @@ def test_a_quantised_net_is_adopted_as_int8(
     assert (graph.file, graph.runtime) == ("int8.openvino.onnx", "openvino")
 
 
+@pytest.mark.slow
 def test_weights_in_a_file_beside_the_model_are_taken_in(card: Write, tmp_path: Path, flag: Image) -> None:
     model = net(f"(float[1,3,48,64] x) => (float[1,3,6,8] y) {{ p = {POOL} (x) y = Mul (p, w) }}")
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((1, 3, 6, 8), np.float32), "w"))
@@ -271,6 +281,7 @@ def test_weights_in_a_file_beside_the_model_are_taken_in(card: Write, tmp_path: 
         adopt(tmp_path / "net.onnx", card(), [flag])
 
 
+@pytest.mark.slow
 def test_an_engine_that_does_not_give_what_the_net_gives_is_refused(
     model_file: Write, card: Write, flag: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,11 +296,13 @@ def test_an_engine_that_does_not_give_what_the_net_gives_is_refused(
         adopt(model_file(FLAG_NET), card(), [flag])
 
 
+@pytest.mark.slow
 def test_a_net_that_gives_nan_is_refused(model_file: Write, card: Write, flag: Image) -> None:
     with pytest.raises(EngineError, match=r"the net itself gives NaN, in 66\.7% of its answers"):
         adopt(model_file("(float[1,3,48,64] x) => (float[1,3,48,64] y) { y = Div (x, x) }"), card(), [flag])
 
 
+@pytest.mark.slow
 def test_a_crash_of_the_runtime_is_a_message(
     model_file: Write, card: Write, flag: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +345,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "words"), REFUSED.items())
 def test_what_edge_cannot_take_is_refused_with_what_was_found(
     text: str, words: str, model_file: Write, card: Write, flag: Image
@@ -441,6 +455,7 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path, card: Write) -> Non
 # ------------------------------------------------------------------------------------------------------ labels and card
 
 
+@pytest.mark.slow
 def test_every_unmapped_label_needs_a_place(model_file: Write, card: Write, flag: Image) -> None:
     with pytest.raises(EngineError, match=r"what becomes of ids 0, 1, and no class of the card is called Other"):
         adopt(model_file(FLAG_NET), card(label_map={2: "Red"}), [flag])
@@ -448,6 +463,7 @@ def test_every_unmapped_label_needs_a_place(model_file: Write, card: Write, flag
         adopt(model_file(FLAG_NET), card(label_map={0: "Blue", 1: "Red", 2: "Red", 3: "Red"}), [flag])
 
 
+@pytest.mark.slow
 def test_ids_that_no_class_has_are_found_in_a_class_map(model_file: Write, card: Write, flag: Image) -> None:
     text = f"""(float[1,3,48,64] x) => (int64[1,6,8] y) {{
         p = {POOL} (x) a = ArgMax <axis = 1, keepdims = 0> (p)
@@ -545,6 +561,7 @@ def fail():
     del torch_module.sys.modules["usersnet"]
 
 
+@pytest.mark.slow
 def test_a_torch_net_is_adopted_by_its_factory(users_net: Path, card: Write) -> None:
     path = card(output="0", input={**CARD["input"], "size": "64x48"}, arguments={"classes": 3})
     adopted = adopt_torch("usersnet:make_net", users_net / "city.pt", path)
@@ -554,6 +571,7 @@ def test_a_torch_net_is_adopted_by_its_factory(users_net: Path, card: Write) -> 
         assert engine.infer(np.zeros((48, 64, 3), np.uint8))["semantic"].shape == (48, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factory", "changes", "words"),
     [

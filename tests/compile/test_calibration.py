@@ -105,6 +105,7 @@ sets = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(chosen=sets)
 def test_a_set_survives_its_file(chosen: CalibrationSet, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "set.yaml"

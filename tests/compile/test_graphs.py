@@ -106,22 +106,26 @@ def road_int8(road: Any, street: list[Image]) -> Any:
 # ------------------------------------------------------------------------------------------------------ the trained net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [V8, V10])
 def test_f32_gives_the_same_classes_for_every_tensorrt(road: Any, street: list[Image], version: Any) -> None:
     model = graphs.for_tensorrt(road.SerializeToString(), "f32", version)
     np.testing.assert_array_equal(classes_of(model, street), classes_of(road, street))
 
 
+@pytest.mark.slow
 def test_fp16_gives_the_same_class_on_999_of_1000_pixels(road: Any, street: list[Image]) -> None:
     model = graphs.for_tensorrt(road.SerializeToString(), "fp16", V10)
     assert (classes_of(model, street) == classes_of(road, street)).mean() >= 0.999
 
 
+@pytest.mark.slow
 def test_int8_of_tensorrt_8_gives_the_same_classes(road_int8: Any, street: list[Image]) -> None:
     model = graphs.for_tensorrt(road_int8.SerializeToString(), "int8", V8)
     np.testing.assert_array_equal(classes_of(model, street), classes_of(road_int8, street))
 
 
+@pytest.mark.slow
 def test_int8_in_half_floats_is_as_close_to_the_net_as_int8_is(road: Any, road_int8: Any, street: list[Image]) -> None:
     model = graphs.for_tensorrt(road_int8.SerializeToString(), "int8", V10)
     net, int8, half = classes_of(road, street), classes_of(road_int8, street), classes_of(model, street)
@@ -395,6 +399,7 @@ def channels_of(drawn: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]
     return np.array(values, np.int8), (10.0 ** np.array(powers)).astype(np.float32)
 
 
+@pytest.mark.slow
 @given(Channels)
 def test_weights_quantised_in_the_graph_are_the_stored_ones(drawn: list[tuple[int, float]]) -> None:
     values, scales = channels_of(drawn)
@@ -414,6 +419,7 @@ def test_weights_without_a_zero_point_get_one() -> None:
     np.testing.assert_array_equal(run(found, x=x), run(model, x=x))
 
 
+@pytest.mark.slow
 @given(Channels)
 def test_half_scales_keep_weights_within_half_a_step(drawn: list[tuple[int, float]]) -> None:
     values, scales = channels_of(drawn)

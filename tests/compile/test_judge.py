@@ -333,6 +333,7 @@ def ort() -> None:
     pytest.importorskip("onnxruntime")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ort")
 def test_onnx_runtime_is_an_engine_like_others(
     colour_bundle: Bundle, colour_model: bytes, flag: Image, flag_classes: Image, tmp_path: Path
@@ -387,6 +388,7 @@ def test_where_onnx_runtime_is_missing_the_error_says_what_to_install(
         OrtEngine(colour_model, colour_bundle.card, "int8")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ort")
 def test_onnx_runtime_is_told_to_send_nothing_before_it_is_imported() -> None:
     code = (
@@ -415,6 +417,7 @@ def some_of(folder: Path, target: Path, every: int) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ort")
 @pytest.mark.skipif(not (DATA / "camvid" / "val").is_dir(), reason=f"no CamVid in {DATA}; set EDGE_DATA")
 def test_the_trained_net_keeps_its_accuracy_in_both_int8_forms_on_camvid(tmp_path: Path) -> None:

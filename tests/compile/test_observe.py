@@ -129,6 +129,7 @@ def test_entropy_is_not_led_by_the_zeros_of_a_relu() -> None:
     assert sparse.high == pytest.approx(dense.high, rel=0.1)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=30),
     st.sampled_from([("max", None), ("percentile", 99.0), ("percentile", 60.0), ("entropy", None)]),
@@ -210,6 +211,7 @@ def test_observing_a_drive_gives_ranges_and_says_what_they_are_of(chain: bytes, 
     assert len(seen) == 3
 
 
+@pytest.mark.slow
 def test_changing_one_frame_of_the_set_moves_a_scale(chain: bytes, card: Card, drive: Path) -> None:
     for method, percentile in (("max", None), ("percentile", 99.0), ("entropy", None)):
         one = observe(chain, card, set_of(drive, 0, 1, 2), method, percentile)  # type: ignore[arg-type]
@@ -271,6 +273,7 @@ files = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(scales=files)
 def test_scales_survive_their_file(scales: Scales, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "a.scales.json"
@@ -296,6 +299,7 @@ def test_the_file_has_a_line_per_tensor_and_a_new_range_changes_only_that() -> N
     ]
 
 
+@pytest.mark.slow
 def test_the_file_of_the_net_that_comes_with_edge_is_small_and_names_its_layers(tmp_path: Path) -> None:
     bundle, scene = find_bundle("road"), StreetScene(7, (480, 360))
     for index in range(2):
@@ -408,6 +412,7 @@ def street(street_bundle: Bundle) -> Any:
     return onnx.load_from_string(street_bundle.read(street_bundle.card.graphs[0]))
 
 
+@pytest.mark.slow
 def test_layers_are_called_as_in_the_net_and_all_but_the_last_may_be_int8(street: Any, street_net: Any) -> None:
     import torch
 

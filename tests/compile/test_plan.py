@@ -60,6 +60,7 @@ def road_graph(precision: str) -> bytes:
     return graphs.for_tensorrt(bundle.read(graph), precision, (11, 4, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["f32", "fp16", "int8"])
 def test_the_road_graph_is_built_strongly_typed(precision: str, rtx: Any, rtx_logger: Any) -> None:
     builder = rtx.Builder(rtx_logger)

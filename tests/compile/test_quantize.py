@@ -99,6 +99,7 @@ sizes = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.in
 numbers = st.one_of(st.just(0.0), st.floats(2**-20, 2**20, width=32), st.floats(-(2**20), -(2**-20), width=32))
 
 
+@pytest.mark.slow
 @given(arrays.arrays(np.float32, sizes, elements=numbers), st.sampled_from([0, 1]), st.booleans())
 def test_weights_round_to_within_half_a_step_and_each_channels_largest_to_127(
     weights: NDArray[np.float32], axis: int, half_scales: bool
@@ -127,6 +128,7 @@ def test_channels_have_steps_of_their_own() -> None:
 # ------------------------------------------------------------------------------------------------- steps of activations
 
 
+@pytest.mark.slow
 @given(st.floats(-1e6, 0), st.floats(0, 1e6))
 def test_openvinos_steps_cover_the_range_and_hold_zero_exactly(low: float, high: float) -> None:
     scale, zero = step_of("openvino", low, high)
@@ -169,6 +171,7 @@ def step_of(form: Form, low: float, high: float) -> tuple[float, NDArray]:
 # ------------------------------------------------------------------------------------------------------ OpenVINO's form
 
 
+@pytest.mark.slow
 def test_openvinos_form_rounds_inputs_of_convolutions_and_nothing_else(street: Any) -> None:
     written = write(street, "openvino")
     for node in written.activation_roundings():
@@ -411,6 +414,7 @@ def test_weights_that_two_layers_share_are_stored_once() -> None:
 # ---------------------------------------------------------------------------------------------------- what they compute
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_graph_computes_what_its_roundings_say(form: Form) -> None:
     chance = np.random.default_rng(1)
@@ -449,6 +453,7 @@ def road() -> tuple[Any, dict[str, Range], NDArray[np.uint8], NDArray[np.uint8]]
     return model, ranges, np.stack(images[3:]), trial(data, images[3:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_trained_net_sees_the_same_in_int8(form: Form, road: Any) -> None:
     model, ranges, images, wanted = road

@@ -89,6 +89,7 @@ def test_rows_are_fetched_once_for_all_that_blend_them() -> None:
     assert len(wrapping.RowBlend.between(12, 90).above) == 90  # 7.5 times: no two neighbours are sure to share
 
 
+@pytest.mark.slow
 @given(st.integers(1, 4), st.integers(8, 24), st.integers(8, 24), st.integers(2, 6), st.integers(0, 2**32 - 1))
 @settings(max_examples=25)
 def test_classes_are_those_of_torchs_interpolate_and_argmax(

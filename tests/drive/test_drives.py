@@ -579,6 +579,7 @@ with DriveSink(Path(sys.argv[1]), DriveOptions("edge 0", "test", 50.0), Stages()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", range(KILLS))
 def test_a_kill_costs_less_than_half_a_second(tmp_path: Path, kill: int) -> None:
     code = RECORDS.format(tests=str(Path(__file__).parent.parent))

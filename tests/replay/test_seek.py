@@ -138,6 +138,7 @@ def test_pictures_are_taken_by_their_place_in_the_list(tmp_path: Path) -> None:
             images.at(4)
 
 
+@pytest.mark.slow
 def test_the_street_on_the_recorded_clock_repeats_to_the_bit() -> None:
     def images() -> list[Image]:
         with open_recording("scene:street?frames=3&size=320x180") as street:
@@ -150,6 +151,7 @@ def test_the_street_on_the_recorded_clock_repeats_to_the_bit() -> None:
     assert reading is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "wanted"), [("0", "is a camera"), ("rtsp://camera/1", "is a camera"), ("scene:street?frames=0", "no end")]
 )

@@ -279,6 +279,7 @@ def test_every_control_has_a_name(page: tuple[Page, Player]) -> None:
 SCREENS = {"phone": (844, 390), "phone upright": (390, 844), "laptop": (1366, 768), "desk": (1920, 1080)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCREENS)
 def test_the_page_fits_every_screen(page: tuple[Page, Player], name: str) -> None:
     driver, (width, height) = page[0].driver, SCREENS[name]

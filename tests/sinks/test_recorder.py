@@ -205,6 +205,7 @@ def child_recording(code: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, str(folder), *paths], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_kill_costs_at_most_a_third_of_a_second(tmp_path: Path) -> None:
     """At frames of 30 Hz, nine; seen are one or two."""
     rng = random.Random(7)
@@ -250,6 +251,7 @@ def plug(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
         subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [12, 50])
 def test_a_power_cut_costs_less_than_a_second(frames: int, tmp_path: Path, plug: Callable[[Path], Path]) -> None:
     """The image is copied beneath the file system: what is not in the copy was in memory only."""
@@ -274,6 +276,7 @@ def test_a_power_cut_costs_less_than_a_second(frames: int, tmp_path: Path, plug:
     assert all(frames_in(path) > 0 for path in segments(after))
 
 
+@pytest.mark.slow
 def test_what_was_synced_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power cut leaves what the disk was told to keep: that is copied at each sync."""
     folder, kept = tmp_path / "drives", tmp_path / "kept"

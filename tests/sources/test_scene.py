@@ -39,6 +39,7 @@ def pair() -> tuple[Rendered, Rendered]:
     return scene.render(0), scene.render(15)
 
 
+@pytest.mark.slow
 def test_a_frame_depends_on_its_number_alone() -> None:
     forwards, backwards = StreetScene(5, SMALL), StreetScene(5, SMALL)
     indices = [0, 3, 400, 41]
@@ -48,6 +49,7 @@ def test_a_frame_depends_on_its_number_alone() -> None:
     assert digest(forwards.render(3)) == first[3]
 
 
+@pytest.mark.slow
 def test_a_new_process_draws_the_same_bytes() -> None:
     code = (
         "import hashlib; from edge.street.render import StreetScene\n"
@@ -58,6 +60,7 @@ def test_a_new_process_draws_the_same_bytes() -> None:
     assert there == digest(StreetScene(5, SMALL).render(41))
 
 
+@pytest.mark.slow
 def test_frames_are_the_callers_to_change() -> None:
     scene = StreetScene(5, SMALL)
     first = scene.render(2)
@@ -67,6 +70,7 @@ def test_frames_are_the_callers_to_change() -> None:
     assert digest(second) == kept
 
 
+@pytest.mark.slow
 def test_arrays_have_the_promised_shapes(drives: dict[int, list[Rendered]]) -> None:
     for rendered in drives[7]:
         assert (rendered.image.shape, rendered.image.dtype) == ((240, 320, 3), np.uint8)
@@ -98,6 +102,7 @@ def test_instances_lie_on_people_bicycles_and_cars_and_on_all_of_them(drives: di
         np.testing.assert_array_equal(rendered.instances > 0, counted)
 
 
+@pytest.mark.slow
 def test_an_instance_keeps_its_class_from_frame_to_frame() -> None:
     scene = StreetScene(1, SMALL)
     seen: dict[int, int] = {}
@@ -122,6 +127,7 @@ def shape(rendered: Rendered, instance: int) -> np.ndarray:
     return grid
 
 
+@pytest.mark.slow
 def test_a_pedestrian_moves_and_moves_its_limbs(pair: tuple[Rendered, Rendered]) -> None:
     before, after = pair
     people = np.intersect1d(
@@ -135,6 +141,7 @@ def test_a_pedestrian_moves_and_moves_its_limbs(pair: tuple[Rendered, Rendered])
     assert changed
 
 
+@pytest.mark.slow
 def test_one_frame_is_like_the_next_but_not_the_same() -> None:
     scene = StreetScene(12, SMALL)
     for index in (10, 200):
@@ -144,6 +151,7 @@ def test_one_frame_is_like_the_next_but_not_the_same() -> None:
         assert (first.classes == second.classes).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_the_clock_not_the_frame_number_moves_the_street() -> None:
     slow, fast = StreetScene(3, SMALL, rate_hz=10.0), StreetScene(3, SMALL, rate_hz=30.0)
     np.testing.assert_array_equal(slow.render(5).classes, fast.render(15).classes)
@@ -155,6 +163,7 @@ def test_seeds_give_different_streets(drives: dict[int, list[Rendered]]) -> None
         assert np.abs(one[0].image.astype(int) - other[0].image).mean() > 10
 
 
+@pytest.mark.slow
 def test_the_street_goes_on_after_an_hour() -> None:
     rendered = StreetScene(2, SMALL).render(30 * 3600)
     assert len(np.unique(rendered.classes)) >= 5
@@ -197,6 +206,7 @@ def test_a_wrong_uri_is_answered_with_what_was_found_and_an_example(uri: str, fo
     assert "\n" not in message
 
 
+@pytest.mark.slow
 def test_a_source_gives_frames_that_carry_their_number_and_time() -> None:
     uri = "scene:street?frames=3&size=320x240&fps=20"
     with SceneSource(uri) as source:
@@ -215,12 +225,14 @@ def test_a_source_gives_frames_that_carry_their_number_and_time() -> None:
     assert {frame.source for frame in frames} == {uri}
 
 
+@pytest.mark.slow
 def test_a_source_without_an_end_goes_on() -> None:
     with SceneSource("scene:street?frames=0&size=160x120") as source:
         assert source.frame_count is None
         assert [frame.index for frame in itertools.islice(source, 4)] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_truth_is_the_scenes_but_for_the_barcode() -> None:
     with SceneSource("scene:street?seed=1&size=320x240") as source:
         classes, instances = source.truth(9)
@@ -232,10 +244,12 @@ def test_truth_is_the_scenes_but_for_the_barcode() -> None:
     np.testing.assert_array_equal(classes, rendered.classes)
 
 
+@pytest.mark.slow
 def test_a_rendered_street_has_no_barcode_by_chance() -> None:
     assert read_barcode(StreetScene(7, (640, 360)).render(0).image) is None
 
 
+@pytest.mark.slow
 def test_a_thing_of_one_pixel_is_drawn() -> None:
     """OpenCV 5 cannot compare a 1x1 picture with a number; frame 0 of this street has such a tree."""
     StreetScene(5, (320, 180)).render(0)

@@ -110,6 +110,7 @@ def test_user_and_password_reach_the_camera() -> None:
         assert frame.source == source.name == f"http://me:***@127.0.0.1:{camera.port}/secret"
 
 
+@pytest.mark.slow
 def test_a_stream_that_an_rtsp_camera_does_not_have_is_named() -> None:
     if why_no_rtsp():
         pytest.skip(why_no_rtsp())
@@ -164,11 +165,13 @@ def tls_camera(kind: str, tmp_path: Path) -> Iterator[tuple[TestCamera, Path]]:
         yield camera, certificate[0]
 
 
+@pytest.mark.slow
 def test_a_camera_whose_certificate_nobody_trusted_has_signed_is_refused(tls_camera: tuple[TestCamera, Path]) -> None:
     with pytest.raises(SourceError, match=r"certificate that is not trusted \(self-signed.*tls=unverified"):
         open_source(tls_camera[0].url)
 
 
+@pytest.mark.slow
 def test_a_camera_whose_certificate_is_trusted_is_opened(
     tls_camera: tuple[TestCamera, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +180,7 @@ def test_a_camera_whose_certificate_is_trusted_is_opened(
         assert next(iter(source)).size_wh == (320, 240)
 
 
+@pytest.mark.slow
 def test_a_camera_whose_certificate_is_trusted_and_another_ones_is_refused(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +193,7 @@ def test_a_camera_whose_certificate_is_trusted_and_another_ones_is_refused(
         open_source(camera.url)
 
 
+@pytest.mark.slow
 def test_a_certificate_is_not_looked_at_where_that_is_asked_for_and_warned_of(
     tls_camera: tuple[TestCamera, Path], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -293,6 +293,7 @@ def test_the_page_leaves_signals_and_logging_alone(server: WebServer) -> None:
     assert not logging.getLogger("uvicorn").handlers
 
 
+@pytest.mark.slow
 def test_the_page_brings_neither_torch_nor_onnx() -> None:
     script = "import sys, edge.web.server; print([m for m in ('torch', 'onnx', 'edge.compile') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
