@@ -25,7 +25,8 @@ from edge.timing import Durations
 log = logging.getLogger(__name__)
 
 WAIT_S = 5.0  # for the first picture, where somebody waits
-_QUIET_S = 0.4  # without a picture: with the time to notice and kill, half a second
+# Without a frame: with the time to notice and kill, half a second. A driver of this machine under load takes longer.
+_QUIET_S = {"stream": 0.4, "gstreamer": 0.4, "v4l2": 1.0}
 _LEAVE_S = 0.9
 _CALM_S = 10.0
 
@@ -229,7 +230,7 @@ class Supervised:
         elif message is None:
             return None
         self._tell()
-        return _Step("frozen: no pictures come", max(_QUIET_S, self._watch.quiet_ns() / 1e9))
+        return _Step("frozen: no pictures come", max(_QUIET_S[self._order.kind], self._watch.quiet_ns() / 1e9))
 
     def _open(self, message: Opened, fds: list[int], now_ns: int) -> None:
         if len(fds) != 1:

@@ -7,7 +7,10 @@ import gc
 import math
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -239,6 +242,24 @@ def test_a_clock_that_runs_a_little_slow_is_not_taken_for_a_backlog() -> None:
     assert max(clock.late_ns(round(n * 33 * MS * 1.0005), n * 33 * MS) for n in range(30 * 600)) < 1 * MS
 
 
+@pytest.mark.parametrize("slower", [1.0005, 1.02, 1.1, 0.98])
+def test_a_camera_whose_clock_runs_at_another_rate_has_the_right_age(slower: float) -> None:
+    """Frames come every 33 ms of the camera's clock, and each takes up to 8 ms on its way."""
+    clock, delays_ms = CameraClock(), [n * 5 % 9 for n in range(30 * 120)]
+    lates_ms = [
+        clock.late_ns(round(n * 33 * MS * slower) + delay_ms * MS, n * 33 * MS) / MS
+        for n, delay_ms in enumerate(delays_ms)
+    ]
+    settled = zip(lates_ms[150:], delays_ms[150:], strict=True)
+    assert max(abs(late_ms - delay_ms) for late_ms, delay_ms in settled) < 15
+
+
+def test_a_reader_that_falls_behind_is_not_taken_for_a_slow_clock() -> None:
+    clock = CameraClock()
+    lates = [clock.late_ns(round(n * 33 * MS * 1.1), n * 33 * MS, kept_up=n < 60) for n in range(60 + 300)]
+    assert lates[-1] > 300 * MS
+
+
 @pytest.mark.parametrize("jump_ns", [-5000 * MS, -(2**33) * MS // 90, 3_600_000 * MS])
 def test_a_jump_of_the_cameras_clock_makes_no_picture_late(jump_ns: int) -> None:
     clock = CameraClock()
@@ -275,6 +296,16 @@ def test_no_times_whatsoever_make_a_picture_early(steps: list[tuple[int, int]]) 
         arrived_ns, media_ns = arrived_ns + elapsed_ns, media_ns + step_ns
         assert clock.late_ns(arrived_ns, media_ns) >= 0
         assert pace.late_ns(arrived_ns, media_ns) >= 0
+
+
+def test_a_capture_process_that_needs_more_memory_than_it_may_fails_alone() -> None:
+    code = (
+        "from edge.sources.capture.child import limit_memory; limit_memory(); small = bytearray(50 << 20);"
+        "\ntry: bytearray(400 << 20)\nexcept MemoryError: print('refused')"
+    )
+    environment = {**os.environ, "EDGE_CAPTURE_MEMORY_MB": "300"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"
 
 
 def test_waits_double_up_to_a_limit_and_no_two_cameras_try_in_step() -> None:
@@ -362,6 +393,27 @@ def test_a_camera_that_gives_half_of_its_pictures_is_told_with_its_true_rate() -
     camera = Camera(15.0)
     assert camera.give(90) == "degraded (fewer pictures than it should give)"
     assert camera.watch.look(camera.now_ns).rate_hz == pytest.approx(15.0, rel=0.05)
+
+
+def test_a_camera_whose_frames_are_read_in_bursts_has_its_own_rate() -> None:
+    camera = Camera(30.0)
+    for number in range(120):
+        taken_ns = 5 * 10**9 + number * 33_333_333
+        camera.now_ns = 5 * 10**9 + -(-number // 12) * 400 * MS + MS  # twelve at once
+        camera.watch.picture(Picture(0, 0, number, min(taken_ns, camera.now_ns), 0, MS, 90, 80, number), camera.now_ns)
+    health = camera.watch.look(camera.now_ns)
+    assert str(health) == "ok"
+    assert health.rate_hz == pytest.approx(30.0, rel=0.1)
+
+
+def test_a_rate_that_hovers_around_a_limit_does_not_flap() -> None:
+    camera = Camera()
+    states = []
+    for turn in range(400):
+        camera._step_ns = round(1e9 / (23.0 if turn // 70 % 2 else 25.0))  # 80 % of its rate is 24
+        states.append(camera.give(1))
+    changes = sum(before != after for before, after in pairwise(states))
+    assert changes <= 1
 
 
 def test_corrupt_pictures_are_counted_told_and_do_not_pass_for_pictures() -> None:

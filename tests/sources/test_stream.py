@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle, islice
 from pathlib import Path
 from urllib.parse import quote
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +25,10 @@ from cameras import TestCamera, free_port, why_no_rtsp
 
 from edge.errors import SourceError, SourceNotFound
 from edge.sources.capture.wire import Order
-from edge.sources.open import open_source
-from edge.sources.stream import open_stream, redacted, without_secrets
+from edge.sources.open import open_live, open_source
+from edge.sources.secrets import redacted, without_secrets
+from edge.sources.stream import open_stream
+from edge.sources.supervised import Supervised
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "web"))
 
@@ -32,7 +41,7 @@ CANARY = "c4n4ry"
     ("url", "shown"),
     [
         ("rtsp://10.0.0.7:554/live", "rtsp://10.0.0.7:554/live"),
-        ("rtsp://admin@10.0.0.7/live", "rtsp://admin@10.0.0.7/live"),
+        ("rtsp://c4n4ry@10.0.0.7/live", "rtsp://***@10.0.0.7/live"),
         ("rtsp://admin:c4n4ry@10.0.0.7:554/live?channel=1", "rtsp://admin:***@10.0.0.7:554/live?channel=1"),
         ("rtsp://admin:a@c4n4ry@10.0.0.7/live", "rtsp://admin:***@10.0.0.7/live"),
         ("rtsp://admin:a/c4n4ry@10.0.0.7/live", "rtsp://admin:***@10.0.0.7/live"),
@@ -56,9 +65,9 @@ def test_no_password_whatsoever_is_shown(password: str) -> None:
         assert CANARY not in without_secrets(f"{url} {written} {secret}", url)
 
 
-@given(user=st.from_regex(r"[a-z]{1,8}", fullmatch=True), path=st.from_regex(r"[a-z0-9/]{0,20}", fullmatch=True))
-def test_an_address_without_a_secret_is_shown_as_it_is(user: str, path: str) -> None:
-    for url in (f"rtsp://{user}@camera:554/{path}", f"http://camera/{path}?channel=1"):
+@given(path=st.from_regex(r"[a-z0-9/]{0,20}", fullmatch=True))
+def test_an_address_without_a_secret_is_shown_as_it_is(path: str) -> None:
+    for url in (f"rtsp://camera:554/{path}", f"http://camera/{path}?channel=1"):
         assert redacted(url) == url
 
 
@@ -220,3 +229,63 @@ def test_the_wish_not_to_verify_is_ours_and_the_rest_the_cameras(
     monkeypatch.setattr("edge.sources.stream.Supervised", lambda name, order, hide: orders.append(order))
     open_stream(url)
     assert orders == [Order("stream", passed_on, trusts_any=trusts_any)]
+
+
+@contextmanager
+def jpeg_camera(jpegs: Sequence[bytes], rate_hz: float = 25.0) -> Iterator[str]:
+    """The address of a camera that sends these JPEGs in turn, over and over."""
+
+    class Camera(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            with suppress(OSError):
+                for data in cycle(jpegs):
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                    self.wfile.write(head.encode() + data + b"\r\n")
+                    time.sleep(1 / rate_hz)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/live.mjpg"
+        finally:
+            server.shutdown()
+
+
+def jpeg_of(level: int, size_wh: tuple[int, int] = (64, 48)) -> bytes:
+    return cv2.imencode(".jpg", np.full((size_wh[1], size_wh[0], 3), level, np.uint8))[1].tobytes()
+
+
+def test_damaged_jpegs_of_a_camera_are_counted_and_never_shown() -> None:
+    cut = jpeg_of(250)
+    with (
+        jpeg_camera([jpeg_of(10), jpeg_of(60), cut[: len(cut) - 200], jpeg_of(110)]) as url,
+        open_source(url) as source,
+    ):
+        assert isinstance(source, Supervised)
+        levels = {round(float(frame.image.mean()), -1) for frame in islice(source, 30)}
+        assert levels <= {10.0, 60.0, 110.0}
+        assert source.health.corrupt > 0
+
+
+def test_a_camera_that_changes_its_size_gives_both() -> None:
+    with jpeg_camera([jpeg_of(10)] * 5 + [jpeg_of(60, (96, 64))] * 5) as url, open_source(url) as source:
+        assert {frame.size_wh for frame in islice(source, 40)} == {(64, 48), (96, 64)}
+
+
+def test_a_camera_that_sends_a_huge_jpeg_is_told_and_takes_no_memory() -> None:
+    data = jpeg_of(10)
+    at = data.index(b"\xff\xc0") + 5
+    huge = data[:at] + struct.pack(">HH", 16240, 16240) + data[at + 4 :]
+    with jpeg_camera([huge]) as url, open_live(url) as camera:
+        deadline_s = time.monotonic() + 30
+        while not camera.health.last_error and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        assert camera.health.state == "lost"
+        assert camera.health.last_error

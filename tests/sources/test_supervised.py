@@ -33,7 +33,7 @@ from edge.sources.capture.process import end_ahead, one_ahead
 from edge.sources.capture.wire import Order, unpacked
 from edge.sources.flow import Latest
 from edge.sources.open import open_source
-from edge.sources.supervised import Supervised
+from edge.sources.supervised import _QUIET_S, Supervised
 
 LONG_S = 20.0  # a test that waits so long has failed
 SOON_S = 5.0  # at once, on a machine that has other work too; no time limit of a camera or library is so short
@@ -183,7 +183,7 @@ def test_a_frozen_camera_is_lost_within_half_a_second_and_comes_back_with_a_pict
 def test_pictures_that_the_network_held_back_are_as_old_as_they_are(
     camera: TestCamera, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.sources.supervised._QUIET_S", LONG_S)  # else a long pause counts as frozen
+    monkeypatch.setitem(_QUIET_S, "stream", LONG_S)  # else a long pause counts as frozen
     with Relay(camera.port) as relay, open_source(f"{camera.kind}://127.0.0.1:{relay.port}/cam") as source:
         assert isinstance(source, Supervised)
         frames = iter(source)

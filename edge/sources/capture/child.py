@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import select
 import signal
 import socket
@@ -19,13 +20,14 @@ from itertools import count
 
 from edge.sources.capture.backoff import Backoff
 from edge.sources.capture.ring import RingWriter
-from edge.sources.capture.shot import CaptureError, Reader, Shot
+from edge.sources.capture.shot import CaptureError, DamagedImage, Reader, Shot
 from edge.sources.capture.wire import Failed, Format, Kind, Message, Opened, Opening, Order, Picture, Unusable, packed
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _HOPELESS_S = 5.0  # a password that is tried too often locks the user out
 # A camera that is away is given up soon, so that the next attempt finds it when it is back; a slow one gets its time.
 _FIRST_PATIENCE_S, _LONGEST_PATIENCE_S = 1.0, 4.0
+_MEMORY_MB = 2048
 _ATTEMPTS = 200  # then a fresh process: libraries leak (GStreamer: 42 KB for each)
 _SAMPLES = 2000
 
@@ -45,10 +47,24 @@ def main() -> None:
     if not data:  # nothing is wanted any more
         return
     order = Order.unpack(data)
+    limit_memory()
     try:
         _capture_for_ever(link, order)
     except (BrokenPipeError, ConnectionResetError):
         return  # the supervisor has closed its end
+
+
+def limit_memory() -> None:
+    """Let memory that a camera's data make a library take end this process, not the machine.
+
+    RLIMIT_DATA counts what is private and writable; images on their way to the supervisor are shared and bounded by
+    `edge.limits`. EDGE_CAPTURE_MEMORY_MB changes it; 0 is no limit.
+    """
+    text = os.environ.get("EDGE_CAPTURE_MEMORY_MB", "")
+    megabytes = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else _MEMORY_MB
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if megabytes and (most == resource.RLIM_INFINITY or megabytes << 20 < most):
+        resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, most))
 
 
 def _capture_for_ever(link: socket.socket, order: Order) -> None:
@@ -81,6 +97,8 @@ def _attempt(order: Order, patience_s: float, outbox: Outbox) -> CaptureError:
         return CaptureError(f"cannot be read without a library: {error}", hopeless=True)
     except (BrokenPipeError, ConnectionResetError):
         raise
+    except MemoryError:
+        return CaptureError("its data need more memory than the capture process may use (EDGE_CAPTURE_MEMORY_MB)")
     except Exception as error:  # noqa: BLE001 nobody sees this process's traceback: it is told, and tried again
         return CaptureError(f"{type(error).__name__}: {error}")
     return CaptureError("gives no more pictures")
@@ -133,6 +151,10 @@ class Outbox:
         view = ring.view(slot)
         try:
             shot.write(view)
+        except DamagedImage:
+            ring.give_back(slot)
+            self.send(Unusable(number, corrupt=True))
+            return
         except CaptureError:
             ring.give_back(slot)
             raise

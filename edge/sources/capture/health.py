@@ -16,7 +16,7 @@ RECENT_NS = 1_000_000_000  # a fault that is over is told for so long
 LATE_NS = 200_000_000
 STALE_PERIODS = 3
 _RATE_NS = 2_000_000_000  # a rate is counted over so long
-_SLOW = 0.8  # of the rate that the camera says it has
+_SLOW, _QUICK = 0.8, 0.9  # of the rate that the camera says it has: below it is slow, until it is above
 _BLANK_SPREAD, _DARK, _BRIGHT = 12, 40, 215  # of 256; noise behind a covered lens is within, a far light is not
 
 
@@ -71,6 +71,7 @@ class Watch:
         self._resized = ""
         self._opened_ns = now_ns
         self._blank = ""
+        self._was_slow = False
 
     def look(self, now_ns: int) -> Health:
         """The health at this time, whoever asks."""
@@ -93,7 +94,7 @@ class Watch:
     def picture(self, picture: Picture, now_ns: int) -> None:
         """A usable picture came."""
         with self._lock:
-            self._arrived(now_ns)
+            self._arrived(picture.captured_ns, now_ns)
             if picture.digest != self._digest:
                 self._digest, self._same_since_ns = picture.digest, now_ns
             self._blank = _blank(picture)
@@ -110,7 +111,7 @@ class Watch:
     def unusable(self, corrupt: bool, now_ns: int) -> None:
         """A picture came that is not handed on."""
         with self._lock:
-            self._arrived(now_ns)
+            self._arrived(now_ns, now_ns)
             if not corrupt:
                 self._set(skipped=self._health.skipped + 1)
                 return
@@ -143,8 +144,9 @@ class Watch:
         with self._lock:
             return 3 * self._period_ns if len(self._arrivals) > 4 else 1e9
 
-    def _arrived(self, now_ns: int) -> None:
-        self._arrivals.append(now_ns)
+    def _arrived(self, stamp_ns: int, now_ns: int) -> None:
+        """The rate is that of the times at which frames were taken: a busy machine takes them in bursts."""
+        self._arrivals.append(max(stamp_ns, self._arrivals[-1] if self._arrivals else stamp_ns))
         while now_ns - self._arrivals[0] > _RATE_NS:
             self._arrivals.popleft()
         self._set(pictures=self._health.pictures + 1)
@@ -173,7 +175,9 @@ class Watch:
         return next((fault for fault, found in faults.items() if found), "")
 
     def _is_slow(self, now_ns: int) -> bool:
-        return now_ns - self._opened_ns > _RATE_NS and self._rate_hz(now_ns) < _SLOW * self._nominal_hz
+        share = _QUICK if self._was_slow else _SLOW
+        self._was_slow = now_ns - self._opened_ns > _RATE_NS and self._rate_hz(now_ns) < share * self._nominal_hz
+        return self._was_slow
 
     def _become(self, state: State, reason: str, now_ns: int) -> None:
         if (state, reason) != (self._health.state, self._health.reason):

@@ -16,7 +16,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
+from edge.limits import max_pixels
 from edge.sources.capture.clock import CameraClock, CameraPace
+from edge.sources.capture.jpeg import jpeg_problem
 from edge.sources.capture.shot import CaptureError, Shot
 from edge.sources.capture.wire import Format, Order
 
@@ -35,7 +37,8 @@ _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
 _TLS_PORTS = {"rtsps": 322, "https": 443}
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"  # where Python does not know better
 _PLANAR_420 = ("yuv420p", "yuvj420p")
-_AVCOL_SPC_IS_BT709 = {1: True, 5: False, 6: False}  # libavutil/pixfmt.h: BT709, BT470BG, SMPTE170M
+# libavutil/pixfmt.h: BT709, BT470BG, SMPTE170M, BT2020_NCL, BT2020_CL; as in edge.sources.planes
+_AVCOL_SPC_IS_BT709 = {1: True, 5: False, 6: False, 9: True, 10: True}
 _AVCOL_RANGE_MPEG, _AVCOL_RANGE_JPEG = 1, 2
 _SWS_CS_BT709, _SWS_CS_BT601 = 1, 5  # libswscale/swscale.h
 _TIMELESS = ("mpjpeg", "mjpeg", "h264", "hevc")  # formats without times of their own; FFmpeg makes them up
@@ -81,7 +84,10 @@ class Stream:
         if codec.name == "h264":
             codec.thread_count = 1
         codec.flags |= Flags.low_delay
+        codec.options = {"max_pixels": str(max_pixels())}
+        self._is_jpeg = codec.name == "mjpeg"
         self._has_times = self._container.format.name not in _TIMELESS
+        self._kept_up = True
         self._rate_hz = float(self._stream.average_rate or 0) if self._has_times else 0.0
         self._clock = CameraClock() if self._has_times else CameraPace()
 
@@ -98,8 +104,9 @@ class Stream:
             asked_ns = time.monotonic_ns()
             packet = _next(packets)
             arrived_ns = time.monotonic_ns()
+            self._kept_up = arrived_ns - asked_ns > _WAITED_NS
             arrivals[packet.pts] = None if probed.holds(packet.size, arrived_ns - asked_ns) else arrived_ns
-            for picture, damaged in _decoded(packet):
+            for picture, damaged in self._decoded(packet):
                 decode_ns = time.monotonic_ns() - arrived_ns
                 came_ns = arrivals.pop(picture.pts if picture else packet.pts, arrived_ns)
                 if came_ns is not None:
@@ -107,11 +114,23 @@ class Stream:
             while len(arrivals) > _ARRIVALS:
                 arrivals.popitem(last=False)
 
+    def _decoded(self, packet: Packet) -> list[tuple[VideoFrame | None, bool]]:
+        """Frames, and whether they are damaged; None for a packet that does not decode at all.
+
+        A JPEG is looked at before: a decoder fills what is missing, and takes memory for any size.
+        """
+        if self._is_jpeg and jpeg_problem(bytes(packet)):
+            return [(None, True)]
+        try:
+            return [(picture, picture.is_corrupt) for picture in packet.decode() if isinstance(picture, VideoFrame)]
+        except FFmpegError:
+            return [(None, True)]
+
     def _shot(self, picture: VideoFrame | None, came_ns: int, decode_ns: int, damaged: bool) -> Shot:
         if picture is None:
             return Shot(Format(1, 1, bgr=False), came_ns, 0, decode_ns, True, lambda slot: None)
         media_ns = round((picture.pts or 0) * Fraction(picture.time_base or 0) * 1_000_000_000)
-        late_ns = self._clock.late_ns(came_ns, media_ns)
+        late_ns = self._clock.late_ns(came_ns, media_ns, self._kept_up)
         if late_ns > _LATEST_NS:
             raise CaptureError(f"fell {late_ns / 1e9:.1f} s behind: its pictures come faster than they can be decoded")
         planar, bt709, full_range = _planar(picture)
@@ -143,14 +162,6 @@ def _next(packets: Iterator[Packet]) -> Packet:
     if packet is None or not packet.size:
         raise CaptureError("ended the stream")
     return packet
-
-
-def _decoded(packet: Packet) -> list[tuple[VideoFrame | None, bool]]:
-    """Pictures, and whether they are damaged; None for a packet that does not decode at all."""
-    try:
-        return [(picture, picture.is_corrupt) for picture in packet.decode() if isinstance(picture, VideoFrame)]
-    except FFmpegError:
-        return [(None, True)]
 
 
 def _planar(picture: VideoFrame) -> tuple[VideoFrame, bool, bool]:

@@ -17,6 +17,10 @@ class CaptureError(Exception):
         self.hopeless = hopeless
 
 
+class DamagedImage(Exception):
+    """One image cannot be used; the next may be sound."""
+
+
 class Shot(NamedTuple):
     """One picture, not yet where it is wanted.
 
@@ -24,7 +28,7 @@ class Shot(NamedTuple):
         captured_ns: monotonic clock, `late_ns` already taken off.
         decode_ns: spent on it so far.
         corrupt: its data were incomplete.
-        write: puts it into a slot of `format.slot_bytes` bytes.
+        write: puts it into a slot of `format.slot_bytes` bytes; raises DamagedImage where it does not decode.
     """
 
     format: Format
