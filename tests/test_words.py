@@ -24,9 +24,9 @@ INSTEAD = {  # a pattern, and what to write
 SUFFIXES = {".py", ".md", ".html", ".js", ".css", ".toml"}
 # Rooms of which the pass is still to be made; none is added here.
 NOT_YET = """
-    edge/backends edge/bench.py edge/cli edge/compile edge/config.py edge/doctor edge/engine.py
-    edge/evaluate edge/nets edge/pipeline.py edge/replay edge/report.py edge/service edge/sinks edge/sources
-    edge/strict_json.py edge/train edge/web docs README.md
+    edge/backends edge/bench.py edge/cli edge/compile edge/doctor edge/engine.py edge/evaluate edge/nets
+    edge/pipeline.py edge/replay edge/service edge/sinks edge/sources edge/strict_json.py edge/train edge/web
+    docs/cameras.md docs/faults.md
 """.split()  # noqa: SIM905
 
 
@@ -35,7 +35,7 @@ def files_of(place: Path) -> list[Path]:
     return [path for path in paths if path.suffix in SUFFIXES]
 
 
-PLACES = [*sorted((HOME / "edge").iterdir()), HOME / "docs", HOME / "README.md"]
+PLACES = [*sorted((HOME / "edge").iterdir()), *sorted((HOME / "docs").glob("*.md")), HOME / "README.md"]
 
 
 @pytest.mark.parametrize("place", [path.relative_to(HOME).as_posix() for path in PLACES if files_of(path)])
@@ -47,6 +47,6 @@ def test_the_fields_own_words_are_used(place: str) -> None:
         for path in files_of(HOME / place)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         for pattern, instead in INSTEAD.items()
-        if (found := re.search(pattern, line))
+        if (found := re.search(pattern, re.sub(r"(tests|benchmarks)[/.][\w./:]+", "", line)))
     ]
     assert not hits, "\n".join(hits)
