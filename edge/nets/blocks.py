@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
-    """Convolution without bias, batch norm and, where wanted, ReLU; "same" padding."""
+    """Convolution without bias, batch norm and, with `relu`, ReLU; "same" padding."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),

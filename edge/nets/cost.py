@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def parameter_count(net: nn.Module) -> int:
-    """Learned numbers; a batch norm's running means and variances are none."""
+    """Learned numbers; a batch norm's running means and variances do not count."""
     return sum(p.numel() for p in net.parameters())
 
 

@@ -2,8 +2,8 @@
 
 What made it so was measured (OpenVINO, INT8, two CPU cores): dense 3x3 convolutions do most arithmetic per millisecond,
 channels in multiples of 16 or better 32; what is not convolution (additions, stretching, poolings at high resolution)
-costs more than its arithmetic says. So: a plain trunk to 1/32, a pyramid of pooled context where maps are smallest, and
-two steps back up to 1/8.
+costs more than its arithmetic suggests. So: a plain trunk to 1/32, a pyramid of pooled context where maps are smallest,
+and two steps back up to 1/8.
 """
 
 from __future__ import annotations

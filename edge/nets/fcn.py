@@ -26,7 +26,7 @@ FINER_MAPS: dict[Stride, int] = {32: 0, 16: 1, 8: 2}  # that are scored, too
 class Fcn(nn.Module):
     """Gives logits (N, classes, ceil(H/stride), ceil(W/stride)).
 
-    `hidden` is the width of the classifier's two fully connected layers, said as convolutions; 0 where it has none.
+    `hidden` is the width of the classifier's two fully connected layers, written as convolutions; 0 for none.
     """
 
     def __init__(self, classes: int, encoder: Vgg16 | ResNet, stride: Stride, hidden: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Weights of encoders that were trained on ImageNet, from files that torchvision's users have.
+"""Weights of encoders that were trained on ImageNet, from files in torchvision's naming.
 
     net = make_net("segnet", 11)
     print(load_encoder(net, "segnet", Path("vgg16_bn-6c64b313.pth")))
@@ -26,7 +26,7 @@ _COUNTERS = "num_batches_tracked"  # which older files do not have and nothing d
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of a file: names in the net that were `matched` and `missing`, and names in it that nobody wanted."""
+    """What became of a file: names in the net that were `matched` and `missing`, and unused names in the file."""
 
     matched: tuple[str, ...]
     missing: tuple[str, ...]
@@ -34,15 +34,15 @@ class Loaded:
 
     def __str__(self) -> str:
         others = ((self.missing, "missing"), (self.left_over, "left over"))
-        said = [f"{len(names)} {what}: {_few(names)}" for names, what in others if names]
-        return ", ".join([f"{len(self.matched)} matched", *said])
+        parts = [f"{len(names)} {what}: {_few(names)}" for names, what in others if names]
+        return ", ".join([f"{len(self.matched)} matched", *parts])
 
 
 def load_encoder(net: nn.Module, name: str, path: Path) -> Loaded:
     """Load a file in torchvision's naming into the encoder of a net called `name`; of an FCN, into fc6 and fc7 too.
 
     Raises:
-        ConfigError: the net has no such encoder, or there is no such file.
+        ConfigError: the net has no such encoder, or the file is missing.
         DataError: it holds no weights, or those of another net.
     """
     target = net if isinstance(net, Fcn) else getattr(net, "encoder", None)
@@ -61,29 +61,29 @@ def load_pretrained(target: Vgg16 | ResNet | Fcn, path: Path) -> Loaded:
     classifier, by design.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: the file is missing.
         DataError: it holds no weights, or those of another net.
     """
     names = {ours: theirs for ours, theirs in target.torchvision_names().items() if not ours.endswith(_COUNTERS)}
     state = _without_biases({name: weight for name, weight in _read(path).items() if not name.endswith(_COUNTERS)})
     matched = {ours: state[theirs] for ours, theirs in names.items() if theirs in state}
     if not matched:
-        found, wanted = _few(tuple(state)), _few(tuple(names.values()))
-        raise DataError(f"{path}: holds the weights of another net; it has {found}, wanted is {wanted}")
+        found, expected = _few(tuple(state)), _few(tuple(names.values()))
+        raise DataError(f"{path}: holds the weights of another net; expected {expected}, got {found}")
     weights = target.state_dict()
     for ours, weight in matched.items():
         if not _fits(weight, weights[ours]):
-            shapes = f"{tuple(weight.shape)}, wanted is {tuple(weights[ours].shape)}"
-            raise DataError(f"{path}: holds the weights of another net; {names[ours]} is {shapes}")
+            shapes = f"expected {tuple(weights[ours].shape)}, got {tuple(weight.shape)}"
+            raise DataError(f"{path}: holds the weights of another net; {names[ours]}: {shapes}")
     _load(target, matched, first=next(iter(names)))
     used = {names[ours] for ours in matched}
     missing = tuple(ours for ours in names if ours not in matched)
     return Loaded(tuple(matched), missing, tuple(theirs for theirs in state if theirs not in used))
 
 
-def _fits(weight: Tensor, wanted: Tensor) -> bool:
+def _fits(weight: Tensor, target: Tensor) -> bool:
     """Of the same shape; or fully connected, with as many numbers as the kernel that stands for it."""
-    return weight.shape == wanted.shape or (weight.ndim == 2 and weight.numel() == wanted.numel())
+    return weight.shape == target.shape or (weight.ndim == 2 and weight.numel() == target.numel())
 
 
 def _load(target: nn.Module, matched: dict[str, Tensor], first: str) -> None:
@@ -97,7 +97,7 @@ def _load(target: nn.Module, matched: dict[str, Tensor], first: str) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise ConfigError(f"{path}: there is no such file of weights")
+        raise ConfigError(f"{path}: weights not found")
     try:
         tree = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for a file that is not one of weights

@@ -2,7 +2,7 @@
 
 Badrinarayanan, Kendall, Cipolla: SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image Segmentation,
 arXiv 1511.00561. A position is 2 bits a window (section 3), which is all the decoder gets from the encoder's maps. No
-runtime that edge compiles for knows max pooling with indices, so in evaluation the same is said in plain operators.
+runtime that edge compiles for knows max pooling with indices, so in evaluation the same is written in plain operators.
 """
 
 from __future__ import annotations

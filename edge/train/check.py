@@ -91,11 +91,11 @@ def _read(part: str, folder: Folder, unions: Unions, problems: list[str], on_fra
 def _note_twice(found: DataSet, digest: str, file: str, problems: list[str]) -> None:
     first = found.digests.setdefault(digest, file)
     if first != file:
-        problems.append(f"{file}: is the same picture as {first}")
+        problems.append(f"{file}: is the same image as {first}")
 
 
 def _shared_frames(sets: list[DataSet]) -> list[str]:
-    """A validation frame that is trained on says nothing."""
+    """A validation frame that is also trained on makes the score worthless."""
     trained = {digest: file for found in sets if found.part == "train" for digest, file in found.digests.items()}
     return [
         f"{file}: is a validation frame, and is trained on as {trained[digest]}"

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read with words for what is wrong."""
+"""Checkpoints: written atomically, read with an error that names the problem."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge.train.recipe import Recipe
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """`state` as `path`, whole or not at all."""
+    """Write `state` to `path` atomically."""
     partial = path.with_suffix(".part")
     torch.save(state, partial)
     partial.replace(path)
@@ -22,19 +22,16 @@ def read_checkpoint(path: Path, recipe: Recipe, device: torch.device | str = "cp
     """The state in a file, of the recipe's net and classes.
 
     Raises:
-        ConfigError: there is none, it is no checkpoint of `edge train`, or of another net.
+        ConfigError: the file is missing, is not a checkpoint of `edge train`, or holds another net or other classes.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: there is no such checkpoint. Train first: edge train RECIPE")
+        raise ConfigError(f"{path}: checkpoint not found. Train first: edge train RECIPE")
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         held = {"net": state["recipe"]["net"], "classes": state["recipe"].get("classes", "camvid")}
     except Exception as error:  # torch raises a dozen types for a file that is not a checkpoint
         raise ConfigError(f"{path}: is not a checkpoint of edge train: {type(error).__name__}") from error
-    for key, wanted in (("net", recipe.net), ("classes", recipe.classes)):
-        if held[key] != wanted:
-            what = "a " if key == "net" else "the classes "
-            raise ConfigError(
-                f"{path}: holds {what}{held[key]}, the recipe wants {what}{wanted}; name another --run folder"
-            )
+    for key, expected in (("net", recipe.net), ("classes", recipe.classes)):
+        if held[key] != expected:
+            raise ConfigError(f"{path}: expected {key} {expected}, got {held[key]}; use another --run folder")
     return state

@@ -50,12 +50,12 @@ def read_pair(labelled: Labelled, translate: Translation) -> Pair:
     frame, mask = labelled.frame, labelled.mask
     image = cv2.imread(str(frame), cv2.IMREAD_COLOR)
     if image is None:
-        raise DataError(f"{frame}: is not a readable picture")
+        raise DataError(f"{frame}: is not a readable image")
     values = cv2.imread(str(mask), cv2.IMREAD_COLOR if translate.source.is_coloured else cv2.IMREAD_UNCHANGED)
     if values is None:
         raise DataError(f"{mask}: is missing or unreadable; every frame needs a mask")
     if values.shape[:2] != image.shape[:2]:
-        raise DataError(f"{mask}: has shape {values.shape}, {values.dtype}; wanted uint8 {image.shape[:2]}")
+        raise DataError(f"{mask}: has shape {values.shape}, {values.dtype}; expected uint8 {image.shape[:2]}")
     try:
         return np.asarray(image, np.uint8), translate(values)
     except DataError as error:
@@ -104,7 +104,7 @@ def render_pairs(
     cache: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Pair]:
-    """Frames of the rendered street with their truth; kept in `cache` (npz), which is made anew for another plan."""
+    """Frames of the rendered street with their truth; cached in `cache` (npz) for the same plan."""
     key = f"{plan.streets}-{plan.frames}-{plan.first_seed}-{input_wh[0]}x{input_wh[1]}"
     if cache.is_file():
         with np.load(cache) as stored:
@@ -123,7 +123,7 @@ def render_pairs(
 
 
 def class_shares(pairs: list[Pair], classes: int) -> NDArray[np.float64]:
-    """Each class's share of the pixels labelled with one class, (classes,); all 0 where there are none."""
+    """Each class's share of the pixels labelled with one class, (classes,); all 0 where no pixel is labelled."""
     counts = np.zeros(classes)
     for _, labels in pairs:
         counts += np.bincount(labels.reshape(-1), minlength=256)[:classes]
@@ -170,11 +170,11 @@ def source_slots(sources: Sequence[Sequence[Pair]], recipe: Recipe, count: int) 
     places = count * CYCLE
     stated = recipe.shares
     frames = np.array([len(pairs) if share is None else 0 for pairs, share in zip(sources, stated, strict=True)])
-    wanted = np.array([(share or 0.0) * recipe.optimisation.batch * CYCLE for share in stated])
-    wanted += (places - wanted.sum()) * frames / max(1, frames.sum())
-    wanted *= places / wanted.sum()
-    counts = np.floor(wanted).astype(np.intp)
-    counts[np.argsort(counts - wanted, kind="stable")[: places - counts.sum()]] += 1  # largest remainders
+    quota = np.array([(share or 0.0) * recipe.optimisation.batch * CYCLE for share in stated])
+    quota += (places - quota.sum()) * frames / max(1, frames.sum())
+    quota *= places / quota.sum()
+    counts = np.floor(quota).astype(np.intp)
+    counts[np.argsort(counts - quota, kind="stable")[: places - counts.sum()]] += 1  # largest remainders
     when = np.concatenate([(np.arange(n) + 0.5) / max(1, n) for n in counts])
     return np.repeat(np.arange(len(sources)), counts)[np.argsort(when, kind="stable")]
 

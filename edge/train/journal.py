@@ -47,7 +47,7 @@ class Journal:
             self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
 
     def close(self) -> None:
-        """End TensorBoard's log; `open` begins it anew."""
+        """End TensorBoard's log; `open` starts it again."""
         if self._board is not None:
             self._board.close()
             self._board = None

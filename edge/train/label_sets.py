@@ -1,7 +1,7 @@
 """What the values in a data set's masks mean, and which of a net's classes each becomes.
 
-A label set names the values that a mask may hold: ids in one channel, or colours in three. A class map says, by name,
-what becomes of each; what it leaves out is ignored.
+A label set names the values that a mask may hold: ids in one channel, or colours in three. A class map gives
+the meaning of each by name; labels that it leaves out are ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class LabelSet:
 
     @property
     def is_coloured(self) -> bool:
-        """Whether its masks are pictures in colours, not in ids."""
+        """Whether its masks hold colours, not ids."""
         return isinstance(next(iter(self.values)), tuple)
 
     @property
@@ -81,7 +81,7 @@ class Translation:
         if self.source.is_coloured:
             return self._of_colours(mask)
         if mask.ndim != 2 or mask.dtype != np.uint8:
-            raise DataError(f"has shape {mask.shape}, {mask.dtype}; wanted are ids, uint8 {mask.shape[:2]}")
+            raise DataError(f"has shape {mask.shape}, {mask.dtype}; expected ids, uint8 {mask.shape[:2]}")
         ids = self._of_ids
         known = np.array([value in self.source.values for value in range(256)])
         known[UNLABELLED] = True
@@ -107,7 +107,7 @@ class Translation:
 
     def _of_colours(self, mask: NDArray) -> Image:
         if mask.ndim != 3 or mask.dtype != np.uint8 or mask.shape[2] < 3:
-            raise DataError(f"has shape {mask.shape}, {mask.dtype}; wanted are colours, uint8 (H, W, 3)")
+            raise DataError(f"has shape {mask.shape}, {mask.dtype}; expected colours, uint8 (H, W, 3)")
         packed = mask[..., :3].astype(np.int32) @ np.array([1, 256, 65536], np.int32)  # BGR
         values, places = np.unique(packed, return_inverse=True)
         ids = np.array([self._class_of(_unpacked(int(value))) for value in values], np.uint8)
@@ -117,7 +117,7 @@ class Translation:
         if colour not in self.source.values:
             raise DataError(
                 f"holds the colour #{''.join(f'{part:02x}' for part in colour)},"
-                f" which {self.source.name} does not know; a mask saved as JPEG has such"
+                f" which {self.source.name} does not define; masks must not be saved as JPEG"
             )
         name = self.source.values[colour]  # type: ignore[index]
         return self.ignore_id if name is None else self.target_of.get(name, self.ignore_id)
@@ -134,7 +134,7 @@ def _declared(source: LabelSet, table: ClassTable) -> Mapping[str, str]:
     same = {name: name for name in source.names if name in table.names}
     if len(same) < len(table):
         raise ConfigError(
-            f"there is no map from the labels of {source.name} to these classes; say with `map:` what becomes of"
+            f"no map from the labels of {source.name} to these classes is known; add `map:` with a class for each of"
             f" {', '.join(source.names)}; the classes are {', '.join(table.names)}"
         )
     return same
@@ -246,7 +246,7 @@ _CITYSCAPES_IDS = (
     "motorcycle",
     "bicycle",
 )
-_CITYSCAPES_VOID = 7  # ids below are not scored, and say nothing of what is there
+_CITYSCAPES_VOID = 7  # ids below are not scored and carry no class
 
 # CamVid's own 32 colours (label_colors.txt, Brostow et al. 2008).
 _CAMVID32: dict[Rgb, str | None] = {
@@ -348,5 +348,5 @@ MAPS: dict[tuple[str, str], Mapping[str, str]] = {
         **dict.fromkeys(("Pedestrian", "Child", "CartLuggagePram", "Animal"), "Pedestrian"),
         **dict.fromkeys(("Bicyclist", "MotorcycleScooter"), "Bicyclist"),
     },
-    ("comma10k", "camvid"): {"road": "Road", "lane markings": "Road"},  # "movable" is no single class of CamVid
+    ("comma10k", "camvid"): {"road": "Road", "lane markings": "Road"},  # "movable" is several classes of CamVid
 }

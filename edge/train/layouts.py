@@ -16,14 +16,14 @@ from edge.train.label_sets import LABEL_SETS, Translation, ids_of, numbered
 from edge.train.recipe import Folder, Split
 from edge.train.unions import Unions
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 @dataclass(frozen=True)
 class Layout:
     """How a data set names things.
 
-    A frame's name ends in `frame`, or as any picture's does; its mask has one of `masks` in its place, in the same
+    A frame's name ends in `frame`, or as any image's does; its mask has one of `masks` in its place, in the same
     subfolder. `drive` is a regular expression that finds the drive in a frame's path below the folder, without its
     suffix; where it finds none, the whole folder is one drive.
     """
@@ -52,11 +52,11 @@ LAYOUTS: dict[str, Layout] = {
     ),
     # images/10k/train with labels/sem_seg/masks/train; seg/labels/train with *_train_id.png before 2020.
     "bdd100k": Layout("cityscapes-train-ids", ".jpg", (".png", "_train_id.png"), r"([^/]+)$"),
-    # training/image_2 with training/semantic. Which scenes are of one drive is not said: all are one.
+    # training/image_2 with training/semantic. Which scenes belong to one drive is not published: all are one drive.
     "kitti": Layout("cityscapes", ".png", drive=r"^()"),
     # imgs with masks; 0000_0085e9e41513078a_2018-08-19--13-26-08_11_864.png is frame 864 of segment 11 of that drive.
     "comma10k": Layout("comma10k", ".png", drive=r"^[^_/]+_(.+--\d\d-\d\d-\d\d)_"),
-    # images with annotations/trimaps; the lists beside trimaps are for `names`. Every picture is of another animal.
+    # images with annotations/trimaps; the lists beside trimaps are for `names`. Every image shows another animal.
     "pet": Layout("pet", ".jpg", drive=r"([^/]+)$"),
 }
 
@@ -88,14 +88,14 @@ def find_pairs(folder: Folder) -> list[Labelled]:
     """The frames that a recipe's entry takes, each with where its mask must be, in name order.
 
     Raises:
-        DataError: a folder is missing or holds no such pictures, or a listed frame is not there.
-        ConfigError: EDGE_DATA is wanted and not set, or there is but one drive to split.
+        DataError: a folder is missing or holds no images of the layout, or a listed frame is missing.
+        ConfigError: EDGE_DATA is needed and not set, or there is only one drive to split.
     """
     layout = LAYOUTS[folder.layout]
     frames, labels = data_path(folder.frames), data_path(folder.labels)
     for place in (frames, labels):
         if not place.is_dir():
-            raise DataError(f"{place}: there is no such folder")
+            raise DataError(f"{place}: folder not found")
     paths = _frames(frames, layout)
     if folder.names is not None:
         paths = _listed(paths, data_path(folder.names), layout)
@@ -104,13 +104,13 @@ def find_pairs(folder: Folder) -> list[Labelled]:
 
 
 def _frames(folder: Path, layout: Layout) -> list[Path]:
-    """The folder's own pictures; where it has none, those in its subfolders."""
-    endings = PICTURES if layout.frame is None else (layout.frame,)
+    """The folder's own images; where it has none, those in its subfolders."""
+    endings = IMAGE_SUFFIXES if layout.frame is None else (layout.frame,)
     for paths in (folder.iterdir(), folder.rglob("*")):
         found = [path for path in paths if path.name.lower().endswith(tuple(ending.lower() for ending in endings))]
         if found := [path for path in found if not path.name.startswith(".")]:  # macOS leaves ._NAME beside NAME
             return sorted(found)
-    raise DataError(f"{folder}: holds no pictures ({', '.join('*' + ending for ending in endings)})")
+    raise DataError(f"{folder}: holds no images ({', '.join('*' + ending for ending in endings)})")
 
 
 def _stem(path: Path, layout: Layout) -> str:
@@ -140,7 +140,9 @@ def _listed(paths: list[Path], file: Path, layout: Layout) -> list[Path]:
     words = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
     stems = [re.sub(r"\.(jpe?g|png|bmp)$", "", word, flags=re.IGNORECASE).rsplit("/")[-1] for word in words]
     if missing := [stem for stem in stems if stem not in by_stem]:
-        raise DataError(f"{file}: names {missing[0]!r}, which is no frame ({len(missing)} of {len(stems)} are none)")
+        raise DataError(
+            f"{file}: names {missing[0]!r}, which is not a frame ({len(missing)} of {len(stems)} are missing)"
+        )
     if not stems:
         raise DataError(f"{file}: names no frame")
     return [by_stem[stem] for stem in dict.fromkeys(stems)]
@@ -164,12 +166,12 @@ def drives_held_out(frames_by_drive: Counter[str], split: Split) -> frozenset[st
     if len(frames_by_drive) < 2:
         return frozenset()
     drives = sorted(frames_by_drive, key=lambda drive: hashlib.sha256(f"{split.seed} {drive}".encode()).digest())
-    wanted = split.held_out * sum(frames_by_drive.values())
+    target = split.held_out * sum(frames_by_drive.values())
     chosen: list[str] = []
     count = 0
     for drive in drives:
         more = count + frames_by_drive[drive]
-        if abs(more - wanted) < abs(count - wanted) and len(chosen) + 1 < len(drives):
+        if abs(more - target) < abs(count - target) and len(chosen) + 1 < len(drives):
             chosen.append(drive)
             count = more
     return frozenset(chosen or [min(drives, key=lambda drive: (frames_by_drive[drive], drive))])

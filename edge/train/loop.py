@@ -1,4 +1,4 @@
-"""The training loop: recipe in, checkpoints out; interrupted at any time, resumed where it stood."""
+"""The training loop: recipe in, checkpoints out; can be interrupted at any time and resumed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclasses.dataclass
 class Report:
-    """What a caller is told while training runs."""
+    """Progress of a training run after one step."""
 
     step: int
     steps: int
@@ -56,7 +56,7 @@ class Report:
 class Trainer:
     """One training run in a folder: owns the net, its averaged twin, the optimiser, `last.pt` and `best.pt`.
 
-    `last.pt` is what a run goes on from, and what is exported. `best.pt` is of the validation with the highest mIoU: to
+    `last.pt` is what a run resumes from, and what is exported. `best.pt` is of the validation with the highest mIoU: to
     look at, since a choice by the validation set flatters its score.
     """
 
@@ -64,8 +64,8 @@ class Trainer:
         """A new run, or the one that stands in `folder`.
 
         Raises:
-            ConfigError: the folder holds the run of another net, the device cannot do the recipe's precision, or there
-                is no file of the weights that the recipe starts from, or no encoder for them.
+            ConfigError: the folder holds the run of another net, the device does not support the recipe's precision, or
+                the weights that the recipe starts from are missing or have no encoder to go into.
             DataError: that file holds other weights.
         """
         self.recipe, self.folder, self.plan = recipe, folder, recipe.training
@@ -84,13 +84,13 @@ class Trainer:
         self.step = 0
         self.best_miou = -1.0
         self.stale = 0  # validations since the best one
-        self._broken = False  # the net holds what is not a number: batch norms take it in before the loss shows it
+        self._broken = False  # the net holds NaN: batch norms take it in before the loss shows it
         if state is not None:
             self._load(state)
 
     @property
     def checkpoint(self) -> Path:
-        """What the run goes on from, as it was last saved; nothing is there before."""
+        """What the run resumes from; missing until the first save."""
         return self.folder / "last.pt"
 
     @property
@@ -103,8 +103,8 @@ class Trainer:
     def run(self, on_street: Callable[[int, int], None] = lambda done, total: None) -> Generator[Report, None, None]:
         """Train to the recipe's last step, yielding a report after every one. Closing the iterator saves and stops.
 
-        Streets are rendered first, once; `on_street` is told how many of how many are done. At the end, scores and
-        pictures are written into the folder.
+        Streets are rendered first, once; `on_street` gets the number done and the total. At the end, scores and
+        plots are written into the folder.
         """
         cv2.setNumThreads(1)
         sources = self._read_sources()
@@ -249,7 +249,7 @@ class Trainer:
             self.stale += 1
 
     def write_results(self, val: list[Pair]) -> None:
-        """`scores.json` and pictures, of the averaged net as it is."""
+        """`scores.json` and plots of the averaged net."""
         predictions = [self.predict(image) for image, _ in val]
         confusion, scores = self._scored(val, predictions)
         edges = BoundaryScore(len(self.table), (self.table.ignore_id, 255))
@@ -304,17 +304,17 @@ class Trainer:
             self.journal.note(f"{path}: {load_encoder(net, self.recipe.net, path)}")
 
     def _check_kind(self, state: dict[str, Any]) -> None:
-        """Refuse what cannot be gone on from."""
+        """Refuse a checkpoint that this run cannot resume from."""
         if missing := {"net", "averaged", "optimiser", "step", "history"} - set(state):
             raise ConfigError(
-                f"{self.checkpoint}: holds no {', '.join(sorted(missing))}: it is a net that was released, not a run to"
-                " go on with; name another --run folder"
+                f"{self.checkpoint}: holds no {', '.join(sorted(missing))}: a released net, not a run to"
+                " resume; use another --run folder"
             )
         if ("ranges" in state) != (self.recipe.qat is not None):
-            held, wanted = ("with", "without") if "ranges" in state else ("without", "with")
+            held, expected = ("with", "without") if "ranges" in state else ("without", "with")
             raise ConfigError(
-                f"{self.checkpoint}: holds a run {held} quantisation in the loop, the recipe wants one {wanted};"
-                " name another --run folder"
+                f"{self.checkpoint}: expected a run {expected} quantisation in the loop, got one {held} it;"
+                " use another --run folder"
             )
 
     def _start_ranges(self, frames: list[Pair]) -> None:
@@ -330,7 +330,7 @@ class Trainer:
     # ----------------------------------------------------------------------------------------------------- checkpoints
 
     def save(self) -> None:
-        """Write `last.pt` as a whole or not at all."""
+        """Write `last.pt` atomically."""
         write_checkpoint(self.checkpoint, self._state())
 
     def _state(self) -> dict[str, Any]:

@@ -18,7 +18,10 @@ from torch import Tensor
 
 from edge.train.recipe import Loss
 
-REGION = ("dice", "jaccard")  # of the whole picture; they say little of a pixel, so auxiliary heads learn without them
+REGION = (
+    "dice",
+    "jaccard",
+)  # of the whole image; their gradient is weak at a single pixel, so auxiliary heads learn without them
 
 
 def summed_loss(
@@ -49,7 +52,7 @@ def summed_loss(
 
 
 def auxiliary_losses(losses: Mapping[Loss, float]) -> Mapping[Loss, float]:
-    """What an auxiliary head learns by: the losses of single pixels, or all if there are none."""
+    """What an auxiliary head learns by: the losses of single pixels, or all if there are no others."""
     return {name: weight for name, weight in losses.items() if name not in REGION} or losses
 
 

@@ -36,7 +36,7 @@ def load_cutouts(plan: Pasted) -> list[Cutout]:
     """
     frames, instances = data_path(plan.frames), data_path(plan.instances)
     if not frames.is_dir() or not instances.is_dir():
-        raise DataError(f"{frames if not frames.is_dir() else instances}: there is no such folder")
+        raise DataError(f"{frames if not frames.is_dir() else instances}: folder not found")
     found = [cutout for path in sorted(frames.iterdir()) for cutout in _cutouts(path, instances / f"{path.stem}.png")]
     if not found:
         raise DataError(f"{instances}: holds no object of {SMALLEST_PX} or more rows that stands inside its image")

@@ -35,16 +35,16 @@ def write_plots(
     """`curves.png`, `confusion.png`, and `frames-random.png`, `-best.png` and `-worst.png`; their paths.
 
     `scores` are the frames' own mIoU, NaN where nothing is labelled; `predict` gives class ids, uint8 (H, W), of an
-    image. Nothing is written where matplotlib is not installed: a training of hours does not fail for a picture.
+    image. Nothing is written where matplotlib is not installed: a training of hours does not fail for a plot.
     """
     if importlib.util.find_spec("matplotlib") is None:
         return []
-    pictures = {"curves": _curves(journal, table), "confusion": _confusion(confusion, table)}
+    plots = {"curves": _curves(journal, table), "confusion": _confusion(confusion, table)}
     for kind, places in _chosen(scores, seed).items():
         rows = [panel_row(frames[place], predict(frames[place][0]), table) for place in places]
-        pictures[f"frames-{kind}"] = _panels(rows, [scores[place] for place in places])
-    paths = [folder / f"{name}.png" for name in pictures]
-    for path, content in zip(paths, pictures.values(), strict=True):
+        plots[f"frames-{kind}"] = _panels(rows, [scores[place] for place in places])
+    paths = [folder / f"{name}.png" for name in plots]
+    for path, content in zip(paths, plots.values(), strict=True):
         write_bytes(path, content)
     return paths
 
@@ -85,8 +85,8 @@ def _panels(rows: Sequence[Sequence[Image]], scores: Sequence[float]) -> bytes:
     figure, axes = _figure(len(rows), 4, (14, 2.8 * len(rows)))
     titles = ("image", "truth", "prediction", "right (green) and wrong (red)")
     for row, score, panels in zip(rows, scores, axes, strict=True):
-        for picture, title, panel in zip(row, titles, panels, strict=True):
-            panel.imshow(picture[..., ::-1])
+        for image, title, panel in zip(row, titles, panels, strict=True):
+            panel.imshow(image[..., ::-1])
             panel.set_title(title, fontsize=8)
             panel.set_xticks([])
             panel.set_yticks([])

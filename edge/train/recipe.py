@@ -188,7 +188,7 @@ class Calibration(StrictModel):
     @model_validator(mode="after")
     def _percentile_belongs_to_its_method(self) -> Self:
         if (self.percentile is not None) != (self.method == "percentile"):
-            raise ValueError("percentile: is wanted with `method: percentile`, and only there")
+            raise ValueError("percentile: expected with `method: percentile`, and only there")
         return self
 
     @property
@@ -254,7 +254,7 @@ class Recipe(StrictModel):
     optimisation: Optimisation
     qat: Qat | None = None
     start: str | None = None  # a checkpoint of the same net whose weights are the first ones
-    encoder_weights: str | None = None  # a file of torchvision's whose weights are the encoder's first ones
+    encoder_weights: str | None = None  # a file in torchvision's naming with the encoder's first weights
     checkpoint: str | None = None
     build: BuildPlan | None = None
     licence: str

@@ -25,7 +25,7 @@ def pseudo_labelled(
     """Frames spread over the plan's drives, at network size, with the mask ids that the teacher gives them.
 
     Raises:
-        ConfigError: there is no such teacher, OpenVINO is not installed, or the map does not fit its channels.
+        ConfigError: the teacher is missing, OpenVINO is not installed, or the map does not fit its channels.
         DataError: a drive cannot be read.
     """
     infer = open_teacher(data_path(plan.teacher))
@@ -42,10 +42,10 @@ def open_teacher(path: Path) -> Callable[[Image], NDArray[np.float32]]:
     """A function from uint8 (H, W, 3) BGR to probabilities, float32 (C, h, w).
 
     Raises:
-        ConfigError: there is no such file, or no OpenVINO.
+        ConfigError: the file or OpenVINO is missing.
     """
     if not path.is_file():
-        raise ConfigError(f"{path}: there is no such teacher")
+        raise ConfigError(f"{path}: teacher not found")
     try:
         import openvino
     except ImportError as error:
@@ -71,12 +71,12 @@ def spread_frames(drive: Path, count: int) -> Iterator[Image]:
     total = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     if not video.isOpened() or total < 1:
         raise DataError(f"{drive}: is not a readable video")
-    wanted = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
+    places = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
     for place in range(total):
         read, image = video.read()
         if not read:
             break
-        if place in wanted:
+        if place in places:
             yield np.asarray(image, np.uint8)
     video.release()
 

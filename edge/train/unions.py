@@ -59,14 +59,14 @@ class Unions:
         self.ids: Mapping[Classes, int] = {union: HIGHEST_ID - place for place, union in enumerate(distinct)}
 
     def id_of(self, classes: Classes) -> int:
-        """The mask id of a class, a union, or of what says nothing: no classes, or all of them."""
+        """The mask id of a class, a union, or of a label without information: no classes, or all of them."""
         if len(classes) in (0, len(self.table)):
             return self.table.ignore_id
         if len(classes) == 1:
             return next(iter(classes))
         if classes not in self.ids:
             names = " or ".join(self.table.names[i] for i in sorted(classes))
-            raise ConfigError(f"expected labels of one class each, got {names}; only `train` takes such labels")
+            raise ConfigError(f"expected labels of one class each, got {names}; only `train` takes unions")
         return self.ids[classes]
 
     @property

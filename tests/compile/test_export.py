@@ -245,12 +245,12 @@ def test_a_graph_that_is_not_the_nets_makes_no_bundle(
 
 
 def test_a_missing_checkpoint_is_answered_with_the_command(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"there is no such checkpoint\. Train first: edge train"):
+    with pytest.raises(ConfigError, match=r"checkpoint not found\. Train first: edge train"):
         export.make_bundle(recipe, tmp_path / "last.pt", tmp_path / "built")
 
 
 def test_a_checkpoint_of_another_net_is_refused(recipe: Recipe, checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds a ddrnet23_slim, the recipe wants a unet"):
+    with pytest.raises(ConfigError, match="expected net unet, got ddrnet23_slim"):
         export.make_bundle(recipe.model_copy(update={"net": "unet"}), checkpoint, tmp_path / "built")
 
 

@@ -171,14 +171,14 @@ def test_files_older_than_the_counters_of_batch_norms_are_whole(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (lambda: Vgg(False).state_dict(), r"holds the weights of another net; features\.\d+\.\w+ is .*, wanted is"),
+        (lambda: Vgg(False).state_dict(), r"holds the weights of another net; features\.\d+\.\w+: expected .*, got"),
         (
             lambda: ResNet((2, 2, 2, 2)).state_dict(),
-            r"another net; it has conv1\.weight, .*…, wanted is features",
+            r"another net; expected features.*…, got conv1\.weight",
         ),
         (
             lambda: turned(Vgg(True).state_dict()),
-            r"another net; features\.0\.weight is \(3, 4, 3, 3\), wanted is \(4, 3, ",
+            r"another net; features\.0\.weight: expected \(4, 3, 3, 3\), got \(3, 4, ",
         ),
         (lambda: {"epoch": 3}, "holds no weights by name"),
         (lambda: [1, 2], "holds no weights by name"),
@@ -195,5 +195,5 @@ def test_other_files_are_refused_and_change_nothing(state: Any, message: str, tm
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.pth: there is no such file of weights"):
+    with pytest.raises(ConfigError, match=r"none\.pth: weights not found"):
         pretrained.load_pretrained(vgg.Vgg16(WIDTH), tmp_path / "none.pth")

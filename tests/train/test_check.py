@@ -74,7 +74,7 @@ def test_all_problems_are_listed_file_by_file(recipe: Path, tmp_path: Path) -> N
         "labels/monday_2.png: holds id 12",
         "labels/monday_3.png: has shape (2, 3)",
         "labels/monday_4.png: is missing",
-        "frames/monday_5.png: is not a readable picture",
+        "frames/monday_5.png: is not a readable image",
     ):
         assert words in text
 
@@ -83,7 +83,7 @@ def test_a_missing_set_does_not_hide_what_is_wrong_with_the_others(recipe: Path,
     put_pair(tmp_path / "val", "friday_2", [[12, 0, 0, 0]] * 2, 40)
     recipe.write_text(recipe.read_text().replace("train/frames", "nowhere"))
     text, _ = check(recipe)
-    assert "nowhere: there is no such folder" in text
+    assert "nowhere: folder not found" in text
     assert "friday_2.png: holds id 12" in text
 
 
@@ -98,7 +98,7 @@ def test_a_validation_frame_that_is_trained_on_is_a_problem(recipe: Path, tmp_pa
 def test_the_same_picture_twice_is_a_problem(recipe: Path, tmp_path: Path) -> None:
     put_pair(tmp_path / "train", "tuesday_2", [[3, 3, 3, 3]] * 2, 20)
     text, _ = check(recipe)
-    assert re.search(r"tuesday_2.png: is the same picture as .*tuesday_1.png", text)
+    assert re.search(r"tuesday_2.png: is the same image as .*tuesday_1.png", text)
 
 
 def test_labels_that_a_map_leaves_out_are_told(recipe: Path) -> None:

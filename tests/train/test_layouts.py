@@ -159,7 +159,7 @@ def test_a_map_with_an_unknown_name_says_which_there_are(wish: dict[str, str], w
 
 
 def test_label_sets_without_a_declared_map_ask_for_one() -> None:
-    with pytest.raises(ConfigError, match="there is no map from the labels of pet to these classes; say with `map:`"):
+    with pytest.raises(ConfigError, match="no map from the labels of pet to these classes is known; add `map:`"):
         Translation.between(LABEL_SETS["pet"], CAMVID, None)
 
 
@@ -183,14 +183,14 @@ def test_an_id_that_the_label_set_does_not_have_is_named(tmp_path: Path) -> None
 
 
 def test_a_coloured_mask_where_ids_are_wanted_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has shape \(2, 4, 3\), uint8; wanted are ids"):
+    with pytest.raises(DataError, match=r"has shape \(2, 4, 3\), uint8; expected ids"):
         ids(kitti(tmp_path, np.zeros((2, 4, 3))))
 
 
 def test_a_colour_that_the_label_set_does_not_have_is_named(tmp_path: Path) -> None:
     put_frame(tmp_path / "imgs/0000_a.png")
     put(tmp_path / "masks/0000_a.png", [[(64, 32, 33)] * 4] * 2)
-    with pytest.raises(DataError, match="holds the colour #402021, which comma10k does not know"):
+    with pytest.raises(DataError, match="holds the colour #402021, which comma10k does not define"):
         ids(folder(tmp_path, "imgs", "masks", layout="comma10k"))
 
 
@@ -204,7 +204,7 @@ def test_a_missing_mask_is_named_as_its_layout_would_have_it(tmp_path: Path) -> 
 def test_a_folder_of_another_layout_says_what_it_looked_for(tmp_path: Path) -> None:
     put_frame(tmp_path / "frames/1.png")
     (tmp_path / "labels").mkdir()
-    with pytest.raises(DataError, match=r"holds no pictures \(\*_leftImg8bit.png\)"):
+    with pytest.raises(DataError, match=r"holds no images \(\*_leftImg8bit.png\)"):
         ids(folder(tmp_path, "frames", "labels", layout="cityscapes"))
 
 
@@ -212,7 +212,7 @@ def test_a_listed_frame_that_is_not_there_is_named(tmp_path: Path) -> None:
     put_frame(tmp_path / "frames/1.png")
     (tmp_path / "labels").mkdir()
     (tmp_path / "list.txt").write_text("1.png\n2.png\n")
-    with pytest.raises(DataError, match=r"names '2', which is no frame \(1 of 2 are none\)"):
+    with pytest.raises(DataError, match=r"names '2', which is not a frame \(1 of 2 are missing\)"):
         find_pairs(folder(tmp_path, "frames", "labels", names=str(tmp_path / "list.txt")))
 
 

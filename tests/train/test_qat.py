@@ -211,13 +211,13 @@ def test_batch_norms_keep_their_statistics(recipe: Recipe, tmp_path: Path) -> No
 def test_a_run_without_rounding_is_not_gone_on_with(recipe: Recipe, tmp_path: Path) -> None:
     run(recipe, tmp_path / "run", steps=2)
     plan = make_recipe(tmp_path, qat={"checkpoint": str(tmp_path / "run/last.pt"), "steps": 4})
-    with pytest.raises(ConfigError, match="holds a run without quantisation in the loop, the recipe wants one with"):
+    with pytest.raises(ConfigError, match="expected a run with quantisation in the loop, got one without"):
         Trainer(plan, tmp_path / "run", "cpu")
 
 
 def test_a_checkpoint_to_start_from_that_is_not_there_is_named(tmp_path: Path) -> None:
     plan = make_recipe(tmp_path, qat={"checkpoint": str(tmp_path / "none.pt"), "steps": 4})
-    with pytest.raises(ConfigError, match=r"none.pt: there is no such checkpoint"):
+    with pytest.raises(ConfigError, match=r"none.pt: checkpoint not found"):
         Trainer(plan, tmp_path / "qat", "cpu")
 
 

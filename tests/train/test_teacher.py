@@ -89,7 +89,7 @@ def test_frames_are_spread_over_the_whole_drive(tmp_path: Path) -> None:
 
 
 def test_a_missing_teacher_and_a_missing_drive_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"teacher.xml: there is no such teacher"):
+    with pytest.raises(ConfigError, match=r"teacher.xml: teacher not found"):
         pseudo_labelled(plan(teacher=str(tmp_path / "teacher.xml")), UNIONS, (64, 64))
     with pytest.raises(DataError, match=r"drive.avi: is not a readable video"):
         list(spread_frames(tmp_path / "drive.avi", 3))

@@ -265,7 +265,7 @@ def test_a_checkpoint_of_another_net_is_refused_and_kept(recipe: Recipe, tmp_pat
     state = torch.load(trainer.checkpoint, weights_only=True)
     state["recipe"]["net"] = "unet"
     torch.save(state, trainer.checkpoint)
-    with pytest.raises(ConfigError, match=r"holds a unet, the recipe wants a ddrnet23_slim.*--run"):
+    with pytest.raises(ConfigError, match=r"expected net ddrnet23_slim, got unet.*--run"):
         Trainer(recipe, tmp_path / "run", "cpu")
     assert trainer.checkpoint.is_file()
 
