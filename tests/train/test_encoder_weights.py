@@ -102,7 +102,7 @@ def test_the_command_says_what_matched(weights: Path, tmp_path: Path) -> None:
 
 
 def test_a_net_without_such_an_encoder_is_refused(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"net unet has no encoder that torchvision has weights for; segnet, unet_"):
+    with pytest.raises(ConfigError, match=r"net unet has no encoder with published weights; efficientnet_lite0, segnet, unet_"):
         Trainer(recipe(tmp_path, net="unet", encoder_weights=str(weights)), tmp_path / "run", "cpu")
 
 
