@@ -39,7 +39,7 @@ OLDEST_FORMAT = 2  # without a list of outputs: its graphs give class ids only, 
 CARD_LIMIT_BYTES = JSON_LIMIT_BYTES
 GRAPH_FILE = r"[a-z0-9][a-z0-9_.-]{0,63}\.onnx"
 LAYOUT_BANDS = 8  # of an image, from its top
-SIZE_WANTED = "[width, height] in pixels, 8 to 8192 each,"
+SIZE_WANTED = "[width, height] in pixels, 8 to 8192 each"
 NAME = r"[a-z][a-z0-9_-]{0,63}"  # of an engine
 SEAL = "card_sha256"  # the card's last key: the hash of what all others mean
 
@@ -355,7 +355,7 @@ def _read_gate(reader: Reader) -> Gate | None:
 def _read_table(reader: Reader) -> ClassTable | None:
     rows = reader.parts("classes")
     names = tuple(row.text("name") for row in rows)
-    colours = tuple(row.take("colour_rgb", "[red, green, blue], 0 to 255 each,", as_rgb) for row in rows)
+    colours = tuple(row.take("colour_rgb", "[red, green, blue], 0 to 255 each", as_rgb) for row in rows)
     groups = reader.take("groups", "an object of lists of class names", as_groups)
     tints = reader.take("tints", "an object of [red, green, blue]", lambda v: as_values(v, as_rgb))
     ignore_id = reader.whole("ignore_id", 0, 255)

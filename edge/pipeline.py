@@ -121,7 +121,7 @@ def run(
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     backgrounds: list[Background] = []
     try:
-        with ExitStack() as outputs, source:  # the source is left first: nobody wants what comes after the last result
+        with ExitStack() as outputs, source:  # the source is left first: what comes after the last result is not used
             backgrounds.extend(outputs.enter_context(_in_background(sink, source.live)) for sink in sinks)
             _loop(source, segmenter, backgrounds, summary, max_frames, on_result, is_over)
     except KeyboardInterrupt:

@@ -55,10 +55,10 @@ class Reader:
         self._asked: list[str] = []
         self._tree: dict[str, Any] = tree if isinstance(tree, dict) else {}
         if not isinstance(tree, dict):
-            self.problems.append(f"{where or 'the whole file'}: an object is wanted, found {_short(tree)}")
+            self.problems.append(f"{where or 'the whole file'}: expected an object, got {_short(tree)}")
 
-    def take(self, key: str, wanted: str, convert: Callable[[Any], Value | None]) -> Value:
-        """The value of `key`; `convert` gives None for what is not `wanted`. After a misfit the result is nonsense,
+    def take(self, key: str, expected: str, convert: Callable[[Any], Value | None]) -> Value:
+        """The value of `key`; `convert` gives None for what is not `expected`. After a misfit the result is nonsense,
         and only the problem list counts.
         """
         self._asked.append(key)
@@ -67,16 +67,16 @@ class Reader:
             return cast("Value", None)
         value = convert(self._tree[key])
         if value is None:
-            self.problems.append(f"{self._where}{key}: {wanted} is wanted, found {_short(self._tree[key])}")
+            self.problems.append(f"{self._where}{key}: expected {expected}, got {_short(self._tree[key])}")
         return cast("Value", value)
 
     def text(self, key: str) -> str:
         """Any text, also an empty one."""
         return self.take(key, "text", lambda v: v if isinstance(v, str) else None)
 
-    def matching(self, key: str, wanted: str, pattern: str) -> str:
-        """A text that matches `pattern` from end to end; `wanted` says in words what that is."""
-        return self.take(key, wanted, lambda v: v if isinstance(v, str) and re.fullmatch(pattern, v) else None)
+    def matching(self, key: str, expected: str, pattern: str) -> str:
+        """A text that matches `pattern` from end to end; `expected` says in words what that is."""
+        return self.take(key, expected, lambda v: v if isinstance(v, str) and re.fullmatch(pattern, v) else None)
 
     def sha256(self, key: str) -> str:
         """64 hex digits, in lower case."""

@@ -160,12 +160,12 @@ def test_every_misfit_of_a_card_is_named_at_once(card: Card) -> None:
     message = str(caught.value)
     assert message.startswith("a/card.json: 11 problem(s)\n")
     for line in (
-        'resize: letterbox or stretch is wanted, found "crop"',
-        "input_wh: [width, height] in pixels, 8 to 8192 each, is wanted, found [64, 4.5]",
+        'resize: expected letterbox or stretch, got "crop"',
+        "input_wh: expected [width, height] in pixels, 8 to 8192 each, got [64, 4.5]",
         "recipe_sha256: is missing",
         "recipie_sha256: no such key; did you mean 'recipe_sha256'?",
-        'versions.opset: a whole number from 1 to 1000 is wanted, found "17"',
-        "classes.2.colour_rgb: [red, green, blue], 0 to 255 each, is wanted, found [255, 0, 256]",
+        'versions.opset: expected a whole number from 1 to 1000, got "17"',
+        "classes.2.colour_rgb: expected [red, green, blue], 0 to 255 each, got [255, 0, 256]",
         "measured.speed.0.p99_ms: is missing",
     ):
         assert line in message
@@ -220,7 +220,7 @@ def test_a_card_with_an_impossible_accuracy_is_refused(card: Card, share: Any) -
         ('{"format": 1, "format": 1}', "'format' occurs twice"),
         ('{"format": NaN}', "NaN is not a number"),
         ("[" * 100_000, "not valid JSON"),
-        ("[]", "the whole file: an object is wanted, found []"),
+        ("[]", "the whole file: expected an object, got []"),
         ("null", "the whole file"),
         (" " * (1 << 20) + "{}", "larger than"),
         ('"\u00fc"' * 400_000, "larger than"),
