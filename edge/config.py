@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
@@ -166,3 +167,13 @@ def expand_user(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise ConfigError(f"{text}: the home folder at its start is unknown. Write the whole path") from None
+
+
+def need(module: str, what: str) -> None:
+    """Refuse what takes libraries that are not installed.
+
+    Raises:
+        ConfigError: with what to type.
+    """
+    if find_spec(module) is None:
+        raise ConfigError(f"{what} needs the library {module}. Try: pip install 'edge-segmentation[train]'")

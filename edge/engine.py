@@ -48,7 +48,7 @@ GRAPH_LIMIT_BYTES = 1 << 30
 # What an engine computes in, and the graph that it runs: bf16 and fp16 are a matter of the runtime, not of the file.
 GRAPH_PRECISION = {"f32": "fp32", "bf16": "fp32", "fp16": "fp32", "int8": "int8"}
 BUNDLED = Path(__file__).parent / "engines"  # shipped in the wheel
-BUILT = Path("engines/built")  # under the working directory, where `edge export` puts its own
+BUILT = Path("engines/built")  # under the working directory, where `edge build` puts its own
 
 
 @dataclass(frozen=True)

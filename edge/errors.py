@@ -65,7 +65,9 @@ class BundleTampered(EngineError):
 
 
 class GateRefused(EngineError):
-    """The engine lost more accuracy than it was allowed to."""
+    """The engine lost more accuracy than it was allowed to. `report` has the figures, for people."""
+
+    report = ""
 
 
 class DataError(EdgeError, ValueError):

@@ -349,7 +349,6 @@ _COMMANDS: dict[str, list[tuple[Callable[..., object], str]]] = {
     "Make engines": [
         (make.train, "edge train engines/road.yaml"),
         (make.build, "edge build --onnx city.onnx --card city.yaml"),
-        (make.export, "edge export engines/road.yaml --run engines/built/road.run --to engines/built/road"),
         (make.plan, "edge plan road --precision int8"),
     ],
 }

@@ -198,15 +198,3 @@ def progress_report() -> Iterator[Callable[[str, int, int], None]]:
     finally:
         if bar is not None:
             bar.stop()
-
-
-def need(module: str, command: str) -> None:
-    """Refuse a command whose libraries are not installed.
-
-    Raises:
-        ConfigError: with what to type.
-    """
-    from importlib.util import find_spec
-
-    if find_spec(module) is None:
-        raise ConfigError(f"{command} needs the library {module}. Try: pip install 'edge-segmentation[train]'")

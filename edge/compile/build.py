@@ -92,14 +92,14 @@ def build(
     chosen: CalibrationSet,
     scales: Scales,
     folder: Path,
-    notebook: Path,
+    sensitivity_cache: Path,
     steps: Steps = _in_silence,
     at_size: Callable[[tuple[int, int]], bytes] | None = None,
 ) -> Report:
     """Write into `folder` the bundle's fp32 graph with INT8 graphs beside it, if they hold the plan's limits.
 
-    `scales` must be fresh. Unfinished measurements are kept in the file `notebook`. Whether the bundle was written
-    tells `Report.holds`; `refusal` gives the words for one that was not. `at_size` gives the fp32 graph at another
+    `scales` must be fresh. Unfinished measurements are kept in the file `sensitivity_cache`. `Report.holds` says
+    whether the bundle was written; `refusal` has the words if not. `at_size` gives the fp32 graph at another
     input size, if the plan names any.
 
     Raises:
@@ -116,7 +116,7 @@ def build(
         key = sha256_of(f"{sha256_of(model)} {scales.sha256}".encode())
         layers = len({layer_name(node) for node in quantisable(graph)})
         advance = steps("what each layer costs in INT8", layers)
-        sensitivity = measure_sensitivity(graph, scales.tensors, images, notebook, key, advance)
+        sensitivity = measure_sensitivity(graph, scales.tensors, images, sensitivity_cache, key, advance)
         attempts = find_mix(work, graph, list(sensitivity))
         attempts[-1] = _with_floats(work, attempts[-1])
         for size_wh in plan.sizes_wh:

@@ -6,10 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from edge.backends.openvino import PRECISIONS, import_openvino
 from edge.bench import bare_engine, machine
 from edge.card import Accuracy, Measured, Speed
+from edge.classes import ClassTable
 from edge.config import data_path
 from edge.engine import Bundle, Engine, open_engine, write_bundle
 from edge.errors import BundleTampered, EngineError
@@ -19,18 +22,22 @@ from edge.train.recipe import Folder
 SPEED_FRAMES = 300
 
 
-def measure_bundle(bundle: Bundle, val: Folder) -> Bundle:
+def measure_bundle(bundle: Bundle, val: Folder, table: ClassTable) -> Bundle:
     """The bundle with a card that holds its figures: IoU per class on `val`, milliseconds per frame, in each precision
-    that OpenVINO, this processor and the bundle have.
+    that OpenVINO, this processor and the bundle have. Masks in another layout or with other ids are translated first.
 
     Raises:
         DataError: the labelled frames are missing or not in order.
     """
+    from edge.train.data import plain_folder  # late: it needs torch, which an ONNX file does not
+
     accuracies: list[Accuracy] = []
-    for precision in PRECISIONS:
-        with opened_or_not(bundle, precision) as engine:
-            if engine is not None:
-                accuracies.append(_accuracy(bundle, engine, val))
+    with TemporaryDirectory(prefix="edge-measure-") as scratch:
+        plain = plain_folder(val, table, Path(scratch))
+        for precision in PRECISIONS:
+            with opened_or_not(bundle, precision) as engine:
+                if engine is not None:
+                    accuracies.append(_accuracy(bundle, engine, val, plain))
     return with_figures(bundle, Measured(tuple(accuracies), tuple(speeds(bundle))))
 
 
@@ -85,8 +92,10 @@ def speeds(bundle: Bundle) -> Iterator[Speed]:
             )
 
 
-def _accuracy(bundle: Bundle, engine: Engine, val: Folder) -> Accuracy:
-    figures = evaluate(str(data_path(val.frames)), data_path(val.labels), engine).as_json()
+def _accuracy(bundle: Bundle, engine: Engine, val: Folder, plain: Folder) -> Accuracy:
+    """Measured on `plain`, which is gone afterwards where it is not `val` itself; the card names `val`."""
+    figures = evaluate(str(data_path(plain.frames)), data_path(plain.labels), engine).as_json()
+    repeated = evaluate_command(val.frames, val.labels, bundle.card.name, engine.precision)
     return Accuracy(
         graph=bundle.graph(engine.precision, "openvino").file,
         precision=engine.precision,
@@ -96,7 +105,9 @@ def _accuracy(bundle: Bundle, engine: Engine, val: Folder) -> Accuracy:
         miou=figures["miou"],
         pixel_accuracy=figures["pixel_accuracy"],
         iou=figures["iou"],
-        command=evaluate_command(val.frames, val.labels, bundle.card.name, engine.precision),
+        command=repeated
+        if plain == val
+        else f"edge build {bundle.card.name}.yaml  # the recipe: its masks are translated",
     )
 
 

@@ -26,21 +26,21 @@ def measure_sensitivity(
     model: ModelProto,
     ranges: Mapping[str, Range],
     images: Sequence[Image],
-    notebook: Path,
+    cache_file: Path,
     key: str,
     on_layer: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """By layer, the costliest first: the part of all pixels of `images` (uint8 (h, w, 3) of the graph's size) that get
     another class than in fp32 when only this layer is INT8.
 
-    Each layer's graph runs in a process of its own. What is measured is kept in the file `notebook` for the same `key`,
-    so that an interrupted measurement goes on where it stood.
+    Each layer's graph runs in a subprocess. What is measured is kept in `cache_file` for the same `key`, so that an
+    interrupted measurement goes on where it stood.
 
     Raises:
         EngineError: OpenVINO cannot run one of the graphs.
     """
     layers = list(dict.fromkeys(layer_name(node) for node in quantisable(model)))
-    found = {layer: share for layer, share in _noted(notebook, key).items() if layer in layers}
+    found = {layer: share for layer, share in _noted(cache_file, key).items() if layer in layers}
     wanted = trial(to_bytes(model), images)
 
     def measure(layer: str) -> tuple[str, float]:
@@ -52,17 +52,17 @@ def measure_sensitivity(
         try:
             for layer, share in pool.map(measure, [layer for layer in layers if layer not in found]):
                 found[layer] = share
-                write_text(notebook, json.dumps({"key": key, "layers": found}, indent=1) + "\n")
+                write_text(cache_file, json.dumps({"key": key, "layers": found}, indent=1) + "\n")
                 on_layer()
         finally:
             pool.shutdown(cancel_futures=True)
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _noted(notebook: Path, key: str) -> dict[str, float]:
+def _noted(cache_file: Path, key: str) -> dict[str, float]:
     """What an earlier measurement with the same key left; nothing where there is none, or it cannot be read."""
     try:
-        tree = json.loads(notebook.read_text(encoding="utf-8"))
+        tree = json.loads(cache_file.read_text(encoding="utf-8"))
         return {str(name): float(share) for name, share in tree["layers"].items()} if tree["key"] == key else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -109,8 +109,8 @@ def make(street: Street, make_card: MakeCard, tmp_path: Path) -> Made:
         gate = GatePlan(frames=str(street.frames), labels=str(street.labels) if labels else None, limits=limits)
         wish = BuildPlan(calibration=Calibration(set="calibration/patches.yaml"), gate=gate, **plan)
         folder = tmp_path / "built"
-        notebook = tmp_path / "notebook.json"
-        return build(bundle, wish, street.chosen, scales, folder, notebook, at_size=at_size), folder
+        sensitivity_cache = tmp_path / "sensitivity_cache.json"
+        return build(bundle, wish, street.chosen, scales, folder, sensitivity_cache, at_size=at_size), folder
 
     return made
 

@@ -43,8 +43,8 @@ def recipe(tmp_path: Path) -> Path:
 def test_a_net_is_trained_exported_measured_and_run(recipe: Path, tmp_path: Path) -> None:
     trained = edge("train", recipe, "--run", tmp_path / "run")
     assert trained.returncode == 0, trained.stderr
-    assert "Next: edge export" in trained.stdout
-    exported = edge("export", recipe, "--run", tmp_path / "run", "--to", tmp_path / "tiny")
+    assert "Next: edge build" in trained.stdout
+    exported = edge("build", recipe, "--run", tmp_path / "run", "--to", tmp_path / "tiny")
     assert exported.returncode == 0, exported.stderr
     assert "trained for 60 steps" in exported.stdout
     assert re.search(r"Road +\d\.\d{4}", exported.stdout)
