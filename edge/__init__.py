@@ -15,23 +15,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edge.bench import bench_engine
+    from edge.compile.library import build, calibrate
     from edge.engine import Engine, open_engine
     from edge.errors import EdgeError
+    from edge.evaluate.library import evaluate_engine
     from edge.frame import Frame
     from edge.pipeline import segment
     from edge.prediction import Prediction
+    from edge.recording import record
     from edge.sources.open import open_source
 
 __version__ = "0.1.0"
-__all__ = ["EdgeError", "Engine", "Frame", "Prediction", "open_engine", "open_source", "segment"]
+__all__ = [
+    "EdgeError",
+    "Engine",
+    "Frame",
+    "Prediction",
+    "bench_engine",
+    "build",
+    "calibrate",
+    "evaluate_engine",
+    "open_engine",
+    "open_source",
+    "record",
+    "segment",
+]
 
 _HOMES = {
     "EdgeError": "edge.errors",
     "Engine": "edge.engine",
     "Frame": "edge.frame",
     "Prediction": "edge.prediction",
+    "bench_engine": "edge.bench",
+    "build": "edge.compile.library",
+    "calibrate": "edge.compile.library",
+    "evaluate_engine": "edge.evaluate.library",
     "open_engine": "edge.engine",
     "open_source": "edge.sources.open",
+    "record": "edge.recording",
     "segment": "edge.pipeline",
 }
 

@@ -44,6 +44,39 @@ def _silent(what: str, done: int, total: int) -> None:
     pass
 
 
+@dataclass(frozen=True)
+class Benchmark:
+    """What was measured, as JSON takes it. `closely`: of one precision, else of all of them against each other."""
+
+    figures: dict[str, Any]
+    closely: bool
+
+    def __str__(self) -> str:
+        """For people."""
+        return bench_text(self.figures) if self.closely else compare_text(self.figures)
+
+
+def bench_engine(
+    engine: str = "road",
+    source: str | None = None,
+    *,
+    frames: int = 200,
+    precision: str | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+    on_progress: OnProgress = _silent,
+) -> Benchmark:
+    """Measure this machine: with a precision or backend, that one closely; else all that there are, in turn.
+
+    Raises:
+        EngineError: none can run here.
+        SourceError: the source cannot be read.
+    """
+    if precision or backend:
+        return Benchmark(bench(engine, source, frames, precision, threads, backend, on_progress), closely=True)
+    return Benchmark(compare(engine, source, frames, threads, on_progress=on_progress), closely=False)
+
+
 def bench(
     engine_name: str,
     source: str | None,

@@ -233,20 +233,16 @@ def bench(
     backend: Backend = None,
 ) -> None:
     """Measure this machine: every precision and backend in turn; or one, named by --precision or --backend, closely."""
-    from edge.bench import bench as run_bench
-    from edge.bench import bench_text, compare, compare_text
+    from edge.bench import bench_engine
     from edge.sinks.collisions import check_outputs
 
     check_outputs([json_file], [source])
-
+    named: dict[str, Any] = {"frames": frames, "precision": precision, "backend": backend, "threads": threads}
     with progress_report() as on_progress:
-        if precision or backend:
-            figures = run_bench(engine, source, frames, precision, threads, backend, on_progress)
-        else:
-            figures = compare(engine, source, frames, threads, on_progress=on_progress)
-    print_report(bench_text(figures) if precision or backend else compare_text(figures), json_file)
+        found = bench_engine(engine, source, **named, on_progress=on_progress)
+    print_report(str(found), json_file)
     if json_file:
-        write_json(json_file, figures)
+        write_json(json_file, found.figures)
 
 
 def doctor(json_file: JsonFile = None) -> int:
