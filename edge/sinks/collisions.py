@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from edge.errors import OutputError
 from edge.sinks.files import IMAGES, STDOUT, open_descriptor
 
 _READ = IMAGES | {".mcap", ".bag", ".db3", ".yaml", ".yml", ".csv"}  # what a folder can be a source by
-_TOPIC = "?topic="
+_WISHES = re.compile(r"[?#].*")  # behind a name: ?topic=/camera, #stream=1
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
@@ -61,7 +62,7 @@ class _Inputs:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> _Inputs:
-        found = [path for name in names for path in _named_by(name.partition(_TOPIC)[0])]
+        found = [path for name in names for path in _named_by(name)]
         files = [path for path in found if path.is_file()]
         times = [path.with_suffix(".times.csv") for path in files]
         return cls(
@@ -84,12 +85,9 @@ class _Inputs:
 
 def _named_by(name: str) -> list[Path]:
     """The files and folders that a source's name stands for; none for a camera or a scene."""
-    path = Path(name)
-    try:
-        if path.exists():
-            return [path]
-    except (OSError, ValueError):  # no name that a file can have
-        return []
+    for place in (name, _WISHES.sub("", name)):
+        if os.path.exists(place):  # noqa: PTH110 Path.exists raises for what can be no file's name
+            return [Path(place)]
     if any(sign in name for sign in "*?["):
         return [Path(found) for found in glob.glob(name, recursive=True)]  # noqa: PTH207 Path.glob: none absolute
     return []

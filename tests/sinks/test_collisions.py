@@ -43,6 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("frames/7.png", "frames"),
         ("rec", "rec/0.mcap"),
         ("rec/0.mcap?topic=/camera", "rec/0.mcap"),
+        ("drive.mp4#stream=1", "drive.mp4"),
     ],
 )
 def test_an_output_that_is_read_is_refused(home: Path, source: str, output: str) -> None:
@@ -63,6 +64,7 @@ def test_an_output_that_is_read_is_refused(home: Path, source: str, output: str)
         ("frames/7.png", "frames/8.jpg"),
         ("scene:street?seed=1", "drive.mp4"),
         ("0", "drive.mp4"),
+        ("#", "drive.mp4"),
         ("drive.mp4", "-"),
         ("frames\0", "drive.mp4"),
     ],
