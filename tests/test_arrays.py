@@ -17,6 +17,7 @@ SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, max_side=6)
 ANY = st.sampled_from(DTYPES).flatmap(lambda dtype: arrays.arrays(dtype, SHAPES))
 
 
+@pytest.mark.slow
 @given(array=ANY)
 def test_an_array_of_any_dtype_and_shape_comes_back_as_it_was(array: np.ndarray) -> None:
     found = decode_array(encode_array(array), array.dtype.name, array.ndim)
@@ -29,6 +30,7 @@ def test_a_view_of_an_array_is_sent_without_what_lies_around_it() -> None:
     np.testing.assert_array_equal(decode_array(encode_array(array[1:5, 2:6]), "float32", 2), array[1:5, 2:6])
 
 
+@pytest.mark.slow
 @given(array=ANY, at=st.integers(0, 1 << 20), bit=st.integers(0, 7))
 def test_a_damaged_bit_is_found(array: np.ndarray, at: int, bit: int) -> None:
     message = bytearray(encode_array(array))
@@ -37,6 +39,7 @@ def test_a_damaged_bit_is_found(array: np.ndarray, at: int, bit: int) -> None:
         decode_array(bytes(message), array.dtype.name, array.ndim)
 
 
+@pytest.mark.slow
 @given(array=ANY, length=st.integers(0, 1 << 20))
 def test_a_message_that_is_cut_off_is_refused(array: np.ndarray, length: int) -> None:
     message = encode_array(array)

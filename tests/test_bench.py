@@ -80,6 +80,7 @@ def by_precision(figures: dict[str, Any]) -> dict[str, Any]:
     return {entrant["precision"]: entrant for entrant in figures["entrants"]}
 
 
+@pytest.mark.slow
 def test_all_that_machine_and_bundle_have_is_measured(two_graphs: Bundle, video: str) -> None:
     figures = compare(str(two_graphs.folder), video, 20, None, rounds=1)
     entrants = by_precision(figures)
@@ -133,6 +134,7 @@ def test_ratios_are_taken_within_rounds_and_figures_from_the_middle_one(
     assert entrants["int8"]["age_added"] == {"p50_ms": 8.5, "p99_ms": 11.0}
 
 
+@pytest.mark.slow
 def test_accuracy_is_the_cards_by_the_runtime_that_runs(two_graphs: Bundle, video: str, scripted: list[str]) -> None:
     figures = compare(str(two_graphs.folder), video, 20, None, rounds=1)
     scores = {precision: entrant["accuracy"] for precision, entrant in by_precision(figures).items()}
@@ -149,6 +151,7 @@ def test_the_table_has_a_line_for_each(two_graphs: Bundle, video: str, scripted:
     assert int8[5:-1] == ["50.0", "90%", "50.0", "90%", "+8.50", "+11.00", "0.6250", "0.5000"]
 
 
+@pytest.mark.slow
 def test_progress_tells_each_step_of_all(two_graphs: Bundle, video: str, scripted: list[str]) -> None:
     seen: list[tuple[str, int, int]] = []
     compare(str(two_graphs.folder), video, 20, None, rounds=2, on_progress=lambda *step: seen.append(step))
@@ -192,6 +195,7 @@ def test_ctrl_c_ends_all_of_it(
         measure(str(colour_bundle.folder), video, 20, *arguments)
 
 
+@pytest.mark.slow
 def test_the_rendered_drive_is_720p_video(tmp_path: Path) -> None:
     seen: list[int] = []
     source = open_source(write_drive(tmp_path / "drive.mp4", 2, lambda what, done, total: seen.append(done)))

@@ -213,6 +213,7 @@ def test_an_overlay_of_an_unknown_kind_is_refused(video: Path, colour_bundle: Bu
     assert ".mp4" in refused(edge("run", video, "-e", colour_bundle.folder, "--overlay", tmp_path / "o.gif"), 73)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_an_output_stream_that_takes_nothing_is_one_clear_line(colour_bundle: Bundle) -> None:
     command = [sys.executable, "-m", "edge.cli", "inspect", str(colour_bundle.folder)]
@@ -298,6 +299,7 @@ def test_the_progress_bar_shows_on_a_terminal(video: Path, colour_bundle: Bundle
 # ------------------------------------------------------------------------------------------------------------- help
 
 
+@pytest.mark.slow
 def test_help_is_in_groups_with_run_first_and_the_version_is_said() -> None:
     shown = edge("--help").stdout
     places = [shown.index(f" {name} ─") for name in ("Run", "Serve", "Look and measure", "Make engines")]
@@ -328,6 +330,7 @@ def test_a_recording_is_not_made_of_a_video_file_name(video: Path, colour_bundle
     assert "a drive is a file that ends with .mcap, or a folder" in line
 
 
+@pytest.mark.slow
 def test_figures_are_written_as_json(colour_bundle: Bundle) -> None:
     run = json.loads(edge("run", SCENE, "-e", colour_bundle.folder, "--json", "-").stdout)
     assert (run["frames_in"], run["dropped"], run["failure"]) == (6, 0, None)

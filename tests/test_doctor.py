@@ -619,6 +619,7 @@ def test_an_opencv_for_numpy_1_is_told_with_what_to_type(make_host: MakeHost) ->
     assert (finding.level, finding.fix.split("#")[0].strip()) == ("problem", "pip install 'numpy<2'")
 
 
+@pytest.mark.slow
 def test_an_opencv_that_lacks_what_a_run_asks_it_for_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "cv2.py").write_text("__version__ = '3.4.0'")
     command = "from edge.doctor.probe import ask; print(ask('opencv', '', 30)['error'])"

@@ -52,6 +52,7 @@ def test_the_command_line_loads_no_library_before_it_knows_the_command() -> None
     assert loaded.isdisjoint({"numpy", "cv2", "av", "openvino", "torch", "onnx", "pydantic", "yaml"})
 
 
+@pytest.mark.slow
 def test_the_frame_loop_with_all_sources_and_sinks_loads_no_training_and_no_terminal() -> None:
     modules = ["edge.pipeline", "edge.cli", *modules_of("sources", "sinks")]
     assert {"edge.sources.recording", "edge.sources.capture.child", "edge.sinks.video", *OF_THE_SERVICE} <= set(modules)
@@ -60,6 +61,7 @@ def test_the_frame_loop_with_all_sources_and_sinks_loads_no_training_and_no_term
     assert loaded.isdisjoint({"torch", "onnx", "onnxscript", "rich", "pydantic", "yaml", "openvino"})
 
 
+@pytest.mark.slow
 def test_the_service_loads_no_training() -> None:
     loaded = modules_after("import edge.service.service, edge.sinks.events, edge.web.options")
     assert loaded.isdisjoint({"torch", "onnx", "onnxscript", "rich", "edge.compile", "edge.train", "edge.nets"})
@@ -99,6 +101,7 @@ def test_every_module_has_a_layer() -> None:
     assert all(layer_of(module) is not None for module in MODULES)
 
 
+@pytest.mark.slow
 def test_imports_by_name_go_down_too() -> None:
     """Import-linter sees imports within functions; a module named in a text it cannot see."""
     named = {(module, name) for module in MODULES for name in named_in(module)}

@@ -30,6 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_its_engine_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "edge/engines/road/model.onnx" in names
@@ -40,6 +41,7 @@ def test_the_wheel_holds_the_package_and_its_engine_and_nothing_else(wheel: Path
     assert wheel.stat().st_size < 26e6  # the engine in every precision: INT8 for a CPU, INT8 and FP16 for a GPU
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_segments_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (

@@ -40,6 +40,7 @@ def test_it_is_whole_small_enough_for_the_wheel_and_says_what_it_was_trained_on(
     assert bundle.card.measured.speed[0].p50_ms > 0
 
 
+@pytest.mark.slow
 def test_it_runs_in_int8_and_lost_no_more_to_fp32_than_it_may(road: Engine) -> None:
     assert road.precision == "int8"
     gate = road.card.gate
@@ -51,6 +52,7 @@ def test_it_runs_in_int8_and_lost_no_more_to_fp32_than_it_may(road: Engine) -> N
         assert all(lost[name] <= points for name, points in gate.limits.items())
 
 
+@pytest.mark.slow
 def test_its_graphs_for_other_shapes_are_whole() -> None:
     bundle = find_bundle()
     others = {graph.input_wh for graph in bundle.card.graphs if graph.input_wh}
@@ -61,6 +63,7 @@ def test_its_graphs_for_other_shapes_are_whole() -> None:
         assert all(fitted.read(graph) for graph in fitted.card.graphs)  # read checks the hash
 
 
+@pytest.mark.slow
 def test_int8_sees_what_f32_sees(road: Engine) -> None:
     scene = StreetScene(5, (480, 360))
     with open_engine(precision="f32", backend="openvino") as exact:
@@ -69,6 +72,7 @@ def test_int8_sees_what_f32_sees(road: Engine) -> None:
             assert np.mean(road.infer(image)["semantic"] == exact.infer(image)["semantic"]) > 0.985
 
 
+@pytest.mark.slow
 def test_it_sees_the_road_and_the_sky_of_a_rendered_street(road: Engine) -> None:
     iou = iou_of_street(road)
     assert iou["Road"] > 0.8
@@ -76,6 +80,7 @@ def test_it_sees_the_road_and_the_sky_of_a_rendered_street(road: Engine) -> None
     assert iou["Car"] > 0.45
 
 
+@pytest.mark.slow
 def test_the_api_of_the_readme_works(road: Engine) -> None:
     results = list(edge.segment("scene:street?seed=7&frames=2&size=320x180", road))
     assert [result.frame.index for result in results] == [0, 1]
@@ -86,6 +91,7 @@ def test_the_api_of_the_readme_works(road: Engine) -> None:
     assert results[0].overlay().shape == (180, 320, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (DATA / "camvid" / "val").is_dir(), reason=f"no CamVid in {DATA}; set EDGE_DATA")
 def test_its_card_tells_the_truth_about_camvid_val(road: Engine) -> None:
     score = evaluate(str(DATA / "camvid" / "val"), DATA / "camvid" / "valannot", road).as_json()

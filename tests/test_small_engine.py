@@ -29,6 +29,7 @@ def test_it_is_whole_and_a_fifth_of_the_default_engines_size() -> None:
     assert "non-commercial" in small.card.licence
 
 
+@pytest.mark.slow
 def test_it_runs_in_int8_and_lost_no_more_to_fp32_than_it_may(small: Engine) -> None:
     assert small.precision == "int8"
     gate = small.card.gate
@@ -38,6 +39,7 @@ def test_it_runs_in_int8_and_lost_no_more_to_fp32_than_it_may(small: Engine) -> 
         assert all(lost[name] <= points for name, points in gate.limits.items())
 
 
+@pytest.mark.slow
 def test_it_sees_the_road_and_the_sky_of_a_rendered_street(small: Engine) -> None:
     iou = iou_of_street(small)
     assert iou["Road"] > 0.8

@@ -61,6 +61,7 @@ def test_signs_that_the_output_cannot_hold_are_replaced(
     assert result.stdout.isascii()
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_utf8_is_read_recorded_and_reported(
     source: Path, colour_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_name_that_is_not_utf8_is_read_recorded_and_reported(
     assert edge("replay", files["mcap"], "--fast", *engine).returncode == 0
 
 
+@pytest.mark.slow
 def test_figures_on_standard_output_are_alone_there(source: Path, colour_bundle: Bundle) -> None:
     result = edge("run", source, "-e", colour_bundle.folder, "--results", "-")
     assert [json.loads(line)["frame"] for line in result.stdout.splitlines()] == [0, 1, 2]
@@ -87,6 +89,7 @@ def test_figures_on_standard_output_are_alone_there(source: Path, colour_bundle:
     assert "no labels" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", ".mkv", ".mp4"])
 def test_an_overlay_goes_down_a_pipe(suffix: str, source: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
     import av
@@ -101,6 +104,7 @@ def test_an_overlay_goes_down_a_pipe(suffix: str, source: Path, colour_bundle: B
     assert pipe.is_fifo()
 
 
+@pytest.mark.slow
 def test_the_source_is_never_the_output(source: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
     engine, before = ("-e", colour_bundle.folder), {path: path.read_bytes() for path in source.iterdir()}
     baseline = tmp_path / "base.json"
@@ -119,6 +123,7 @@ def test_the_source_is_never_the_output(source: Path, colour_bundle: Bundle, tmp
     assert {path: path.read_bytes() for path in source.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_second_run_into_a_folder_of_masks_is_refused(source: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
     words = ("run", source, "-e", colour_bundle.folder, "--masks", tmp_path / "masks")
     assert edge(*words).returncode == 0
@@ -127,6 +132,7 @@ def test_a_second_run_into_a_folder_of_masks_is_refused(source: Path, colour_bun
     assert "holds 3 images already" in again.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["cv2", "av", "openvino"])
 @pytest.mark.parametrize(
     ("body", "words"),

@@ -17,6 +17,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return harness.outcomes(OVER_THE_FAKE, tmp_path_factory.mktemp("cuda"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sentence", harness.sentences(OVER_THE_FAKE))
 def test_over_pycuda_and_the_fake_driver(sentence: str, outcomes: dict[str, list[str]]) -> None:
     assert outcomes[sentence] == []

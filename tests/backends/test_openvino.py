@@ -35,6 +35,7 @@ def engine(colour_bundle: Bundle) -> Any:
 # ----------------------------------------------------------------------------------------------------------- inference
 
 
+@pytest.mark.slow
 def test_colours_are_read_as_bgr_and_every_pixel_keeps_its_place(
     engine: OpenVinoEngine, flag: Image, flag_classes: Image, lying_flag: Image, lying_flag_classes: Image
 ) -> None:
@@ -81,6 +82,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_engines_are_closed_in_any_order_and_thread_reaches_python(colour_bundle: Bundle) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", CLOSED_THEN_INTERRUPTED, str(colour_bundle.folder)], capture_output=True, text=True
@@ -88,6 +90,7 @@ def test_ctrl_c_after_engines_are_closed_in_any_order_and_thread_reaches_python(
     assert (ended.returncode, ended.stdout.strip()) == (0, "still there"), ended.stderr
 
 
+@pytest.mark.slow
 def test_f32_gives_the_same_classes_from_every_compilation(street_bundle: Bundle, cache_home: Path) -> None:
     image = np.random.default_rng(3).integers(0, 256, (91, 150, 3), dtype=np.uint8)
     fresh = open_engine(street_bundle.folder).infer(image)["semantic"]
@@ -210,6 +213,7 @@ def test_a_second_start_does_not_compile(
         np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
 
 
+@pytest.mark.slow
 def test_another_graph_or_setting_is_compiled_for_itself(
     colour_bundle: Bundle, street_bundle: Bundle, cache_home: Path
 ) -> None:
@@ -221,6 +225,7 @@ def test_another_graph_or_setting_is_compiled_for_itself(
         assert len(blobs(cache_home)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "foreign", "of another key", "a folder"])
 def test_a_damaged_cache_file_is_replaced_and_logged(
     damage: str,
@@ -334,6 +339,7 @@ print("stub", sorted(m for m in sys.modules if "telemetry" in m and sys.modules[
 """
 
 
+@pytest.mark.slow
 def test_an_engine_sends_nothing_and_leaves_no_id_behind(colour_bundle: Bundle, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

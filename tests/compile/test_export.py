@@ -89,10 +89,12 @@ def test_the_graph_tells_nothing_of_the_machine_it_was_made_on(street_bundle: Bu
         assert trace.encode() not in model
 
 
+@pytest.mark.slow
 def test_a_net_gives_the_same_bytes_each_time(colour_model: bytes) -> None:
     assert export.export_onnx(torch.nn.AvgPool2d(8), (64, 48)) == colour_model
 
 
+@pytest.mark.slow
 def test_the_graph_agrees_with_the_net(street_bundle: Bundle, street_net: Any, noise: list[np.ndarray]) -> None:
     found = export.parity(street_net, graph_of(street_bundle), noise)
     assert found.agreement > 0.9999
@@ -100,6 +102,7 @@ def test_the_graph_agrees_with_the_net(street_bundle: Bundle, street_net: Any, n
     assert len(np.unique(classes_of(graph_of(street_bundle), noise[0]))) > 3
 
 
+@pytest.mark.slow
 def test_onnx_runtime_sees_what_openvino_sees(street_bundle: Bundle, noise: list[np.ndarray]) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(graph_of(street_bundle), providers=["CPUExecutionProvider"])
@@ -109,6 +112,7 @@ def test_onnx_runtime_sees_what_openvino_sees(street_bundle: Bundle, noise: list
             assert np.mean(found[0] == engine.infer(image)["semantic"]) > 0.9999
 
 
+@pytest.mark.slow
 def test_other_nets_may_want_rgb_with_mean_and_deviation(noise: list[np.ndarray]) -> None:
     torch.manual_seed(2)
     net = torch.nn.Conv2d(3, 5, 3, stride=2, padding=1)  # padding zeros are mean pixels, not black ones
@@ -117,6 +121,7 @@ def test_other_nets_may_want_rgb_with_mean_and_deviation(noise: list[np.ndarray]
     assert export.parity(net, model, noise).agreement < 0.9
 
 
+@pytest.mark.slow
 def test_a_net_that_torch_cannot_export_is_an_engine_error() -> None:
     class Fickle(torch.nn.Module):
         def forward(self, x: Any) -> Any:
@@ -126,6 +131,7 @@ def test_a_net_that_torch_cannot_export_is_an_engine_error() -> None:
         export.export_onnx(Fickle(), (16, 16))
 
 
+@pytest.mark.slow
 def test_reductions_and_splits_are_written_the_old_way(noise: list[np.ndarray]) -> None:
     class Mixed(torch.nn.Module):
         def forward(self, x: Any) -> Any:
@@ -139,6 +145,7 @@ def test_reductions_and_splits_are_written_the_old_way(noise: list[np.ndarray]) 
 # -------------------------------------------------------------------------------------------------------------- parity
 
 
+@pytest.mark.slow
 def test_parity_counts_pixels_and_the_widest_margin() -> None:
     logits = np.zeros((1, 3, 2, 4), np.float32)
     logits[0, 2] = 1

@@ -78,6 +78,7 @@ def test_arrays_have_the_promised_shapes(drives: dict[int, list[Rendered]]) -> N
         assert (rendered.instances.shape, rendered.instances.dtype) == ((240, 320), np.uint16)
 
 
+@pytest.mark.slow
 def test_every_label_is_in_the_table(drives: dict[int, list[Rendered]]) -> None:
     for rendered in itertools.chain(*drives.values()):
         assert rendered.classes.max() < len(CAMVID)

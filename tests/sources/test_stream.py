@@ -65,6 +65,7 @@ def test_no_password_whatsoever_is_shown(password: str) -> None:
         assert CANARY not in without_secrets(f"{url} {written} {secret}", url)
 
 
+@pytest.mark.slow
 @given(path=st.from_regex(r"[a-z0-9/]{0,20}", fullmatch=True))
 def test_an_address_without_a_secret_is_shown_as_it_is(path: str) -> None:
     for url in (f"rtsp://camera:554/{path}", f"http://camera/{path}?channel=1"):
@@ -106,6 +107,7 @@ def test_a_password_is_in_no_message_and_in_no_list_of_processes(
     assert "admin:***@127.0.0.1" in str(failure.value)
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_told_at_once_and_not_tried_again_and_again() -> None:
     with TestCamera("http") as camera:
         url = f"http://127.0.0.1:{camera.port}/secret"
@@ -113,6 +115,7 @@ def test_a_wrong_password_is_told_at_once_and_not_tried_again_and_again() -> Non
             open_source(url)
 
 
+@pytest.mark.slow
 def test_user_and_password_reach_the_camera() -> None:
     with TestCamera("http") as camera, open_source(f"http://me:{CANARY}@127.0.0.1:{camera.port}/secret") as source:
         frame = next(iter(source))
