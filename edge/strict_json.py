@@ -16,6 +16,7 @@ from edge.classes import Rgb
 from edge.errors import EngineError
 
 JSON_LIMIT_BYTES = 1 << 20
+_DIGITS = 20  # of a whole number: one that is longer fits no machine word, and no float
 
 Value = TypeVar("Value")
 
@@ -29,7 +30,7 @@ def parse_json(text: str, origin: str) -> Any:
     if len(text.encode()) > JSON_LIMIT_BYTES:
         raise EngineError(f"{origin}: is larger than {JSON_LIMIT_BYTES} bytes, which no card is")
     try:
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_int=_int)
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
         raise EngineError(f"{origin}: is not valid JSON: {error}") from error
 
@@ -44,6 +45,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not a number JSON has")
+
+
+def _int(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
 
 
 class Reader:

@@ -262,17 +262,17 @@ def serve(
 ) -> int:
     """Serve a camera's masks until SIGTERM: the camera may come and go. SIGHUP reads the config again."""
     import faulthandler
-    import logging
 
     from edge.sources.capture.process import one_ahead
 
     with one_ahead():
         import cv2
 
+        from edge.service.logs import start_logging
         from edge.service.service import serve as serve_config
 
         faulthandler.enable()  # a watchdog's SIGABRT then leaves every thread's stack in the journal
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        start_logging()
         cv2.setNumThreads(1)  # every stage has a thread of its own
         return serve_config(config)
 
@@ -282,12 +282,12 @@ def publish(
 ) -> int:
     """Publish what an `edge serve` hands over its socket, until SIGTERM. SIGHUP reads the config again."""
     import faulthandler
-    import logging
 
+    from edge.service.logs import start_logging
     from edge.service.publish import publish as publish_config
 
     faulthandler.enable()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    start_logging()
     return publish_config(config)
 
 

@@ -30,6 +30,8 @@ PATIENCE_S = 5.0  # each wait for a camera that is not there yet
 OPENING_S = 600.0  # TensorRT may have plans to build
 RETRY_S = 5.0  # after a failure, where other cameras go on meanwhile
 
+STALE_S, STALE_PERIODS = 1.0, 3  # without a newer mask for longer, the newest is not reported as what is there now
+
 LOOP = "camera loop"  # what its thread's name begins with
 
 Phase = Literal["waiting", "opening", "running", "resting", "ended"]
@@ -80,7 +82,7 @@ class CameraLoop:
         self.trouble: EdgeError | None = None
         self._last_trouble = ""
         self.failure: BaseException | None = None
-        self.published, self._age_ms = 0, 0.0
+        self.published, self._age_ms, self._captured_ns = 0, 0.0, 0
         self._phase: Phase = "waiting"
         self._phase_since_s = time.monotonic()
         self._seen = _Seen()
@@ -158,9 +160,18 @@ class CameraLoop:
             return f"opening engine {self._config.engine}"
         if self._phase != "running":
             return f"{self.trouble}; tried again each {RETRY_S:.0f} s" if self.trouble else self._phase
-        masks = f"masks of {self.live.source}, {self._age_ms:.0f} ms old" if self.published else "no mask yet"
         of_camera = [f"camera {camera}"] if camera and camera.state != "ok" else []
-        return ", ".join([masks, *of_camera, *(f"{name} {health}" for name, health in outputs.items())])
+        return ", ".join([self._masks_words(), *of_camera, *(f"{name} {health}" for name, health in outputs.items())])
+
+    def _masks_words(self) -> str:
+        """The newest mask's age; where none follows it, since when."""
+        if not self.published:
+            return "no mask yet"
+        since_s = (time.monotonic_ns() - self._captured_ns) / 1e9
+        rate_hz = self._source.rate_hz if self._source else None
+        if since_s > max(STALE_S, STALE_PERIODS / (rate_hz or float("inf"))):
+            return f"no mask of {self.live.source} for {since_s:.0f} s"
+        return f"masks of {self.live.source}, {self._age_ms:.0f} ms old"
 
     def _health(self) -> Health | None:
         return self._camera.health if self._camera else None
@@ -271,7 +282,8 @@ class CameraLoop:
             self._over.wait(max(0.0, until_s - time.monotonic()))  # some are known at once not to come
 
     def _count(self, result: Prediction) -> None:
-        self.published, self._age_ms = self.published + 1, result.age_ms
+        self._age_ms, self._captured_ns = result.age_ms, result.frame.captured_ns
+        self.published += 1
         if self.published == 1:
             self._on_news()
 

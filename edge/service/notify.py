@@ -19,9 +19,19 @@ class Notifier:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = f"\0{address[1:]}" if address.startswith("@") else address  # "@" stands for an abstract name
+        # One for the whole life: where no descriptor is left, a new one could not be had, and the watchdog would bite.
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
+        if self._socket is not None:
+            self._socket.setblocking(False)  # a manager that does not read must not hold up the masks
         watched = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         period_us = environment.get("WATCHDOG_USEC", "") if watched else ""
         self.watchdog_s = int(period_us) / 1e6 if period_us.isdecimal() and int(period_us) else None
+
+    def close(self) -> None:
+        """Nothing is sent from here on."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def ready(self, status: str) -> None:
         self._send("READY=1", f"STATUS={status}", *self._patience(self.watchdog_s))
@@ -48,12 +58,10 @@ class Notifier:
         self._send("STOPPING=1")
 
     def _send(self, *lines: str) -> None:
-        if not self._address:
+        if self._socket is None:
             return
         text = "\n".join(line.replace("\n", " ") for line in lines)
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
-                out.setblocking(False)  # a manager that does not read must not hold up the masks
-                out.sendto(text.encode(), self._address)
+            self._socket.sendto(text.encode(), self._address)
         except OSError as error:
             log.warning("the service manager cannot be told %r: %s", lines[0], error.strerror)

@@ -11,6 +11,7 @@ import logging
 import select
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,18 +29,22 @@ from edge.errors import ConfigError, EdgeError
 from edge.events import EventOptions
 from edge.frame import Frame, Image, Letterbox
 from edge.maskcodec import MaskError, decode_mask
+from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.service.config import ServeConfig
 from edge.service.notify import Notifier
 from edge.service.outputs import Outputs
 from edge.service.wire import PICTURES_S, TICK_S, Camera, Head, Hello, Messages, Result, WireError
-from edge.sinks.mqtt.options import MqttOptions
+from edge.sinks.mqtt.options import MqttOptions, check_mqtt
 from edge.timing import Durations, Stages
-from edge.web.options import WebOptions, check_options
+from edge.web.options import WebOptions, read_files
+from edge.web.picture import PICTURE_WIDTH
 from edge.web.state import Live
 
 START_S = 10.0  # so much longer the manager waits, each time that it is told
 RETRY_S = (0.1, 2.0)  # first and longest wait: who was killed is back within a second, who sends nonsense is not
+SLICE_S = 0.05  # of reading, before signals and the watchdog have their turn
+JPEG_PIXELS_MAX = 1 << 23  # the inference service sends images at most 1280 wide
 SILENT_S = 2.0  # the inference service says something about twice a second
 
 log = logging.getLogger(__name__)
@@ -86,8 +91,11 @@ def publish(path: Path) -> int:
 
 def _load(path: Path) -> PublishConfig:
     config = load_yaml(path, PublishConfig)
+    expanded("socket", config.socket)
     if config.web is not None:
-        check_options(config.web)
+        read_files(config.web)
+    if config.mqtt is not None:
+        check_mqtt(config.mqtt)
     if not (config.web or config.mqtt or config.events or config.sinks):
         raise ConfigError(f"{path}: names no output; add one, such as `web: {{}}` for the live page")
     return config
@@ -117,7 +125,7 @@ class Publisher:
     def __init__(self, config: PublishConfig, path: Path, notifier: Notifier, signals: socket.socket) -> None:
         self._config, self._path, self._notifier, self._signals = config, path, notifier, signals
         self._line: socket.socket | None = None
-        self._messages, self._heard_s = Messages(), 0.0
+        self._messages, self._heard_s, self._is_behind = Messages(), 0.0, False
         self._retry_s, self._next_try_s = RETRY_S[0], 0.0
         self._camera = _away(f"nobody listens at {config.socket}")
         self._hello: Hello | None = None
@@ -150,7 +158,8 @@ class Publisher:
         poll.register(self._signals, select.POLLIN)
         if self._line is not None:
             poll.register(self._line, select.POLLIN)
-        poll.poll((RETRY_S[0] if self._line is None else TICK_S) * 1000)
+        wait_s = RETRY_S[0] if self._line is None else TICK_S
+        poll.poll(0 if self._is_behind else wait_s * 1000)
         if self._line is not None:
             self._hear(self._line)
         with suppress(BlockingIOError):
@@ -160,7 +169,7 @@ class Publisher:
     def _connect(self) -> None:
         line = self._stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
         try:
-            line.connect(self._config.socket)
+            line.connect(str(expanded("socket", self._config.socket)))
         except OSError as error:
             line.close()
             if self._camera.state != "lost":
@@ -170,17 +179,29 @@ class Publisher:
         self._line, self._messages, self._heard_s = line, Messages(), time.monotonic()
 
     def _hear(self, line: socket.socket) -> None:
+        """Take in what is there, for `SLICE_S` at most: signals and the watchdog do not wait for whoever floods."""
+        until_s, data = time.monotonic() + SLICE_S, b""
+        self._is_behind = False
         try:
-            while data := line.recv(1 << 18):
+            while self._take_messages(data, until_s):
+                if not (data := line.recv(1 << 18)):
+                    self._lose("it ended")
+                    return
                 self._heard_s = time.monotonic()
-                for head, mask, jpeg in self._messages.feed(data):
-                    self._take(head, mask, jpeg)
-            self._lose("it ended")
+            self._is_behind = True
         except BlockingIOError:
             if time.monotonic() - self._heard_s > SILENT_S:
                 self._lose(f"it said nothing for {SILENT_S:g} s")
         except (WireError, MaskError, ConnectionError) as error:
             self._lose(str(error))
+
+    def _take_messages(self, data: bytes, until_s: float) -> bool:
+        """Take `data` and what is held of before; whether there is time for more."""
+        for head, mask, jpeg in self._messages.feed(data):
+            self._take(head, mask, jpeg)
+            if time.monotonic() > until_s:
+                return False
+        return time.monotonic() <= until_s
 
     def _lose(self, why: str) -> None:
         away = _away(why)
@@ -243,6 +264,8 @@ class Publisher:
         fits = x + width <= head.input_wh[0] and y + height <= head.input_wh[1]
         if classes.shape[::-1] != head.input_wh or not fits:
             raise WireError(f"a mask of {classes.shape[::-1]} for {head.input_wh}, picture at {head.content_xywh}")
+        if jpeg:
+            check_jpeg(jpeg)
         if not head.captured_ns <= head.ready_ns <= time.monotonic_ns():
             raise WireError(f"frame {head.index} was captured at {head.captured_ns} ns, ready at {head.ready_ns} ns")
         box = Letterbox(head.source_wh, head.input_wh, head.content_xywh)
@@ -309,7 +332,29 @@ class _SentFrame(Frame):
         """uint8 (h, w, 3) BGR, at most as large as the frame; as JPEG left it."""
         self._look()
         sent = cv2.imdecode(np.frombuffer(self._jpeg, np.uint8), cv2.IMREAD_COLOR) if self._jpeg else None
-        return np.ascontiguousarray(super().image) if sent is None else sent
+        if sent is not None:
+            return sent
+        width, height = self.size_wh
+        scale = min(1.0, PICTURE_WIDTH / width, PICTURE_WIDTH / height)  # what is grey needs no resolution
+        return np.full((max(1, round(height * scale)), max(1, round(width * scale)), 3), 96, np.uint8)
+
+
+def check_jpeg(data: bytes) -> None:
+    """See how large a JPEG says that it is, before anything is allocated for it (ITU-T T.81, B.2.2: start of frame).
+
+    Raises:
+        WireError: it is no JPEG, or larger than the inference service sends.
+    """
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
+        kind, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            if 0 < width * height <= JPEG_PIXELS_MAX:
+                return
+            raise WireError(f"a JPEG of {width}x{height}; expected at most {JPEG_PIXELS_MAX} pixels")
+        at += 2 + length
+    raise WireError("expected a JPEG image, got something else")
 
 
 def _away(reason: str) -> Camera:

@@ -16,6 +16,7 @@ import cv2
 from edge.card import Card
 from edge.errors import ConfigError
 from edge.maskcodec import encode_mask
+from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.service.wire import PICTURES_S, TICK_S, Camera, Hello, Result, message
 from edge.web.picture import picture_bgr
@@ -45,7 +46,7 @@ class ResultsSocket:
         self._newest: tuple[Prediction, int] | None = None
         self._lock = threading.Lock()
         self._closing = False
-        self._path = Path(path)
+        self._path = expanded("socket", path)
         self._listener = _listen(self._path)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._publishers: dict[int, _Publisher] = {}

@@ -24,6 +24,7 @@ _LENGTHS = struct.Struct("<III")
 _MOST_BYTES = (1 << 20, 1 << 23, 1 << 24)  # of head, mask and picture: what a hostile sender can make us hold
 
 Side = Annotated[int, Field(ge=1, le=0xFFFF)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Offset = Annotated[int, Field(ge=0, le=0xFFFF)]
 
 
@@ -47,19 +48,19 @@ class Camera(StrictModel):
     kind: Literal["camera"] = "camera"
     state: Literal["ok", "degraded", "lost", "stopped"]
     reason: str
-    since_ns: int
-    restarts: int = 0
+    since_ns: Count
+    restarts: Count = 0
 
 
 class Result(StrictModel):
     """One frame's result; its mask is the class map at network size, black bars included."""
 
     kind: Literal["result"] = "result"
-    index: int
-    captured_ns: int
-    media_ns: int | None
-    ready_ns: int
-    dropped: int
+    index: Count
+    captured_ns: Count
+    media_ns: Annotated[int, Field(gt=-(1 << 63), lt=1 << 63)] | None
+    ready_ns: Count
+    dropped: Count
     source_wh: tuple[Side, Side]
     input_wh: tuple[Side, Side]
     content_xywh: tuple[Offset, Offset, Side, Side]

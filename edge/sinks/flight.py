@@ -298,7 +298,8 @@ class FlightRecorder:
                 log.warning("flight recorder: %s: %s", path, reason)
                 self._tell(drives=self._health.drives + 1)
         for piece in pieces:
-            piece.unlink(missing_ok=True)
+            with suppress(OSError):  # the next run finds it, and tries again
+                piece.unlink(missing_ok=True)
 
     def _write_drive(self, pieces: Sequence[Path], reason: str) -> Path | None:
         """A whole file or none; None where the pieces hold no frame."""
@@ -397,7 +398,8 @@ class _Ring:
 
     def leave(self) -> None:
         for path in self.hand_over():
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
 

@@ -222,7 +222,7 @@ class Recorder:
                 self._end_segment()
                 self._count(deleted=self._health.deleted + 1, frames_lost=self._health.frames_lost + 1)
             else:
-                self._give_up(str(error))
+                self._give_up(f"{error}. {self._shelf.undeletable}" if self._shelf.undeletable else str(error))
         except OutputError as error:
             self._give_up(str(error))
 
@@ -269,8 +269,8 @@ class Recorder:
         if free_mb < free_bytes / 1e6:
             place = self._shelf.folder
             raise OutputError(
-                f"{place}: the disk is full: {free_mb:.0f} MB are free, {free_bytes / 1e6:.0f} MB are wanted, and no"
-                f" recording is left to make room. Free space, see: df -h {place}"
+                f"{place}: the disk is full: {free_mb:.0f} MB are free, {free_bytes / 1e6:.0f} MB are expected; "
+                f"{self._shelf.undeletable or 'no recording is left to make room'}. Free space, see: df -h {place}"
             )
 
     def _reserve_bytes(self) -> int:

@@ -8,10 +8,13 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 
 from edge.errors import OutputError
 from edge.sinks.files import writing
+
+TRIES = 16  # segments that cannot be deleted are passed over, up to so many
 
 
 class SegmentFile:
@@ -53,7 +56,10 @@ class SegmentFile:
 class Shelf:
     """The segments that are kept in a folder, the oldest first, and how much room there is for more.
 
-    They are told apart from other files by name, and ordered by the number in it: a clock may be wrong.
+    They are known by their names, and ordered by the number in them: a clock may be wrong.
+
+    Attributes:
+        undeletable: which of the oldest could not be deleted at the last try, and why; "" where that worked.
     """
 
     def __init__(self, folder: Path, quota_bytes: int, suffix: str, mend: Callable[[Path], None]) -> None:
@@ -66,6 +72,7 @@ class Shelf:
         self._kept: deque[tuple[int, Path, int]] = deque()
         self._number = self.size_bytes = 0
         self._lock_fd: int | None = None
+        self.undeletable = ""
         with writing(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Nothing is written to try it: the disk may be full now, and is no reason not to begin.
@@ -143,14 +150,18 @@ class Shelf:
         return deleted
 
     def delete_oldest(self) -> bool:
-        """Whether there was one."""
-        if not self._kept:
-            return False
-        _, path, size_bytes = self._kept[0]
-        path.unlink(missing_ok=True)
-        self._kept.popleft()
-        self.size_bytes -= size_bytes
-        return True
+        """Whether one could be deleted: the oldest, or one of the next where that one cannot be."""
+        self.undeletable = ""
+        for place, (_, path, size_bytes) in enumerate(islice(self._kept, TRIES)):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:  # immutable, or its folder or disk is read-only
+                self.undeletable = self.undeletable or f"{path}: cannot be deleted: {error.strerror}"
+                continue
+            del self._kept[place]
+            self.size_bytes -= size_bytes
+            return True
+        return False
 
     def _own_files(self) -> Iterator[tuple[int, Path]]:
         name = re.compile(rf"edge-\d{{8}}T\d{{6}}Z-(\d{{6,}}){re.escape(self._suffix)}")

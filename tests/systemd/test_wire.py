@@ -11,11 +11,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.config import load_yaml
+from edge.engine import find_bundle
+from edge.maskcodec import encode_mask
 from edge.service.publish import PublishConfig
 from edge.service.wire import Camera, Head, Hello, Messages, Result, WireError, message
 
@@ -23,7 +26,7 @@ CONFIGS = Path(__file__).parents[2] / "systemd"
 SIDE, NS = st.integers(1, 0xFFFF), st.integers(0, 1 << 62)
 HEADS: st.SearchStrategy[Head] = st.one_of(
     st.builds(Hello, source=st.text(), precision=st.text(), card=st.text()),
-    st.builds(Camera, reason=st.text(), since_ns=NS, restarts=st.integers(0)),
+    st.builds(Camera, reason=st.text(), since_ns=NS, restarts=NS),
     st.builds(
         Result,
         index=NS,
@@ -89,6 +92,22 @@ def test_a_publisher_that_is_sent_nonsense_says_so_and_lives(line: tuple[socket.
         time.sleep(0.02)
     assert "results.sock: the card:" in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_a_flood_of_results_keeps_a_publisher_from_nothing(line: tuple[socket.socket, Path]) -> None:
+    ours, log = line
+    card = find_bundle("road").card
+    width, height = card.input_wh
+    mask, now_ns = encode_mask(np.zeros((height, width), np.uint8)), time.monotonic_ns()
+    times = {"index": 0, "captured_ns": now_ns, "media_ns": None, "ready_ns": now_ns, "dropped": 0}
+    geometry = {"source_wh": (640, 480), "input_wh": (width, height), "content_xywh": (0, 0, width, height)}
+    flood = message(Result(**times, **geometry), mask) * 200
+    ours.sendall(message(Hello(source="0", precision="int8", card=card.to_json())))
+    ours.settimeout(30)
+    until_s = time.monotonic() + 1
+    while time.monotonic() < until_s:
+        ours.sendall(flood)
+    assert "Traceback" not in log.read_text()  # and the fixture has it end by SIGTERM, with the flood still unread
 
 
 def test_the_configs_that_are_installed_name_the_same_socket_and_every_key() -> None:

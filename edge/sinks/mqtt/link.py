@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 3.0  # for the connection, for TLS, and for the broker's word, each
 KEEPALIVE_S = 5  # the broker takes 1.5 times that for our end, and we notice its end within twice that
+INCOMING_MAX_BYTES = 65_536  # of one packet from the broker
+_READ_BYTES, _PUBLISH = 4096, 0x30
 WINDOW = 16  # messages on their way at once; Mosquitto takes 20
 # How the end of a connection over one message sounds: from the broker, or from paho, which finds the answer malformed
 # where Mosquitto refuses a size (message_size_limit) in a way that MQTT 5 does not have.
@@ -106,7 +108,21 @@ class Link:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-        client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        link = self
+
+        class BoundedClient(Client):
+            """Reads little at a time, and refuses what no broker has to send to a client that subscribes to nothing."""
+
+            def _sock_recv(self, bufsize: int) -> bytes:
+                packet = self._in_packet
+                is_publish, length = packet["command"] & 0xF0 == _PUBLISH, packet["remaining_length"]
+                if is_publish or length > INCOMING_MAX_BYTES:
+                    what = "a message, which was not subscribed to" if is_publish else f"a packet of {length} bytes"
+                    link._ended = LinkLost(f"the broker sends {what}", refused=True)
+                    raise link._ended  # which paho takes for a broken connection
+                return super()._sock_recv(min(bufsize, _READ_BYTES))
+
+        client = BoundedClient(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         client.connect_timeout = CONNECT_S
         client.max_inflight_messages_set(0)  # the window is kept here
         if address.tls is not None:
@@ -192,6 +208,8 @@ class Link:
             if self._client.want_write():
                 self._client.loop_write()
             self._client.loop_misc()
+        except LinkLost:
+            raise
         except Exception as error:  # paho's readers raise many kinds where a packet is not as it should be
             raise LinkLost(f"the broker's answer cannot be read: {error!r}", too_large=bool(self.in_flight)) from error
         self._check()
