@@ -18,6 +18,7 @@ from edge.service.outputs import flight_of, mqtt_of, recorder_of
 from edge.sinks.flight import check_flight
 from edge.sinks.mqtt.options import check_mqtt
 from edge.sinks.recorder import check_recorder
+from edge.sinks.table import find_kind
 from edge.sources.open import check_name, is_camera, open_source
 
 SERVE_PACKAGES = ("uvicorn", "starlette", "websockets", "prometheus_client")
@@ -37,7 +38,7 @@ def check(config: ServeConfig) -> None:
     expanded("engine", config.engine)
     find_bundle(config.engine)
     chosen_backend(config.backend)
-    asked = [name for name in OUTPUTS if getattr(config, name) is not None]
+    asked = [name for name in OUTPUTS if getattr(config, name)]
     if not asked:
         raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")
     for name in asked:
@@ -128,6 +129,13 @@ def _check_flight(config: ServeConfig) -> None:
     check_flight(config.flight)
 
 
+def _check_sinks(config: ServeConfig) -> None:
+    if "" not in config.sources:
+        raise ConfigError("sinks: of one camera only; with `cameras`, leave it out")
+    for kind in config.sinks:
+        find_kind(kind)
+
+
 # Each output by its key, with what refuses a config of it.
 OUTPUTS: dict[str, Callable[[ServeConfig], None]] = {
     "web": _check_web,
@@ -136,6 +144,7 @@ OUTPUTS: dict[str, Callable[[ServeConfig], None]] = {
     "flight": _check_flight,
     "events": _check_events,
     "socket": _check_socket,
+    "sinks": _check_sinks,
 }
 
 
