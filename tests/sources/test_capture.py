@@ -285,6 +285,12 @@ def test_without_times_a_burst_after_a_pause_is_as_old_as_the_pace_says() -> Non
     assert set(lates[41:]) == {0}
 
 
+def test_without_times_a_burst_is_old_also_where_a_busy_machine_read_frames_in_bursts_before() -> None:
+    before = [n // 3 * 99 + n % 3 for n in range(60)]  # three at once
+    burst = [before[-1] + 400 + n for n in range(10)]
+    assert min(lates_ms([*before, *burst])[60:66]) > 100
+
+
 def test_without_times_a_camera_that_slows_down_for_good_is_on_time_again() -> None:
     assert set(lates_ms([*(n * 33 for n in range(30)), *(990 + n * 100 for n in range(30))])[-15:]) == {0}
 
