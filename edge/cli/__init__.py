@@ -263,9 +263,9 @@ def serve(
     """Serve a camera's masks until SIGTERM: the camera may come and go. SIGHUP reads the config again."""
     import faulthandler
 
-    from edge.sources.capture.process import one_ahead
+    from edge.sources.capture.process import prespawned
 
-    with one_ahead():
+    with prespawned():
         import cv2
 
         from edge.service.logs import start_logging

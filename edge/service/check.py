@@ -193,13 +193,13 @@ def _probe_lock(key: str, folder: Path) -> None:
 
 def _probe_source(key: str, source: str) -> None:
     """A device or file is there; a camera of the network may come later."""
-    from edge.sources.camera import camera_order
+    from edge.sources.camera import device_request
 
     if not is_camera(source):
         with open_source(source):
             return
     if source.startswith(("gst:", "csi:")) or "://" in source:
         return
-    device = Path(camera_order(source).target)
+    device = Path(device_request(source).target)
     if not device.exists():
         raise ConfigError(f"{key}: {device}: there is no such camera now")

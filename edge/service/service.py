@@ -24,7 +24,7 @@ from edge.service.check import check
 from edge.service.config import ServeConfig
 from edge.service.notify import Notifier
 from edge.service.reload import Next, Reload
-from edge.sources.capture.process import end_ahead
+from edge.sources.capture.process import end_prespawned
 from edge.sources.open import is_camera
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def serve(path: Path) -> int:
     config, notifier, inbox = load_yaml(path, ServeConfig), Notifier(), Inbox()
     check(config)
     if not any(map(is_camera, config.sources.values())):
-        end_ahead()
+        end_prespawned()
     serving, before = Next(config, {}), None
     with _signals_into(inbox):
         while (following := _serve_one(serving, before, notifier, inbox, path)) is not None:

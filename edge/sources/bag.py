@@ -24,7 +24,7 @@ _PLAIN, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 
 
 class Bag:
-    """One topic of a bag as a source; `media_ns` counts from the first picture, by the stamps of the messages."""
+    """One topic of a bag as a source; `media_ns` counts from the first image, by the stamps of the messages."""
 
     live = False
 
@@ -32,7 +32,7 @@ class Bag:
         """`place` may end in "?topic=/camera/image_raw", which is needed where several topics hold images.
 
         Raises:
-            SourceError: it is no bag, or no pictures can be read from it.
+            SourceError: it is no bag, or no images can be read from it.
             ConfigError: the topic is not there or not told, or the library is not installed.
         """
         try:
@@ -83,7 +83,7 @@ class Bag:
             self._reader.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Every picture that can be read, as often as wanted.
+        """Every image that can be read, as often as wanted.
 
         Raises:
             SourceDamaged: after the last, where some could not be, or are missing.

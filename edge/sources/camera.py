@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ConfigError, SourceError, SourceNotFound
-from edge.sources.capture.wire import Order
+from edge.sources.capture.wire import CaptureRequest
 from edge.sources.secrets import redacted, without_secrets
 from edge.sources.supervised import Supervised
 
@@ -28,12 +28,12 @@ def open_camera(name: str) -> Supervised:
         SourceError: this user may not use it.
         ConfigError: the wishes behind "?" are none.
     """
-    order = camera_order(name)
-    _refuse_unreadable(order.target)
-    return Supervised(name, order)
+    request = device_request(name)
+    _refuse_unreadable(request.target)
+    return Supervised(name, request)
 
 
-def camera_order(name: str) -> Order:
+def device_request(name: str) -> CaptureRequest:
     """What the capture process of that device is asked for; whether the device is there is not asked.
 
     Raises:
@@ -43,20 +43,20 @@ def camera_order(name: str) -> Order:
     device, query = (match["device"], match["query"]) if match else (name, None)
     path = f"/dev/video{device}" if device.isdecimal() else device
     wishes = _wishes(name, query, {"size": _size_wh, "fps": _rate_hz, "format": _pixel_format})
-    return Order("v4l2", path, wishes.get("size"), wishes.get("fps"), wishes.get("format"))
+    return CaptureRequest("v4l2", path, wishes.get("size"), wishes.get("fps"), wishes.get("format"))
 
 
 def open_pipeline(name: str) -> Supervised:
-    """A GStreamer pipeline that ends in an appsink of BGR pictures: "gst:v4l2src ! ... ! appsink".
+    """A GStreamer pipeline that ends in an appsink of BGR images: "gst:v4l2src ! ... ! appsink".
 
     Raises:
         ConfigError: it has no appsink.
     """
-    order = pipeline_order(name)
-    return Supervised(redacted(name), order, hide=lambda text: without_secrets(text, name))
+    request = pipeline_request(name)
+    return Supervised(redacted(name), request, hide=lambda text: without_secrets(text, name))
 
 
-def pipeline_order(name: str) -> Order:
+def pipeline_request(name: str) -> CaptureRequest:
     """What the capture process of that pipeline is asked for.
 
     Raises:
@@ -67,7 +67,7 @@ def pipeline_order(name: str) -> Order:
         raise ConfigError(
             f"{redacted(name)}: hands over no frames. Let it end in: videoconvert ! video/x-raw,format=BGR ! appsink"
         )
-    return Order("gstreamer", pipeline)
+    return CaptureRequest("gstreamer", pipeline)
 
 
 def open_csi(name: str) -> Supervised:
@@ -76,10 +76,10 @@ def open_csi(name: str) -> Supervised:
     Raises:
         ConfigError: the number or the wishes behind "?" are none.
     """
-    return Supervised(name, csi_order(name))
+    return Supervised(name, csi_request(name))
 
 
-def csi_order(name: str) -> Order:
+def csi_request(name: str) -> CaptureRequest:
     """What the capture process of that CSI camera is asked for.
 
     Raises:
@@ -91,11 +91,11 @@ def csi_order(name: str) -> Order:
     wishes = _wishes(name, match["query"], {"size": _size_wh, "fps": _rate_hz})
     size_wh, rate_hz = wishes.get("size") or (1280, 720), wishes.get("fps") or 30.0
     pipeline = csi_pipeline(int(match["device"]), size_wh, rate_hz)
-    return Order("gstreamer", pipeline, size_wh, rate_hz)
+    return CaptureRequest("gstreamer", pipeline, size_wh, rate_hz)
 
 
 def csi_pipeline(sensor: int, size_wh: tuple[int, int], rate_hz: float) -> str:
-    """The picture is scaled and brought to BGRx by the Jetson's own hardware; one frame waits, the newest."""
+    """The image is scaled and brought to BGRx by the Jetson's own hardware; one frame waits, the newest."""
     return (
         f"nvarguscamerasrc sensor-id={sensor}"
         f" ! video/x-raw(memory:NVMM),width={size_wh[0]},height={size_wh[1]},framerate={round(rate_hz * 1000)}/1000"

@@ -1,4 +1,4 @@
-"""Recorded drives in MCAP, ours and others' with Foxglove's pictures; frame by frame, or by number."""
+"""Recorded drives in MCAP, ours and others' with Foxglove's images; frame by frame, or by number."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Recorded:
         frame: the camera's count, whose gaps are frames that were dropped.
         captured_ns: on the monotonic clock of the machine that recorded.
         age_ms: from capture to mask.
-        shares: parts of the picture by class.
+        shares: parts of the image by class.
         dropped: frames dropped until then.
     """
 
@@ -88,7 +88,7 @@ class _Packet(NamedTuple):
         return bytes(self.message.data)
 
     def follows(self, other: _Packet) -> bool:
-        """Whether no picture can be missing between the two."""
+        """Whether no image can be missing between the two."""
         return self.file == other.file and (not self.sequence or self.sequence == other.sequence + 1)
 
 
@@ -106,7 +106,7 @@ class Drive:
         """`place` may end in "?topic=/camera/image", where there are several.
 
         Raises:
-            SourceError: there are no pictures in it.
+            SourceError: there are no images in it.
             ConfigError: the libraries are not installed.
         """
         self.name = place
@@ -225,7 +225,7 @@ class Drive:
 
     @property
     def damage(self) -> str:
-        """What is missing by the drive's own account, for people; "" in a whole one. A picture that does not decode is
+        """What is missing by the drive's own account, for people; "" in a whole one. An image that does not decode is
         not known before it is asked for.
         """
         return "; ".join(self._lacks(self.frame_count))
@@ -425,7 +425,7 @@ def _image_topic(files: list[DriveFile], chosen: str | None, name: str) -> str:
 
 
 def _missing(file: DriveFile, topic: str) -> int:
-    """How many pictures the writer counted that are not there."""
+    """How many images the writer counted that are not there."""
     count = file.metadata.get(END, {}).get(topic, "0")
     return max(0, int(count) - len(file.places.get(topic, []))) if count.isdecimal() else 0
 

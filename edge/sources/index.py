@@ -1,4 +1,4 @@
-"""Times of frames beside what holds them: `drive.mp4` may have a `drive.times.csv`, a folder of pictures a `times.csv`.
+"""Times of frames beside what holds them: `drive.mp4` may have a `drive.times.csv`, a folder of images a `times.csv`.
 
     frame,time_s
     0,1795389519.126337

@@ -170,7 +170,7 @@ ADDRESS = SourceKind(
     "edge.sources.stream:open_stream",
     live=True,
     supervised=True,
-    check="edge.sources.stream:stream_order",
+    check="edge.sources.stream:stream_request",
 )
 VIDEO = SourceKind("video", "drive.mp4", lambda _: True, "edge.sources.recording:Recording")
 BUILTIN = (
@@ -188,7 +188,7 @@ BUILTIN = (
         "edge.sources.camera:open_pipeline",
         live=True,
         supervised=True,
-        check="edge.sources.camera:pipeline_order",
+        check="edge.sources.camera:pipeline_request",
     ),
     SourceKind(
         "csi",
@@ -197,7 +197,7 @@ BUILTIN = (
         "edge.sources.camera:open_csi",
         live=True,
         supervised=True,
-        check="edge.sources.camera:csi_order",
+        check="edge.sources.camera:csi_request",
     ),
     ADDRESS,
     SourceKind(
@@ -207,7 +207,7 @@ BUILTIN = (
         "edge.sources.camera:open_camera",
         live=True,
         supervised=True,
-        check="edge.sources.camera:camera_order",
+        check="edge.sources.camera:device_request",
     ),
     SourceKind(
         "drive",

@@ -1,4 +1,4 @@
-"""A decoder's picture as 8-bit 4:2:0 planes: upright, tone-mapped where it is HDR."""
+"""A decoder's frame as 8-bit 4:2:0 planes: upright, tone-mapped where it is HDR."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _TURNS: dict[tuple[int, int, int, int], Turn] = {
 
 
 def planes(picture: VideoFrame) -> Yuv420:
-    """The decoder's planes of a picture as views; other pixel formats are converted first.
+    """The decoder's planes of a frame as views; other pixel formats are converted first.
 
-    They are turned and mirrored as the display matrix says. HDR (PQ, HLG) is tone-mapped to BT.709. An untagged picture
+    They are turned and mirrored as the display matrix says. HDR (PQ, HLG) is tone-mapped to BT.709. An untagged frame
     is taken as BT.601 up to 576 lines and BT.709 above, as players do.
     """
     matrix = _AVCOL_SPC.get(int(picture.colorspace), "bt709" if picture.height > 576 else "bt601")
@@ -57,7 +57,7 @@ def planes(picture: VideoFrame) -> Yuv420:
 
 
 def turn_of(picture: VideoFrame) -> Turn | None:
-    """How to turn or mirror the picture's planes upright; None where they are."""
+    """How to turn or mirror the frame's planes upright; None where they are."""
     signs = _matrix_signs(picture)
     return None if signs is None else _TURNS.get(signs)
 
@@ -84,7 +84,7 @@ def _sign(value: int) -> int:
 
 
 def _as_planar_420(picture: VideoFrame, matrix: Matrix, full_range: bool) -> tuple[VideoFrame, bool]:
-    """The picture as yuv420p, and whether that is of full range."""
+    """The frame as yuv420p, and whether that is of full range."""
     if picture.format.is_rgb or picture.format.has_palette:
         return picture.reformat(format="yuv420p", dst_colorspace=_SWS_CS[matrix], dst_color_range=_LIMITED), False
     if picture.format.name.startswith("gray"):

@@ -1,4 +1,4 @@
-"""Recordings whose frames are taken by number: video files, pictures, drives, a rendered street on a fixed clock."""
+"""Recordings whose frames are taken by number: video files, frames, drives, a rendered street on a fixed clock."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import re
 from urllib.parse import urlsplit
 
 from edge.errors import SourceNotFound
-from edge.sources.capture.wire import Order
+from edge.sources.capture.wire import CaptureRequest
 from edge.sources.kinds import ADDRESSES
 from edge.sources.secrets import redacted, without_secrets
 from edge.sources.supervised import Supervised
@@ -27,13 +27,13 @@ def open_stream(url: str) -> Supervised:
     Raises:
         SourceNotFound: it is no address of a camera.
     """
-    name, order = redacted(url), stream_order(url)
-    if order.trusts_any:
+    name, request = redacted(url), stream_request(url)
+    if not request.verify_tls:
         log.warning("camera %s: its certificate is not verified: anybody on the way may be the camera", name)
-    return Supervised(name, order, hide=lambda text: without_secrets(text, url))
+    return Supervised(name, request, hide=lambda text: without_secrets(text, url))
 
 
-def stream_order(url: str) -> Order:
+def stream_request(url: str) -> CaptureRequest:
     """What the capture process of that address is asked for.
 
     Raises:
@@ -53,4 +53,4 @@ def stream_order(url: str) -> Order:
     if not host or not url.isprintable() or " " in url:
         raise SourceNotFound(f"{name}: is no address. {example}")
     query = _UNVERIFIED.sub("", parts.query) if parts.scheme in _TLS_SCHEMES else parts.query
-    return Order("stream", parts._replace(query=query).geturl(), trusts_any=query != parts.query)
+    return CaptureRequest("stream", parts._replace(query=query).geturl(), verify_tls=query == parts.query)

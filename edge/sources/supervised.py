@@ -19,12 +19,22 @@ from edge.sources.capture.backoff import Backoff
 from edge.sources.capture.health import Health, Watch
 from edge.sources.capture.process import CaptureProcess
 from edge.sources.capture.ring import RingReader
-from edge.sources.capture.wire import Failed, Format, Message, Opened, Opening, Order, Picture, Unusable, WireError
+from edge.sources.capture.wire import (
+    CaptureRequest,
+    Failed,
+    Format,
+    Message,
+    Opened,
+    Opening,
+    Picture,
+    Unusable,
+    WireError,
+)
 from edge.timing import Durations
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 5.0  # for the first picture, where somebody waits
+WAIT_S = 5.0  # for the first frame, where somebody waits
 # Without a frame: with the time to notice and kill, half a second. A driver of this machine under load takes longer.
 _QUIET_S = {"stream": 0.4, "gstreamer": 0.4, "v4l2": 1.0}
 _LEAVE_S = 0.9
@@ -32,7 +42,7 @@ _CALM_S = 10.0
 
 
 class _Waiting(NamedTuple):
-    """A picture that nobody took yet."""
+    """A frame that nobody took yet."""
 
     picture: Picture
     format: Format
@@ -54,9 +64,9 @@ class Supervised:
     and all views of it are gone. Who keeps more than four frames gets copies.
 
     `health` is how the camera is, at any time, for any thread. `name` is fit to be shown: it holds no password.
-    `size_wh` is (0, 0) before the first picture, and changes when the camera's pictures do.
+    `size_wh` is (0, 0) before the first frame, and changes when the camera's frames do.
 
-        with Supervised("rtsp://camera/1", Order("stream", "rtsp://camera/1")) as camera:
+        with Supervised("rtsp://camera/1", CaptureRequest("stream", "rtsp://camera/1")) as camera:
             camera.await_first()
             for frame in camera:
                 print(frame.index, camera.health)
@@ -65,19 +75,19 @@ class Supervised:
     live = True
     frame_count: int | None = None
 
-    def __init__(self, name: str, order: Order, hide: Callable[[str], str] = str) -> None:
+    def __init__(self, name: str, request: CaptureRequest, hide: Callable[[str], str] = str) -> None:
         """Capture begins at once. `hide` takes the secrets out of what the camera or its library says."""
         self.name = name
         self.size_wh: tuple[int, int] = (0, 0)
         self.rate_hz: float | None = None
         self.decode = Durations()
-        self._order, self._hide = order, hide
+        self._request, self._hide = request, hide
         self._watch = Watch(time.monotonic_ns())
         self._changed = threading.Condition()
         self._newest: _Waiting | None = None
         self._ring: RingReader | None = None
         self._pictures: Format | None = None
-        self._hopeless = False
+        self._permanent = False
         self._first_index = self._next_index = 0
         self._told, self._told_s = self._watch.look(time.monotonic_ns()), 0.0
         self._error: Exception | None = None
@@ -128,15 +138,15 @@ class Supervised:
             self._changed.wait_for(self._is_settled, wait_s)
         if not self._has_given():
             error = self.health.last_error or self.health.reason
-            within = "" if self._hopeless else f" in {wait_s:g} s"
-            raise SourceError(f"{self.name}: no picture came{within}: {error}. See docs/cameras.md")
+            within = "" if self._permanent else f" in {wait_s:g} s"
+            raise SourceError(f"{self.name}: no frame came{within}: {error}. See docs/cameras.md")
 
     def _has_given(self) -> bool:
         return self.health.newest_ns is not None
 
     def _is_settled(self) -> bool:
-        """Whether it is clear that there is a first picture, or will be none."""
-        return self._has_given() or self._hopeless or self._error is not None or self._stopping.is_set()
+        """Whether it is clear that there is a first frame, or will be none."""
+        return self._has_given() or self._permanent or self._error is not None or self._stopping.is_set()
 
     def _take(self) -> Frame | None:
         with self._changed:
@@ -165,7 +175,7 @@ class Supervised:
         backoff = Backoff()
         while not self._stopping.is_set():
             try:
-                process = CaptureProcess(self._order)
+                process = CaptureProcess(self._request)
             except OSError as error:
                 self._lose("its process cannot be started", str(error))
             else:
@@ -176,7 +186,7 @@ class Supervised:
             self._stopping.wait(backoff.next_s())
 
     def _listen(self, process: CaptureProcess) -> bool:
-        """Do what the process says until it ends, hangs or is to be stopped; whether it gave pictures."""
+        """Do what the process says until it ends, hangs or is to be stopped; whether it gave frames."""
         self._first_index = self._next_index
         step, began_s = _Step("its process does not start", 30.0), time.monotonic()
         ready = select.poll()
@@ -192,7 +202,7 @@ class Supervised:
             try:
                 message, fds = process.receive()
                 next_step = self._take_in(message, fds, process)
-            except (WireError, OSError, MemoryError) as error:  # it lies, or its pictures do not fit into memory
+            except (WireError, OSError, MemoryError) as error:  # it lies, or its frames do not fit into memory
                 self._lose("its pictures cannot be taken over", str(error) or type(error).__name__)
                 break
             if next_step is None:
@@ -219,7 +229,7 @@ class Supervised:
         if isinstance(message, Opening):
             return _Step("opening it hangs", 8.0)
         if isinstance(message, Failed):
-            self._hopeless = message.hopeless
+            self._permanent = message.permanent
             self._lose(self._hide(message.why))
             return _Step("its process hangs", message.retry_s + 2.0)
         if isinstance(message, Picture):
@@ -230,7 +240,7 @@ class Supervised:
         elif message is None:
             return None
         self._tell()
-        return _Step("frozen: no pictures come", max(_QUIET_S[self._order.kind], self._watch.quiet_ns() / 1e9))
+        return _Step("frozen: no frames come", max(_QUIET_S[self._request.kind], self._watch.quiet_ns() / 1e9))
 
     def _open(self, message: Opened, fds: list[int], now_ns: int) -> None:
         if len(fds) != 1:
@@ -244,7 +254,7 @@ class Supervised:
             log.warning("camera %s: %s", self.name, message.format.note)
 
     def _offer(self, picture: Picture, process: CaptureProcess, now_ns: int) -> None:
-        """Put the picture where the next frame is taken from; one that still lies there makes room."""
+        """Put the frame where the next frame is taken from; one that still lies there makes room."""
         if picture.captured_ns > now_ns:
             raise WireError(f"a picture taken {(picture.captured_ns - now_ns) / 1e9:.3f} s from now")
         self._watch.picture(picture, now_ns)
@@ -263,7 +273,7 @@ class Supervised:
         process.give_back(ring.number, returned)
 
     def _lose(self, reason: str, error: str = "") -> None:
-        """No more pictures; one that nobody took yet goes too: it may be old when somebody comes for it."""
+        """No more frames; one that nobody took yet goes too: it may be old when somebody comes for it."""
         with self._changed:
             self._newest = None
         self._watch.lost(reason, time.monotonic_ns(), error or reason)
@@ -274,7 +284,7 @@ class Supervised:
     def _tell(self) -> None:
         """Log each change; one between ok and degraded only where the last line is not of just now.
 
-        Before the first picture, whoever waits for that is told.
+        Before the first frame, whoever waits for that is told.
         """
         health, now_s = self.health, time.monotonic()
         is_calm = "lost" not in (health.state, self._told.state) and now_s - self._told_s < _CALM_S
@@ -286,7 +296,7 @@ class Supervised:
 
 
 def _frame(waiting: _Waiting, name: str) -> Frame:
-    """The picture as a frame whose arrays are views of its slot."""
+    """The frame as a frame whose arrays are views of its slot."""
     picture, layout, ring, index = waiting
     data = ring.lease(picture.slot)
     width, height = layout.width, layout.height

@@ -66,7 +66,7 @@ class Relay:
 
 
 def _hang_up(*ends: socket.socket) -> None:
-    """A camera that goes on sending to who is gone is held up by it, and its pictures come late to everybody."""
+    """A camera that goes on sending to who is gone is held up by it, and its frames come late to everybody."""
     for end in ends:
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)

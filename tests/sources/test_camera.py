@@ -27,7 +27,7 @@ from edge.sources.camera import csi_pipeline, open_camera, open_csi, open_pipeli
 from edge.sources.capture import device
 from edge.sources.capture.device import Device, fourcc
 from edge.sources.capture.shot import CaptureError, DamagedImage
-from edge.sources.capture.wire import Order
+from edge.sources.capture.wire import CaptureRequest
 from edge.sources.open import open_source
 
 
@@ -98,7 +98,7 @@ def test_a_csi_camera_gives_bgr_of_the_size_asked_for_and_its_newest_picture_onl
 def test_an_opencv_without_gstreamer_is_told_at_once(name: str) -> None:
     if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         pytest.skip("this OpenCV has GStreamer")
-    with pytest.raises(SourceError, match=r"no picture came: needs an OpenCV with GStreamer.*docs/cameras\.md"):
+    with pytest.raises(SourceError, match=r"no frame came: needs an OpenCV with GStreamer.*docs/cameras\.md"):
         open_source(name)
 
 
@@ -188,8 +188,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeCapture:
     return capture
 
 
-def order(**wishes: Any) -> Order:
-    return Order("v4l2", "/dev/null", **wishes)
+def order(**wishes: Any) -> CaptureRequest:
+    return CaptureRequest("v4l2", "/dev/null", **wishes)
 
 
 def test_format_then_size_then_rate_are_asked_for_and_all_granted_is_worth_no_word(fake: FakeCapture) -> None:
@@ -348,7 +348,7 @@ def test_a_camera_that_stops_is_an_error_and_no_end(fake: FakeCapture) -> None:
 
 def test_a_device_that_is_gone_is_told_without_asking_opencv() -> None:
     with pytest.raises(CaptureError, match=r"is not there \(is its cable in"):
-        Device(Order("v4l2", "/dev/video98"))
+        Device(CaptureRequest("v4l2", "/dev/video98"))
 
 
 def test_the_capture_process_of_a_stream_loads_neither_numpy_nor_opencv() -> None:

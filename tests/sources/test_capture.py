@@ -24,12 +24,12 @@ from edge.sources.capture.health import RECENT_NS, STUCK_NS, Watch
 from edge.sources.capture.network import _planar, _write
 from edge.sources.capture.ring import LEASES, SLOTS, RingReader, RingWriter
 from edge.sources.capture.wire import (
+    CaptureRequest,
     Failed,
     Format,
     Message,
     Opened,
     Opening,
-    Order,
     Picture,
     Unusable,
     WireError,
@@ -93,9 +93,13 @@ def test_what_a_camera_says_cannot_write_a_second_line_into_the_log() -> None:
 
 
 @pytest.mark.slow
-@given(order=st.builds(Order, st.just("v4l2"), words, st.none() | st.tuples(u32, u32), st.none() | seconds, st.none()))
-def test_an_order_arrives_as_it_was_given(order: Order) -> None:
-    assert Order.unpack(order.pack()) == order
+@given(
+    order=st.builds(
+        CaptureRequest, st.just("v4l2"), words, st.none() | st.tuples(u32, u32), st.none() | seconds, st.none()
+    )
+)
+def test_an_order_arrives_as_it_was_given(order: CaptureRequest) -> None:
+    assert CaptureRequest.unpack(order.pack()) == order
 
 
 def test_a_long_failure_is_cut_and_not_lost() -> None:
@@ -381,10 +385,10 @@ def test_pictures_are_stale_after_three_periods_of_the_cameras_own_rate() -> Non
 @pytest.mark.parametrize(
     ("fault", "name"),
     [
-        ({"brightness": 16, "spread": 3}, "black pictures"),
-        ({"brightness": 240, "spread": 3}, "white pictures"),
-        ({"brightness": 128, "spread": 3}, "blank pictures"),
-        ({"same": True}, "the same picture again and again"),
+        ({"brightness": 16, "spread": 3}, "black images"),
+        ({"brightness": 240, "spread": 3}, "white images"),
+        ({"brightness": 128, "spread": 3}, "blank images"),
+        ({"same": True}, "the same image again and again"),
     ],
 )
 def test_pictures_that_show_nothing_new_are_told_within_two_seconds(fault: dict, name: str) -> None:
@@ -397,7 +401,7 @@ def test_pictures_that_show_nothing_new_are_told_within_two_seconds(fault: dict,
 
 def test_a_camera_that_gives_half_of_its_pictures_is_told_with_its_true_rate() -> None:
     camera = Camera(15.0)
-    assert camera.give(90) == "degraded (fewer pictures than it should give)"
+    assert camera.give(90) == "degraded (fewer frames than it should give)"
     assert camera.watch.look(camera.now_ns).rate_hz == pytest.approx(15.0, rel=0.05)
 
 
@@ -430,7 +434,7 @@ def test_corrupt_pictures_are_counted_told_and_do_not_pass_for_pictures() -> Non
         camera.now_ns += 33 * MS
         camera.watch.unusable(True, camera.now_ns)
     health = camera.watch.look(camera.now_ns)
-    assert (str(health), health.corrupt, health.newest_ns) == ("degraded (corrupt pictures)", 10, newest_ns)
+    assert (str(health), health.corrupt, health.newest_ns) == ("degraded (corrupt images)", 10, newest_ns)
     assert health.stale
     assert camera.give(math.ceil(30 * RECENT_NS / 1e9) + 1) == "ok"
 
@@ -454,5 +458,5 @@ def test_a_change_of_size_is_told() -> None:
 def test_late_pictures_are_told() -> None:
     camera = Camera()
     camera.give(60)
-    assert camera.give(3, late_ns=350 * MS) == "degraded (pictures come late)"
+    assert camera.give(3, late_ns=350 * MS) == "degraded (frames come late)"
     assert camera.give(40) == "ok"

@@ -39,6 +39,9 @@ class Counter:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.closed += 1
 
     def __iter__(self) -> Iterator[Frame]:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "rtsp"))
 from cameras import TestCamera, free_port, why_no_rtsp
 
 from edge.errors import SourceError, SourceNotFound
-from edge.sources.capture.wire import Order
+from edge.sources.capture.wire import CaptureRequest
 from edge.sources.open import open_live, open_source
 from edge.sources.secrets import redacted, without_secrets
 from edge.sources.stream import open_stream
@@ -111,7 +111,7 @@ def test_a_password_is_in_no_message_and_in_no_list_of_processes(
 def test_a_wrong_password_is_told_at_once_and_not_tried_again_and_again() -> None:
     with TestCamera("http") as camera:
         url = f"http://127.0.0.1:{camera.port}/secret"
-        with pytest.raises(SourceError, match=r"no picture came: refuses the user name or password \(401\)"):
+        with pytest.raises(SourceError, match=r"no frame came: refuses the user name or password \(401\)"):
             open_source(url)
 
 
@@ -154,7 +154,7 @@ def test_a_playlist_may_not_name_files_of_this_machine(tmp_path: Path) -> None:
     try:
         with (
             open_stream(f"http://127.0.0.1:{port}/live.m3u8") as source,
-            pytest.raises(SourceError, match="no picture came"),
+            pytest.raises(SourceError, match="no frame came"),
         ):
             source.await_first(1.5)
     finally:
@@ -215,7 +215,7 @@ def test_a_certificate_is_not_looked_at_where_that_is_asked_for_and_warned_of(
 
 
 @pytest.mark.parametrize(
-    ("url", "passed_on", "trusts_any"),
+    ("url", "passed_on", "unverified"),
     [
         ("rtsps://cam/1?tls=unverified", "rtsps://cam/1", True),
         ("rtsps://cam/1?tls=unverified&channel=2", "rtsps://cam/1?channel=2", True),
@@ -226,12 +226,12 @@ def test_a_certificate_is_not_looked_at_where_that_is_asked_for_and_warned_of(
     ],
 )
 def test_the_wish_not_to_verify_is_ours_and_the_rest_the_cameras(
-    url: str, passed_on: str, trusts_any: bool, monkeypatch: pytest.MonkeyPatch
+    url: str, passed_on: str, unverified: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orders: list[Order] = []
+    orders: list[CaptureRequest] = []
     monkeypatch.setattr("edge.sources.stream.Supervised", lambda name, order, hide: orders.append(order))
     open_stream(url)
-    assert orders == [Order("stream", passed_on, trusts_any=trusts_any)]
+    assert orders == [CaptureRequest("stream", passed_on, verify_tls=not unverified)]
 
 
 @contextmanager

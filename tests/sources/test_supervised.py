@@ -29,8 +29,8 @@ from edge.engine import Bundle, open_engine
 from edge.errors import SourceError
 from edge.frame import Frame
 from edge.segmenter import Segmenter
-from edge.sources.capture.process import end_ahead, one_ahead
-from edge.sources.capture.wire import Order, unpacked
+from edge.sources.capture.process import end_prespawned, prespawned
+from edge.sources.capture.wire import CaptureRequest, unpacked
 from edge.sources.flow import Latest
 from edge.sources.open import open_source
 from edge.sources.supervised import _QUIET_S, Supervised
@@ -55,7 +55,7 @@ def http_camera() -> Iterator[TestCamera]:
 
 
 def watched(url: str) -> Supervised:
-    return Supervised(url, Order("stream", url))
+    return Supervised(url, CaptureRequest("stream", url))
 
 
 def wait_for(condition: Callable[[], object], what: str) -> float:
@@ -192,7 +192,7 @@ def test_pictures_that_the_network_held_back_are_as_old_as_they_are(
         time.sleep(0.5)
         relay.open.set()
         behind_ns = [frame.captured_ns - code_of(frame)[1] - usual_ns for frame in islice(frames, 20)]
-        assert str(source.health) == "degraded (pictures come late)"
+        assert str(source.health) == "degraded (frames come late)"
         assert source.health.restarts == 0
     assert max(behind_ns) < 0.25e9, "an old frame with a new time"
 
@@ -367,7 +367,7 @@ def test_a_camera_that_is_not_there_yet_is_awaited() -> None:
 def test_one_that_gives_no_picture_is_an_error_that_says_why() -> None:
     with (
         watched(f"http://127.0.0.1:{free_port()}/cam") as source,
-        pytest.raises(SourceError, match=r"no picture came in 3 s: refuses the connection.*docs/cameras.md"),
+        pytest.raises(SourceError, match=r"no frame came in 3 s: refuses the connection.*docs/cameras.md"),
     ):
         source.await_first(3.0)
 
@@ -403,7 +403,7 @@ def test_a_parent_killed_leaves_no_process_and_no_memory(hung: bool, http_camera
 
 def test_a_process_that_was_started_ahead_is_the_one_that_captures(http_camera: TestCamera) -> None:
     before = children()
-    with one_ahead():
+    with prespawned():
         (ahead,) = children() - before
         with watched(http_camera.url) as source:
             source.await_first(LONG_S)
@@ -415,7 +415,7 @@ def test_a_process_that_was_started_ahead_is_the_one_that_captures(http_camera: 
 
 def test_a_process_that_was_started_ahead_and_died_costs_one_attempt(http_camera: TestCamera) -> None:
     before = children()
-    with one_ahead():
+    with prespawned():
         (ahead,) = children() - before
         os.kill(ahead, signal.SIGKILL)
         wait_for(lambda: not is_alive(ahead), "it is dead")
@@ -425,10 +425,10 @@ def test_a_process_that_was_started_ahead_and_died_costs_one_attempt(http_camera
 
 def test_a_process_that_was_started_ahead_in_vain_is_ended() -> None:
     before = children()
-    with one_ahead():
-        end_ahead()
+    with prespawned():
+        end_prespawned()
         assert children() == before
-    with one_ahead():
+    with prespawned():
         pass
     assert children() == before
 
@@ -504,7 +504,7 @@ def test_a_process_that_sends_something_else_is_replaced(
 def test_a_camera_that_hovers_between_ok_and_degraded_does_not_fill_the_log(
     http_camera: TestCamera, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults = cycle(["", "", "", "pictures come late"])
+    faults = cycle(["", "", "", "frames come late"])
     monkeypatch.setattr("edge.sources.capture.health.Watch._fault", lambda watch, now_ns: next(faults))
     caplog.set_level("INFO")
     with open_source(http_camera.url) as source:

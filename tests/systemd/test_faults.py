@@ -46,7 +46,7 @@ def test_it_is_ready_with_its_first_mask_and_waits_for_its_camera_until_then(uni
         late.kill()
         config = f"camera: {late.url}\nweb: {{port: 0}}\n"
         unit.begin(config, "TimeoutStartSec=4", wait=False)
-        unit.await_line("no picture came in 5 s")  # longer than systemd would wait by itself
+        unit.await_line("no frame came in 5 s")  # longer than systemd would wait by itself
         state = unit.show()
         assert (state["ActiveState"], state["NRestarts"]) == ("activating", "0")
         assert "waiting for" in state["StatusText"]
@@ -79,7 +79,7 @@ def test_frozen_whole_it_is_ended_by_the_watchdog(unit: Unit, config: str) -> No
 def test_a_capture_process_that_hangs_is_replaced_while_the_service_goes_on(unit: Unit, config: str) -> None:
     before = unit.begin(config)
     unit.container.sh(f"pkill -STOP -P {before['MainPID']}")
-    unit.await_line("lost (frozen: no pictures come)")
+    unit.await_line("lost (frozen: no frames come)")
     unit.await_line("cam: ok", after="lost")
     after = unit.show()
     assert (after["MainPID"], after["NRestarts"]) == (before["MainPID"], before["NRestarts"])

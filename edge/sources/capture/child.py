@@ -1,4 +1,4 @@
-"""The capture process: opens the camera, hands its pictures over, and begins anew when it is lost.
+"""The capture process: opens the camera, hands its frames over, and begins anew when it is lost.
 
 It ends when its supervisor does: the kernel kills it (PR_SET_PDEATHSIG), even while a library hangs.
 """
@@ -21,10 +21,21 @@ from itertools import count
 from edge.sources.capture.backoff import Backoff
 from edge.sources.capture.ring import RingWriter
 from edge.sources.capture.shot import CaptureError, DamagedImage, Reader, Shot
-from edge.sources.capture.wire import Failed, Format, Kind, Message, Opened, Opening, Order, Picture, Unusable, packed
+from edge.sources.capture.wire import (
+    CaptureRequest,
+    Failed,
+    Format,
+    Kind,
+    Message,
+    Opened,
+    Opening,
+    Picture,
+    Unusable,
+    packed,
+)
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_HOPELESS_S = 5.0  # a password that is tried too often locks the user out
+_PERMANENT_RETRY_S = 5.0  # a password that is tried too often locks the user out
 # A camera that is away is given up soon, so that the next attempt finds it when it is back; a slow one gets its time.
 _FIRST_PATIENCE_S, _LONGEST_PATIENCE_S = 1.0, 4.0
 _MEMORY_MB = 2048
@@ -46,10 +57,10 @@ def main() -> None:
     data = link.recv(65536)
     if not data:  # nothing is wanted any more
         return
-    order = Order.unpack(data)
+    request = CaptureRequest.unpack(data)
     limit_memory()
     try:
-        _capture_for_ever(link, order)
+        _capture_for_ever(link, request)
     except (BrokenPipeError, ConnectionResetError):
         return  # the supervisor has closed its end
 
@@ -67,44 +78,44 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, most))
 
 
-def _capture_for_ever(link: socket.socket, order: Order) -> None:
+def _capture_for_ever(link: socket.socket, request: CaptureRequest) -> None:
     backoff, outbox, patience_s = Backoff(), Outbox(link), _FIRST_PATIENCE_S
     with suppress(ImportError):  # told by the first attempt; done now, because it takes longer than opening may
-        reader_of(order.kind)
+        reader_of(request.kind)
     for _ in range(_ATTEMPTS):
         began_s = time.monotonic()
         outbox.send(Opening())
-        error = _attempt(order, patience_s, outbox)
+        error = _attempt(request, patience_s, outbox)
         if outbox.has_given:
             backoff.reset()
         elif time.monotonic() - began_s >= patience_s:  # it may be slow, and not away
             patience_s = min(2 * patience_s, _LONGEST_PATIENCE_S)
-        retry_s = _HOPELESS_S if error.hopeless else backoff.next_s()
-        outbox.send(Failed(error.hopeless, retry_s, str(error)))
+        retry_s = _PERMANENT_RETRY_S if error.permanent else backoff.next_s()
+        outbox.send(Failed(error.permanent, retry_s, str(error)))
         if not outbox.wait(retry_s):
             return
 
 
-def _attempt(order: Order, patience_s: float, outbox: Outbox) -> CaptureError:
+def _attempt(request: CaptureRequest, patience_s: float, outbox: Outbox) -> CaptureError:
     """Open the camera and hand on what it gives until it gives no more; why it does not."""
     try:
-        with reader_of(order.kind)(order, patience_s) as reader:
+        with reader_of(request.kind)(request, patience_s) as reader:
             for shot in reader:
                 outbox.put(shot)
     except CaptureError as error:
         return error
     except ImportError as error:
-        return CaptureError(f"cannot be read without a library: {error}", hopeless=True)
+        return CaptureError(f"cannot be read without a library: {error}", permanent=True)
     except (BrokenPipeError, ConnectionResetError):
         raise
     except MemoryError:
         return CaptureError("its data need more memory than the capture process may use (EDGE_CAPTURE_MEMORY_MB)")
     except Exception as error:  # noqa: BLE001 nobody sees this process's traceback: it is told, and tried again
         return CaptureError(f"{type(error).__name__}: {error}")
-    return CaptureError("gives no more pictures")
+    return CaptureError("gives no more frames")
 
 
-def reader_of(kind: Kind) -> Callable[[Order, float], Reader]:
+def reader_of(kind: Kind) -> Callable[[CaptureRequest, float], Reader]:
     """What opens such a camera, given so many seconds; its library is imported at the first call."""
     if kind == "stream":
         from edge.sources.capture.network import Stream
@@ -116,7 +127,7 @@ def reader_of(kind: Kind) -> Callable[[Order, float], Reader]:
 
 
 class Outbox:
-    """Pictures into slots, and messages about them to the supervisor."""
+    """Frames into slots, and messages about them to the supervisor."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
@@ -128,11 +139,11 @@ class Outbox:
     def send(self, message: Message) -> None:
         """Tell the supervisor."""
         if isinstance(message, Opening):
-            self._format, self.has_given = None, False  # the next picture tells its format again
+            self._format, self.has_given = None, False  # the next frame tells its format again
         self._link.send(packed(message))
 
     def put(self, shot: Shot) -> None:
-        """Hand a picture over, or say why not.
+        """Hand a frame over, or say why not.
 
         Raises:
             CaptureError: it cannot be decoded.

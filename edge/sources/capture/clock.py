@@ -1,4 +1,4 @@
-"""When a picture was taken, where the network kept it waiting."""
+"""When a frame was taken, where the network kept it waiting."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ class CameraClock:
 
 
 class CameraPace:
-    """How late pictures come that carry no time: the same, by how they follow one another.
+    """How late frames come that carry no time: the same, by how they follow one another.
 
     What comes after a pause may have been taken at its beginning, and so may have what crowds behind it. The first
-    picture that keeps the camera's usual distance is on time again. This may take a picture for older than it is.
+    frame that keeps the camera's usual distance is on time again. This may take a frame for older than it is.
     """
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from edge.sources.capture.jpeg import jpeg_problem
 from edge.sources.capture.shot import CaptureError, DamagedImage, Shot
-from edge.sources.capture.wire import Format, Order
+from edge.sources.capture.wire import CaptureRequest, Format
 from edge.sources.imagefile import image_size_wh
 
 # linux/videodev2.h, 64 bits: struct v4l2_format is a type, and at byte 8 width and height of a plane.
@@ -29,9 +29,9 @@ _LATEST_NS = 1_000_000_000  # a driver's time that is further from ours is by an
 class Device:
     """A V4L2 camera or a GStreamer pipeline. OpenCV opens it in its own time, whatever the patience."""
 
-    def __init__(self, order: Order, _patience_s: float = 0.0) -> None:
-        self._is_v4l2 = order.kind == "v4l2"
-        self._capture = _open_v4l2(order) if self._is_v4l2 else _open_gstreamer(order)
+    def __init__(self, request: CaptureRequest, _patience_s: float = 0.0) -> None:
+        self._is_v4l2 = request.kind == "v4l2"
+        self._capture = _open_v4l2(request) if self._is_v4l2 else _open_gstreamer(request)
         width = round(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         height = round(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         rate_hz = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))
@@ -40,7 +40,7 @@ class Device:
             raise CaptureError(f"gives pictures of {width}x{height}")
         self._format = Format(width, height, bgr=True, rate_hz=rate_hz)
         pixel_format = self._pixel_format()
-        self._format = self._format._replace(note=unmet(order, self._format, pixel_format))
+        self._format = self._format._replace(note=unmet(request, self._format, pixel_format))
         # OpenCV hands out the former image where one does not decode: a JPEG is taken as it is, and decoded here.
         self._sends_jpeg = pixel_format in ("MJPG", "JPEG") and self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
 
@@ -74,7 +74,7 @@ class Device:
         return Shot(layout, captured_ns, 0, 0, False, partial(_write_jpeg, data, size_wh))
 
     def _captured_ns(self, now_ns: int) -> int:
-        """When the driver got the picture, by the clock that V4L2 drivers use, ours; now, where it has another."""
+        """When the driver got the frame, by the clock that V4L2 drivers use, ours; now, where it has another."""
         if not self._is_v4l2:
             return now_ns
         driver_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
@@ -101,22 +101,22 @@ def _write_jpeg(data: bytes, size_wh: tuple[int, int], slot: memoryview) -> None
     np.frombuffer(slot, np.uint8).reshape(image.shape)[:] = image
 
 
-def _open_v4l2(order: Order) -> cv2.VideoCapture:
-    if not Path(order.target).exists():
+def _open_v4l2(request: CaptureRequest) -> cv2.VideoCapture:
+    if not Path(request.target).exists():
         raise CaptureError("is not there (is its cable in?)")
-    if not os.access(order.target, os.R_OK | os.W_OK):
-        raise CaptureError("may not be used by this user: sudo usermod -aG video $USER, log in again", hopeless=True)
+    if not os.access(request.target, os.R_OK | os.W_OK):
+        raise CaptureError("may not be used by this user: sudo usermod -aG video $USER, log in again", permanent=True)
     wishes = []
-    size_wh = order.size_wh or driver_size_wh(order.target)  # OpenCV sets 640x480 where it is not asked for another
-    if order.pixel_format:  # first: sizes and rates belong to a format
-        wishes += [cv2.CAP_PROP_FOURCC, fourcc(order.pixel_format)]
+    size_wh = request.size_wh or driver_size_wh(request.target)  # OpenCV sets 640x480 where it is not asked for another
+    if request.pixel_format:  # first: sizes and rates belong to a format
+        wishes += [cv2.CAP_PROP_FOURCC, fourcc(request.pixel_format)]
     if size_wh:
         wishes += [cv2.CAP_PROP_FRAME_WIDTH, size_wh[0], cv2.CAP_PROP_FRAME_HEIGHT, size_wh[1]]
-    if order.rate_hz:
-        wishes += [cv2.CAP_PROP_FPS, round(order.rate_hz)]
-    capture = cv2.VideoCapture(order.target, cv2.CAP_V4L2)
+    if request.rate_hz:
+        wishes += [cv2.CAP_PROP_FPS, round(request.rate_hz)]
+    capture = cv2.VideoCapture(request.target, cv2.CAP_V4L2)
     if not capture.isOpened():
-        raise CaptureError(f"cannot be opened as a camera: is it in use? Try: fuser -v {order.target}")
+        raise CaptureError(f"cannot be opened as a camera: is it in use? Try: fuser -v {request.target}")
     for name, value in zip(wishes[::2], wishes[1::2], strict=True):
         capture.set(name, value)  # what came of it is in the note: drivers take the nearest that they can
     return capture
@@ -135,14 +135,14 @@ def driver_size_wh(path: str) -> tuple[int, int] | None:
     return (width, height) if 0 < width <= 1 << 14 and 0 < height <= 1 << 14 else None
 
 
-def _open_gstreamer(order: Order) -> cv2.VideoCapture:
+def _open_gstreamer(request: CaptureRequest) -> cv2.VideoCapture:
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise CaptureError(
             f"needs an OpenCV with GStreamer, as JetPack and Debian have it; this one, {cv2.__version__} in"
             f" {Path(str(cv2.__file__)).parent}, is without",
-            hopeless=True,
+            permanent=True,
         )
-    capture = cv2.VideoCapture(order.target, cv2.CAP_GSTREAMER)
+    capture = cv2.VideoCapture(request.target, cv2.CAP_GSTREAMER)
     if not capture.isOpened():
         raise CaptureError("the pipeline does not start. Try it alone: gst-launch-1.0 ... ! fakesink")
     return capture
@@ -157,13 +157,13 @@ def fourcc(name: str) -> int:
     return int.from_bytes(letters.encode("ascii"), "little")
 
 
-def unmet(order: Order, found: Format, pixel_format: str) -> str:
+def unmet(request: CaptureRequest, found: Format, pixel_format: str) -> str:
     """Which wishes the camera did not grant; "" when it did all."""
     faults = []
-    if order.size_wh and order.size_wh != (found.width, found.height):
-        faults.append(f"{order.size_wh[0]}x{order.size_wh[1]} was asked for, {found.width}x{found.height} is given")
-    if order.rate_hz and found.rate_hz and abs(order.rate_hz - found.rate_hz) > 0.5:
-        faults.append(f"{order.rate_hz:g} pictures per second were asked for, {found.rate_hz:g} are given")
-    if order.pixel_format and pixel_format and fourcc(order.pixel_format) != fourcc(pixel_format):
-        faults.append(f"{order.pixel_format} was asked for, {pixel_format.lower()} is given")
+    if request.size_wh and request.size_wh != (found.width, found.height):
+        faults.append(f"{request.size_wh[0]}x{request.size_wh[1]} was asked for, {found.width}x{found.height} is given")
+    if request.rate_hz and found.rate_hz and abs(request.rate_hz - found.rate_hz) > 0.5:
+        faults.append(f"{request.rate_hz:g} pictures per second were asked for, {found.rate_hz:g} are given")
+    if request.pixel_format and pixel_format and fourcc(request.pixel_format) != fourcc(pixel_format):
+        faults.append(f"{request.pixel_format} was asked for, {pixel_format.lower()} is given")
     return "; ".join(faults)

@@ -11,7 +11,7 @@ from edge.sources.capture.wire import Format, Picture
 
 State = Literal["ok", "degraded", "lost", "stopped"]
 
-STUCK_NS = 1_500_000_000  # the same picture, or nothing in it, for so long is no chance
+STUCK_NS = 1_500_000_000  # the same frame, or nothing in it, for so long is no chance
 RECENT_NS = 1_000_000_000  # a fault that is over is told for so long
 LATE_NS = 200_000_000
 STALE_PERIODS = 3
@@ -25,16 +25,16 @@ class Health:
     """How a camera is at one moment; times are on the monotonic clock.
 
     Attributes:
-        state, reason: "ok" has no reason; "degraded" gives pictures, "lost" none; "stopped" was asked for.
+        state, reason: "ok" has no reason; "degraded" gives frames, "lost" none; "stopped" was asked for.
         since_ns: when it came into this state for this reason.
-        restarts: how often it gave pictures again after it was lost.
+        restarts: how often it gave frames again after it was lost.
         last_error: what the camera or its library said last; kept when it is well again, "" if never.
-        pictures: how many came; corrupt: how many of them were not handed on because data were missing;
+        frames: how many came; corrupt: how many of them were not handed on because data were missing;
             skipped: how many nobody took before a newer one came.
-        rate_hz: pictures per second over the last two seconds; 0 when there are none.
-        newest_ns: when the newest usable picture was captured; None before the first.
+        rate_hz: frames per second over the last two seconds; 0 when there are none.
+        newest_ns: when the newest usable frame was captured; None before the first.
         stale: there is none younger than three periods: what is shown is not what is there now.
-        size_wh: of the pictures; None before the first.
+        size_wh: of the frames; None before the first.
         note: how what the camera gives differs from what it was asked for.
     """
 
@@ -81,7 +81,7 @@ class Watch:
             return replace(self._health, stale=stale, rate_hz=rate_hz)
 
     def opened(self, pictures: Format, now_ns: int) -> None:
-        """Pictures of this format follow."""
+        """Frames of this format follow."""
         with self._lock:
             size_wh, was_wh = (pictures.width, pictures.height), self._health.size_wh
             if was_wh is not None and was_wh != size_wh:
@@ -92,7 +92,7 @@ class Watch:
             self._set(size_wh=size_wh, note=pictures.note)
 
     def picture(self, picture: Picture, now_ns: int) -> None:
-        """A usable picture came."""
+        """A usable frame came."""
         with self._lock:
             self._arrived(picture.captured_ns, now_ns)
             if picture.digest != self._digest:
@@ -109,7 +109,7 @@ class Watch:
             self._judge(now_ns)
 
     def unusable(self, corrupt: bool, now_ns: int) -> None:
-        """A picture came that is not handed on."""
+        """A frame came that is not handed on."""
         with self._lock:
             self._arrived(now_ns, now_ns)
             if not corrupt:
@@ -117,16 +117,16 @@ class Watch:
                 return
             self._corrupt_ns = now_ns
             self._set(corrupt=self._health.corrupt + 1)
-            if self._health.state != "lost":  # it comes back with a picture that can be shown
+            if self._health.state != "lost":  # it comes back with a frame that can be shown
                 self._judge(now_ns)
 
     def skipped(self) -> None:
-        """A picture made room for a newer one before anybody took it."""
+        """A frame made room for a newer one before anybody took it."""
         with self._lock:
             self._set(skipped=self._health.skipped + 1)
 
     def lost(self, reason: str, now_ns: int, error: str = "") -> None:
-        """No pictures come; `error` is what the camera or its library said."""
+        """No frames come; `error` is what the camera or its library said."""
         with self._lock:
             self._arrivals.clear()
             if error:
@@ -140,7 +140,7 @@ class Watch:
             self._become("stopped", "", now_ns)
 
     def quiet_ns(self) -> float:
-        """How long a picture may be awaited at this camera's rate: three periods; a second while it is not known."""
+        """How long a frame may be awaited at this camera's rate: three periods; a second while it is not known."""
         with self._lock:
             return 3 * self._period_ns if len(self._arrivals) > 4 else 1e9
 
@@ -163,14 +163,14 @@ class Watch:
         self._become("degraded" if fault else "ok", fault, now_ns)
 
     def _fault(self, now_ns: int) -> str:
-        """What is wrong with the pictures that come, the worst first; "" when nothing is."""
+        """What is wrong with the frames that come, the worst first; "" when nothing is."""
         faults = {
-            "corrupt pictures": now_ns - self._corrupt_ns < RECENT_NS,
+            "corrupt images": now_ns - self._corrupt_ns < RECENT_NS,
             self._blank: now_ns - self._lively_ns > STUCK_NS,
-            "the same picture again and again": now_ns - self._same_since_ns > STUCK_NS,
+            "the same image again and again": now_ns - self._same_since_ns > STUCK_NS,
             self._resized: now_ns - self._resized_ns < RECENT_NS,
-            "pictures come late": now_ns - self._late_ns < RECENT_NS,
-            "fewer pictures than it should give": self._is_slow(now_ns),
+            "frames come late": now_ns - self._late_ns < RECENT_NS,
+            "fewer frames than it should give": self._is_slow(now_ns),
         }
         return next((fault for fault, found in faults.items() if found), "")
 
@@ -188,9 +188,9 @@ class Watch:
 
 
 def _blank(picture: Picture) -> str:
-    """What to call a picture with nothing in it; "" for one with something."""
+    """What to call a frame with nothing in it; "" for one with something."""
     if picture.spread > _BLANK_SPREAD:
         return ""
     if picture.brightness < _DARK:
-        return "black pictures"
-    return "white pictures" if picture.brightness > _BRIGHT else "blank pictures"
+        return "black images"
+    return "white images" if picture.brightness > _BRIGHT else "blank images"

@@ -20,14 +20,14 @@ from edge.limits import max_pixels
 from edge.sources.capture.clock import CameraClock, CameraPace
 from edge.sources.capture.jpeg import jpeg_problem
 from edge.sources.capture.shot import CaptureError, Shot
-from edge.sources.capture.wire import Format, Order
+from edge.sources.capture.wire import CaptureRequest, Format
 
 _READ_S = 1.0
 _LATEST_NS = 1_000_000_000  # a backlog as long as this is thrown away, by connecting again
 _PROBE_BYTES = 200_000
 _WAITED_NS = 2_000_000  # a packet that takes so long was on its way, and not kept from the probe
-# No file, whatever a playlist says. analyzeduration in microseconds: pictures are for us, not for the probe. Not
-# fflags=nobuffer: it throws away what was probed, and so the key picture that the others need (half a second lost).
+# No file, whatever a playlist says. analyzeduration in microseconds: frames are for us, not for the probe. Not
+# fflags=nobuffer: it throws away what was probed, and so the key frame that the others need (half a second lost).
 _OPTIONS = {
     "protocol_whitelist": "rtsp,rtp,http,https,httpproxy,tcp,udp,tls,crypto",
     "analyzeduration": "100000",
@@ -42,29 +42,29 @@ _AVCOL_SPC_IS_BT709 = {1: True, 5: False, 6: False, 9: True, 10: True}
 _AVCOL_RANGE_MPEG, _AVCOL_RANGE_JPEG = 1, 2
 _SWS_CS_BT709, _SWS_CS_BT601 = 1, 5  # libswscale/swscale.h
 _TIMELESS = ("mpjpeg", "mjpeg", "h264", "hevc")  # formats without times of their own; FFmpeg makes them up
-_ARRIVALS = 64  # packets whose pictures may still be on their way through the decoder
+_ARRIVALS = 64  # packets whose frames may still be on their way through the decoder
 
 
 class Stream:
     """An RTSP or HTTP stream, which has so many seconds to open."""
 
-    def __init__(self, order: Order, patience_s: float) -> None:
-        options = _OPTIONS | (_RTSP_OPTIONS if order.target.startswith("rtsp") else {})
-        verifies = order.target.startswith(tuple(_TLS_PORTS)) and not order.trusts_any
+    def __init__(self, request: CaptureRequest, patience_s: float) -> None:
+        options = _OPTIONS | (_RTSP_OPTIONS if request.target.startswith("rtsp") else {})
+        verifies = request.target.startswith(tuple(_TLS_PORTS)) and request.verify_tls
         if verifies:
             options |= {"tls_verify": "1", "ca_file": _trusted_certificates()}
         start_s = time.monotonic()
         try:
-            self._container = av.open(order.target, options=options, timeout=(patience_s, _READ_S))
+            self._container = av.open(request.target, options=options, timeout=(patience_s, _READ_S))
         except FFmpegError as error:
             if time.monotonic() - start_s >= patience_s:  # RTSP makes "invalid data" of the interrupt
                 raise CaptureError(f"cannot be opened within {patience_s:g} s") from error
-            distrust = _distrust(order.target, patience_s) if verifies else None
+            distrust = _distrust(request.target, patience_s) if verifies else None
             raise distrust or _capture_error(error) from error
         try:
             if time.monotonic() - start_s >= patience_s:  # it answered, and what the probe waited for did not come
                 raise CaptureError(f"gave nothing for {patience_s:g} s")
-            self._prepare(order.target)
+            self._prepare(request.target)
         except BaseException:  # Ctrl-C too: nobody else could close the stream
             self._container.close()
             raise
@@ -74,12 +74,12 @@ class Stream:
             length_s = self._container.duration / av.time_base
             raise CaptureError(f"is a recording of {length_s:.1f} s, not a camera. Download it first: curl -O", True)
         if not self._container.streams.video:
-            raise CaptureError("holds no video", hopeless=True)
+            raise CaptureError("holds no video", permanent=True)
         self._stream = self._container.streams.video[0]
         codec = self._stream.codec_context
         if codec is None:
-            raise CaptureError("is coded in a way that this FFmpeg does not know", hopeless=True)
-        # As in edge.sources.recording: frame threads hold pictures back, and H.264's slice threads hide damage.
+            raise CaptureError("is coded in a way that this FFmpeg does not know", permanent=True)
+        # As in edge.sources.recording: frame threads hold frames back, and H.264's slice threads hide damage.
         codec.thread_type = "SLICE"
         if codec.name == "h264":
             codec.thread_count = 1
@@ -140,7 +140,7 @@ class Stream:
 
 class _Probed:
     """Tells the packets that were read while the stream was opened: they come at once, and are no more than the probe
-    reads. The pictures after them need theirs, but when these were taken nobody knows: they are not handed on.
+    reads. The frames after them need theirs, but when these were taken nobody knows: they are not handed on.
     """
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ def _next(packets: Iterator[Packet]) -> Packet:
 
 
 def _planar(picture: VideoFrame) -> tuple[VideoFrame, bool, bool]:
-    """The picture as 4:2:0 planes, whether by BT.709, and whether of full range: as edge.sources.recording has it,
+    """The frame as 4:2:0 planes, whether by BT.709, and whether of full range: as edge.sources.recording has it,
     whose import would bring OpenCV into this process.
     """
     name, colour_range = picture.format.name, int(picture.color_range)
@@ -227,20 +227,20 @@ def _distrust(url: str, patience_s: float) -> CaptureError | None:
         return CaptureError(
             f"shows a certificate that is not trusted ({error.verify_message.rstrip('.')}). Name who signed it with"
             " SSL_CERT_FILE, or do without the check: add tls=unverified behind the address's ?",
-            hopeless=True,
+            permanent=True,
         )
     except OSError:  # whatever else it is, FFmpeg has met it too
         return None
 
 
-_HOPELESS = {
+_PERMANENT = {
     "HTTPUnauthorizedError": "refuses the user name or password (401)",
     "HTTPForbiddenError": "does not let this user in (403)",
     "HTTPNotFoundError": "has no stream of that name (404)",
     "HTTPBadRequestError": "does not understand the request (400)",
     "ProtocolNotFoundError": "is of a kind that this FFmpeg cannot open",
 }
-_PASSING = {
+_TRANSIENT = {
     "InvalidDataError": "sends something that is no video",
     "ExitError": f"gave nothing for {_READ_S:g} s",  # PyAV's interrupt
     "TimeoutError": "does not answer",
@@ -255,6 +255,6 @@ _PASSING = {
 def _capture_error(error: FFmpegError) -> CaptureError:
     """FFmpeg's error in our words, which name no address: it may hold a password."""
     kind = type(error).__name__
-    if kind in _HOPELESS:
-        return CaptureError(_HOPELESS[kind], hopeless=True)
-    return CaptureError(_PASSING.get(kind) or f"cannot be read ({error.strerror})")
+    if kind in _PERMANENT:
+        return CaptureError(_PERMANENT[kind], permanent=True)
+    return CaptureError(_TRANSIENT.get(kind) or f"cannot be read ({error.strerror})")

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.sources.capture.wire import LONGEST_MESSAGE, Message, Order, unpacked
+from edge.sources.capture.wire import LONGEST_MESSAGE, CaptureRequest, Message, unpacked
 
 _KILLED_S = 0.3  # a process that takes longer waits for its driver
 # Without `site`, whose work the parent has done: what it found is handed on. -I: nothing is taken from where we stand.
@@ -25,24 +25,24 @@ class _Started(NamedTuple):
     link: socket.socket
 
 
-_ahead: list[_Started] = []
+_prespawned: list[_Started] = []
 
 
 @contextmanager
-def one_ahead() -> Iterator[None]:
-    """A process that waits for its order is started at once: the first capture process has Python's start behind it."""
-    with suppress(OSError):  # who wants one is told
-        _ahead.append(_started())
+def prespawned() -> Iterator[None]:
+    """Start a process that waits for its request: the first capture process then has Python's start behind it."""
+    with suppress(OSError):  # the attempt that needs one reports it
+        _prespawned.append(_started())
     try:
         yield
     finally:
-        end_ahead()
+        end_prespawned()
 
 
-def end_ahead() -> None:
-    """No capture process is wanted soon."""
-    while _ahead:
-        process, link = _ahead.pop()
+def end_prespawned() -> None:
+    """End the processes that wait for a request: no capture starts soon."""
+    while _prespawned:
+        process, link = _prespawned.pop()
         link.close()
         process.kill()
         process.wait()
@@ -72,10 +72,10 @@ class CaptureProcess:
         OSError: there is no memory or no process left.
     """
 
-    def __init__(self, order: Order) -> None:
-        self._process, self._link = _ahead.pop() if _ahead else _started()
+    def __init__(self, request: CaptureRequest) -> None:
+        self._process, self._link = _prespawned.pop() if _prespawned else _started()
         try:  # not among the arguments, which every user may read: it may hold a password
-            self._link.send(order.pack())
+            self._link.send(request.pack())
         except BaseException:  # the one that was started ahead may have died
             self.close()
             raise

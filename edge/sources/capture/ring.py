@@ -1,4 +1,4 @@
-"""Pictures handed from one process to another in shared memory, without a copy.
+"""Frames handed from one process to another in shared memory, without a copy.
 
 A slot belongs to one side at a time, and only messages pass it on: the writer fills a slot of its own and announces it;
 from then on it is the reader's, until the reader gives it back. Nothing but the pixels is shared, so there is nothing
@@ -96,7 +96,7 @@ class RingReader:
         return np.asarray(_Lease(self, slot))
 
     def skip(self, slot: int) -> None:
-        """Nobody wants this slot's picture."""
+        """Nobody wants this slot's frame."""
         self._returned.append(slot)
 
     def returned(self) -> list[int]:

@@ -10,11 +10,11 @@ from edge.sources.capture.wire import Format
 
 
 class CaptureError(Exception):
-    """The camera cannot be opened or gives no more; `hopeless` until somebody changes something."""
+    """The camera cannot be opened or gives no more; `permanent` until somebody changes something."""
 
-    def __init__(self, why: str, hopeless: bool = False) -> None:
+    def __init__(self, why: str, permanent: bool = False) -> None:
         super().__init__(why)
-        self.hopeless = hopeless
+        self.permanent = permanent
 
 
 class DamagedImage(Exception):
@@ -22,7 +22,7 @@ class DamagedImage(Exception):
 
 
 class Shot(NamedTuple):
-    """One picture, not yet where it is wanted.
+    """One frame, not yet where it is wanted.
 
     Attributes:
         captured_ns: monotonic clock, `late_ns` already taken off.
@@ -42,7 +42,7 @@ class Shot(NamedTuple):
 class Reader(Protocol):
     """An open camera.
 
-    Iterating gives shots for as long as it gives pictures.
+    Iterating gives shots for as long as it gives frames.
 
     Raises:
         CaptureError: when it gives no more, or none at all.

@@ -1,8 +1,8 @@
 """What the capture process and its supervisor tell each other.
 
-They share a socket that keeps messages whole (SOCK_SEQPACKET). The supervisor sends one `Order`, then two bytes for
-each slot that it gives back: the ring's number and the slot. The process sends the messages below; with `Opened` comes
-the file descriptor of the memory that holds the pictures.
+They share a socket that keeps messages whole (SOCK_SEQPACKET). The supervisor sends one `CaptureRequest`, then two
+bytes for each slot that it gives back: the ring's number and the slot. The process sends the messages below; with
+`Opened` comes the file descriptor of the memory that holds the frames.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class WireError(ValueError):
     """A message that no capture process of ours sends: what it decodes may have taken it over."""
 
 
-class Order(NamedTuple):
+class CaptureRequest(NamedTuple):
     """What to capture. `target` is a URL, a device's path or a pipeline; None leaves a wish to the camera.
 
-    `trusts_any`: a stream's certificate is not looked at.
+    `verify_tls`: a stream's certificate is verified.
     """
 
     kind: Kind
@@ -36,26 +36,26 @@ class Order(NamedTuple):
     size_wh: tuple[int, int] | None = None
     rate_hz: float | None = None
     pixel_format: str | None = None
-    trusts_any: bool = False
+    verify_tls: bool = True
 
     def pack(self) -> bytes:
         """As `unpack` reads it."""
         return json.dumps(self).encode()
 
     @classmethod
-    def unpack(cls, data: bytes) -> Order:
-        """The order that `pack` wrote."""
+    def unpack(cls, data: bytes) -> CaptureRequest:
+        """The request that `pack` wrote."""
         kind, target, size_wh, *others = json.loads(data)
         return cls(kind, target, size_wh and (size_wh[0], size_wh[1]), *others)
 
 
 class Format(NamedTuple):
-    """What the pictures are like.
+    """What the frames are like.
 
     Attributes:
         bgr: rows of B, G, R; else Y, U and V one behind the other, chroma of half the size rounded up.
         bt709, full_range: how Y, U and V mean colours.
-        rate_hz: pictures per second as the camera says; 0 where it does not.
+        rate_hz: frames per second as the camera says; 0 where it does not.
         note: how this differs from what was asked for.
     """
 
@@ -69,7 +69,7 @@ class Format(NamedTuple):
 
     @property
     def slot_bytes(self) -> int:
-        """How many bytes a picture takes: BGR, or three planes."""
+        """How many bytes a frame takes: BGR, or three planes."""
         if self.bgr:
             return 3 * self.width * self.height
         return self.width * self.height + 2 * ((self.width + 1) // 2) * ((self.height + 1) // 2)
@@ -80,7 +80,7 @@ class Opening(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """Pictures of this format follow, in the slots of the ring whose memory comes with this message."""
+    """Frames of this format follow, in the slots of the ring whose memory comes with this message."""
 
     ring: int
     slots: int
@@ -88,15 +88,15 @@ class Opened(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A slot of a ring holds a picture, and belongs to the supervisor until it is given back.
+    """A slot of a ring holds a frame, and belongs to the supervisor until it is given back.
 
     Attributes:
-        number: counts what the camera gave to this process, unusable pictures included.
+        number: counts what the camera gave to this process, unusable frames included.
         captured_ns: monotonic clock.
         late_ns: how much later than the quickest ones it came, by the camera's clock; already taken off `captured_ns`.
         decode_ns: how long it took to decode or convert it.
         brightness, spread: mean of a sample of its bytes, and the range that holds 99.6 % of them.
-        digest: of that sample; the same twice means the same picture.
+        digest: of that sample; the same twice means the same frame.
     """
 
     ring: int
@@ -111,7 +111,7 @@ class Picture(NamedTuple):
 
 
 class Unusable(NamedTuple):
-    """A picture came that is not handed on: it is corrupt, or no slot was free for it."""
+    """A frame came that is not handed on: it is corrupt, or no slot was free for it."""
 
     number: int
     corrupt: bool
@@ -120,10 +120,10 @@ class Unusable(NamedTuple):
 class Failed(NamedTuple):
     """The camera could not be opened, or gives no more. The next attempt comes in `retry_s`.
 
-    `hopeless`: it will fail in the same way until somebody changes something.
+    `permanent`: it will fail in the same way until somebody changes something.
     """
 
-    hopeless: bool
+    permanent: bool
     retry_s: float
     why: str
 
