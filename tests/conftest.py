@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads cost nets of th
 settings.register_profile("edge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("edge")
 
+
+# A shell that starts tests in the background has them ignore Ctrl-C, and so the programs that they start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 # What whole files and folders need; `make quick` leaves them out, with all that is marked slow in its file.
