@@ -518,7 +518,7 @@ def capability(device: int, node: int) -> bytes:
     ("answer", "found"),
     [
         (capability(0x84A00001, 0x04200001), "C920 (uvcvideo), edge run 0 --live"),
-        (capability(0x84A00001, 0x04A00000), "C920 (uvcvideo), gives no pictures: metadata, output or codec"),
+        (capability(0x84A00001, 0x04A00000), "C920 (uvcvideo), gives no frames: metadata, output or codec"),
         (capability(0x04001000, 0), "C920 (uvcvideo), edge run 0 --live"),
     ],
 )

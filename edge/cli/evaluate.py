@@ -43,7 +43,7 @@ MaxDrop = Annotated[
 ]
 BudgetMs = Annotated[
     float | None,
-    typer.Option(min=0.1, help="Also play each drive live: 99 of 100 masks must be younger, none dropped."),
+    typer.Option(min=0.1, help="Also play each drive live: the 99th percentile of ages must be below, none dropped."),
 ]
 AllowDamaged = Annotated[bool, typer.Option("--allow-damaged", help="Damaged drives do not fail the evaluation.")]
 Work = Annotated[Path | None, typer.Option(help="Keep finished shards in this folder: what was interrupted goes on.")]
@@ -135,7 +135,7 @@ def _drops(max_drop: str | None, baseline: Path | None, table: ClassTable) -> di
 def _check(wishes: _Wishes) -> None:
     """Refuse what could not be done at the end."""
     if (wishes.pick is None) != (wishes.to is None):
-        raise ConfigError("--pick says how many frames to choose, --to where to put them: both are wanted")
+        raise ConfigError("--pick says how many frames to choose, --to where to put them: give both")
     if wishes.parquet:
         from edge.evaluate.parquet import need_pyarrow
 

@@ -76,7 +76,7 @@ def train(
 @calibrate.command(epilog="Example: edge calibrate select city drives/*.mp4 --count 64 --sheet sheet.png")
 def select(
     name: Annotated[str, typer.Argument(help="The set's name: a-z, 0-9, - and _.")],
-    drives: Annotated[list[str], typer.Argument(help="Videos or folders of pictures; $EDGE_DATA/... is kept as such.")],
+    drives: Annotated[list[str], typer.Argument(help="Videos or folders of images; $EDGE_DATA/... is kept as such.")],
     count: Annotated[int, typer.Option(min=1, max=4096, help="How many frames to choose.")] = 64,
     every: Annotated[int, typer.Option(min=1, help="Look at every so many frames only.")] = 1,
     to: Annotated[Path, typer.Option(help="The folder for NAME.yaml.")] = Path("calibration"),

@@ -7,7 +7,7 @@ _ALSO = {"fp32": "f32", "float32": "f32", "f16": "fp16", "half": "fp16", "float1
 
 
 def precision_of(text: str | None) -> str | None:
-    """A precision as engines name it: fp32 is f32. What is none is left as it is, for the engine to refuse."""
+    """A precision as engines name it: fp32 is f32. Any other text is left as it is, for the engine to refuse."""
     return None if text is None else _ALSO.get(text.lower(), text)
 
 

@@ -30,7 +30,7 @@ def record(
     source: Annotated[str, typer.Argument(help="What `edge run` takes: a camera, a video, scene:street.")],
     drive: Annotated[Path, typer.Argument(help="A file that ends with .mcap; or a folder, for segments in a quota.")],
     engine: EngineName = "road",
-    codec: Annotated[str, typer.Option(help="h264, or jpeg: each picture for itself, larger.")] = "h264",
+    codec: Annotated[str, typer.Option(help="h264, or jpeg: each frame for itself, larger.")] = "h264",
     split_s: Annotated[
         float | None, typer.Option(min=0.1, help=f"Into a folder: seconds a file; default {SPLIT_S:g}.")
     ] = None,

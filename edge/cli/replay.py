@@ -121,7 +121,7 @@ def _replay_fast(session: Session, outputs: Outputs) -> int:
 
 
 def _replay_live(stack: ExitStack, session: Session, speed: float, start: int, port: int | None) -> int:
-    """Until the user ends it. A recording known to be damaged is told again at the end."""
+    """Until the user ends it. A damaged recording is reported again at the end."""
     from edge.errors import SourceDamaged
     from edge.replay.background import BackgroundComparison
     from edge.replay.player import Player

@@ -41,7 +41,7 @@ from edge.compile.head import Head, chosen_output, only_input, read_head, read_o
 from edge.compile.one_channel import to_two_channels
 from edge.compile.portable import INVALID, forget_origin, halve_weights, opset_of
 from edge.compile.rewrite import rewrite
-from edge.compile.trial import run_apart, trial
+from edge.compile.trial import run_in_subprocess, trial
 from edge.compile.wrap import outputs_of, wrap
 from edge.engine import MODEL_FILE
 from edge.errors import EngineError
@@ -272,7 +272,7 @@ def _answers(model: ModelProto, spec: CardFile, frames: Sequence[Image]) -> NDAr
     last = tensor.shape.dim[1].dim_value != 3
     inputs = scaled(frames, spec, last=last, dtype=onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     runtime = "onnxruntime" if importlib.util.find_spec("onnxruntime") else "openvino"
-    return run_apart(model.SerializeToString(), inputs, runtime=runtime, output=head.name)
+    return run_in_subprocess(model.SerializeToString(), inputs, runtime=runtime, output=head.name)
 
 
 def _check_answers(answers: NDArray[Any]) -> None:

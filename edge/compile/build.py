@@ -35,7 +35,7 @@ from edge.compile.observe import Scales, layer_name, quantisable, ranges_at_size
 from edge.compile.quantize import Form as Target
 from edge.compile.quantize import to_bytes, write_int8
 from edge.compile.sensitivity import measure_sensitivity
-from edge.compile.trial import run_apart, trial
+from edge.compile.trial import run_in_subprocess, trial
 from edge.engine import MODEL_FILE, Bundle, Engine, open_engine, write_bundle
 from edge.errors import ConfigError, EngineError, GateRefused
 from edge.events import fingerprint_of
@@ -229,7 +229,7 @@ def _try(graph: bytes, form: Target, images: Sequence[Image]) -> None:
     if form != "openvino":
         return  # only ONNX Runtime and TensorRT ever run it
     found = trial(graph, images, precision="int8")
-    wanted = run_apart(graph, np.stack(images), runtime="onnxruntime")[:, 0]
+    wanted = run_in_subprocess(graph, np.stack(images), runtime="onnxruntime")[:, 0]
     agreement = float(np.mean(found == wanted))
     if agreement < RUNTIMES_AGREE:
         raise EngineError(

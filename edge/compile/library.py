@@ -63,7 +63,7 @@ class Calibrated:
 
 
 def silent(title: str, total: int | None) -> Callable[[], None]:
-    """Steps that nobody watches: called with the title and length of each; what it gives is called at each advance."""
+    """Steps that are not shown: called with the title and length of each; what it gives is called at each advance."""
     return lambda: None
 
 

@@ -48,7 +48,7 @@ def find_origin(
     """
     need("onnx", "building an engine")
     if [recipe, onnx, torch_net].count(None) != 2:
-        raise ConfigError("one net is wanted: a recipe; or --onnx FILE --card FILE; or --torch MODULE:FACTORY ...")
+        raise ConfigError("expected one net: a recipe; or --onnx FILE --card FILE; or --torch MODULE:FACTORY ...")
     if recipe is not None:
         return _own(recipe, run_folder)
     if card is None:
@@ -60,7 +60,7 @@ def find_origin(
 
 
 def _adopting(onnx: Path | None, torch_net: str | None, weights: Path | None, card: Path) -> Callable[[Path], Bundle]:
-    """How a net that somebody else trained becomes a bundle in a folder."""
+    """How a net that was trained elsewhere becomes a bundle in a folder."""
     from edge.engine import write_bundle
 
     if onnx is not None:

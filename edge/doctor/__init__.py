@@ -74,7 +74,7 @@ def check_all(host: Host | None = None, checks: Sequence[Check] = CHECKS, limit_
 
 
 class _Running(threading.Thread):
-    """A check under way. Nobody waits for its end at the interpreter's: it may hang in a file that does not answer."""
+    """A check under way. The interpreter does not wait for its end: it may hang in a file that does not answer."""
 
     def __init__(self, check: Check, host: Host) -> None:
         super().__init__(name=check.__name__, daemon=True)

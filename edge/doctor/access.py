@@ -36,7 +36,7 @@ def check_cameras(host: Host) -> Iterator[Finding]:
     nodes = host.glob("/dev/video[0-9]*")
     if not nodes:
         fix = "docker run --device /dev/video0 …" if host.in_container else "lsusb  # is it plugged in?"
-        yield Finding("camera", "none; videos, pictures and scene:street need none", "note", fix)
+        yield Finding("camera", "none; videos, images and scene:street need none", "note", fix)
     for node in nodes:
         yield from _camera(host, node)
 
@@ -56,7 +56,7 @@ def _camera(host: Host, node: Path) -> Iterator[Finding]:
     if captures:
         yield Finding(about, f"{name} ({driver}), edge run {node.name.removeprefix('video')} --live")
     else:
-        yield Finding(about, f"{name} ({driver}), gives no pictures: metadata, output or codec")
+        yield Finding(about, f"{name} ({driver}), gives no frames: metadata, output or codec")
 
 
 def query_capture(path: Path) -> tuple[str, bool]:

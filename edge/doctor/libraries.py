@@ -101,7 +101,7 @@ def check_cuda_toolkit(host: Host) -> Iterator[Finding]:
 
 
 def check_tensorrt(host: Host) -> Iterator[Finding]:
-    """Needed only where a GPU works; one that the system has and this virtual environment does not see is told."""
+    """Needed only where a GPU works; one that the system has and this virtual environment does not see is reported."""
     facts = host.facts["tensorrt"]
     if "error" not in facts:
         yield Finding("TensorRT", f"{facts['version']} in {Path(facts['file']).parent}")
@@ -116,7 +116,7 @@ def check_tensorrt(host: Host) -> Iterator[Finding]:
 
 
 def check_pycuda(host: Host) -> Iterator[Finding]:
-    """That it is missing is told only where a GPU works."""
+    """Reported as missing only where a GPU works."""
     facts = host.facts["pycuda"]
     if "error" not in facts:
         yield Finding("pycuda", f"{facts['version']}, built with CUDA {facts['cuda']}")
@@ -293,7 +293,7 @@ def _slow(about: str, facts: Facts) -> Finding:
 
 
 def _command_in(error: str) -> str:
-    """Errors of edge end in the command to type; "" where there is none."""
+    """Errors of edge end in the command to type; "" where they do not."""
     command = re.search(r"\bedge (?:build|export|inspect|plan) .*$", error)
     return command[0] if command else ""
 

@@ -81,7 +81,9 @@ def memory_limit(host: Host) -> int | None:
     """Bytes that the tightest control group around this process allows; None without a limit."""
     files = ("memory.max", "memory.limit_in_bytes")
     limits = [host.number(group / file) for group in _control_groups(host, "memory") for file in files]
-    return min((limit for limit in limits if limit is not None and limit < 1 << 60), default=None)  # v1: 2**63 is none
+    return min(
+        (limit for limit in limits if limit is not None and limit < 1 << 60), default=None
+    )  # v1: 2**63: no limit
 
 
 def check_governor(host: Host) -> Iterator[Finding]:

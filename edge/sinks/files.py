@@ -39,7 +39,7 @@ def output_error(path: Path, error: OSError) -> OutputError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"{name}: may not be written by this user. Name another place, or see: ls -ld {path.parent}")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return OutputError(f"{name}: a file stands where a folder is wanted. Name another place.")
+        return OutputError(f"{name}: expected a folder, got a file. Name another place.")
     if error.errno == errno.EPIPE:
         return OutputError(f"{name}: the program that reads it has ended")
     return OutputError(f"{name}: cannot be written: {error.strerror or error}")
@@ -95,7 +95,7 @@ class PendingFile:
             self.partial.unlink()  # nothing is left behind by a run that fails before it begins
 
     def _try_stream(self) -> None:
-        """Without opening it: a pipe opens only once somebody reads it."""
+        """Without opening it: a pipe opens only once it has a reader."""
         if self._descriptor is not None:
             os.fstat(self._descriptor)
         elif not os.access(self.path, os.W_OK):

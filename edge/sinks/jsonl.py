@@ -18,7 +18,7 @@ class JsonLines:
      "dropped": 0}
 
     `frame` counts what the source produced; `media_s` is the time in the recording or null; `captured_ns` is on this
-    machine's monotonic clock; `age_ms` runs from capture to mask; `shares` are parts of the picture; `dropped` counts
+    machine's monotonic clock; `age_ms` runs from capture to mask; `shares` are parts of the frame; `dropped` counts
     frames dropped since the run began. Of a source of image files there is `file` too, the image's path. Where the
     engine gives more than classes, `outputs` has each in numbers: {"confidence": {"mean": 0.93, "low": 0.04}}.
     """

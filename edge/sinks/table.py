@@ -123,7 +123,7 @@ def find_kind(name: str) -> SinkKind:
     """The kind of that name.
 
     Raises:
-        ConfigError: there is none, or its package cannot be loaded.
+        ConfigError: there is no such kind, or its package cannot be loaded.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 STREAM_SUFFIX = ".mkv"  # of a pipe without an ending: Matroska needs no seeking
 _UNSEEKABLE = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}  # MP4 down a pipe
-# A fixed quantiser spares x264 the look at each picture that its rate control takes: a quarter of its time. At 28 the
+# A fixed quantiser spares x264 the look at each frame that its rate control takes: a quarter of its time. At 28 the
 # 720p street has 35 dB in 4.5 Mbit/s; cv2.VideoWriter's MPEG-4 37 dB in 9 (benchmarks/overlay_quality.py).
 ENCODER = {"preset": "ultrafast", "qp": "28"}
 TINT = 0.45  # strength; the road's texture stays visible
@@ -138,7 +138,7 @@ def _unknown_ending(path: Path) -> OutputError:
 
 
 class VideoEncoder:
-    """An open video file with its encoder, and the one picture that is drawn into again and again."""
+    """An open video file with its encoder, and the one image that is drawn into again and again."""
 
     def __init__(
         self,
@@ -175,9 +175,9 @@ class VideoEncoder:
         context.sample_aspect_ratio = Fraction(first.frame.pixel_aspect).limit_denominator(1000)
         context.thread_count = threads
         context.colorspace, context.color_range = _AVCOL_SPC[self._matrix], _AVCOL_RANGE[self._full_range]
-        # libx264 copies a picture when it takes it (x264_encoder_encode), so that one serves for all frames.
-        self._picture: VideoFrame = av.VideoFrame(width, height, "yuv420p")
-        self._target = _writable_planes(self._picture)
+        # libx264 copies an image when it takes it (x264_encoder_encode), so that one serves for all frames.
+        self._image: VideoFrame = av.VideoFrame(width, height, "yuv420p")
+        self._target = _writable_planes(self._image)
         self._canvas = self._usual = self._canvas_of(first.frame, self._target)
         self._by_media = first.frame.media_ns is not None
         self._usual_step = max(1, round(TICKS_HZ / rate))
@@ -187,14 +187,14 @@ class VideoEncoder:
         self._source_tick, self._tick = self._ticks(first.frame) - self._usual_step, -self._usual_step
 
     def draw(self, result: Prediction, dropped: int) -> None:
-        """The frame, its tints and the line of figures into the encoder's picture."""
+        """The frame, its tints and the line of figures into the encoder's image."""
         canvas = self._canvas_for(result.frame)
         canvas.paint(result)
         self._take(canvas)
         draw_figures(self._target, f"age {result.age_ms:.0f} ms   frame {result.frame.index}   dropped {dropped}")
 
     def copy(self, frame: Frame) -> None:
-        """The frame as it is into the encoder's picture."""
+        """The frame as it is into the encoder's image."""
         canvas = self._canvas_for(frame)
         canvas.copy(frame)
         self._take(canvas)
@@ -205,7 +205,7 @@ class VideoEncoder:
         )
 
     def _canvas_for(self, frame: Frame) -> _Canvas:
-        """The encoder's own picture, or room for frames of another size, kept while they come."""
+        """The encoder's own image, or room for frames of another size, kept while they come."""
         if frame.size_wh == self._usual.frame_wh:
             return self._usual
         if frame.size_wh != self._canvas.frame_wh:
@@ -213,7 +213,7 @@ class VideoEncoder:
         return self._canvas
 
     def _take(self, canvas: _Canvas) -> None:
-        """A canvas of another size into the encoder's picture, as large as it fits, black around it."""
+        """A canvas of another size into the encoder's image, as large as it fits, black around it."""
         if canvas is self._usual:
             return
         box = Letterbox.fit(_wh(canvas.planes), _wh(self._target))
@@ -227,12 +227,12 @@ class VideoEncoder:
             at[:] = cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA)[: at.shape[0], : at.shape[1]]
 
     def encode(self, frame: Frame) -> list[Packet]:
-        """What the encoder gives for the picture that was drawn or copied, shown when `frame` was taken; it may be
+        """What the encoder gives for the image that was drawn or copied, shown when `frame` was taken; it may be
         nothing.
         """
-        self._picture.pts = self._next_tick(frame)
-        self._picture.time_base = Fraction(1, TICKS_HZ)
-        return self._stream.encode(self._picture)
+        self._image.pts = self._next_tick(frame)
+        self._image.time_base = Fraction(1, TICKS_HZ)
+        return self._stream.encode(self._image)
 
     def _next_tick(self, frame: Frame) -> int:
         """When the frame is shown: as long after the last one as it was taken, by the clock that the first frame had.
@@ -306,11 +306,11 @@ class _Canvas:
         return Yuv420(self._i420[:height], chroma[0], chroma[1])
 
 
-def draw_figures(picture: Yuv420, text: str) -> None:
+def draw_figures(image: Yuv420, text: str) -> None:
     """White words on a dim bar in the lower left corner, written into the planes."""
-    top, right = write_caption(picture.y, text)
-    picture.u[top // 2 :, : right // 2] = 128
-    picture.v[top // 2 :, : right // 2] = 128
+    top, right = write_caption(image.y, text)
+    image.u[top // 2 :, : right // 2] = 128
+    image.v[top // 2 :, : right // 2] = 128
 
 
 def _wh(yuv: Yuv420) -> tuple[int, int]:
@@ -338,8 +338,8 @@ def _text(size_wh: tuple[int, int]) -> str:
     return f"{size_wh[0]}x{size_wh[1]}"
 
 
-def _writable_planes(picture: VideoFrame) -> Yuv420:
-    """The planes of a yuv420p picture as writable views."""
-    arrays = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in picture.planes]
-    y, u, v = (a[: p.height, : p.width] for a, p in zip(arrays, picture.planes, strict=True))
-    return Yuv420(y, u, v, owner=picture)
+def _writable_planes(image: VideoFrame) -> Yuv420:
+    """The planes of a yuv420p image as writable views."""
+    arrays = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in image.planes]
+    y, u, v = (a[: p.height, : p.width] for a, p in zip(arrays, image.planes, strict=True))
+    return Yuv420(y, u, v, owner=image)

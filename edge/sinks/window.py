@@ -20,16 +20,16 @@ from edge.prediction import Prediction
 from edge.timing import Stages
 
 TITLE = "edge"
-SIZE_WH = (1280, 720)  # at first; the picture keeps its shape in whatever the user makes of it
+SIZE_WH = (1280, 720)  # at first; the image keeps its shape in whatever the user makes of it
 TINT = 0.45
-STALE_S = 0.5  # a picture older than this is shown as old
+STALE_S = 0.5  # a image older than this is shown as old
 _PROBE_S = 30.0
 _PROBE = "import cv2; cv2.namedWindow('edge'); cv2.waitKey(1)"
 _KEYS = "q ends   space pauses   o masks on, off"
 
 
 class Window:
-    """Shows results, the newest only. Keys: q ends, space pauses the picture, o switches the masks.
+    """Shows results, the newest only. Keys: q ends, space pauses the image, o switches the masks.
 
     A thread of its own owns the window: libraries of windows want every call from one thread, and keys are heard while
     no frame comes. What is old is shown as old.
@@ -63,7 +63,7 @@ class Window:
         """Let the window's thread show it; it never waits.
 
         Raises:
-            OutputError: there is no window any more, and nobody closed it.
+            OutputError: there is no window any more, and it was not closed by its user.
         """
         if self._error is not None:
             raise OutputError(f"the window cannot be shown any more: {self._error}") from self._error
@@ -84,7 +84,7 @@ class Window:
                 self._shown.take(*newest)
                 del newest  # a camera waits for the frame's memory
             with self._stages["window"].span():
-                cv2.imshow(TITLE, self._shown.picture(time.monotonic_ns()))
+                cv2.imshow(TITLE, self._shown.image(time.monotonic_ns()))
             self._obey(cv2.waitKey(15) & 0xFF)
         cv2.destroyWindow(TITLE)
         cv2.waitKey(1)  # in which it goes
@@ -100,7 +100,7 @@ class Window:
 
 
 class _Shown:
-    """What is in the window. It keeps no frame, only pictures made of one: with masks, and without."""
+    """What is in the window. It keeps no frame, only images made of one: with masks, and without."""
 
     def __init__(self) -> None:
         self.has_masks, self.is_paused = True, False
@@ -111,7 +111,7 @@ class _Shown:
         self._times_ns: deque[int] = deque(maxlen=31)
 
     def take(self, result: Prediction, dropped: int) -> None:
-        """Show that result from now on, unless the picture stands still."""
+        """Show that result from now on, unless the image stands still."""
         frame = result.frame
         self._times_ns.append(frame.captured_ns)
         if self.is_paused:
@@ -125,22 +125,22 @@ class _Shown:
         span_ns = self._times_ns[-1] - self._times_ns[0]
         return (len(self._times_ns) - 1) * 1e9 / span_ns if span_ns > 0 else 0.0
 
-    def picture(self, now_ns: int) -> Image:
+    def image(self, now_ns: int) -> Image:
         """uint8 (h, w, 3) BGR with a line of figures; an old one is grey and has no masks, one that stands says so."""
         if self._captured_ns is None:
             return with_words(self._plain, f"waiting for the first frame   {_KEYS}")
-        age_s, picture = (now_ns - self._captured_ns) / 1e9, self._tinted if self.has_masks else self._plain
+        age_s, image = (now_ns - self._captured_ns) / 1e9, self._tinted if self.has_masks else self._plain
         if self.is_paused:
-            return with_words(picture, f"PAUSED {age_s:.1f} s ago   {self._text}")
+            return with_words(image, f"PAUSED {age_s:.1f} s ago   {self._text}")
         if age_s > STALE_S:
             grey = cv2.cvtColor(cv2.cvtColor(self._plain, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
             return with_words(np.asarray(grey // 2, np.uint8), f"OLD: no new frame for {age_s:.1f} s")
-        return with_words(picture, self._text)
+        return with_words(image, self._text)
 
 
-def with_words(picture: Image, text: str) -> Image:
+def with_words(image: Image, text: str) -> Image:
     """A copy with white words on a dim bar in its lower left corner."""
-    out = picture.copy()
+    out = image.copy()
     write_caption(out, text)
     return out
 

@@ -112,8 +112,8 @@ def test_an_engine_that_loses_more_than_it_may_is_refused_with_the_table_and_the
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("build",), "one net is wanted"),
-        (("build", "road.yaml", "--onnx", "net.onnx"), "one net is wanted"),
+        (("build",), "expected one net"),
+        (("build", "road.yaml", "--onnx", "net.onnx"), "expected one net"),
         (("build", "--onnx", "net.onnx"), "--card is missing"),
         (("build", "--torch", "a:b", "--card", "card.yaml"), "--weights is missing"),
         ((*BUILD, "--limit", "sheep:1"), "no such class or group; there are: miou, disagreement"),

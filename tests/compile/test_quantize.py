@@ -36,7 +36,7 @@ from edge.compile.quantize import (  # noqa: E402
     to_bytes,
     write_int8,
 )
-from edge.compile.trial import Runtime, run_apart, trial  # noqa: E402
+from edge.compile.trial import Runtime, run_in_subprocess, trial  # noqa: E402
 
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
 FORMS: tuple[Form, ...] = ("openvino", "tensorrt")
@@ -435,7 +435,7 @@ def test_a_graph_computes_what_its_roundings_say(form: Form) -> None:
     steps = written.value("net.first.weight.scale")[:, None]
     wanted = np.einsum("hwc,oc->ohw", pixels, written.value("net.first.weight.int8")[..., 0, 0] * steps)
     for runtime in RUNTIMES[form]:
-        found = run_apart(to_bytes(written.model), image[None], runtime=runtime, precision="int8")
+        found = run_in_subprocess(to_bytes(written.model), image[None], runtime=runtime, precision="int8")
         np.testing.assert_allclose(found[0, 0], wanted, rtol=1e-4, atol=1e-2)
     assert pixels.max() == pytest.approx(200, rel=1e-3)  # brighter ones are clipped
     assert np.abs(wanted - np.einsum("hwc,oc->ohw", image, weights[..., 0, 0])).max() > 1
@@ -458,7 +458,7 @@ def road() -> tuple[Any, dict[str, Range], NDArray[np.uint8], NDArray[np.uint8]]
 def test_a_trained_net_sees_the_same_in_int8(form: Form, road: Any) -> None:
     model, ranges, images, wanted = road
     written = to_bytes(write_int8(model, ranges, form))
-    by_onnxruntime = run_apart(written, images, runtime="onnxruntime")[:, 0]
+    by_onnxruntime = run_in_subprocess(written, images, runtime="onnxruntime")[:, 0]
     assert 0.99 < np.mean(by_onnxruntime == wanted) < 1
     if form == "openvino":
         by_openvino = trial(written, list(images), precision="int8")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge.compile import trial as trial_module
-from edge.compile.trial import run_apart, trial
+from edge.compile.trial import run_in_subprocess, trial
 from edge.errors import EngineError
 from edge.frame import Image
 
@@ -37,7 +37,7 @@ def test_a_trial_gives_the_classes_of_every_image(
 
 def test_onnx_runtime_may_be_asked_instead(colour_model: bytes, flag: Image, flag_classes: Image) -> None:
     pytest.importorskip("onnxruntime")
-    found = run_apart(colour_model, flag[None], runtime="onnxruntime", output="semantic")
+    found = run_in_subprocess(colour_model, flag[None], runtime="onnxruntime", output="semantic")
     np.testing.assert_array_equal(found, flag_classes[None, None])
 
 
@@ -72,7 +72,7 @@ def test_a_child_that_fails_by_itself_is_quoted(child, flag: Image) -> None:
 def test_what_a_runtime_refuses_is_said_in_one_line(runtime, flag: Image) -> None:
     pytest.importorskip(runtime)
     with pytest.raises(EngineError, match=f"^{runtime} cannot run the graph: .+") as caught:
-        run_apart(b"not a graph", flag[None], runtime=runtime)
+        run_in_subprocess(b"not a graph", flag[None], runtime=runtime)
     assert "\n" not in str(caught.value)
 
 

@@ -169,7 +169,7 @@ def test_in_int8_the_logits_are_nearly_the_nets(name: str, form: str, runtime: s
     named = [(str(index), image) for index, image in enumerate(images)]
     ranges = observe.find_ranges(plain.SerializeToString(), feeds, lambda: named, "max", None)
     model = quantize.write_int8(plain, ranges, form).SerializeToString()
-    found = trial.run_apart(model, images, runtime=runtime, precision="int8")[:, 0]
+    found = trial.run_in_subprocess(model, images, runtime=runtime, precision="int8")[:, 0]
     with torch.no_grad():
         wanted = net.eval()(torch.from_numpy(images)).numpy()
     # An untrained SegNet's maxima are near ties, and rounding moves them: its values come to lie elsewhere.

@@ -75,7 +75,7 @@ def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="is a folder; name a file in it"):
         PendingFile(tmp_path)
-    with pytest.raises(OutputError, match="a file stands where a folder is wanted"):
+    with pytest.raises(OutputError, match="expected a folder, got a file"):
         PendingFile(tmp_path / "file" / "a.mp4")
 
 
@@ -95,7 +95,7 @@ def test_a_folder_that_took_the_place_meanwhile_leaves_no_rest(tmp_path: Path) -
         (errno.EDQUOT, "the disk is full"),
         (errno.EACCES, "may not be written by this user"),
         (errno.EROFS, "may not be written by this user"),
-        (errno.ENOTDIR, "a file stands where a folder is wanted"),
+        (errno.ENOTDIR, "expected a folder, got a file"),
         (errno.EIO, "cannot be written: Input/output error"),
     ],
 )

@@ -98,7 +98,7 @@ def test_a_folder_that_may_not_be_written_is_known_before_the_first_frame(tmp_pa
 def test_a_file_is_no_folder_for_masks(tmp_path: Path) -> None:
     (tmp_path / "masks").touch()
     for place in (tmp_path / "masks", tmp_path / "masks" / "deeper"):
-        with pytest.raises(OutputError, match="a file stands where a folder is wanted"):
+        with pytest.raises(OutputError, match="expected a folder, got a file"):
             MaskFiles(place, Stages())
 
 

@@ -419,7 +419,7 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, as_nobody: Callable)
         with pytest.raises(ConfigError, match="must be above 0"):
             recorder(tmp_path, **wrong)
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="a file stands where a folder is wanted"):
+    with pytest.raises(OutputError, match="expected a folder, got a file"):
         recorder(tmp_path / "file")
     (tmp_path / "locked").mkdir(mode=0o755)
     with as_nobody(), pytest.raises(OutputError, match="may not be written by this user"):

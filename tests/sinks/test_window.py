@@ -39,22 +39,22 @@ def sky(picture: Image) -> list[int]:
 
 def test_the_picture_has_its_masks_until_they_are_switched_off() -> None:
     found = shown()
-    tinted = sky(found.picture(SECOND_NS))
+    tinted = sky(found.image(SECOND_NS))
     assert tinted != [200, 200, 200]
     found.has_masks = False
-    assert sky(found.picture(SECOND_NS)) == [200, 200, 200]
+    assert sky(found.image(SECOND_NS)) == [200, 200, 200]
 
 
 def test_an_old_picture_is_grey_and_has_no_masks() -> None:
-    assert sky(shown().picture(2 * SECOND_NS)) == [100, 100, 100]
+    assert sky(shown().image(2 * SECOND_NS)) == [100, 100, 100]
 
 
 def test_a_picture_that_stands_still_is_kept_though_others_come() -> None:
     found = shown()
     found.is_paused = True
-    before = sky(found.picture(SECOND_NS))
+    before = sky(found.image(SECOND_NS))
     found.take(result_of(2, ALL_ROAD, image=np.zeros_like(WHITE), captured_ns=2 * SECOND_NS), 3)
-    assert sky(found.picture(9 * SECOND_NS)) == before
+    assert sky(found.image(9 * SECOND_NS)) == before
 
 
 def test_a_window_that_fails_tells_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_no_frame_is_kept_but_the_one_that_waits() -> None:
     found.take(result_of(1, ALL_ROAD, image=image), 0)
     image[:] = 0  # the camera writes there again
     found.has_masks = False
-    assert sky(found.picture(5 * SECOND_NS)) == [200, 200, 200]
+    assert sky(found.image(5 * SECOND_NS)) == [200, 200, 200]
 
 
 @pytest.mark.parametrize(("line", "has"), [("  GUI:      NONE", False), ("  GUI:      QT5", True), ("", False)])
