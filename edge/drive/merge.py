@@ -31,7 +31,7 @@ def merge(
         writer.add_metadata(name, content)
     for file in files:
         for topic, time_ns, message in _messages(file):
-            writer.add(topic, time_ns, message)
+            writer.add(topic, time_ns, message, file.channels[topic].metadata)
             pause()
         writer.flush()
     writer.finish()
@@ -58,7 +58,8 @@ def _messages(file: DriveFile) -> Iterator[tuple[str, int, bytes]]:
 
 def _is_current(file: DriveFile, topic: str) -> bool:
     """Whether its messages are what the new file will say they are: left behind by an older edge, they may not be."""
-    return file.schemas[topic].name == schema_of(topic, file.metadata[ABOUT]["codec"]).name
+    expected = schema_of(topic, file.metadata[ABOUT]["codec"], file.channels[topic].metadata)
+    return file.schemas[topic].name == expected.name
 
 
 def _whole(file: DriveFile, topic: str, place: Place) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -11,13 +11,16 @@ from edge.errors import ConfigError
 
 IMAGE, MASKS, OUTLINES = "/camera/image", "/masks", "/masks/outlines"
 RESULTS, EVENTS = "/results", "/events"
+OUTPUTS = "/outputs/"  # and the name of a further output
 FRAME_ID = "camera"
 
 ABOUT, END, TRIGGER = "edge.drive", "edge.end", "edge.trigger"  # metadata
 CARD, CONFIG = "card.json", "config.yaml"  # attachments
 
 VIDEO_SCHEMA, IMAGE_SCHEMA = "foxglove.CompressedVideo", "foxglove.CompressedImage"
+ARRAY_SCHEMA = "edge.Array"
 OLD_MASK_SCHEMA = "edge.Mask"  # of drives recorded before masks were PNG
+OUTPUT = "output"  # a further output's channel metadata: what it is, as a card has it
 
 _NUMBER, _TEXT, _COUNT = {"type": "number"}, {"type": "string"}, {"type": "integer"}
 _RESULT = {
@@ -27,6 +30,7 @@ _RESULT = {
     "age_ms": _NUMBER,
     "shares": {"type": "object", "additionalProperties": _NUMBER},
     "dropped": _COUNT,
+    "outputs": {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": _NUMBER}},
 }
 _EVENT = {"event": _TEXT, "active": {"type": "boolean"}, "captured_ns": _COUNT, "frame": _COUNT, "value": _NUMBER}
 
@@ -40,15 +44,26 @@ class Schema(NamedTuple):
     message_encoding: str
 
 
-def schema_of(topic: str, codec: str) -> Schema:
-    """What is written to one of our topics; `codec`, h264 or jpeg, says how frames are coded."""
+def schema_of(topic: str, codec: str, channel: Mapping[str, str] | None = None) -> Schema:
+    """What is written to one of our topics; `codec`, h264 or jpeg, says how frames are coded, and `channel` is the
+    metadata of a further output's.
+    """
     if topic in (RESULTS, EVENTS):
         name, properties = ("edge.Result", _RESULT) if topic == RESULTS else ("edge.Event", _EVENT)
         text = json.dumps({"title": name, "type": "object", "properties": properties})
         return Schema(name, "jsonschema", text.encode(), "json")
     names = {IMAGE: VIDEO_SCHEMA if codec == "h264" else IMAGE_SCHEMA, MASKS: IMAGE_SCHEMA}
-    kind = message_class(names.get(topic, "foxglove.ImageAnnotations"))
+    default = "foxglove.ImageAnnotations"
+    if topic.startswith(OUTPUTS):
+        default = IMAGE_SCHEMA if is_image(channel or {}) else ARRAY_SCHEMA
+    kind = message_class(names.get(topic, default))
     return Schema(kind.DESCRIPTOR.full_name, "protobuf", _with_dependencies(kind), "protobuf")
+
+
+def is_image(channel: Mapping[str, str]) -> bool:
+    """Whether a further output is a map of bytes, which any reader of PNG shows; `channel` is its metadata."""
+    output = json.loads(channel.get(OUTPUT, "{}"))
+    return output.get("dtype") == "uint8" and len(output.get("shape", ())) == 2
 
 
 @cache
@@ -59,8 +74,8 @@ def message_class(name: str) -> Any:
         ConfigError: the library is not installed.
     """
     try:
-        if name == OLD_MASK_SCHEMA:
-            return _old_mask_class()
+        if name in _OURS:
+            return _our_class(name, _OURS[name])
         from foxglove_schemas_protobuf import (
             CompressedImage_pb2,
             CompressedVideo_pb2,
@@ -79,36 +94,42 @@ def missing(error: ImportError) -> ConfigError:
     return ConfigError(f"drives need the library {error.name}. Try: pip install 'edge-segmentation[drives]'")
 
 
-def _old_mask_class() -> Any:
-    """syntax = "proto3"; package edge;
+# Fields of our own messages: name and protobuf type; "+" before it: repeated. Numbers count from 1.
+_OURS = {
+    # Any output but a map of bytes: dtype and shape in NumPy's words; data as edge.arrays has it.
+    ARRAY_SCHEMA: {"timestamp": "time", "dtype": "string", "shape": "+uint32", "data": "bytes"},
+    # `frame` is the camera's count, `source_*` its size in pixels, `content_xywh` the part of the mask that shows the
+    # frame, the rest being black bars; data as edge.maskcodec has it.
+    OLD_MASK_SCHEMA: {
+        "timestamp": "time",
+        "frame": "uint64",
+        "source_width": "uint32",
+        "source_height": "uint32",
+        "content_xywh": "+uint32",
+        "data": "bytes",
+    },
+}
 
-    message Mask {
-      google.protobuf.Timestamp timestamp = 1;
-      uint64 frame = 2;                  // as the camera counted it
-      uint32 source_width = 3;           // of the frame, in pixels
-      uint32 source_height = 4;
-      repeated uint32 content_xywh = 5;  // the part of the mask that shows the frame; the rest is black bars
-      bytes data = 6;                    // edge.maskcodec
-    }
-    """
+
+def _our_class(name: str, fields: Mapping[str, str]) -> Any:
     from google.protobuf import descriptor_pool, message_factory, timestamp_pb2
     from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
     from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-    timestamp = timestamp_pb2.DESCRIPTOR.name
-    file = FileDescriptorProto(name="edge/Mask.proto", package="edge", syntax="proto3", dependency=[timestamp])
-    mask = file.message_type.add(name="Mask")
-    one, many = Field.LABEL_OPTIONAL, Field.LABEL_REPEATED
-    kind = Field.TYPE_MESSAGE
-    mask.field.add(name="timestamp", number=1, type=kind, label=one, type_name=".google.protobuf.Timestamp")
-    mask.field.add(name="frame", number=2, type=Field.TYPE_UINT64, label=one)
-    mask.field.add(name="source_width", number=3, type=Field.TYPE_UINT32, label=one)
-    mask.field.add(name="source_height", number=4, type=Field.TYPE_UINT32, label=one)
-    mask.field.add(name="content_xywh", number=5, type=Field.TYPE_UINT32, label=many)
-    mask.field.add(name="data", number=6, type=Field.TYPE_BYTES, label=one)
+    timestamp, (package, _, short) = timestamp_pb2.DESCRIPTOR.name, name.partition(".")
+    file = FileDescriptorProto(name=f"edge/{short}.proto", package=package, syntax="proto3", dependency=[timestamp])
+    message = file.message_type.add(name=short)
+    for number, (field, kind) in enumerate(fields.items(), start=1):
+        label = Field.LABEL_REPEATED if kind.startswith("+") else Field.LABEL_OPTIONAL
+        if kind == "time":
+            type_name = ".google.protobuf.Timestamp"
+            message.field.add(name=field, number=number, label=label, type=Field.TYPE_MESSAGE, type_name=type_name)
+        else:
+            number_of = getattr(Field, f"TYPE_{kind.lstrip('+').upper()}")
+            message.field.add(name=field, number=number, label=label, type=number_of)
     pool = descriptor_pool.Default()
     pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(OLD_MASK_SCHEMA))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 
 def _with_dependencies(kind: Any) -> bytes:

@@ -43,17 +43,17 @@ class DriveWriter:
             kind = "application/json" if name.endswith(".json") else "application/yaml"
             self._writer.add_attachment(created_ns, created_ns, name, kind, content)
 
-    def add(self, topic: str, time_ns: int, message: bytes) -> None:
-        """One message of our topics; `time_ns` is on the wall clock."""
+    def add(self, topic: str, time_ns: int, message: bytes, channel: Mapping[str, str] | None = None) -> None:
+        """One message of our topics; `time_ns` is on the wall clock, `channel` the topic's metadata if it has some."""
         if topic not in self._channels:
-            self._channels[topic] = self._register(topic)
+            self._channels[topic] = self._register(topic, dict(channel or {}))
         count = self._counts[topic] = self._counts.get(topic, 0) + 1
         self._writer.add_message(self._channels[topic], time_ns, message, time_ns, count & 0xFFFFFFFF)
 
-    def _register(self, topic: str) -> int:
-        schema = schema_of(topic, self._codec)
+    def _register(self, topic: str, channel: dict[str, str]) -> int:
+        schema = schema_of(topic, self._codec, channel)
         number = self._writer.register_schema(schema.name, schema.encoding, schema.data)
-        return self._writer.register_channel(topic, schema.message_encoding, number)
+        return self._writer.register_channel(topic, schema.message_encoding, number, channel)
 
     def add_metadata(self, name: str, content: Mapping[str, str]) -> None:
         """A record of texts by name, such as what a flight recorder's drive was written for."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
 
 from edge.card import Card
 from edge.classes import ClassTable
 from edge.engine import Engine
 from edge.errors import SourceDamaged
 from edge.frame import Frame, Image, Letterbox
+from edge.outputs import SEMANTIC, Output
 from edge.prediction import Prediction
 from edge.replay.identity import engine_identity, machine_kind
 from edge.segmenter import Segmenter
@@ -20,8 +23,8 @@ RECORDED = "recorded"
 
 
 class RecordedMask(Protocol):
-    """As `edge.sources.drive.Recorded` is: class ids, uint8 (h, w), where in them the image lies, and how old the
-    mask was.
+    """As `edge.sources.recorded.Recorded` is: class ids, uint8 (h, w), where in them the image lies, how old the
+    mask was, and what else the engine gave.
     """
 
     @property
@@ -30,6 +33,10 @@ class RecordedMask(Protocol):
     def letterbox(self) -> Letterbox: ...
     @property
     def age_ms(self) -> float: ...
+    @property
+    def outputs(self) -> Mapping[str, NDArray[Any]]: ...
+    @property
+    def specs(self) -> Mapping[str, Output]: ...
 
 
 @runtime_checkable
@@ -83,6 +90,7 @@ def recorded_track(source: Playable) -> tuple[MaskTrack, ClassTable] | None:
                 f" the frame is of {frame.size_wh}"
             )
         ready_ns = frame.captured_ns + round(mask.age_ms * 1e6)
-        return Prediction(frame, {"semantic": mask.classes}, mask.letterbox, card.table, ready_ns)
+        outputs, specs = {"semantic": mask.classes, **mask.outputs}, {"semantic": SEMANTIC, **mask.specs}
+        return Prediction(frame, outputs, mask.letterbox, card.table, ready_ns, specs)
 
     return MaskTrack(RECORDED, [RECORDED], of), card.table

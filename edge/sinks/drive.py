@@ -21,6 +21,7 @@ import numpy as np
 from edge.card import Card
 from edge.classes import ClassTable
 from edge.drive.outlines import outlines_of
+from edge.drive.outputs import output_messages
 from edge.drive.schema import (
     CARD,
     CONFIG,
@@ -170,10 +171,12 @@ def open_writer(fd: int, options: DriveOptions, clock: DriveClock, size_wh: tupl
 
 
 def add_seen(writer: DriveWriter, result: Prediction, dropped: int, time_ns: int) -> None:
-    """What was seen in a frame: its mask, outlines to show, figures."""
+    """What was seen in a frame: its mask, outlines to show, figures, and what else the engine gives."""
     writer.add(MASKS, time_ns, mask_message(result, time_ns))
     writer.add(OUTLINES, time_ns, outlines_of(result, time_ns))
     writer.add(RESULTS, time_ns, json.dumps(as_record(result, dropped)).encode())
+    for topic, message, channel in output_messages(result, time_ns):
+        writer.add(topic, time_ns, message, channel)
 
 
 def mask_message(result: Prediction, time_ns: int) -> bytes:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,22 +15,9 @@ from av.video.frame import VideoFrame
 
 from edge.card import Card
 from edge.drive.file import DriveFile, Place
-from edge.drive.schema import (
-    ABOUT,
-    CARD,
-    CONFIG,
-    END,
-    IMAGE,
-    IMAGE_SCHEMA,
-    MASKS,
-    OLD_MASK_SCHEMA,
-    RESULTS,
-    message_class,
-)
-from edge.errors import ConfigError, DataError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
-from edge.frame import Frame, Image, Letterbox, Yuv420
-from edge.indexed_png import decode_ids
-from edge.maskcodec import decode_mask
+from edge.drive.schema import ABOUT, CARD, CONFIG, END, IMAGE, MASKS, OUTPUTS
+from edge.errors import ConfigError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
+from edge.frame import Frame, Image, Yuv420
 from edge.sources.container import usable_aspect
 from edge.sources.imagefile import ImageError, decode_image
 from edge.sources.index import median_rate_hz
@@ -40,34 +25,12 @@ from edge.sources.messages import ENCODINGS, kind_of, parse_message
 from edge.sources.place import TOPIC, place_of
 from edge.sources.planes import planes
 from edge.sources.rawimage import bgr_of_rows
+from edge.sources.recorded import Recorded, RecordedResults
 from edge.sources.source import Source
 from edge.timing import Durations
 
 BAG_SUFFIXES = (".bag", ".db3")
 _KEY_SLICE, _OTHER_SLICE = 5, 1  # NAL units (ITU-T H.264, table 7-1)
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What was seen in a frame when it was recorded.
-
-    Attributes:
-        classes: uint8 (h, w) class ids at network size; see `letterbox`.
-        letterbox: network pixels <-> frame pixels.
-        frame: the camera's count, whose gaps are frames that were dropped.
-        captured_ns: on the monotonic clock of the machine that recorded.
-        age_ms: from capture to mask.
-        shares: parts of the image by class.
-        dropped: frames dropped until then.
-    """
-
-    classes: Image
-    letterbox: Letterbox
-    frame: int
-    captured_ns: int
-    age_ms: float
-    shares: Mapping[str, float]
-    dropped: int
 
 
 class _Message(NamedTuple):
@@ -115,10 +78,7 @@ class Drive:
         self.files = [DriveFile(file) for file in _files(path)]
         self.topic = topic = _image_topic(self.files, topic, place)
         self._frames = [_Message(file, p) for file in self.files for p in file.places.get(topic, [])]
-        self._seen = {
-            kind: {p.time_ns: _Message(file, p) for file in self.files for p in file.places.get(kind, [])}
-            for kind in (MASKS, RESULTS)
-        }
+        self._results = RecordedResults(self.files, self.name)
         first_file = next(file for file in self.files if topic in file.schemas)
         self._schema, self._encoding = first_file.schemas[topic], first_file.channels[topic].message_encoding
         self.about = self.files[0].metadata.get(ABOUT, {})
@@ -200,15 +160,7 @@ class Drive:
         Raises:
             SourceDamaged: that cannot be read.
         """
-        time_ns = self._frames[index].place.time_ns
-        mask, result = self._seen[MASKS].get(time_ns), self._seen[RESULTS].get(time_ns)
-        if mask is None or result is None:
-            return None
-        content, figures = mask.file.read(MASKS, mask.place), result.file.read(RESULTS, result.place)
-        try:
-            return _recorded(*_mask(mask.file, content, self.name), json.loads(figures))
-        except (DataError, ValueError, KeyError, TypeError) as error:
-            raise SourceDamaged(f"{self.name}: what was recorded with a frame is damaged: {error}") from error
+        return self._results.at(self._frames[index].place.time_ns)
 
     def _packet(self, index: int) -> _Packet:
         file, place = self._frames[index]
@@ -413,7 +365,7 @@ def _image_topic(files: list[DriveFile], chosen: str | None, name: str) -> str:
     kinds, others = dict[str, str](), dict[str, str]()
     for file in files:
         for topic, schema in file.schemas.items():
-            is_ours = topic == MASKS and ABOUT in file.metadata
+            is_ours = (topic == MASKS or topic.startswith(OUTPUTS)) and ABOUT in file.metadata
             if kind_of(schema.name) is None or not file.places[topic] or is_ours:
                 continue
             encoding = file.channels[topic].message_encoding
@@ -428,36 +380,3 @@ def _missing(file: DriveFile, topic: str) -> int:
     """How many images the writer counted that are not there."""
     count = file.metadata.get(END, {}).get(topic, "0")
     return max(0, int(count) - len(file.places.get(topic, []))) if count.isdecimal() else 0
-
-
-def _parse(message: Any, content: bytes, what: str) -> None:
-    from google.protobuf.message import DecodeError
-
-    try:
-        message.ParseFromString(content)
-    except DecodeError as error:
-        raise SourceDamaged(f"{what} is damaged: {error}") from error
-
-
-def _mask(file: DriveFile, content: bytes, name: str) -> tuple[Image, Letterbox]:
-    """Class ids and where they lie on the frame: all over it, but in edge.Mask, which has bars."""
-    message = message_class(OLD_MASK_SCHEMA if _is_old(file) else IMAGE_SCHEMA)()
-    _parse(message, content, f"{name}: a mask")
-    if not _is_old(file):
-        classes = decode_ids(message.data)
-        input_wh = (classes.shape[1], classes.shape[0])
-        width, height = map(int, file.metadata[ABOUT]["size"].split("x"))
-        return classes, Letterbox((width, height), input_wh, (0, 0, *input_wh))
-    classes = decode_mask(message.data)
-    x, y, width, height = message.content_xywh
-    box = (x, y, width, height)
-    return classes, Letterbox((message.source_width, message.source_height), classes.shape[::-1], box)
-
-
-def _is_old(file: DriveFile) -> bool:
-    return MASKS in file.schemas and file.schemas[MASKS].name == OLD_MASK_SCHEMA
-
-
-def _recorded(classes: Image, box: Letterbox, figures: Any) -> Recorded:
-    names = ("frame", "captured_ns", "age_ms", "shares", "dropped")
-    return Recorded(classes, box, **{name: figures[name] for name in names})

@@ -1,0 +1,77 @@
+"""Further outputs in a drive: each on a topic of its own, whose channel says what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import cv2
+from numpy.typing import NDArray
+
+from edge.arrays import decode_array, encode_array
+from edge.card import output_from_json, output_to_json
+from edge.drive.schema import ARRAY_SCHEMA, FRAME_ID, IMAGE_SCHEMA, OUTPUT, OUTPUTS, message_class
+from edge.errors import DataError, EngineError
+from edge.indexed_png import decode_ids
+from edge.outputs import OUTPUT_NAME, Output
+from edge.prediction import Prediction
+
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+def output_messages(result: Prediction, time_ns: int) -> Iterator[tuple[str, bytes, dict[str, str]]]:
+    """Topic, message and channel metadata of each further output: a foxglove.CompressedImage (PNG) of a map of bytes,
+    an edge.Array of anything else; without the letterbox's black bars.
+
+    Raises:
+        DataError: an array is not as its card says.
+    """
+    for output in result.further():
+        array = result.content(output.name)
+        if _is_image(output):
+            message = message_class(IMAGE_SCHEMA)(frame_id=FRAME_ID, format="png")
+            message.data = cv2.imencode(".png", array, _PNG)[1].tobytes()
+        else:
+            message = message_class(ARRAY_SCHEMA)(dtype=array.dtype.name, shape=array.shape)
+            message.data = encode_array(array)
+        message.timestamp.FromNanoseconds(time_ns)
+        yield OUTPUTS + output.name, message.SerializeToString(), {OUTPUT: output_to_json(output)}
+
+
+def output_of(topic: str, channel: Mapping[str, str]) -> Output | None:
+    """What a topic's messages are, by its channel's metadata; None where it is no further output's.
+
+    Raises:
+        DataError: the metadata are damaged.
+    """
+    name = topic.removeprefix(OUTPUTS)
+    if not topic.startswith(OUTPUTS) or not re.fullmatch(OUTPUT_NAME, name) or OUTPUT not in channel:
+        return None
+    try:
+        output = output_from_json(channel[OUTPUT], topic)
+    except EngineError as error:
+        raise DataError(str(error)) from error
+    if output.name != name:
+        raise DataError(f"{topic}: expected an output called {name}, got {output.name}")
+    return output
+
+
+def output_array(output: Output, content: bytes) -> NDArray[Any]:
+    """The array in a message that `output_messages` made.
+
+    Raises:
+        DataError: it is damaged, or of another kind.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        data = message_class(IMAGE_SCHEMA if _is_image(output) else ARRAY_SCHEMA).FromString(content).data
+    except DecodeError as error:
+        raise DataError(f"output {output.name}: {error}") from error
+    return decode_ids(data) if _is_image(output) else decode_array(data, output.dtype, len(output.shape))
+
+
+def _is_image(output: Output) -> bool:
+    """As `edge.drive.schema.is_image` finds of a channel."""
+    return output.dtype == "uint8" and len(output.shape) == 2

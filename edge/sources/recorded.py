@@ -1,0 +1,120 @@
+"""What a drive's masks, figures and further outputs say of its frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from edge.drive.file import DriveFile, Place
+from edge.drive.outputs import output_array, output_of
+from edge.drive.schema import ABOUT, IMAGE_SCHEMA, MASKS, OLD_MASK_SCHEMA, OUTPUTS, RESULTS, message_class
+from edge.errors import DataError, SourceDamaged
+from edge.frame import Image, Letterbox
+from edge.indexed_png import decode_ids
+from edge.maskcodec import decode_mask
+from edge.outputs import Output
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was seen in a frame when it was recorded.
+
+    Attributes:
+        classes: uint8 (h, w) class ids at network size; see `letterbox`.
+        letterbox: network pixels <-> frame pixels.
+        frame: the camera's count, whose gaps are frames that were dropped.
+        captured_ns: on the monotonic clock of the machine that recorded.
+        age_ms: from capture to mask.
+        shares: parts of the image by class.
+        dropped: frames dropped until then.
+        outputs: what else the engine gave, by name, without black bars; specs: what each of them is.
+    """
+
+    classes: Image
+    letterbox: Letterbox
+    frame: int
+    captured_ns: int
+    age_ms: float
+    shares: Mapping[str, float]
+    dropped: int
+    outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    specs: Mapping[str, Output] = field(default_factory=dict)
+
+
+class _Message(NamedTuple):
+    file: DriveFile
+    place: Place
+
+
+class RecordedResults:
+    """The results in the files of one drive, by the time of the frame that each belongs to."""
+
+    def __init__(self, files: Sequence[DriveFile], name: str) -> None:
+        self._name = name
+        topics = {topic for file in files for topic in file.places if topic.startswith(OUTPUTS)}
+        self._messages = {
+            topic: {p.time_ns: _Message(file, p) for file in files for p in file.places.get(topic, [])}
+            for topic in (MASKS, RESULTS, *sorted(topics))
+        }
+
+    def at(self, time_ns: int) -> Recorded | None:
+        """What was seen in the frame of that time; None where nothing was.
+
+        Raises:
+            SourceDamaged: that cannot be read.
+        """
+        found = {topic: messages[time_ns] for topic, messages in self._messages.items() if time_ns in messages}
+        if MASKS not in found or RESULTS not in found:
+            return None
+        read = {topic: message.file.read(topic, message.place) for topic, message in found.items()}
+        try:
+            classes, box = _mask(found[MASKS].file, read[MASKS], self._name)
+            figures = json.loads(read[RESULTS])
+            names = ("frame", "captured_ns", "age_ms", "shares", "dropped")
+            outputs, specs = _outputs(found, read)
+            return Recorded(classes, box, **{name: figures[name] for name in names}, outputs=outputs, specs=specs)
+        except (DataError, ValueError, KeyError, TypeError) as error:
+            raise SourceDamaged(f"{self._name}: what was recorded with a frame is damaged: {error}") from error
+
+
+def _outputs(
+    found: Mapping[str, _Message], read: Mapping[str, bytes]
+) -> tuple[dict[str, NDArray[Any]], dict[str, Output]]:
+    """The further outputs of a frame and what they are, by name."""
+    arrays, specs = dict[str, NDArray[Any]](), dict[str, Output]()
+    for topic, message in found.items():
+        if (output := output_of(topic, message.file.channels[topic].metadata)) is not None:
+            arrays[output.name], specs[output.name] = output_array(output, read[topic]), output
+    return arrays, specs
+
+
+def _parse(message: Any, content: bytes, what: str) -> None:
+    from google.protobuf.message import DecodeError
+
+    try:
+        message.ParseFromString(content)
+    except DecodeError as error:
+        raise SourceDamaged(f"{what} is damaged: {error}") from error
+
+
+def _mask(file: DriveFile, content: bytes, name: str) -> tuple[Image, Letterbox]:
+    """Class ids and where they lie on the frame: all over it, but in edge.Mask, which has bars."""
+    message = message_class(OLD_MASK_SCHEMA if _is_old(file) else IMAGE_SCHEMA)()
+    _parse(message, content, f"{name}: a mask")
+    if not _is_old(file):
+        classes = decode_ids(message.data)
+        input_wh = (classes.shape[1], classes.shape[0])
+        width, height = map(int, file.metadata[ABOUT]["size"].split("x"))
+        return classes, Letterbox((width, height), input_wh, (0, 0, *input_wh))
+    classes = decode_mask(message.data)
+    x, y, width, height = message.content_xywh
+    box = (x, y, width, height)
+    return classes, Letterbox((message.source_width, message.source_height), classes.shape[::-1], box)
+
+
+def _is_old(file: DriveFile) -> bool:
+    return MASKS in file.schemas and file.schemas[MASKS].name == OLD_MASK_SCHEMA

@@ -1,0 +1,140 @@
+"""An output that edge knows nothing about, found at the end of everything that carries results.
+
+The stand-in's card lists two: `glow`, a map of bytes at network size, and `depth`, float32 at a quarter of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundles import MakeCard
+from stand_in import BrightnessEngine
+
+from edge.frame import Frame, Image
+from edge.outputs import SEMANTIC, Output
+from edge.prediction import Prediction
+from edge.segmenter import Segmenter
+from edge.timing import Stages
+
+GLOW = Output("glow", "uint8", ("H", "W"), "value_map", "how bright a pixel is", "glow")
+DEPTH = Output("depth", "float32", ("H/4", "W/4"), "value_map", "a made-up distance in metres", "depth")
+WH = (32, 16)  # of the frames; the network's input is 32x24, so that there are bars above and below
+
+
+class DepthEngine(BrightnessEngine):
+    """Gives more than classes."""
+
+    outputs = (SEMANTIC, GLOW, DEPTH)
+
+    def __init__(self, make_card: MakeCard) -> None:
+        super().__init__(make_card)
+        self.card = dataclasses.replace(self.card, outputs=self.outputs)
+
+    def infer(self, image: Image) -> dict[str, Any]:
+        glow = image.mean(-1).astype(np.uint8)
+        depth = np.arange(6 * 8, dtype=np.float32).reshape(6, 8) / 7
+        return {**super().infer(image), "glow": glow, "depth": depth}
+
+
+def frame(index: int = 0) -> Frame:
+    rows = np.linspace(40, 200, WH[1], dtype=np.uint8)[:, None, None]
+    image = np.ascontiguousarray(np.broadcast_to(rows + np.uint8(index), (WH[1], WH[0], 3)))
+    return Frame(index=index, captured_ns=5_000_000_000 + index * 10**8, source="made up", bgr=image)
+
+
+@pytest.fixture
+def engine(make_card: MakeCard) -> DepthEngine:
+    return DepthEngine(make_card)
+
+
+@pytest.fixture
+def result(engine: DepthEngine) -> Prediction:
+    return Segmenter(engine).segment(frame())
+
+
+def content(result: Prediction) -> dict[str, np.ndarray]:
+    """The arrays without bars."""
+    assert result.content("glow").shape == (16, 32)
+    assert result.content("depth").shape == (4, 8)
+    return {name: np.asarray(result.content(name)) for name in ("glow", "depth")}
+
+
+def check_numbers(outputs: Any, result: Prediction) -> None:
+    """What a text record says of them."""
+    assert set(outputs) == {"glow", "depth"}
+    assert outputs["depth"]["max"] == pytest.approx(float(content(result)["depth"].max()))
+    assert outputs["glow"]["min"] == content(result)["glow"].min()
+
+
+def test_json_lines_have_it_in_numbers(result: Prediction, tmp_path: Path) -> None:
+    from edge.sinks.jsonl import JsonLines
+
+    with JsonLines(tmp_path / "results.jsonl", Stages()) as sink:
+        sink.write(result, 0)
+    check_numbers(json.loads((tmp_path / "results.jsonl").read_text())["outputs"], result)
+
+
+def test_records_of_an_engine_that_gives_classes_alone_are_as_they_were(make_card: MakeCard) -> None:
+    from edge.sinks.jsonl import as_record
+
+    record = as_record(Segmenter(BrightnessEngine(make_card)).segment(frame()), 0)
+    assert list(record) == ["frame", "media_s", "captured_ns", "age_ms", "shares", "dropped"]
+
+
+def test_a_drive_has_it_and_gives_it_back(engine: DepthEngine, tmp_path: Path) -> None:
+    from edge.replay.mask_track import recorded_track
+    from edge.sinks.drive import DriveOptions, DriveSink
+    from edge.sources.drive import Drive
+
+    results = [Segmenter(engine).segment(frame(index)) for index in range(3)]
+    with DriveSink(tmp_path / "a.mcap", DriveOptions("edge 0", "test", 10, engine.card), Stages()) as sink:
+        for result in results:
+            sink.write(result, 0)
+    with Drive(str(tmp_path / "a.mcap")) as source:
+        track = recorded_track(source)
+        assert track is not None
+        for index, result in enumerate(results):
+            found = track[0].of(source, source.at(index))
+            assert found is not None
+            assert found.further() == [DEPTH, GLOW]
+            for name, array in content(result).items():
+                np.testing.assert_array_equal(found.content(name), array)
+
+
+def test_a_map_of_bytes_in_a_drive_is_a_png_for_other_viewers(result: Prediction, tmp_path: Path) -> None:
+    import cv2
+
+    from edge.drive.file import DriveFile
+    from edge.drive.schema import message_class
+    from edge.sinks.drive import DriveOptions, DriveSink
+
+    with DriveSink(tmp_path / "a.mcap", DriveOptions("edge 0", "test", 10), Stages()) as sink:
+        sink.write(result, 0)
+    file = DriveFile(tmp_path / "a.mcap")
+    assert file.schemas["/outputs/glow"].name == "foxglove.CompressedImage"
+    assert file.schemas["/outputs/depth"].name == "edge.Array"
+    data = file.read("/outputs/glow", file.places["/outputs/glow"][0])
+    png = message_class("foxglove.CompressedImage").FromString(data).data
+    glow = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(glow, content(result)["glow"])
+
+
+def test_drives_made_one_keep_it(engine: DepthEngine, tmp_path: Path) -> None:
+    from edge.drive.merge import merge
+    from edge.sinks.drive import DriveOptions, DriveSink
+    from edge.sources.drive import Drive
+
+    for number in range(2):
+        with DriveSink(tmp_path / f"{number}.mcap", DriveOptions("edge 0", "test", 10, engine.card), Stages()) as sink:
+            sink.write(Segmenter(engine).segment(frame(number)), 0)
+    with (tmp_path / "whole.mcap").open("wb") as file:
+        merge([tmp_path / "0.mcap", tmp_path / "1.mcap"], file.fileno(), {}, lambda: None)
+    with Drive(str(tmp_path / "whole.mcap")) as source:
+        recorded = source.recorded(1)
+    assert recorded is not None
+    assert set(recorded.outputs) == {"glow", "depth"}
