@@ -15,6 +15,7 @@ import pytest
 from bundles import MakeCard
 from stand_in import BrightnessEngine
 
+from edge.arrays import decode_array
 from edge.frame import Frame, Image
 from edge.outputs import SEMANTIC, Output
 from edge.prediction import Prediction
@@ -138,3 +139,19 @@ def test_drives_made_one_keep_it(engine: DepthEngine, tmp_path: Path) -> None:
         recorded = source.recorded(1)
     assert recorded is not None
     assert set(recorded.outputs) == {"glow", "depth"}
+
+
+def test_mqtt_sends_it_on_a_topic_of_its_own_and_its_numbers_with_the_results(result: Prediction) -> None:
+    from edge.sinks.mqtt.outbox import Outbox
+
+    box = Outbox("boot", "car")
+    box.put_result(result, 0)
+    sent = {message.topic: message.payload for message in box.newest_parts(Stages())}
+    assert list(sent) == ["car/results", "car/masks", "car/outputs/glow", "car/outputs/depth"]
+    check_numbers(json.loads(sent["car/results"])["outputs"], result)
+    for name, array in content(result).items():
+        text, _, data = sent[f"car/outputs/{name}"].partition(b"\n")
+        head = json.loads(text)
+        assert head["meaning"] == result.specs[name].meaning
+        assert head["shape"] == list(array.shape)
+        np.testing.assert_array_equal(decode_array(data, head["dtype"], len(head["shape"])), array)

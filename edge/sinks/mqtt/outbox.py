@@ -7,8 +7,11 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
+from edge.arrays import encode_array
+from edge.errors import DataError
 from edge.maskcodec import MaskError, encode_mask
 from edge.prediction import Prediction
 from edge.sinks.jsonl import as_record
@@ -71,7 +74,22 @@ class Outbox:
             log.warning("mqtt: frame %d has no mask that can be sent: %s", result.frame.index, error)
         else:
             parts.append(Message("masks", f"{self._topic}/masks", as_json(about) + b"\n" + mask, seq))
+        parts += self._further_parts(result, about, seq, stages)
         return [dataclasses.replace(part, expiry_s=STALE_S) for part in parts]
+
+    def _further_parts(self, result: Prediction, about: dict[str, Any], seq: int, stages: Stages) -> Iterator[Message]:
+        """A message for each output besides the mask: what it is, and its array."""
+        for output in result.further():
+            array = result.content(output.name)
+            head = about | {"output": output.name, "decoder": output.decoder, "meaning": output.meaning}
+            head |= {"dtype": array.dtype.name, "shape": array.shape}
+            try:
+                with stages["encode"].span():
+                    data = encode_array(array)
+            except DataError as error:
+                log.warning("mqtt: frame %d: %s cannot be sent: %s", result.frame.index, output.name, error)
+                continue
+            yield Message("outputs", f"{self._topic}/outputs/{output.name}", as_json(head) + b"\n" + data, seq)
 
     def put_event(self, name: str, facts: dict[str, Any]) -> None:
         """One more event; of more than `EVENTS_KEPT` the oldest goes. `facts` are what JSON takes."""

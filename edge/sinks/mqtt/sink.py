@@ -32,7 +32,7 @@ BROKEN_S = (0.1, 1.0)  # first and longest wait before the next attempt: who is 
 REFUSED_S = (5.0, 60.0)  # where a person must do something first
 RETRY_S = 30.0  # a topic that was refused is tried again after so long
 SILENT_S = 2.0  # a broker that acknowledges nothing for so long is said to
-_FRAMES_UNDERWAY = 8  # results and masks together: they never take the room that events need
+_FRAMES_UNDERWAY = 8  # results, masks and further outputs together: they never take the room that events need
 _SETTLED_S = 5.0  # a connection that lasted so long was a good one
 _LEAST_LIMIT_BYTES = 16_384  # what we usually send is smaller: a broken line is no reason to hold it back
 
@@ -222,7 +222,7 @@ class MqttSink:
         if self._may("events") and (event := self._box.next_event(self._last_event)) is not None:
             self._last_event = event.seq
             return event
-        underway = sum(message.kind in ("results", "masks") for message, _ in link.in_flight.values())
+        underway = sum(message.kind in ("results", "masks", "outputs") for message, _ in link.in_flight.values())
         if underway >= _FRAMES_UNDERWAY:
             return None
         if not self._parts:
