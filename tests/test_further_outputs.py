@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from bundles import MakeCard
 from stand_in import BrightnessEngine
 
 from edge.arrays import decode_array
+from edge.card import output_to_json
+from edge.errors import DataError
 from edge.frame import Frame, Image
 from edge.outputs import SEMANTIC, Output
 from edge.prediction import Prediction
@@ -155,3 +158,56 @@ def test_mqtt_sends_it_on_a_topic_of_its_own_and_its_numbers_with_the_results(re
         assert head["meaning"] == result.specs[name].meaning
         assert head["shape"] == list(array.shape)
         np.testing.assert_array_equal(decode_array(data, head["dtype"], len(head["shape"])), array)
+
+
+def sent_over_the_socket(result: Prediction) -> tuple[Any, bytes]:
+    """Head and arrays of the message that the inference service sends."""
+    from edge.service.results import ResultsSocket
+    from edge.service.wire import Messages
+
+    sent: list[bytes] = []
+    socket = ResultsSocket.__new__(ResultsSocket)
+    socket._publishers = {0: SimpleNamespace(is_idle=True, wants_pictures_until_s=0.0, send=sent.append)}  # type: ignore[dict-item]
+    socket._send_result(result, 0)
+    ((head, arrays, _),) = Messages().feed(sent[0])
+    return head, arrays
+
+
+def received(head: Any, arrays: bytes, engine: DepthEngine) -> Prediction:
+    """What the publisher makes of it."""
+    from edge.service.publish import Publisher
+
+    publisher = Publisher.__new__(Publisher)
+    publisher._card, publisher._source = engine.card, "made up"
+    return publisher._result(head, arrays, b"")
+
+
+def test_the_split_service_hands_it_over(result: Prediction, engine: DepthEngine) -> None:
+    found = received(*sent_over_the_socket(result), engine)
+    assert found.specs == result.specs
+    for name, array in result.outputs.items():
+        np.testing.assert_array_equal(found.outputs[name], array)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"output": "{}"}, "is missing"),
+        (
+            {"output": output_to_json(dataclasses.replace(DEPTH, shape=("H", "W")))},
+            "expected .24, 32., got",
+        ),
+        ({"output": output_to_json(dataclasses.replace(DEPTH, dtype="uint16"))}, "expected uint16"),
+        ({"size_bytes": 1 << 20}, "bytes of outputs"),
+        ({"size_bytes": 1}, "an array|a mask|begins with"),
+    ],
+)
+def test_the_publisher_refuses_an_output_that_is_not_as_announced(
+    result: Prediction, engine: DepthEngine, changes: dict[str, Any], expected: str
+) -> None:
+    from edge.service.wire import WireError
+
+    head, arrays = sent_over_the_socket(result)
+    last = head.outputs[-1].model_copy(update=changes)
+    with pytest.raises((WireError, DataError), match=expected):
+        received(head.model_copy(update={"outputs": (*head.outputs[:-1], last)}), arrays, engine)

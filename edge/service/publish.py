@@ -21,20 +21,23 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from edge.card import Card
+from edge.arrays import decode_array
+from edge.card import Card, output_from_json
 from edge.config import StrictModel, load_yaml
-from edge.errors import ConfigError, EdgeError
+from edge.errors import ConfigError, DataError, EdgeError, EngineError
 from edge.events import EventOptions
 from edge.frame import Frame, Image, Letterbox
-from edge.maskcodec import MaskError, decode_mask
+from edge.maskcodec import decode_mask
+from edge.outputs import SEMANTIC, Output
 from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.service.config import ServeConfig
 from edge.service.notify import Notifier
 from edge.service.outputs import Outputs
-from edge.service.wire import PICTURES_S, TICK_S, Camera, Head, Hello, Messages, Result, WireError
+from edge.service.wire import PICTURES_S, TICK_S, Array, Camera, Head, Hello, Messages, Result, WireError
 from edge.sinks.mqtt.options import MqttOptions, check_mqtt
 from edge.timing import Durations, Stages
 from edge.web.options import WebOptions, read_files
@@ -192,13 +195,13 @@ class Publisher:
         except BlockingIOError:
             if time.monotonic() - self._heard_s > SILENT_S:
                 self._lose(f"it said nothing for {SILENT_S:g} s")
-        except (WireError, MaskError, ConnectionError) as error:
+        except (WireError, DataError, ConnectionError) as error:
             self._lose(str(error))
 
     def _take_messages(self, data: bytes, until_s: float) -> bool:
         """Take `data` and what is held of before; whether there is time for more."""
-        for head, mask, jpeg in self._messages.feed(data):
-            self._take(head, mask, jpeg)
+        for head, arrays, jpeg in self._messages.feed(data):
+            self._take(head, arrays, jpeg)
             if time.monotonic() > until_s:
                 return False
         return time.monotonic() <= until_s
@@ -213,7 +216,7 @@ class Publisher:
         self._next_try_s = time.monotonic() + self._retry_s
         self._retry_s = min(2 * self._retry_s, RETRY_S[1])
 
-    def _take(self, head: Head, mask: bytes, jpeg: bytes) -> None:
+    def _take(self, head: Head, arrays: bytes, jpeg: bytes) -> None:
         if isinstance(head, Hello):
             self._begin(head)
         elif self._hello is None or self._outputs is None:
@@ -221,7 +224,7 @@ class Publisher:
         elif isinstance(head, Camera):
             self._camera = head
         else:
-            self._hand_on(self._outputs, head, mask, jpeg)
+            self._hand_on(self._outputs, head, arrays, jpeg)
 
     def _begin(self, hello: Hello) -> None:
         if self._hello is not None:
@@ -245,8 +248,8 @@ class Publisher:
         for background in self._outputs.backgrounds:
             self._stack.enter_context(background)
 
-    def _hand_on(self, outputs: Outputs, head: Result, mask: bytes, jpeg: bytes) -> None:
-        result = self._result(head, decode_mask(mask, len(self._card.table)), jpeg)
+    def _hand_on(self, outputs: Outputs, head: Result, arrays: bytes, jpeg: bytes) -> None:
+        result = self._result(head, arrays, jpeg)
         self._retry_s = RETRY_S[0]
         for background in outputs.backgrounds:
             background.write(result, head.dropped)
@@ -254,12 +257,15 @@ class Publisher:
             self._is_ready = True
             self._notifier.ready(self._words())
 
-    def _result(self, head: Result, classes: Image, jpeg: bytes) -> Prediction:
+    def _result(self, head: Result, arrays: bytes, jpeg: bytes) -> Prediction:
         """The result as the inference service had it.
 
         Raises:
             WireError: it contradicts itself.
+            DataError: an array is damaged.
         """
+        mask, *further = head.parts(arrays)
+        classes = decode_mask(mask, len(self._card.table))
         x, y, width, height = head.content_xywh
         fits = x + width <= head.input_wh[0] and y + height <= head.input_wh[1]
         if classes.shape[::-1] != head.input_wh or not fits:
@@ -270,7 +276,11 @@ class Publisher:
             raise WireError(f"frame {head.index} was captured at {head.captured_ns} ns, ready at {head.ready_ns} ns")
         box = Letterbox(head.source_wh, head.input_wh, head.content_xywh)
         frame = _SentFrame(head, self._source, jpeg, self._look)
-        return Prediction(frame, {"semantic": classes}, box, self._card.table, head.ready_ns)
+        outputs, specs = {"semantic": classes}, {"semantic": SEMANTIC}
+        for sent, data in zip(head.outputs, further, strict=True):
+            output, array = _further(sent, data, head.input_wh)
+            outputs[output.name], specs[output.name] = array, output
+        return Prediction(frame, outputs, box, self._card.table, head.ready_ns, specs)
 
     def _look(self) -> None:
         self._looked_at_s = time.monotonic()
@@ -312,6 +322,18 @@ class Publisher:
         except EdgeError as error:
             log.error("the new config is refused, the old one stays: %s", error)
             return None
+
+
+def _further(sent: Array, data: bytes, input_wh: tuple[int, int]) -> tuple[Output, NDArray[Any]]:
+    """A further output, and its array, which is as large as it says."""
+    try:
+        output = output_from_json(sent.output, "a further output")
+    except EngineError as error:
+        raise WireError(str(error)) from error
+    array = decode_array(data, output.dtype, len(output.shape))
+    if array.shape != output.shape_at(input_wh):
+        raise WireError(f"output {output.name}: expected {output.shape_at(input_wh)}, got {array.shape}")
+    return output, array
 
 
 class _SentFrame(Frame):

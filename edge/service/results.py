@@ -13,12 +13,13 @@ from pathlib import Path
 
 import cv2
 
-from edge.card import Card
+from edge.arrays import encode_array
+from edge.card import Card, output_to_json
 from edge.errors import ConfigError
 from edge.maskcodec import encode_mask
 from edge.paths import expanded
 from edge.prediction import Prediction
-from edge.service.wire import PICTURES_S, TICK_S, Camera, Hello, Result, message
+from edge.service.wire import OUTPUTS_MAX, PICTURES_S, TICK_S, Array, Camera, Hello, Result, message
 from edge.web.picture import picture_bgr
 from edge.web.state import Health, Live
 
@@ -117,6 +118,8 @@ class ResultsSocket:
         if not any(publisher.is_idle for publisher in self._publishers.values()):
             return
         frame, box = result.frame, result.letterbox
+        further = result.further()[:OUTPUTS_MAX]
+        arrays = [encode_array(result.outputs[output.name]) for output in further]
         head = Result(
             index=frame.index,
             captured_ns=frame.captured_ns,
@@ -126,10 +129,15 @@ class ResultsSocket:
             source_wh=frame.size_wh,
             input_wh=box.input_wh,
             content_xywh=box.content_xywh,
+            outputs=tuple(
+                Array(output=output_to_json(output), size_bytes=len(array))
+                for output, array in zip(further, arrays, strict=True)
+            ),
         )
         now_s = time.monotonic()
         wanted = any(publisher.wants_pictures_until_s > now_s for publisher in self._publishers.values())
-        self._send(message(head, encode_mask(result.semantic), _jpeg(result) if wanted else b""))
+        mask = encode_mask(result.semantic)
+        self._send(message(head, b"".join([mask, *arrays]), _jpeg(result) if wanted else b""))
 
     def _send(self, data: bytes) -> None:
         for publisher in self._publishers.values():

@@ -1,14 +1,16 @@
 """What the inference service hands its publisher over a Unix socket; docs/service.md, "Split".
 
-A message is three lengths (uint32, little endian), a head (JSON), a mask (edge/maskcodec.py) and a JPEG picture. The
-first one is a `Hello`; then come a `Result` with its mask for each frame, and a `Camera` about twice a second. The
-publisher sends bytes only to say that it wants pictures: each byte, for the next `PICTURES_S` seconds.
+A message is three lengths (uint32, little endian), a head (JSON), arrays (edge/arrays.py: the mask, and behind it what
+else the engine gives) and a JPEG image. The first one is a `Hello`; then come a `Result` with its arrays for each
+frame, and a `Camera` about twice a second. The publisher sends bytes only to say that it wants images: each byte, for
+the next `PICTURES_S` seconds.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -16,12 +18,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from edge.config import StrictModel
 from edge.errors import SourceError
 
-VERSION = 1
+VERSION = 2
 PICTURES_S = 2.0
 TICK_S = 0.5
 
 _LENGTHS = struct.Struct("<III")
-_MOST_BYTES = (1 << 20, 1 << 23, 1 << 24)  # of head, mask and picture: what a hostile sender can make us hold
+_MOST_BYTES = (1 << 20, 1 << 25, 1 << 24)  # of head, arrays and image: what a hostile sender can make us hold
+OUTPUTS_MAX = 16
 
 Side = Annotated[int, Field(ge=1, le=0xFFFF)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -36,7 +39,7 @@ class Hello(StrictModel):
     """Who sends: the camera's name and the engine's card, as its JSON text."""
 
     kind: Literal["hello"] = "hello"
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     source: str
     precision: str
     card: str
@@ -52,6 +55,13 @@ class Camera(StrictModel):
     restarts: Count = 0
 
 
+class Array(StrictModel):
+    """A further output: what it is, as a card has it in JSON, and how long the message of its array is."""
+
+    output: str = Field(max_length=4096)
+    size_bytes: int = Field(ge=1, le=_MOST_BYTES[1])
+
+
 class Result(StrictModel):
     """One frame's result; its mask is the class map at network size, black bars included."""
 
@@ -64,16 +74,29 @@ class Result(StrictModel):
     source_wh: tuple[Side, Side]
     input_wh: tuple[Side, Side]
     content_xywh: tuple[Offset, Offset, Side, Side]
+    outputs: tuple[Array, ...] = Field(default=(), max_length=OUTPUTS_MAX)
+
+    def parts(self, arrays: bytes) -> list[bytes]:
+        """The message of the mask, and of each of the outputs.
+
+        Raises:
+            WireError: there are not so many bytes.
+        """
+        ends = list(accumulate((output.size_bytes for output in reversed(self.outputs)), initial=0))[::-1]
+        if ends[0] >= len(arrays):
+            raise WireError(f"frame {self.index}: expected a mask and {ends[0]} bytes of outputs, got {len(arrays)}")
+        places = [0, *(len(arrays) - end for end in ends)]
+        return [arrays[begin:end] for begin, end in pairwise(places)]
 
 
 Head = Hello | Camera | Result
 _READ: TypeAdapter[Head] = TypeAdapter(Annotated[Head, Field(discriminator="kind")])
 
 
-def message(head: Head, mask: bytes = b"", jpeg: bytes = b"") -> bytes:
+def message(head: Head, arrays: bytes = b"", jpeg: bytes = b"") -> bytes:
     """The message that `Messages` reads."""
     text = head.model_dump_json().encode()
-    return _LENGTHS.pack(len(text), len(mask), len(jpeg)) + text + mask + jpeg
+    return _LENGTHS.pack(len(text), len(arrays), len(jpeg)) + text + arrays + jpeg
 
 
 class Messages:
@@ -83,7 +106,7 @@ class Messages:
         self._held = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[Head, bytes, bytes]]:
-        """The messages that are complete by now: head, mask, JPEG.
+        """The messages that are complete by now: head, arrays, JPEG.
 
         Raises:
             WireError: this is not such a stream.
@@ -97,8 +120,8 @@ class Messages:
                 return
             parts = bytes(self._held[_LENGTHS.size : end])
             del self._held[:end]
-            text, mask_end = parts[: lengths[0]], lengths[0] + lengths[1]
-            yield _head(text), parts[lengths[0] : mask_end], parts[mask_end:]
+            text, arrays_end = parts[: lengths[0]], lengths[0] + lengths[1]
+            yield _head(text), parts[lengths[0] : arrays_end], parts[arrays_end:]
 
 
 def _head(text: bytes) -> Head:
