@@ -46,6 +46,7 @@ class Bag:
         self.name = place
         self.decode = Durations()
         self._begin_ns = -1
+        self._is_closed = False
         with _translated(place):
             if not path.exists():
                 raise SourceNotFound(f"{path}: is not there. Look at what is: ls {path.parent}")
@@ -79,7 +80,8 @@ class Bag:
 
     def close(self) -> None:
         """Let go of the bag; it may be called twice."""
-        if self._reader.isopen:
+        if not self._is_closed:
+            self._is_closed = True
             self._reader.close()
 
     def __iter__(self) -> Iterator[Frame]:

@@ -8,12 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
+from drives import write_drive
+from videos import picture, write_video
 
 from edge.errors import ConfigError, SourceNotFound
 from edge.sources import kinds
 from edge.sources.kinds import BUILTIN, kind_of, source_kinds
 from edge.sources.open import check_name, is_camera, open_live, open_source
+from edge.sources.seek import open_recording
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "drive"))
+
+from test_bags import ROS1, plain, write_bag
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -27,6 +35,18 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_example_of_each_kind_is_of_that_kind(kind: kinds.SourceKind) -> None:
     assert kind_of(kind.example) is kind
     assert is_camera(kind.example) == kind.live
+
+
+def test_every_recording_may_be_closed_twice(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 2)
+    cv2.imwrite(str(tmp_path / "a.png"), picture(0))
+    write_drive(tmp_path / "a.mcap", 2)
+    write_bag(tmp_path / "a.bag", {"/image": [plain(ROS1, 0)]})
+    for name in ("a.mp4", "a.png", "a.mcap", "a.bag"):
+        for opened in (open_source, open_recording):
+            with opened(str(tmp_path / name)) as source:
+                next(iter(source))
+                source.close()
 
 
 @pytest.mark.usefixtures("plugin")
