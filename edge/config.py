@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
+from yaml.error import MarkedYAMLError
 
 from edge.errors import ConfigError
 
@@ -81,16 +83,32 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         ConfigError: the file cannot be read, is not YAML, or does not fit; all misfits are listed, a line each.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LIMIT_BYTES + 1)
-        if len(content) > LIMIT_BYTES:
-            raise ConfigError(f"{path}: is larger than {LIMIT_BYTES} bytes, which no config is")
-        tree = yaml.load(content.decode("utf-8"), _StrictLoader)
+        content = _read(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        tree = yaml.load(content.decode("utf-8"), _StrictLoader)
+    except MarkedYAMLError as error:  # without the line itself, which may hold a password
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        text = _in_one_line(", ".join(filter(None, (error.context, error.problem))))
+        raise ConfigError(f"{path}: is not valid YAML: {where}{text}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or !!int x
         raise ConfigError(f"{path}: is not valid YAML: {_in_one_line(str(error))}") from error
     return parse_tree(tree, model, str(path))
+
+
+def _read(path: Path) -> bytes:
+    """Raises ConfigError for what is no file, or too large: a pipe would be waited for."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(fd, "rb") as file:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ConfigError(f"{path}: expected a file, got a pipe or device")
+        content = file.read(LIMIT_BYTES + 1)
+    if len(content) > LIMIT_BYTES:
+        raise ConfigError(f"{path}: is larger than {LIMIT_BYTES} bytes, which no config is")
+    return content
 
 
 def parse_tree(tree: Any, model: type[Model], origin: str) -> Model:
@@ -105,14 +123,25 @@ def parse_tree(tree: Any, model: type[Model], origin: str) -> Model:
 
 def _problem(item: Any, model: type[BaseModel]) -> str:
     where = _in_one_line(".".join(str(part) for part in item["loc"])) or "the whole file"
-    if item["type"] == "extra_forbidden":
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         close = difflib.get_close_matches(str(item["loc"][-1]), _keys(model), n=1)
         return f"{where}: no such key" + (f"; did you mean {close[0]!r}?" if close else "")
     if item["type"] == "missing":
         return f"{where}: is missing"
-    found = repr(item["input"])
-    found = found if len(found) <= 80 else found[:77] + "..."
-    return f"{where}: {item['msg'].removeprefix('Value error, ')}, found {found}"
+    return f"{where}: {item['msg'].removeprefix('Value error, ')}, found {_shown(item['input'])}"
+
+
+def _shown(value: Any) -> str:
+    """A wrong value as it may stand in a log: of a text that may be an address or a secret, the length alone."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        plain = all(isinstance(item, (int, float)) for item in value) and len(value) <= 8
+        return repr(value) if plain else f"a list of {len(value)}"
+    if isinstance(value, str) and not re.fullmatch(r"[\w .+-]{0,20}", value):
+        return f"a text of {len(value)} characters"
+    found = repr(value)
+    return found if len(found) <= 80 else f"{found[:77]}..."
 
 
 def _in_one_line(text: str) -> str:

@@ -40,13 +40,21 @@ python=${PYTHON:-python3}
 "$python" -c 'import ensurepip' 2>/dev/null || stop "$python: has no venv module. Try: apt install python3-venv"
 
 # On a Jetson, TensorRT and OpenCV with GStreamer are the system's: an environment that sees them.
-site=
+site= extras=serve,drives
 if [ -e /etc/nv_tegra_release ]; then
+    extras=serve,drives,tensorrt
+    # pycuda is compiled here: without these TensorRT would be missing, and the masks would come from the CPU.
+    PATH=$PATH:/usr/local/cuda/bin
+    for program in g++ nvcc; do
+        command -v "$program" >/dev/null || stop "a Jetson without $program. Try: apt install g++ cuda-nvcc-12-6 (the version of /usr/local/cuda)"
+    done
+    "$python" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+        stop "a Jetson without Python.h. Try: apt install python3-dev"
     site=--system-site-packages
     say "a Jetson: the environment sees the system's TensorRT and OpenCV"
 fi
 [ -x "$target/bin/python" ] || "$python" -m venv $site "$target"
-"$target/bin/pip" install --quiet --disable-pip-version-check --upgrade "$(dirname "$here")[serve]"
+"$target/bin/pip" install --quiet --disable-pip-version-check --upgrade "$(dirname "$here")[$extras]"
 
 install -D -m 0644 "$here/sysusers.conf" /etc/sysusers.d/edge.conf
 install -D -m 0644 "$here/tmpfiles.conf" /etc/tmpfiles.d/edge.conf

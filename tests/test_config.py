@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -159,6 +160,28 @@ def test_an_unreadable_file_is_a_config_error(tmp_path: Path) -> None:
         load_yaml(tmp_path / "none.yaml", Car)
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_yaml(tmp_path, Car)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "car.yaml")
+    with pytest.raises(ConfigError, match="expected a file, got a pipe"):
+        load_yaml(tmp_path / "car.yaml", Car)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: [rtsp://me:hunter2@camera/1]",
+        "name: {url: 'rtsp://me:hunter2@camera/1'}",
+        "{name: Zoe, body: 'mqtts://me:hunter2@h'}",
+        "name: 'rtsp://me:hunter2@camera/1\nelectric: true",
+        "name: rtsp://me:hunter2@camera/1: x",
+        "{name: Zoe, password: hunter2}",
+        "{name: Zoe, body: {password: hunter2}}",
+    ],
+)
+def test_no_complaint_shows_a_secret(tmp_path: Path, text: str) -> None:
+    assert "hunter2" not in complaint(tmp_path, text)
 
 
 def test_a_long_wrong_value_is_cut_in_the_message(tmp_path: Path) -> None:
