@@ -34,8 +34,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 TESTS = Path(__file__).parent
 # What whole files and folders need; `make quick` leaves them out, with all that is marked slow in its file.
 MARKS = {
-    "systemd": "system",
-    "sinks/test_mqtt.py": "system",
+    "systemd/test_faults.py": "system",
+    "systemd/test_install.py": "system",
+    "systemd/test_sigterm.py": "system",
+    "systemd/test_split.py": "system",
     "service/test_service.py": "system",
     "sources/test_supervised.py": "system",
     "web/test_live_page.py": "system",
@@ -47,6 +49,8 @@ MARKS = {
     "compile/test_tensorrt_rtx.py": "slow",
     "fuzz": "slow",
 }
+# And what tests need that take these: a net exported and compiled in every process anew, a broker.
+MARKS_OF_FIXTURES = {"street_net": "slow", "make_broker": "system"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,6 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for path, mark in MARKS.items():
             if item.path.is_relative_to(TESTS / path):
                 item.add_marker(mark)
+        for name in MARKS_OF_FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKS_OF_FIXTURES[name])
 
 
 @pytest.fixture(autouse=True)

@@ -30,13 +30,11 @@ def by_pillow(ids: np.ndarray, **options: object) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.slow
 @given(maps)
 def test_ids_come_back(ids: np.ndarray) -> None:
     assert np.array_equal(decode_ids(encode_indexed(ids, COLOURS)), ids)
 
 
-@pytest.mark.slow
 @given(maps)
 def test_another_reader_finds_the_ids_as_indices_and_the_colours_as_palette(ids: np.ndarray) -> None:
     image = PIL_Image.open(io.BytesIO(encode_indexed(ids, COLOURS)))
@@ -45,14 +43,12 @@ def test_another_reader_finds_the_ids_as_indices_and_the_colours_as_palette(ids:
     assert np.array_equal(np.asarray(image.convert("RGB")), np.array(COLOURS)[ids])
 
 
-@pytest.mark.slow
 @given(maps, st.sampled_from([1, 2, 4, 8]))
 def test_indexed_files_of_any_depth_are_read(ids: np.ndarray, bits: int) -> None:
     ids = ids & np.uint8(2**bits - 1)
     assert np.array_equal(decode_ids(by_pillow(ids, bits=bits, optimize=False)), ids)
 
 
-@pytest.mark.slow
 @given(maps)
 def test_grey_files_are_read(ids: np.ndarray) -> None:
     assert np.array_equal(decode_ids(cv2.imencode(".png", ids)[1].tobytes()), ids)

@@ -84,12 +84,14 @@ def test_every_label_is_in_the_table(drives: dict[int, list[Rendered]]) -> None:
         assert rendered.classes.max() < len(CAMVID)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CAMVID.names)
 def test_every_class_occurs(drives: dict[int, list[Rendered]], name: str) -> None:
     pixels = sum(int((r.classes == CAMVID.names.index(name)).sum()) for r in itertools.chain(*drives.values()))
     assert pixels > 40
 
 
+@pytest.mark.slow
 def test_road_is_below_and_sky_above(drives: dict[int, list[Rendered]]) -> None:
     for rendered in itertools.chain(*drives.values()):
         assert not (rendered.classes[-40:] == CAMVID.names.index("Sky")).any()
@@ -97,6 +99,7 @@ def test_road_is_below_and_sky_above(drives: dict[int, list[Rendered]]) -> None:
         assert (rendered.classes[-30:] == CAMVID.names.index("Road")).mean() > 0.25
 
 
+@pytest.mark.slow
 def test_instances_lie_on_people_bicycles_and_cars_and_on_all_of_them(drives: dict[int, list[Rendered]]) -> None:
     for rendered in itertools.chain(*drives.values()):
         counted = np.isin(rendered.classes, (CAR, PEDESTRIAN, BICYCLIST))
@@ -158,6 +161,7 @@ def test_the_clock_not_the_frame_number_moves_the_street() -> None:
     np.testing.assert_array_equal(slow.render(5).classes, fast.render(15).classes)
 
 
+@pytest.mark.slow
 def test_seeds_give_different_streets(drives: dict[int, list[Rendered]]) -> None:
     for one, other in itertools.combinations(drives.values(), 2):
         assert (one[0].classes == other[0].classes).mean() < 0.9
