@@ -205,7 +205,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     (tmp_path / "file").touch()
     for option, place in (("--overlay", "o.mp4"), ("--masks", "m"), ("--results", "r.jsonl")):
         line = refused(edge("run", video, "-e", colour_bundle.folder, option, tmp_path / "file" / place), 73)
-        assert "file stands where a folder is wanted" in line
+        assert "expected a folder, got a file" in line
 
 
 @pytest.mark.slow
