@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,7 +21,15 @@ from edge.sources.open import open_source
 from edge.sources.source import Source, display_wh_of
 from edge.timing import Durations, Stages
 
-STAGES = ("decode", "resize", "infer", "overlay", "encode", "write")  # in the order in which a frame passes them
+STAGES = (
+    "decode",
+    "resize",
+    "infer",
+    "steps",
+    "overlay",
+    "encode",
+    "write",
+)  # in the order in which a frame passes them
 
 
 @dataclass
@@ -78,13 +86,18 @@ def buffered(source: Source, live: bool | None) -> Ahead | Latest:
 
 
 def segment(
-    source: str | Path | Source, engine: str | Path | Engine = "road", *, live: bool | None = None
+    source: str | Path | Source,
+    engine: str | Path | Engine = "road",
+    *,
+    live: bool | None = None,
+    outputs: Collection[str] = (),
 ) -> Iterator[Prediction]:
     """Yield the segmentation of each frame of `source`.
 
     The source is closed at the end; an engine only if it was given by name. See `open_source` for names of
     sources and `open_engine` for names of engines. With `live` only the newest frame is taken, at the pace of the
-    recording or camera; by default a camera is live and a file is not.
+    recording or camera; by default a camera is live and a file is not. `outputs`, such as "confidence", are computed
+    besides the engine's default ones, of an engine by name.
 
         for result in edge.segment("drive.mp4"):
             print(result.frame.index, result.age_ms, result.mask("road").mean())
@@ -95,7 +108,9 @@ def segment(
         frames = stack.enter_context(buffered(source, live))
         if isinstance(engine, (str, Path)):
             engine = stack.enter_context(
-                closing(open_engine(engine, side_by_side=not frames.live, source_wh=display_wh_of(source)))
+                closing(
+                    open_engine(engine, side_by_side=not frames.live, source_wh=display_wh_of(source), outputs=outputs)
+                )
             )
         yield from Segmenter(engine).segment_all(frames)
 

@@ -6,7 +6,7 @@ print(recorded)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -88,6 +88,7 @@ def record(
     precision: str | None = None,
     threads: int | None = None,
     backend: str | None = None,
+    outputs: Collection[str] = (),
     watch: Callable[[Source], AbstractContextManager[OnResult]] = _unwatched,
 ) -> Recorded:
     """Record a source until it ends, Ctrl-C, or after `max_frames`.
@@ -109,9 +110,17 @@ def record(
         is_live = frames.live if live is None else live
         opened = None
         if engine is not None:
-            wishes = {"precision": precision, "threads": threads, "backend": backend}
-            size_wh = display_wh_of(frames)
-            opened = stack.enter_context(open_engine(engine, side_by_side=not is_live, source_wh=size_wh, **wishes))
+            opened = stack.enter_context(
+                open_engine(
+                    engine,
+                    precision=precision,
+                    threads=threads,
+                    backend=backend,
+                    side_by_side=not is_live,
+                    source_wh=display_wh_of(frames),
+                    outputs=outputs,
+                )
+            )
         asked = {"codec": codec, "live": is_live, "split_s": split_s, "quota_gb": quota_gb}
         sink = _sink(target, _options(frames, opened, asked), split_s or SPLIT_S, quota_gb or QUOTA_GB, stages)
         on_result, flow = stack.enter_context(watch(frames)), buffered(frames, live)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -15,23 +16,27 @@ from edge.engine import Engine
 from edge.errors import EdgeError
 from edge.frame import Frame, Image, Letterbox, Yuv420, yuv_to_bgr_coefficients
 from edge.prediction import Prediction
+from edge.steps import Steps
 from edge.timing import Stages
 
 
 class Segmenter:
     """Asks one engine. It may be used from several threads; each has an input buffer of its own.
 
-    Its `stages` hold the times of "resize" and "infer".
+    Attributes:
+        steps: what `segment_all` takes its results through.
+        stages: the times of "resize", "infer" and, where there are any, "steps".
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._specs = {output.name: output for output in engine.outputs}
+        self.steps = Steps.of(engine)
         self.stages = Stages()
         self._local = threading.local()
 
     def segment(self, frame: Frame) -> Prediction:
-        """The classes of every pixel of the frame, at network size."""
+        """What the engine sees in the frame, at network size; no step takes part."""
         with self.stages["resize"].span():
             canvas = self._canvas(frame)
             canvas.draw(frame)
@@ -40,10 +45,23 @@ class Segmenter:
         return Prediction(frame, outputs, canvas.box, self.engine.card.table, time.monotonic_ns(), self._specs)
 
     def segment_all(self, frames: Iterable[Frame]) -> Generator[Prediction, None, None]:
-        """The segmentations of the frames, in order; as many are worked on side by side as the engine has streams.
+        """The segmentations of the frames of one source, in order and through all steps; as many are worked on side by
+        side as the engine has streams.
 
         What `frames` raises comes out behind the last segmentation.
         """
+        results = self._in_order(frames)
+        return self._stepped(results) if self.steps else results
+
+    def _stepped(self, results: Generator[Prediction, None, None]) -> Generator[Prediction, None, None]:
+        self.steps.reset()
+        with closing(results):
+            for result in results:
+                with self.stages["steps"].span():
+                    stepped = self.steps.update(result)
+                yield stepped
+
+    def _in_order(self, frames: Iterable[Frame]) -> Generator[Prediction, None, None]:
         if self.engine.streams == 1:
             yield from map(self.segment, frames)
             return

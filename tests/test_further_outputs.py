@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import MakeCard
+from bundles import MakeCard, graph_of
 from stand_in import BrightnessEngine
 
 from edge.arrays import decode_array
 from edge.card import output_to_json
-from edge.errors import DataError
+from edge.engine import MODEL_FILE, Bundle, write_bundle
+from edge.errors import DataError, EngineError
 from edge.frame import Frame, Image
-from edge.outputs import SEMANTIC, Output
+from edge.outputs import CONFIDENCE, SEMANTIC, Output
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.timing import Stages
@@ -211,3 +212,49 @@ def test_the_publisher_refuses_an_output_that_is_not_as_announced(
     last = head.outputs[-1].model_copy(update=changes)
     with pytest.raises((WireError, DataError), match=expected):
         received(head.model_copy(update={"outputs": (*head.outputs[:-1], last)}), arrays, engine)
+
+
+def test_edge_segment_gives_it(engine: DepthEngine, tmp_path: Path) -> None:
+    import cv2
+
+    import edge
+
+    cv2.imwrite(str(tmp_path / "0.png"), frame().image)
+    (result,) = edge.segment(tmp_path, engine)  # type: ignore[arg-type]
+    assert result.further() == [GLOW, DEPTH]
+    check_numbers(result.summaries(), result)
+
+
+def confident(bundle: Bundle, folder: Path) -> Path:
+    """The bundle, whose card lists the confidence that its graph has."""
+    card = dataclasses.replace(bundle.card, outputs=(SEMANTIC, CONFIDENCE))
+    return write_bundle(folder, {MODEL_FILE: graph_of(bundle)}, card).folder
+
+
+def test_confidence_is_computed_where_it_is_asked_for(
+    colour_bundle: Bundle, tmp_path: Path, flag: Image, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import cv2
+    from typer.testing import CliRunner
+
+    from edge.cli import app
+
+    cv2.imwrite(str(tmp_path / "0.png"), flag)
+    engine, results = str(confident(colour_bundle, tmp_path / "confident")), tmp_path / "results.jsonl"
+    run = ["run", str(tmp_path / "0.png"), "-q", "--engine", engine, "--results", str(results)]
+    for asked in (False, True):
+        found = CliRunner().invoke(app, [*run, *(["--confidence"] if asked else [])])
+        assert found.exception is None
+        assert ("outputs" in json.loads(results.read_text())) == asked
+    assert 0 < json.loads(results.read_text())["outputs"]["confidence"]["mean"] < 1
+
+
+def test_confidence_of_an_engine_without_it_is_refused_with_what_to_type(colour_bundle: Bundle, tmp_path: Path) -> None:
+    from edge.config import parse_tree
+    from edge.service.check import check
+    from edge.service.config import ServeConfig
+
+    engine = str(colour_bundle.folder)
+    tree = {"camera": "scene:street", "engine": engine, "confidence": True, "recorder": {"folder": str(tmp_path)}}
+    with pytest.raises(EngineError, match="To add it: edge build"):
+        check(parse_tree(tree, ServeConfig, "edge.yaml"))

@@ -23,6 +23,7 @@ from edge.cli.replay import replay
 from edge.cli.shared import (
     INTERRUPTED,
     Backend,
+    Confidence,
     EngineName,
     JsonFile,
     Live,
@@ -38,6 +39,7 @@ from edge.cli.shared import (
     Results,
     Threads,
     end_on_sigterm,
+    outputs_asked,
     progress_report,
     write_json,
 )
@@ -126,6 +128,7 @@ def run(
     sink: OtherSinks = None,
     json_file: JsonFile = None,
     show: Annotated[bool, typer.Option("--show", help="Show the masks in a window. q ends, space pauses.")] = False,
+    confidence: Confidence = False,
     live: Live = None,
     max_frames: MaxFrames = None,
     quiet: Quiet = False,
@@ -139,7 +142,8 @@ def run(
     outputs = Outputs.of(overlay, masks, masks_as, results, sink or (), json_file)
     check_outputs(outputs.paths, sources)
     end_on_sigterm()
-    opened, frames = _open_both(sources, engine, live, precision=precision, threads=threads, backend=backend)
+    wishes = {"precision": precision, "threads": threads, "backend": backend, "outputs": outputs_asked(confidence)}
+    opened, frames = _open_both(sources, engine, live, **wishes)
     from edge.pipeline import buffered  # behind the opening, whose waits hide these imports
     from edge.pipeline import run as run_pipeline
     from edge.segmenter import Segmenter

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.cli.names import engine_and_precision
-from edge.cli.shared import Backend, EngineName, JsonFile, Precision, end_on_sigterm
+from edge.cli.shared import Backend, Confidence, EngineName, JsonFile, Precision, end_on_sigterm, outputs_asked
 from edge.cli.stdio import print_report, printable
 from edge.errors import ConfigError, DataError, SourceDamaged, SourceError
 
@@ -82,6 +82,7 @@ def evaluate(
     precision: Precision = None,
     backend: Backend = None,
     labels_of: LabelsOf = None,
+    confidence: Confidence = False,
     sparse: Sparse = False,
     against: Against = None,
     parquet: ParquetFile = None,
@@ -111,7 +112,14 @@ def evaluate(
     listed = list_drives(drives, labels, sparse)
     other, other_precision = engine_and_precision(against)
     config = EvaluationConfig(
-        engine, precision, backend, other, other_precision, mirror=pick is not None, labels_of=labels_of
+        engine,
+        precision,
+        backend,
+        other,
+        other_precision,
+        mirror=pick is not None,
+        labels_of=labels_of,
+        outputs=outputs_asked(confidence),
     )
     table = table_of(config)
     drops = _drops(max_drop, baseline, table)
@@ -120,7 +128,7 @@ def evaluate(
     _check_outputs(wishes, work, drives, listed)
     store = Store(work, config) if work else None
     with _executing(config, ray, workers, listed) as execute:
-        results = evaluate_drives(listed, execute, store, in_shards=bool(ray or work))
+        results = evaluate_drives(listed, execute, store, in_shards=bool(ray or work) and not config.steps)
     return _conclude(results, config, table, wishes)
 
 

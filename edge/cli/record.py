@@ -10,6 +10,7 @@ import typer
 from edge.cli.shared import (
     INTERRUPTED,
     Backend,
+    Confidence,
     EngineName,
     JsonFile,
     Live,
@@ -19,6 +20,7 @@ from edge.cli.shared import (
     Quiet,
     Threads,
     end_on_sigterm,
+    outputs_asked,
     write_json,
 )
 from edge.cli.stdio import print_report
@@ -38,6 +40,7 @@ def record(
         float | None, typer.Option(min=0.001, help=f"Into a folder: GB in all; default {QUOTA_GB:g}.")
     ] = None,
     masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Masks and results, or the camera alone.")] = True,
+    confidence: Confidence = False,
     live: Live = None,
     max_frames: MaxFrames = None,
     json_file: JsonFile = None,
@@ -62,6 +65,7 @@ def record(
         precision=precision,
         threads=threads,
         backend=backend,
+        outputs=outputs_asked(confidence),
         watch=lambda frames: Progress(None if quiet else frames.frame_count, max_frames, frames.name),
     )
     if not quiet:

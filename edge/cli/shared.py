@@ -41,6 +41,9 @@ Precision = Annotated[
 ]
 Backend = Annotated[str | None, typer.Option(help="openvino or tensorrt; default: TensorRT where it can run.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default: every core.")]
+Confidence = Annotated[
+    bool, typer.Option("--confidence", help="Also how sure the engine is of each pixel, where it can tell.")
+]
 Live = Annotated[
     bool | None,
     typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every."),
@@ -58,6 +61,11 @@ OtherSinks = Annotated[
     list[str] | None, typer.Option("--sink", metavar="NAME=TARGET", help="Any kind of output by its name; repeatable.")
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too; - is standard output.")]
+
+
+def outputs_asked(confidence: bool) -> tuple[str, ...]:
+    """The outputs that `open_engine` is asked for."""
+    return ("confidence",) if confidence else ()
 
 
 def end_on_sigterm() -> None:

@@ -25,11 +25,13 @@ from edge.evaluate.measures import Measures, View, check_tables, is_followed, vi
 from edge.evaluate.records import Record, Records
 from edge.evaluate.store import Store
 from edge.frame import Frame
+from edge.outputs import select
 from edge.pipeline import buffered
 from edge.segmenter import Segmenter
 from edge.sources.open import open_source
 from edge.sources.seek import Playable, RecordedVideo, open_recording
 from edge.sources.source import Source, display_wh_of
+from edge.steps import step_names
 from edge.timing import Durations
 
 SHARD_FRAMES = 900  # of a long drive: half a minute at 30 Hz
@@ -44,6 +46,7 @@ class EvaluationConfig:
         mirror: also ask the engine about the mirrored image, at the price of a second inference.
         threads: of each engine; None for all cores.
         labels_of: the group or class that binary labels are of; None where labels are class ids.
+        outputs: to compute besides the card's default ones.
     """
 
     engine: str = DEFAULT_ENGINE
@@ -54,6 +57,17 @@ class EvaluationConfig:
     mirror: bool = False
     threads: int | None = None
     labels_of: str | None = None
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> list[str]:
+        """The stateful steps that run. With any, a drive is measured in one piece.
+
+        Raises:
+            EngineError: the engine lacks one of the outputs.
+        """
+        found = select(find_bundle(self.engine).card.outputs, self.outputs, self.engine)
+        return step_names([output.name for output in found])
 
     def table(self, table: ClassTable) -> ClassTable:
         """The classes that are scored, of an engine's table."""
@@ -72,6 +86,7 @@ class EvaluationConfig:
             side_by_side=True,
             backend=self.backend,
             source_wh=size_wh,
+            outputs=self.outputs,
         )
 
     def open_other(self, size_wh: tuple[int, int]) -> Engine | None:
@@ -83,7 +98,7 @@ class EvaluationConfig:
         if self.other is None:
             return None
         check_tables(find_bundle(self.engine).card.table, find_bundle(self.other).card.table)
-        return replace(self, engine=self.other, precision=self.other_precision).open(size_wh)
+        return replace(self, engine=self.other, precision=self.other_precision, outputs=()).open(size_wh)
 
 
 @dataclass(frozen=True)
@@ -261,6 +276,10 @@ def _record(
     """
     try:
         result = segmenter.segment(frame)
+        if segmenter.steps:
+            if before is not None:
+                before.result()  # the frame before has gone through them
+            result = segmenter.steps.update(result)
         now.set_result(view_of(result) if is_followed(frame.index) or is_followed(frame.index + 1) else None)
     except BaseException as error:  # the next frame must not wait without end
         now.set_exception(error)

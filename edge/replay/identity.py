@@ -17,6 +17,7 @@ from edge.natural import natural_key
 from edge.sources.pictures import Pictures
 from edge.sources.place import place_of
 from edge.sources.seek import Playable
+from edge.steps import step_names
 
 if TYPE_CHECKING:
     from edge.engine import Engine
@@ -48,7 +49,9 @@ def engine_identity(engine: Engine) -> list[str]:
     """All that is known of an engine that its masks depend on."""
     card = engine.card
     graphs = [f"{graph.precision} {graph.runtime} {graph.sha256}" for graph in card.graphs]
-    return [*sorted(graphs), engine.precision, str(card.input_wh), card.resize, library_versions(engine)]
+    outputs = [output.name for output in engine.outputs]
+    made = [f"outputs {' '.join(outputs)}", *(f"step {name}" for name in step_names(outputs))]
+    return [*sorted(graphs), engine.precision, str(card.input_wh), card.resize, *made, library_versions(engine)]
 
 
 def recording_sha256(source: Playable) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 from numpy.typing import NDArray
 
@@ -18,6 +19,7 @@ from edge.prediction import Prediction
 from edge.replay.identity import engine_identity, machine_kind
 from edge.segmenter import Segmenter
 from edge.sources.seek import Playable
+from edge.steps import Steps
 
 RECORDED = "recorded"
 
@@ -66,7 +68,13 @@ class MaskTrack:
 def engine_track(engine: Engine, name: str) -> MaskTrack:
     """Masks computed anew, by the code that drives."""
     segmenter = Segmenter(engine)
-    return MaskTrack(name, [*engine_identity(engine), machine_kind()], lambda source, frame: segmenter.segment(frame))
+    steps: WeakKeyDictionary[Playable, Steps] = WeakKeyDictionary()  # each reader of the recording has its own state
+
+    def of(source: Playable, frame: Frame) -> Prediction:
+        result = segmenter.segment(frame)
+        return steps.setdefault(source, Steps.of(engine)).update(result) if segmenter.steps else result
+
+    return MaskTrack(name, [*engine_identity(engine), machine_kind()], of)
 
 
 def recorded_track(source: Playable) -> tuple[MaskTrack, ClassTable] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from edge.engine import chosen_backend, find_bundle
 from edge.errors import ConfigError
 from edge.events import Watcher
+from edge.outputs import select
 from edge.paths import expanded, make_folder
 from edge.service.config import ServeConfig
 from edge.service.outputs import flight_of, mqtt_of, recorder_of
@@ -36,7 +37,7 @@ def check(config: ServeConfig) -> None:
     for key, source in _keyed_sources(config):
         _check_source(key, source)
     expanded("engine", config.engine)
-    find_bundle(config.engine)
+    select(find_bundle(config.engine).card.outputs, config.asked, config.engine)
     chosen_backend(config.backend)
     asked = [name for name in OUTPUTS if getattr(config, name)]
     if not asked:

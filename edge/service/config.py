@@ -28,6 +28,7 @@ class ServeConfig(StrictModel):
         cameras: several by name, in its place: {front: /dev/video0, rear: /dev/video2}. Each has its part of the page,
             its metrics, its topics (TOPIC/front/...) and its folder of recordings (FOLDER/front).
         engine, precision, backend, threads: as `edge run` takes them; several cameras share the cores evenly.
+        confidence: also compute how sure the engine is of each pixel, for all outputs.
         ladder: under overload, a smaller picture; without it, only frames are dropped.
         events: what is looked for in the masks, and told in the log; without it, nothing.
         mqtt: results, masks and events to a broker.
@@ -44,6 +45,7 @@ class ServeConfig(StrictModel):
     precision: Literal["int8", "f32", "bf16", "fp16"] | None = None
     backend: Literal["openvino", "tensorrt"] | None = None
     threads: int | None = Field(default=None, ge=1)
+    confidence: bool = False
     ladder: LadderOptions | None = None
     events: EventOptions | None = None
     mqtt: MqttOptions | None = None
@@ -52,6 +54,11 @@ class ServeConfig(StrictModel):
     web: WebOptions | None = None
     sinks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     socket: str | None = Field(default=None, min_length=1)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The engine's outputs to compute besides its default ones."""
+        return ("confidence",) if self.confidence else ()
 
     @property
     def sources(self) -> dict[str, str]:

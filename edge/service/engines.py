@@ -105,6 +105,7 @@ class EarlyEngine:
                     backend=config.backend,
                     threads=threads,
                     input_wh=input_wh,
+                    outputs=config.asked,
                 )
                 opened.callback(engine.close)
                 engines.append(engine)

@@ -1,0 +1,95 @@
+"""Stateful steps behind the engine, such as tracking and smoothing: after results are in order, before sinks.
+
+They run wherever results are taken in order: `edge.segment`, `pipeline.run`, the service, replay and evaluation alike.
+A step is a row of `STEPS`, and runs where the engine computes all outputs that it needs. Without one, nothing is paid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from edge.card import Card
+from edge.engine import Engine
+from edge.prediction import Prediction
+
+MAX_MISSED = 10  # frames: under load, a live loop drops some, and what moves is still found again
+MAX_GAP_NS = 1_000_000_000
+
+
+class Step(Protocol):
+    """Makes more of a prediction by those before it, such as an output of its own with its spec."""
+
+    def update(self, prediction: Prediction) -> Prediction:
+        """The prediction, with what the step adds or changes. It is called for one frame after another."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all frames: the next one does not follow them."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """A row of `STEPS`: makes a step for an engine of that card which computes the outputs `needs`."""
+
+    make: Callable[[Card], Step]
+    needs: tuple[str, ...] = ("semantic",)
+
+
+STEPS: dict[str, StepKind] = {}  # by name, in the order in which they run
+
+
+class Steps:
+    """All steps of one stream of predictions, in their order. The one owner of when they are reset.
+
+    They are, where a prediction does not follow the last one: its index goes back, more than `MAX_MISSED` frames or
+    more than `MAX_GAP_NS` of the recording are missing between them, or its frame has another shape. For a source
+    without times of its own, the capture clock counts. Another source is begun with `reset`.
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = list(steps)
+        self._last: Prediction | None = None
+
+    @classmethod
+    def of(cls, engine: Engine) -> Steps:
+        """Those for what the engine computes."""
+        return cls([STEPS[name].make(engine.card) for name in step_names([output.name for output in engine.outputs])])
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def update(self, prediction: Prediction) -> Prediction:
+        """The prediction after all steps. One thread at a time, in the order of frames."""
+        if self._last is not None and not follows(prediction, self._last):
+            self.reset()
+        self._last = prediction
+        for step in self._steps:
+            prediction = step.update(prediction)
+        return replace(prediction, ready_ns=max(prediction.ready_ns, time.monotonic_ns()))
+
+    def reset(self) -> None:
+        """What comes next follows nothing."""
+        self._last = None
+        for step in self._steps:
+            step.reset()
+
+
+def step_names(outputs: Sequence[str]) -> list[str]:
+    """The steps that run where these outputs are computed, in their order."""
+    return [name for name, kind in STEPS.items() if set(kind.needs) <= set(outputs)]
+
+
+def follows(prediction: Prediction, last: Prediction) -> bool:
+    """Whether state made of `last` still says something of the frame."""
+    now, before = prediction.frame, last.frame
+    timed = now.media_ns is not None and before.media_ns is not None
+    gap_ns = now.media_ns - before.media_ns if timed else now.captured_ns - before.captured_ns  # type: ignore[operator]
+    return (
+        prediction.letterbox == last.letterbox
+        and 1 <= now.index - before.index <= 1 + MAX_MISSED
+        and 0 <= gap_ns <= MAX_GAP_NS
+    )
