@@ -20,8 +20,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge.backends import open_engine
 from edge.barcode import read_barcode
-from edge.engine import open_engine
 from edge.prediction import Prediction
 from edge.report import table
 from edge.segmenter import Segmenter

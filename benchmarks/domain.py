@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from edge.engine import open_engine
+from edge.backends import open_engine
 from edge.errors import EngineError
 from edge.events import Calm, describe, strangeness
 from edge.pipeline import segment

@@ -14,8 +14,9 @@ import time
 
 import numpy as np
 
+from edge.backends import open_engine
 from edge.bench import machine, spread
-from edge.engine import Engine, open_engine
+from edge.engine import Engine
 from edge.report import table
 
 WARM_UP = 3  # frames not counted, each time an engine's turn comes

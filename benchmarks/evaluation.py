@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import cv2
 
 from benchmarks.drive import street_720p
-from edge.engine import open_engine
+from edge.backends import open_engine
 from edge.evaluate.cluster import Cluster
 from edge.evaluate.drives import Drive
 from edge.evaluate.run import EvaluationConfig, Shard, Worker, evaluate_drives, one_by_one

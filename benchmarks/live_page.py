@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from edge.engine import open_engine
+from edge.backends import open_engine
 from edge.pipeline import buffered, run
 from edge.report import summary_text
 from edge.segmenter import Segmenter

@@ -33,6 +33,7 @@ import torch
 import yaml
 from torch import nn
 
+from edge.backends import open_engine
 from edge.card import Graph
 from edge.classes import ClassTable
 from edge.compile.attempt import INT8_FILES
@@ -42,7 +43,7 @@ from edge.compile.judge import Judged, judge
 from edge.compile.observe import Range, observe, ranges_at_size, read_scales
 from edge.compile.quantize import to_bytes, write_int8
 from edge.config import data_path, load_yaml
-from edge.engine import MODEL_FILE, Bundle, Engine, load_bundle, open_engine, write_bundle
+from edge.engine import MODEL_FILE, Bundle, Engine, load_bundle, write_bundle
 from edge.errors import EdgeError
 from edge.nets import NETS, make_net
 from edge.nets.cost import count_macs, parameter_count

@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 
 from benchmarks.drive import street_720p
-from edge.engine import Engine, open_engine
+from edge.backends import open_engine
+from edge.engine import Engine
 from edge.frame import Letterbox
 from edge.pipeline import buffered, run
 from edge.report import table

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.drive import street_720p
-from edge.engine import open_engine
+from edge.backends import open_engine
 from edge.frame import Image
 from edge.prediction import Prediction
 from edge.report import table

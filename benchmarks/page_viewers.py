@@ -27,7 +27,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from benchmarks.drive import street_720p
-from edge.engine import open_engine
+from edge.backends import open_engine
 from edge.pipeline import Summary, run
 from edge.segmenter import Segmenter
 from edge.sources.flow import Latest, Paced

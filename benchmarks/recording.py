@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 
 from benchmarks.drive import street_720p
+from edge.backends import open_engine
 from edge.drive.file import DriveFile
 from edge.drive.schema import RESULTS
-from edge.engine import open_engine
 from edge.errors import SourceDamaged
 from edge.maskcodec import encode_mask
 from edge.pipeline import buffered, run

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cv2
 
-from edge.engine import open_engine
+from edge.backends import open_engine
 from edge.evaluate import evaluate
 from edge.report import table
 

@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 from benchmarks.drive import street_720p
-from edge.backends.openvino import import_openvino
-from edge.engine import find_bundle, open_engine
+from edge.backends import open_engine
+from edge.backends.openvino import import_library
+from edge.engine import find_bundle
 from edge.report import table
 
 BARE = """
@@ -82,7 +83,7 @@ def main() -> None:
 
 def _plain_blob(engine: str, precision: str, folder: Path) -> Path:
     """The engine compiled as edge compiles it, exported as OpenVINO's own blob."""
-    openvino, bundle = import_openvino(), find_bundle(engine)
+    openvino, bundle = import_library(), find_bundle(engine)
     core = openvino.Core()
     model = core.read_model(bundle.read(bundle.graph(precision, "openvino")), b"")
     hint = "bf16" if precision == "bf16" else "f32"

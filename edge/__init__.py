@@ -15,9 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edge.backends import open_engine
     from edge.bench import bench_engine
     from edge.compile.library import build, calibrate
-    from edge.engine import Engine, open_engine
+    from edge.engine import Engine
     from edge.errors import EdgeError
     from edge.evaluate.library import evaluate_engine
     from edge.frame import Frame
@@ -51,7 +52,7 @@ _HOMES = {
     "build": "edge.compile.library",
     "calibrate": "edge.compile.library",
     "evaluate_engine": "edge.evaluate.library",
-    "open_engine": "edge.engine",
+    "open_engine": "edge.backends",
     "open_source": "edge.sources.open",
     "record": "edge.recording",
     "segment": "edge.pipeline",

@@ -19,9 +19,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.backends import openvino, tensorrt
+from edge.backends import available_backends, load_backend, open_engine
 from edge.card import Accuracy, Card
-from edge.engine import Bundle, Engine, find_bundle, open_engine
+from edge.engine import Bundle, Engine, find_bundle
 from edge.errors import BundleTampered, EngineError
 from edge.pipeline import Summary, buffered, run
 from edge.report import table
@@ -176,12 +176,10 @@ def _entrants(
     bundle: Bundle, wishes_of_all: Mapping[str, Any], engines: ExitStack
 ) -> tuple[list[_Entrant], dict[str, str]]:
     """All that can run, open until `engines` is closed, and why the others cannot."""
-    wishes = [("openvino", precision) for precision in openvino.PRECISIONS]
-    absent: dict[str, str] = {}
-    if obstacle := tensorrt.why_not():
-        absent["tensorrt"] = obstacle
-    else:
-        wishes += [("tensorrt", precision) for precision in tensorrt.PRECISIONS]
+    reasons = available_backends()
+    absent = {name: reason for name, reason in reasons.items() if reason is not None}
+    there = [name for name in reasons if name not in absent]
+    wishes = [(name, precision) for name in there for precision in load_backend(name).PRECISIONS]
     entrants: list[_Entrant] = []
     for backend, precision in wishes:
         opened = _open_entrant(bundle, {"backend": backend, "precision": precision, **wishes_of_all}, engines)

@@ -5,11 +5,7 @@ as TensorRT want it. The card says everything about the engine that is not in a 
 so that they cannot be mixed up. What is compiled from a bundle stays on the machine that compiled it; the bundle is
 what travels.
 
-    with open_engine("road") as engine:
-        outputs = engine.infer(image)  # uint8 (h, w, 3) BGR in
-        classes = outputs["semantic"]  # uint8 (h, w) class ids
-
-Kept quick to import: `edge run` starts here.
+`edge.backends.open_engine` opens one. Kept quick to import: `edge run` starts here.
 """
 
 from __future__ import annotations
@@ -22,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -41,7 +37,6 @@ if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
     from edge.outputs import Arrays
 
 DEFAULT_ENGINE = "road"
-BACKENDS = ("openvino", "tensorrt")
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.json"
 GRAPH_LIMIT_BYTES = 1 << 30
@@ -246,11 +241,30 @@ def _read_file(path: Path, limit_bytes: int) -> bytes:
     return content
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What runs an engine: all that its arrays depend on besides card, precision and image.
+
+    Attributes:
+        backend: a name of `edge.backends.BACKENDS`.
+        version: of its library.
+        device: the kind of processor; of a GPU also which one, its driver and what was compiled for it.
+    """
+
+    backend: str
+    version: str
+    device: str
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.version} on {self.device}"
+
+
 class Engine(Protocol):
     """A compiled net. `infer` may be called from several threads; `streams` calls run side by side, the others wait.
 
     Attributes:
         card: what the engine is.
+        identity: what runs it.
         precision: that of the arithmetic: "f32", "bf16", "fp16" or "int8".
         outputs: those of the card's outputs that it computes.
         threads: CPU threads it uses in all.
@@ -259,6 +273,9 @@ class Engine(Protocol):
 
     @property
     def card(self) -> Card: ...
+
+    @property
+    def identity(self) -> Identity: ...
 
     @property
     def precision(self) -> str: ...
@@ -302,70 +319,6 @@ def check_image(image: Image, card: Card) -> None:
     if image.shape != (height, width, 3) or image.dtype != "uint8" or not image.flags.c_contiguous:
         layout = "" if image.flags.c_contiguous else ", not C-contiguous"
         raise EngineError(
-            f"engine {card.name}: the image is {image.dtype} {image.shape}{layout},"
-            f" wanted is uint8 {(height, width, 3)}, C-contiguous"
+            f"engine {card.name}: expected an image of uint8 {(height, width, 3)}, C-contiguous,"
+            f" got {image.dtype} {image.shape}{layout}"
         )
-
-
-def open_engine(
-    name_or_path: str | Path = DEFAULT_ENGINE,
-    *,
-    precision: str | None = None,
-    threads: int | None = None,
-    side_by_side: bool = False,
-    backend: str | None = None,
-    source_wh: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
-    input_wh: tuple[int, int] | None = None,
-    outputs: Collection[str] = (),
-) -> Engine:
-    """The engine of that name or in that folder, ready to run; close it, or use it with `with`.
-
-    `precision` is the card's own if not given. `backend` is "openvino" or "tensorrt"; if not given, TensorRT where it
-    can run. TensorRT's plan is built, for minutes, where this device keeps none yet.
-
-    `threads` is how many CPU threads OpenVINO uses; all that this process may run on if not given. They work on one
-    frame together, so that its mask is young; or, `side_by_side`, on a frame each: more frames per second, for
-    recordings.
-
-    `source_wh` is the size of the frames to come, or gives it when asked: of the bundle's input sizes, the one that
-    wastes least on them is taken. `input_wh` names one. Without either, the card's own.
-
-    `outputs` names outputs to compute besides those that the card computes by default, such as "confidence".
-
-    Raises:
-        EngineNotFound: there is no such bundle.
-        BundleTampered: its graph is not the one its card was made for.
-        EngineError: it cannot run here, or not with this precision or number of threads.
-    """
-    bundle = find_bundle(name_or_path)
-    if input_wh is not None:
-        bundle = bundle.at(input_wh)
-    elif source_wh is not None:
-        bundle = bundle.fitted(source_wh() if callable(source_wh) else source_wh)
-    if chosen_backend(backend) == "tensorrt":
-        from edge.backends.tensorrt import TensorRtEngine
-        from edge.compile.plan import ensure_plan  # builds one where none is kept: minutes, once on a device
-
-        plan = ensure_plan(bundle, precision, outputs=outputs)
-        return TensorRtEngine(bundle, precision=precision, side_by_side=side_by_side, plan=plan, outputs=outputs)
-    from edge.backends.openvino import OpenVinoEngine  # late: it costs 150 ms, and `edge --help` needs none of it
-
-    return OpenVinoEngine(bundle, precision=precision, threads=threads, side_by_side=side_by_side, outputs=outputs)
-
-
-def chosen_backend(wish: str | None) -> str:
-    """The backend that `open_engine` takes for that wish: "openvino" or "tensorrt".
-
-    Raises:
-        EngineError: it is not known, or cannot run here.
-    """
-    if wish not in (None, *BACKENDS):
-        raise EngineError(f"backend {wish!r} is not known; there are: {', '.join(BACKENDS)}")
-    if wish == "openvino":
-        return wish
-    from edge.backends.tensorrt import why_not
-
-    obstacle = why_not()
-    if wish == "tensorrt" and obstacle:
-        raise EngineError(f"TensorRT cannot run here: {obstacle}")
-    return "openvino" if obstacle else "tensorrt"

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from edge.card import Card
 from edge.config import StrictModel
-from edge.engine import Engine
+from edge.engine import Engine, Identity
 from edge.errors import ConfigError
 from edge.frame import Image
 
@@ -155,6 +155,11 @@ class LadderEngine:
     def card(self) -> Card:
         """Of the step that works now."""
         return self._now.card
+
+    @property
+    def identity(self) -> Identity:
+        """Of the step that works now."""
+        return self._now.identity
 
     @property
     def outputs(self) -> tuple[Output, ...]:

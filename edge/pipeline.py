@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from edge.engine import Engine, open_engine
+from edge.backends import open_engine
+from edge.engine import Engine
 from edge.errors import EdgeError
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter

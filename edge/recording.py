@@ -17,7 +17,8 @@ import cv2
 import yaml
 
 import edge
-from edge.engine import Engine, open_engine
+from edge.backends import open_engine
+from edge.engine import Engine
 from edge.errors import ConfigError, EdgeError, OutputError
 from edge.pipeline import Summary, buffered, run
 from edge.prediction import Prediction

@@ -397,7 +397,7 @@ def test_half_a_processor_is_a_problem(make_host: MakeHost) -> None:
     assert "no more than 0.5" in finding.found
 
 
-def test_a_quota_below_the_cores_asks_for_fewer_threads(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quota_below_get_cores_asks_for_fewer_threads(make_host: MakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     host = make_host({"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "250000 100000"})
     finding = only(check_processors(host))

@@ -18,18 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edge.engine
+from edge.backends import open_engine
 from edge.card import Accuracy, Card, Gate, Graph, Measured, Speed, Versions
 from edge.classes import CAMVID, make_table
 from edge.delta import make_delta
-from edge.engine import (
-    MODEL_FILE,
-    Bundle,
-    find_bundle,
-    list_bundles,
-    load_bundle,
-    open_engine,
-    write_bundle,
-)
+from edge.engine import MODEL_FILE, Bundle, find_bundle, list_bundles, load_bundle, write_bundle
 from edge.errors import BundleTampered, EngineError, EngineNotFound
 
 MODEL = b"a graph"

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.engine import Bundle, Engine, open_engine
+from edge.backends import open_engine
+from edge.engine import Bundle, Engine
 from edge.errors import DataError, SourceDamaged
 from edge.evaluate import evaluate, score_text
 from edge.frame import Image

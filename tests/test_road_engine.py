@@ -11,8 +11,9 @@ import pytest
 from scenes import iou_of_street
 
 import edge
+from edge.backends import open_engine
 from edge.classes import CAMVID
-from edge.engine import Engine, find_bundle, open_engine
+from edge.engine import Engine, find_bundle
 from edge.evaluate import evaluate
 from edge.street.render import StreetScene
 

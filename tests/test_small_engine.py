@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from scenes import iou_of_street
 
+from edge.backends import open_engine
 from edge.classes import CAMVID
-from edge.engine import Engine, find_bundle, open_engine
+from edge.engine import Engine, find_bundle
 
 
 @pytest.fixture(scope="module")

@@ -48,15 +48,26 @@ class Description:
     integrated: bool
     driver: str
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.uuid}, {self.driver}"
+
 
 # ------------------------------------------------------------------------------------------------ before any of pycuda
 
 
-def why_not() -> str | None:
+def unavailable_reason() -> str | None:
     """Why CUDA cannot be used, in one line; None if it can.
 
     Asked of the driver itself: TensorRT and pycuda crash or fail obscurely where it is missing.
     """
+    reason = no_gpu_reason()
+    if reason is None and importlib.util.find_spec("pycuda") is None:
+        return "pycuda is not installed: pip install pycuda"
+    return reason
+
+
+def no_gpu_reason() -> str | None:
+    """Why there is no GPU to use, in one line; None if there is one."""
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError:
@@ -68,13 +79,11 @@ def why_not() -> str | None:
         return f"the NVIDIA driver does not list its GPUs (cuDeviceGetCount: {_error_name(driver, code)})"
     if count.value == 0:
         return "the NVIDIA driver sees no GPU; if CUDA_VISIBLE_DEVICES is set, it may hide it"
-    if importlib.util.find_spec("pycuda") is None:
-        return "pycuda is not installed: pip install pycuda"
     return None
 
 
 def describe() -> Description:
-    """The first GPU, described without opening it. `why_not` must have given None.
+    """The first GPU, described without opening it. `unavailable_reason` must have given None.
 
     Raises:
         EngineError: the driver does not answer.
@@ -145,8 +154,8 @@ class Device:
     """
 
     def __init__(self) -> None:
-        if obstacle := why_not():
-            raise EngineError(f"CUDA cannot be used: {obstacle}")
+        if reason := unavailable_reason():
+            raise EngineError(f"CUDA cannot be used: {reason}")
         self._made: list[Stream | Buffer | Recording] = []
         self._driver = _driver()
         cuda = import_pycuda()
@@ -309,7 +318,7 @@ class Recording:
 
 @functools.cache
 def import_pycuda() -> Any:
-    """pycuda's driver module; `why_not` must have given None.
+    """pycuda's driver module; `unavailable_reason` must have given None.
 
     Raises:
         EngineError: it cannot be imported, because it was built for another Python, CUDA or numpy.

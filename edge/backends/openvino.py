@@ -6,6 +6,7 @@ a hash of all it depends on, and the file ends in a hash of itself. Losing the c
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import mmap
 import os
@@ -13,15 +14,17 @@ import platform
 import queue
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge.backends.checks import check_ports, checked_precision, checked_threads, port
+from edge.backends.cpu import cpu_kind
 from edge.cache import SEAL_BYTES, cache_folder, evict_lru, key_of, may_be_trusted, replacing, seal_of
 from edge.card import Card
-from edge.engine import Bundle, check_image
+from edge.engine import Bundle, Identity, check_image
 from edge.errors import EngineError
 from edge.outputs import Output, select
 
@@ -33,12 +36,22 @@ if TYPE_CHECKING:
     from edge.frame import Image
     from edge.outputs import Arrays
 
+LABEL = "OpenVINO"
 PRECISIONS = ("f32", "bf16", "int8")
+GRAPHS = "openvino"
+OPENS_QUICKLY = True
 CACHED_MODELS = 8  # a DDRNet-23-slim is 23 MB
 
 log = logging.getLogger(__name__)
 _IMPORTING = threading.Lock()
 _CORE: list[Any] = []
+
+
+def unavailable_reason() -> str | None:
+    """Why OpenVINO cannot be used here, in one line; None if it can. Does not import it."""
+    if importlib.util.find_spec("openvino") is None:
+        return "OpenVINO is not installed: pip install openvino"
+    return None
 
 
 class OpenVinoEngine:
@@ -55,21 +68,17 @@ class OpenVinoEngine:
     ) -> None:
         self.card: Card = bundle.card
         self.outputs = select(self.card.outputs, outputs, self.card.name)
-        precision = precision or ("int8" if self.card.precision == "int8" else "f32")
-        self.threads = _checked_threads(threads)
+        self.threads = checked_threads(threads)
         self.streams = self.threads if side_by_side else 1
-        self.precision = precision
-        if precision not in PRECISIONS:
-            raise EngineError(
-                f"precision {precision!r} is not known to OpenVINO's CPU; there are: {', '.join(PRECISIONS)}"
-            )
-        graph = bundle.graph(precision, "openvino")
+        self.precision = checked_precision(precision, self.card, LABEL, PRECISIONS)
+        graph = bundle.graph(self.precision, GRAPHS)
         path, model = bundle.folder / graph.file, bundle.read(graph)
         self._blob: mmap.mmap | None = None
-        openvino = import_openvino()
+        openvino = import_library()
+        self.identity = Identity("openvino", openvino.__version__, cpu_kind())
         try:
-            core = the_core()
-            _check_cpu(core, precision)
+            core = get_core()
+            _check_cpu(core, self.precision)
             compiled = self._compile(openvino, core, model, graph.sha256)
             self._tensors = _checked_ports(compiled, self.outputs, self.card.input_wh, str(path))
             requests = [compiled.create_infer_request() for _ in range(self.streams)]
@@ -129,7 +138,7 @@ class OpenVinoEngine:
             self._idle.put(request)
 
     def close(self) -> None:
-        """Wait for what runs and free it; whoever calls `infer` later is told."""
+        """Wait for what runs and free it; a later `infer` raises."""
         for _ in range(self.streams):
             self._idle.get()
         for _ in range(self.streams):
@@ -145,7 +154,33 @@ class OpenVinoEngine:
         self.close()
 
 
-def import_openvino() -> Any:
+def open(  # noqa: A001  # the name of the table's function
+    bundle: Bundle,
+    *,
+    precision: str | None = None,
+    threads: int | None = None,
+    side_by_side: bool = False,
+    outputs: Collection[str] = (),
+) -> OpenVinoEngine:
+    """See `edge.backends.Backend.open`."""
+    return OpenVinoEngine(bundle, precision=precision, threads=threads, side_by_side=side_by_side, outputs=outputs)
+
+
+def load_graph(model: bytes, precision: str = "f32", output: str | None = None) -> Callable[[Any], Any]:
+    """What runs any ONNX graph of one input: from its array to that of `output`, or of the first.
+
+    Raises:
+        RuntimeError: OpenVINO cannot compile it.
+    """
+    core = get_core()
+    # An INT8 graph says itself where it is INT8.
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    compiled = core.compile_model(core.read_model(model, b""), "CPU", config)
+    place = compiled.output(0 if output is None else output)
+    return lambda item: compiled([item])[place]
+
+
+def import_library() -> Any:
     """The openvino module, imported so that it keeps to itself.
 
     `import openvino` imports its model converter, which at once sends an event to Google Analytics and leaves an id in
@@ -167,33 +202,24 @@ def import_openvino() -> Any:
     return sys.modules["openvino"]
 
 
-def the_core() -> Any:
+def get_core() -> Any:
     """This process's one `openvino.Core`, kept to its end.
 
     The CPU plugin that a core loads gives its thread a stack for signals, and takes the stack's memory back when the
     core goes (`SigAltStackSetup`, 2026.4.1). Where two cores go in the order they came, or one goes in another thread,
     the thread keeps a stack that is no memory any more, and the next signal, a plain Ctrl-C too, kills the process.
     """
-    openvino = import_openvino()
+    openvino = import_library()
     with _IMPORTING:
         if not _CORE:
             _CORE.append(openvino.Core())
     return _CORE[0]
 
 
-def _checked_threads(threads: int | None) -> int:
-    available = len(os.sched_getaffinity(0))
-    if threads is None:
-        return available
-    if not 1 <= threads <= available:
-        raise EngineError(f"{threads} threads are wanted, this process may use 1 to {available}")
-    return threads
-
-
 def _check_cpu(core: Any, precision: str) -> None:
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         name = core.get_property("CPU", "FULL_DEVICE_NAME")
-        raise EngineError(f"precision bf16 is wanted, but this CPU ({name}) has no bf16 arithmetic; use f32")
+        raise EngineError(f"precision bf16: this CPU ({name}) has no bf16 arithmetic; use f32")
 
 
 def _keep_results(graph: Any, names: Collection[str]) -> None:
@@ -206,30 +232,19 @@ def _keep_results(graph: Any, names: Collection[str]) -> None:
 def _checked_ports(
     compiled: Any, outputs: Collection[Output], input_wh: tuple[int, int], origin: str
 ) -> list[tuple[str, int]]:
-    """Each output's name and its place among the compiled model's outputs. The graph must take what a camera gives, and
-    give what its card lists.
-    """
-    width, height = input_wh
-    expected = {f"uint8 [1,{height},{width},3]"}, {_listed(output, input_wh) for output in outputs}
-    found = {_port(port) for port in compiled.inputs}, {f"{_port(port)} {_name(port)}" for port in compiled.outputs}
-    if found != expected:
-        got, said = (" -> ".join(" and ".join(sorted(side)) for side in sides) for sides in (found, expected))
-        raise EngineError(f"{origin}: expected a graph of {said}, as its card says, got {got}")
-    places = {_name(port): place for place, port in enumerate(compiled.outputs)}
+    """Each output's name and its place among the compiled model's outputs, once they are checked."""
+    found = {_spelled(p) for p in compiled.inputs}, {_spelled(p, _name(p)) for p in compiled.outputs}
+    check_ports(found, outputs, input_wh, f"{origin}: expected a graph")
+    places = {_name(node): place for place, node in enumerate(compiled.outputs)}
     return [(output.name, places[output.tensor]) for output in outputs]
 
 
-def _listed(output: Output, input_wh: tuple[int, int]) -> str:
-    shape = ",".join(map(str, (1, *output.shape_at(input_wh))))
-    return f"{output.dtype} [{shape}] {output.tensor}"
+def _spelled(node: Any, name: str = "") -> str:
+    return port(str(node.element_type.to_dtype()), tuple(node.partial_shape), name)
 
 
-def _port(port: Any) -> str:
-    return f"{port.element_type.to_dtype()} {port.partial_shape}"
-
-
-def _name(port: Any) -> str:
-    return port.get_any_name()
+def _name(node: Any) -> str:
+    return node.get_any_name()
 
 
 def _gist(error: RuntimeError) -> str:

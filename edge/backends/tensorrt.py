@@ -16,6 +16,7 @@ One code path serves TensorRT 8.6 to 11.4: named tensors and `execute_async_v3`.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import importlib.util
 import logging
@@ -26,9 +27,10 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from edge.backends import cuda, plans
+from edge.backends import building, cuda, plans
+from edge.backends.checks import check_ports, checked_precision, port
 from edge.card import Card
-from edge.engine import Bundle, check_image
+from edge.engine import Bundle, Identity, check_image
 from edge.errors import EngineError
 from edge.outputs import Output, select
 
@@ -40,7 +42,10 @@ if TYPE_CHECKING:
     from edge.frame import Image
     from edge.outputs import Arrays
 
+LABEL = "TensorRT"
 PRECISIONS = ("f32", "fp16", "int8")
+GRAPHS = "tensorrt"
+OPENS_QUICKLY = False  # it may have a plan to build
 OLDEST = (8, 6)
 RING = 3  # one image on its way in, one in the network, one with its caller
 WARM_UP_RUNS = 3
@@ -49,33 +54,39 @@ PATIENCE_S = 10.0  # for a frame of milliseconds
 log = logging.getLogger(__name__)
 
 
-def why_not() -> str | None:
+def unavailable_reason() -> str | None:
     """Why TensorRT cannot be used here, in one line; None if it can. Imports neither it nor pycuda."""
-    obstacle = cuda.why_not()
-    if obstacle is None and importlib.util.find_spec("tensorrt") is None:
+    reason = cuda.unavailable_reason()
+    if reason is None and importlib.util.find_spec("tensorrt") is None:
         return (
             "TensorRT is not installed. On a Jetson it comes with JetPack: make the virtual environment with"
             " --system-site-packages; elsewhere: pip install tensorrt"
         )
-    return obstacle
+    return reason
 
 
-def checked_precision(precision: str | None, card: Card) -> str:
-    """The precision asked for, or the card's own.
-
-    Raises:
-        EngineError: TensorRT has none of that name.
-    """
-    precision = precision or {"fp32": "f32"}.get(card.precision, card.precision)
-    if precision not in PRECISIONS:
-        raise EngineError(f"precision {precision!r} is not known to TensorRT; there are: {', '.join(PRECISIONS)}")
-    return precision
+def open(  # noqa: A001  # the name of the table's function
+    bundle: Bundle,
+    *,
+    precision: str | None = None,
+    threads: int | None = None,  # of the CPU, which computes nothing here
+    side_by_side: bool = False,
+    outputs: Collection[str] = (),
+) -> TensorRtEngine:
+    """See `edge.backends.Backend.open`. A plan that this device does not keep yet is built first: minutes, once."""
+    if reason := unavailable_reason():
+        raise EngineError(f"TensorRT cannot run here: {reason}")
+    precision = checked_precision(precision, bundle.card, LABEL, PRECISIONS)
+    plan = _kept_plan(bundle, precision, select(bundle.card.outputs, outputs, bundle.card.name))
+    if plan is None:
+        plan = building.build_plan(bundle, precision, outputs)
+    return TensorRtEngine(bundle, precision=precision, side_by_side=side_by_side, plan=plan, outputs=outputs)
 
 
 class TensorRtEngine:
     """A bundle's plan on the first GPU. See `edge.engine.Engine`.
 
-    `plan` is what `edge.compile.plan.ensure_plan` gives; without it, the plan is taken from this device's cache.
+    `plan` is what the builder made; without it, the plan is taken from this device's cache, and never built.
 
     Raises:
         EngineError: TensorRT cannot run here, no plan was built yet, or it is not what the card says.
@@ -94,11 +105,15 @@ class TensorRtEngine:
     ) -> None:
         self.card: Card = bundle.card
         self.outputs = select(self.card.outputs, outputs, self.card.name)
-        self.precision = checked_precision(precision, self.card)
+        self.precision = checked_precision(precision, self.card, LABEL, PRECISIONS)
         self.streams = RING if side_by_side else 1
-        if obstacle := why_not():
-            raise EngineError(f"TensorRT cannot run here: {obstacle}")
-        plan = plan or _cached_plan(bundle, self.precision, self.outputs)
+        if reason := unavailable_reason():
+            raise EngineError(f"TensorRT cannot run here: {reason}")
+        plan = plan or _kept_plan(bundle, self.precision, self.outputs)
+        if plan is None:
+            raise _no_plan(bundle, self.precision)
+        gpu = f"{cuda.describe()}, plan {hashlib.sha256(plan).hexdigest()[:16]}"
+        self.identity = Identity("tensorrt", import_library().__version__, gpu)
         self._idle: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
         self._posted: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._failure: EngineError | None = None
@@ -145,7 +160,7 @@ class TensorRtEngine:
             return self._failure
 
     def close(self) -> None:
-        """Wait for what runs and free it; whoever calls `infer` later is told."""
+        """Wait for what runs and free it; a later `infer` raises."""
         with self._closing:
             if self._closed:
                 return
@@ -272,7 +287,7 @@ class _Net:
     """A plan that TensorRT has loaded. Closed, it frees contexts, engine and runtime, in this order."""
 
     def __init__(self, plan: bytes, card: Card, outputs: tuple[Output, ...]) -> None:
-        trt = import_tensorrt()
+        trt = import_library()
         self.outputs = outputs
         self._contexts: list[Any] = []
         try:
@@ -327,8 +342,8 @@ class _Net:
 
 
 @functools.cache
-def import_tensorrt() -> Any:
-    """The tensorrt module; `why_not` must have given None.
+def import_library() -> Any:
+    """The tensorrt module; `unavailable_reason` must have given None.
 
     Raises:
         EngineError: it cannot be imported, or is too old.
@@ -341,8 +356,8 @@ def import_tensorrt() -> Any:
             " libraries: pip install --force-reinstall tensorrt==VERSION, or on a Jetson JetPack's own"
         ) from error
     if version(trt) < OLDEST:
-        wanted = ".".join(map(str, OLDEST))
-        raise EngineError(f"TensorRT {trt.__version__} is too old, wanted is {wanted} or newer (JetPack 6.0 has it)")
+        oldest = ".".join(map(str, OLDEST))
+        raise EngineError(f"TensorRT {trt.__version__} is too old, expected {oldest} or newer (JetPack 6.0 has it)")
     return trt
 
 
@@ -357,7 +372,7 @@ def logger() -> Any:
 
     `last_error` is the newest error's text: TensorRT's calls say only that they failed.
     """
-    trt = import_tensorrt()
+    trt = import_library()
     severity = trt.ILogger.Severity
     levels = {
         severity.INTERNAL_ERROR: logging.ERROR,
@@ -394,27 +409,18 @@ def checked_tensors(trt: Any, engine: Any, card: Card, outputs: Collection[Outpu
     """
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-    width, height = card.input_wh
-    expected = {f"uint8 [1,{height},{width},3]"}, {_listed(output, card.input_wh) for output in outputs}
-    given = {f"{_port(engine, name)} {name}" for name in names if name not in inputs}
-    found = {_port(engine, name) for name in inputs}, given
-    if found != expected:
-        got, said = (" -> ".join(" and ".join(sorted(side)) for side in sides) for sides in (found, expected))
-        raise EngineError(f"engine {card.name}: expected a plan of {said}, as its card says, got {got}")
+    outer = {name: _spelled(engine, name, name not in inputs) for name in names}
+    found = {outer[name] for name in inputs}, {outer[name] for name in names if name not in inputs}
+    check_ports(found, outputs, card.input_wh, f"engine {card.name}: expected a plan")
     return inputs[0]
 
 
-_TENSORRT_NAMES = {"float16": "half", "float32": "float"}  # tensorrt.DataType's, in lower case, where they differ
+_NUMPY_NAMES = {"half": "float16", "float": "float32"}  # of tensorrt.DataType's in lower case, where they differ
 
 
-def _listed(output: Output, input_wh: tuple[int, int]) -> str:
-    shape = ",".join(map(str, (1, *output.shape_at(input_wh))))
-    return f"{_TENSORRT_NAMES.get(output.dtype, output.dtype)} [{shape}] {output.tensor}"
-
-
-def _port(engine: Any, name: str) -> str:
-    shape = ",".join(str(size) for size in engine.get_tensor_shape(name))
-    return f"{engine.get_tensor_dtype(name).name.lower()} [{shape}]"
+def _spelled(engine: Any, name: str, named: bool) -> str:
+    dtype = str(engine.get_tensor_dtype(name).name).lower()
+    return port(_NUMPY_NAMES.get(dtype, dtype), tuple(engine.get_tensor_shape(name)), name if named else "")
 
 
 def tensors(card: Card, outputs: Collection[Output]) -> tuple[str, ...]:
@@ -422,14 +428,16 @@ def tensors(card: Card, outputs: Collection[Output]) -> tuple[str, ...]:
     return () if len(outputs) == len(card.outputs) else tuple(output.tensor for output in outputs)
 
 
-def _cached_plan(bundle: Bundle, precision: str, outputs: Collection[Output]) -> bytes:
-    graph = bundle.graph(precision, "tensorrt")
+def _kept_plan(bundle: Bundle, precision: str, outputs: Collection[Output]) -> bytes | None:
+    graph = bundle.graph(precision, GRAPHS)
     bundle.read(graph)  # refuses a tampered bundle, even where the true one's plan is kept
-    device, trt = cuda.describe(), import_tensorrt()
-    plan = plans.read(plans.plan_path(graph.sha256, precision, trt.__version__, device, tensors(bundle.card, outputs)))
-    if plan is None:
-        raise EngineError(
-            f"engine {bundle.card.name}: no {precision} plan was built yet with TensorRT {trt.__version__} for this"
-            f" {device.name} and its driver. It takes minutes: edge plan {bundle.folder} --precision {precision}"
-        )
-    return plan
+    trt, device = import_library(), cuda.describe()
+    return plans.read(plans.plan_path(graph.sha256, precision, trt.__version__, device, tensors(bundle.card, outputs)))
+
+
+def _no_plan(bundle: Bundle, precision: str) -> EngineError:
+    return EngineError(
+        f"engine {bundle.card.name}: no {precision} plan was built yet with TensorRT {import_library().__version__} for"
+        f" this {cuda.describe().name} and its driver. It takes minutes: edge plan {bundle.folder} --precision"
+        f" {precision}"
+    )

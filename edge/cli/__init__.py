@@ -108,9 +108,9 @@ def _import_ahead() -> None:
     """Load what a run needs while its options are parsed, for which Typer takes a tenth of a second."""
     # Whatever a broken library raises here, it raises again where it is needed, and is reported there.
     with contextlib.suppress(Exception):
-        from edge.backends.openvino import import_openvino
+        from edge.backends import choose_backend, load_backend
 
-        import_openvino()
+        load_backend(choose_backend()).import_library()
         import_module("edge.sources.recording")
         import_module("edge.pipeline")
 
@@ -204,9 +204,9 @@ def _open_both(sources: list[str], engine: str, live: bool | None, **wishes: Any
     size_wh: Future[tuple[int, int]] = Future()
 
     def open_engine() -> Engine:
-        from edge import engine as engines
+        from edge import backends
 
-        return engines.open_engine(engine, side_by_side=every_frame, source_wh=size_wh.result, **wishes)
+        return backends.open_engine(engine, side_by_side=every_frame, source_wh=size_wh.result, **wishes)
 
     with ThreadPoolExecutor(1, "open engine") as pool:
         future = pool.submit(open_engine)

@@ -39,7 +39,9 @@ Precision = Annotated[
         autocompletion=complete_precision,
     ),
 ]
-Backend = Annotated[str | None, typer.Option(help="openvino or tensorrt; default: TensorRT where it can run.")]
+Backend = Annotated[
+    str | None, typer.Option(help="tensorrt, openvino, onnxruntime; default: the first that runs here.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default: every core.")]
 Confidence = Annotated[
     bool, typer.Option("--confidence", help="Also how sure the engine is of each pixel, where it can tell.")

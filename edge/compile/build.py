@@ -22,21 +22,21 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from edge.backends import tensorrt
-from edge.backends.openvino import the_core
+from edge.backends import onnxruntime, openvino, tensorrt
+from edge.backends.openvino import get_core
 from edge.bench import bare_engine
 from edge.card import Card, Fingerprint, Graph
 from edge.compile.attempt import INT8_FILES, Attempt, Form, Point, Report, sha256_of, write_built
 from edge.compile.calibration import CalibrationSet, drive_name, read_frames
 from edge.compile.graphs import for_tensorrt
-from edge.compile.judge import Judged, OrtEngine, check_limits, judge, points_lost
+from edge.compile.judge import Judged, check_limits, judge, points_lost
 from edge.compile.measure import onnxruntime_version, openvino_version
 from edge.compile.observe import Scales, layer_name, quantisable, ranges_at_size
 from edge.compile.quantize import Form as Target
 from edge.compile.quantize import to_bytes, write_int8
 from edge.compile.sensitivity import measure_sensitivity
 from edge.compile.trial import run_in_subprocess, trial
-from edge.engine import MODEL_FILE, Bundle, Engine, open_engine, write_bundle
+from edge.engine import MODEL_FILE, Bundle, Engine, write_bundle
 from edge.errors import ConfigError, EngineError, GateRefused
 from edge.events import fingerprint_of
 from edge.frame import Image, Letterbox
@@ -240,14 +240,19 @@ def _try(graph: bytes, form: Target, images: Sequence[Image]) -> None:
 
 def _open_int8(work: _Work, graphs: Mapping[str, bytes], form: Target) -> Engine:
     if form == "tensorrt":
-        return OrtEngine(graphs[INT8_FILES[form]], work.card, "int8")
+        return _open_onnxruntime(graphs[INT8_FILES[form]], work.card, "int8")
     return _open_openvino(work, graphs[INT8_FILES[form]], "int8")
 
 
 def _open_openvino(work: _Work, graph: bytes, precision: str) -> Engine:
     """An engine of that graph alone."""
     file = INT8_FILES["openvino"] if precision == "int8" else MODEL_FILE
-    return open_engine(_scratch_bundle(work, {file: graph}).folder, precision=precision, backend="openvino")
+    return openvino.open(_scratch_bundle(work, {file: graph}), precision=precision)
+
+
+def _open_onnxruntime(graph: bytes, card: Card, precision: str) -> Engine:
+    """The judge of what TensorRT will be given, on the CPU everywhere, so that its word is the same everywhere."""
+    return onnxruntime.OnnxRuntimeEngine(graph, card, precision, providers=[onnxruntime.CPU])
 
 
 def _scratch_bundle(work: _Work, graphs: Mapping[str, bytes]) -> Bundle:
@@ -295,22 +300,22 @@ def _other_forms(work: _Work, attempt: Attempt) -> Iterator[tuple[Form, Engine]]
     for file, precision in graphs.items():
         half = for_tensorrt(attempt.graphs[file], precision, TYPED_SINCE)
         form = Form(file + HALF, file, precision, onnxruntime_version())
-        yield form, OrtEngine(half, work.card, precision)
-    if tensorrt.why_not() is None:
+        yield form, _open_onnxruntime(half, work.card, precision)
+    if tensorrt.unavailable_reason() is None:
         bundle = _scratch_bundle(work, {file: attempt.graphs[file] for file in (MODEL_FILE, INT8_FILES["tensorrt"])})
         for file, precision in graphs.items():
             form = Form(
                 f"{file} ({precision} by TensorRT)",
                 file,
                 precision,
-                f"TensorRT {tensorrt.import_tensorrt().__version__}",
+                f"TensorRT {tensorrt.import_library().__version__}",
             )
-            yield form, open_engine(bundle.folder, precision=precision, backend="tensorrt")
+            yield form, tensorrt.open(bundle, precision=precision)
 
 
 def has_bf16() -> bool:
     """Whether OpenVINO computes in bf16 on this processor."""
-    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in get_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 # ---------------------------------------------------------------------------------------------------------- the front

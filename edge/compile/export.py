@@ -23,7 +23,7 @@ from onnx import ModelProto, TensorProto
 from torch import Tensor, nn
 
 import edge
-from edge.backends.openvino import the_core
+from edge.backends.openvino import get_core
 from edge.card import Card, Graph, Measured, Versions
 from edge.compile.portable import INVALID, OPSET, forget_origin, halve_weights, lower_opset
 from edge.compile.rewrite import rewrite
@@ -125,7 +125,7 @@ def parity(net: nn.Module, model: bytes, images: Sequence[Image], scaling: Input
 
     `images` are uint8 (H, W, 3) BGR of the graph's input size.
     """
-    core = the_core()
+    core = get_core()
     compiled = core.compile_model(core.read_model(model, b""), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     same, total, widest = 0, 0, 0.0
     for image in images:

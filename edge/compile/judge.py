@@ -3,97 +3,27 @@
 from __future__ import annotations
 
 import heapq
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from edge.card import Card
 from edge.classes import ClassTable
 from edge.engine import Engine
-from edge.errors import ConfigError, DataError, EngineError
+from edge.errors import ConfigError, DataError
 from edge.evaluate import Labels, make_confusion
 from edge.frame import Image
 from edge.metrics import Confusion
-from edge.outputs import SEMANTIC
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.sources.open import open_source
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from edge.outputs import Arrays
 
 WORST = 10
 CELL_WIDTH, CAPTION_HEIGHT = 320, 20
 DISAGREEMENT = "disagreement"
 MIOU = "miou"
-
-
-class OrtEngine:
-    """A graph run by ONNX Runtime on the CPU, which reads TensorRT's form of INT8 as it is written: the judge of such
-    graphs where there is no GPU. Slow; it never serves. See `edge.engine.Engine`.
-    """
-
-    streams = 1
-    outputs = (SEMANTIC,)
-
-    def __init__(self, model: bytes, card: Card, precision: str) -> None:
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at the import
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise EngineError(
-                f"ONNX Runtime, which judges TensorRT's graphs, cannot be imported ({error})."
-                " Install it: pip install onnxruntime"
-            ) from error
-        self.card, self.precision, self.threads = card, precision, len(os.sched_getaffinity(0))
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = self.threads
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                model,
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=["WeightBiasQuantization"],  # it would round biases, which the graph leaves alone
-            )
-        except Exception as error:  # its errors share no type below this one
-            raise EngineError(f"ONNX Runtime cannot load the graph: {_gist(error)}") from error
-        self.judge = f"ONNX Runtime {onnxruntime.__version__}"
-
-    def infer(self, image: Image) -> Arrays:
-        """The class ids of a uint8 (h, w, 3) BGR image of the card's input size; see `edge.engine.Engine.infer`.
-
-        Raises:
-            EngineError: the image is of another size, or the graph cannot be run.
-        """
-        try:
-            asked, fed = [self._session.get_outputs()[0].name], {self._session.get_inputs()[0].name: image[None]}
-            return {"semantic": self._session.run(asked, fed)[0][0]}
-        except Exception as error:  # its errors share no type below this one
-            raise EngineError(f"ONNX Runtime cannot run the graph: {_gist(error)}") from error
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _gist(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @dataclass(order=True)

@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edge.backends.openvino import PRECISIONS, import_openvino
+from edge.backends import openvino
 from edge.bench import bare_engine, machine
 from edge.card import Accuracy, Measured, Speed
 from edge.classes import ClassTable
 from edge.config import data_path
-from edge.engine import Bundle, Engine, open_engine, write_bundle
+from edge.engine import Bundle, Engine, write_bundle
 from edge.errors import BundleTampered, EngineError
 from edge.evaluate import evaluate
 from edge.train.recipe import Folder
@@ -34,7 +34,7 @@ def measure_bundle(bundle: Bundle, val: Folder, table: ClassTable) -> Bundle:
     accuracies: list[Accuracy] = []
     with TemporaryDirectory(prefix="edge-measure-") as scratch:
         plain = plain_folder(val, table, Path(scratch))
-        for precision in PRECISIONS:
+        for precision in openvino.PRECISIONS:
             with opened_or_not(bundle, precision) as engine:
                 if engine is not None:
                     accuracies.append(_accuracy(bundle, engine, val, plain))
@@ -51,7 +51,7 @@ def with_figures(bundle: Bundle, measured: Measured) -> Bundle:
 def opened_or_not(bundle: Bundle, precision: str) -> Iterator[Engine | None]:
     """OpenVINO's engine; None for what this processor or the bundle does not have."""
     try:
-        engine = open_engine(bundle.folder, precision=precision, backend="openvino")
+        engine = openvino.open(bundle, precision=precision)
     except BundleTampered:
         raise
     except EngineError:
@@ -63,7 +63,7 @@ def opened_or_not(bundle: Bundle, precision: str) -> Iterator[Engine | None]:
 
 def openvino_version() -> str:
     """As a card names it: "OpenVINO 2026.4.1"."""
-    return f"OpenVINO {import_openvino().__version__.split('-')[0]}"
+    return f"OpenVINO {openvino.import_library().__version__.split('-')[0]}"
 
 
 def onnxruntime_version() -> str:
@@ -77,7 +77,7 @@ def onnxruntime_version() -> str:
 def speeds(bundle: Bundle) -> Iterator[Speed]:
     """Of every precision that OpenVINO has here, one after another."""
     where = machine()
-    for precision in PRECISIONS:
+    for precision in openvino.PRECISIONS:
         with opened_or_not(bundle, precision) as engine:
             if engine is None:
                 continue
@@ -97,7 +97,7 @@ def _accuracy(bundle: Bundle, engine: Engine, val: Folder, plain: Folder) -> Acc
     figures = evaluate(str(data_path(plain.frames)), data_path(plain.labels), engine).as_json()
     repeated = evaluate_command(val.frames, val.labels, bundle.card.name, engine.precision)
     return Accuracy(
-        graph=bundle.graph(engine.precision, "openvino").file,
+        graph=bundle.graph(engine.precision, openvino.GRAPHS).file,
         precision=engine.precision,
         judge=openvino_version(),
         data=val.frames,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from edge.backends.openvino import the_core
+from edge.backends.openvino import get_core
 from edge.card import Card
 from edge.compile.calibration import CalibrationSet, read_frames
 from edge.errors import CalibrationError, ConfigError, EngineError
@@ -359,7 +359,7 @@ class _Activations:
     """A graph, run in float32 for tensors inside it."""
 
     def __init__(self, model: bytes, names: list[str]) -> None:
-        core = the_core()
+        core = get_core()
         try:
             graph = core.read_model(model, b"")
             graph.add_outputs(names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -18,19 +19,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge.backends import cuda, plans
+from edge.backends.checks import checked_precision
 from edge.backends.cuda import Description
 from edge.backends.tensorrt import (
-    checked_precision,
+    GRAPHS,
+    LABEL,
+    PRECISIONS,
     checked_tensors,
-    import_tensorrt,
+    import_library,
     logger,
     tensors,
+    unavailable_reason,
     version,
-    why_not,
 )
 from edge.card import Card
-from edge.engine import Bundle
-from edge.errors import EngineError, OutputError
+from edge.engine import Bundle, load_bundle
+from edge.errors import EdgeError, EngineError, OutputError
 from edge.outputs import Output, select
 
 STRONGLY_TYPED_SINCE = 10  # before, precision is in flags of the builder
@@ -88,7 +92,6 @@ def ensure_plan(
     build = _Build.of(bundle, precision, outputs)
     plan = plans.read(build.path)
     if plan is None:
-        log.warning("engine %s: TensorRT builds its plan for this device. That takes minutes, once.", bundle.card.name)
         plan = build.run(progress)
         try:
             plans.write(build.path, plan)
@@ -96,6 +99,21 @@ def ensure_plan(
         except OSError as error:
             log.warning("%s: cannot be kept, the next start builds it again: %s", build.path, error.strerror)
     return plan
+
+
+def main() -> None:
+    """Do the job in the folder that is this process's argument, and leave `plan` or `problem.txt` there; what
+    `edge.backends.building` starts.
+    """
+    folder = Path(sys.argv[1])
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    try:
+        width, height = job["input_wh"]
+        bundle = load_bundle(Path(job["bundle"])).at((width, height))
+        (folder / "plan").write_bytes(ensure_plan(bundle, job["precision"], outputs=job["outputs"]))
+    except EdgeError as error:
+        (folder / "problem.txt").write_text(str(error), encoding="utf-8")
+        sys.exit(1)
 
 
 def summarize_layers(table: str) -> Layers:
@@ -148,12 +166,12 @@ class _Build:
     @classmethod
     def of(cls, bundle: Bundle, precision: str | None, names: Collection[str]) -> _Build:
         outputs = select(bundle.card.outputs, names, bundle.card.name)
-        precision = checked_precision(precision, bundle.card)
-        graph = bundle.graph(precision, "tensorrt")
+        precision = checked_precision(precision, bundle.card, LABEL, PRECISIONS)
+        graph = bundle.graph(precision, GRAPHS)
         content = bundle.read(graph)
-        if obstacle := why_not():
-            raise EngineError(f"TensorRT cannot run here: {obstacle}")
-        trt, device = import_tensorrt(), cuda.describe()
+        if reason := unavailable_reason():
+            raise EngineError(f"TensorRT cannot run here: {reason}")
+        trt, device = import_library(), cuda.describe()
         path = plans.plan_path(graph.sha256, precision, trt.__version__, device, tensors(bundle.card, outputs))
         origin = f"{bundle.folder / graph.file} at {precision}"
         return cls(bundle.card, outputs, origin, content, precision, trt, device, path)

@@ -11,7 +11,6 @@ The two processes talk by files in a folder of their own; the child is `python -
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -24,15 +23,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-import edge
-from edge.backends.openvino import the_core
+from edge.backends import onnxruntime, openvino
+from edge.backends.building import child_environment
 from edge.errors import EngineError
 from edge.frame import Image
 
 Runtime = Literal["openvino", "onnxruntime"]
-Session = Callable[[NDArray[Any]], NDArray[Any]]
 
-HINTS = {"f32": "f32", "int8": "f32", "bf16": "bf16"}  # an INT8 graph says itself where it is INT8
+RUNTIMES: dict[Runtime, Callable[..., Callable[[NDArray[Any]], NDArray[Any]]]] = {
+    "openvino": openvino.load_graph,
+    "onnxruntime": onnxruntime.load_graph,
+}
+PRECISIONS = openvino.PRECISIONS
 _MEANINGS = {
     signal.SIGSEGV: "it read memory that is not its own: something in the graph is more than this version can take",
     signal.SIGABRT: "it gave up on an error inside itself",
@@ -72,8 +74,8 @@ def run_in_subprocess(
     Raises:
         EngineError: as `trial`; or the runtime is not installed.
     """
-    if precision not in HINTS:
-        raise EngineError(f"precision {precision!r} is not known; there are: {', '.join(HINTS)}")
+    if precision not in PRECISIONS:
+        raise EngineError(f"expected a precision of {', '.join(PRECISIONS)}, got {precision!r}")
     with tempfile.TemporaryDirectory(prefix="edge-trial-") as name:
         folder = Path(name)
         (folder / "model.onnx").write_bytes(model)
@@ -85,15 +87,12 @@ def run_in_subprocess(
 
 
 def _run_child(folder: Path, runtime: Runtime, timeout_s: float) -> None:
-    # In the folder, not the user's: `-m` would find a numpy.py of theirs before ours.
-    paths = [os.environ.get("PYTHONPATH", ""), str(Path(edge.__file__).parents[1])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-m", "edge.compile.trial", str(folder)]
     try:
         ended = subprocess.run(
             command,
-            cwd=folder,
-            env=environment,
+            cwd=folder,  # not the user's: `-m` would find a numpy.py of theirs before ours
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -134,9 +133,8 @@ def main(folder: Path) -> int:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     model, inputs = (folder / "model.onnx").read_bytes(), np.load(folder / "inputs.npy", allow_pickle=False)
     try:
-        opened = _openvino if job["runtime"] == "openvino" else _onnxruntime
-        session = opened(model, job["precision"], job["output"])
-        outputs = [session(item[None]) for item in inputs]
+        run = RUNTIMES[job["runtime"]](model, job["precision"], job["output"])
+        outputs = [np.asarray(run(item[None])) for item in inputs]
     except Exception as error:  # noqa: BLE001  # runtimes raise types of their own; the parent tells the user
         said = _gist(str(error)) if str(error) else type(error).__name__
         text = said if isinstance(error, EngineError) else f"{job['runtime']} cannot run the graph: {said}"
@@ -144,33 +142,6 @@ def main(folder: Path) -> int:
         return 1
     np.save(folder / "outputs.npy", np.stack(outputs), allow_pickle=False)
     return 0
-
-
-def _openvino(model: bytes, precision: str, output: str | None) -> Session:
-    core = the_core()
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
-    compiled = core.compile_model(core.read_model(model, b""), "CPU", config)
-    wanted = compiled.output(0 if output is None else output)
-    return lambda item: compiled([item])[wanted]
-
-
-def _onnxruntime(model: bytes, _precision: str, output: str | None) -> Session:
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at the import
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise EngineError(f"ONNX Runtime cannot be imported ({error}). Install it: pip install onnxruntime") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors: its warnings are about the foreign graph's style
-    session = onnxruntime.InferenceSession(
-        model,
-        options,
-        providers=["CPUExecutionProvider"],
-        disabled_optimizers=["WeightBiasQuantization"],  # it would round biases, which the graph leaves alone
-    )
-    entrance = session.get_inputs()[0].name
-    name = session.get_outputs()[0].name if output is None else output
-    return lambda item: np.asarray(session.run([name], {entrance: item})[0])
 
 
 if __name__ == "__main__":

@@ -127,9 +127,9 @@ def _pycuda() -> Facts:
 
 
 def _openvino() -> Facts:
-    from edge.backends.openvino import import_openvino, the_core
+    from edge.backends.openvino import get_core, import_library
 
-    openvino, core = import_openvino(), the_core()
+    openvino, core = import_library(), get_core()
     return {
         "version": openvino.__version__,
         "devices": core.available_devices,
@@ -191,13 +191,17 @@ def _default_engine() -> Facts:
     """
     import numpy as np
 
-    from edge.engine import DEFAULT_ENGINE, find_bundle, open_engine
+    from edge.backends import available_backends, load_backend, open_engine
+    from edge.engine import DEFAULT_ENGINE, find_bundle
 
     bundle = find_bundle(DEFAULT_ENGINE)
     engine, obstacle = _by_tensorrt(bundle)
     if engine is None:
         os.environ["XDG_CACHE_HOME"] = os.environ[SCRATCH]  # where OpenVINO leaves what it compiles
-        engine = open_engine(bundle.folder, backend="openvino")
+        quick = [
+            name for name, reason in available_backends().items() if not reason and load_backend(name).OPENS_QUICKLY
+        ]
+        engine = open_engine(bundle.folder, backend=quick[0] if quick else None)
     with engine:
         width, height = engine.card.input_wh
         engine.infer(np.zeros((height, width, 3), np.uint8))
@@ -205,11 +209,11 @@ def _default_engine() -> Facts:
 
 
 def _by_tensorrt(bundle: Any) -> tuple[Any, str | None]:
-    from edge.backends.tensorrt import TensorRtEngine, why_not
+    from edge.backends.tensorrt import TensorRtEngine, unavailable_reason
     from edge.errors import EngineError
 
-    if obstacle := why_not():
-        return None, obstacle
+    if reason := unavailable_reason():
+        return None, reason
     try:
         return TensorRtEngine(bundle), None
     except EngineError as error:  # such as that no plan was built yet

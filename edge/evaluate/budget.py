@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge.engine import open_engine
+from edge.backends import open_engine
 from edge.evaluate.drives import Drive
 from edge.evaluate.run import EvaluationConfig, open_drive
 from edge.pipeline import buffered, run

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import cast
 
+from edge.backends import open_engine
 from edge.classes import ClassTable
-from edge.engine import DEFAULT_ENGINE, Engine, find_bundle, open_engine
+from edge.engine import DEFAULT_ENGINE, Engine, find_bundle
 from edge.errors import DataError, EdgeError, SourceDamaged, SourceError
 from edge.evaluate.binary import BinarySegmenter, binary_table
 from edge.evaluate.drives import Drive

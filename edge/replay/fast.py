@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edge.backends.cpu import cpu_kind
 from edge.errors import SourceDamaged
 from edge.pipeline import Summary, run
 from edge.prediction import Prediction
 from edge.replay.background import BackgroundComparison
 from edge.replay.digest import MaskDigest
-from edge.replay.identity import library_versions, machine_kind
+from edge.replay.identity import library_versions
 from edge.replay.session import Session
 from edge.replay.timeline import DisagreementTimeline
 from edge.report import summary_text, table
@@ -84,7 +85,7 @@ def replay_fast(
         with BackgroundComparison(source.name, session.tracks, timeline) as comparison:
             comparison.wait(lambda: on_compared(timeline))
         summary.failure = summary.failure or _incomparable(comparison, timeline, source.name)
-    return Replay(summary, source.frame_count, digest.hexdigest(), library_versions(engine), machine_kind(), timeline)
+    return Replay(summary, source.frame_count, digest.hexdigest(), library_versions(engine), cpu_kind(), timeline)
 
 
 def _incomparable(comparison: BackgroundComparison, timeline: DisagreementTimeline, name: str) -> SourceDamaged | None:

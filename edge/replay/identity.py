@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,27 +21,10 @@ from edge.steps import step_names
 if TYPE_CHECKING:
     from edge.engine import Engine
 
-# The instruction sets that OpenVINO's INT8 and float kernels are chosen by: where these differ, rounding may.
-INSTRUCTION_SETS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "i8mm", "sve", "asimddp")
-
-
-def machine_kind(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The kind of processor as far as masks depend on it, such as "x86_64 avx512_vnni avx512f avx2"."""
-    try:
-        words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
-    except OSError:
-        words = set()  # no /proc: the architecture must do
-    return " ".join([platform.machine(), *(name for name in INSTRUCTION_SETS if name in words)])
-
 
 def library_versions(engine: Engine) -> str:
-    """Of what comes between file and mask, such as "edge 0.1.0, av 18.1.0, cv2 4.13.0, OpenVinoEngine 2026.4.1"."""
-    runtime = type(engine).__name__
-    if runtime == "OpenVinoEngine":
-        from edge.backends.openvino import import_openvino
-
-        runtime += f" {import_openvino().__version__}"
-    return f"edge {edge.__version__}, av {av.__version__}, cv2 {cv2.__version__}, {runtime}"
+    """Of what comes between file and mask, such as "edge 0.1.0, av 18.1.0, cv2 4.13.0, openvino 2026.4.1 on x86_64"."""
+    return f"edge {edge.__version__}, av {av.__version__}, cv2 {cv2.__version__}, {engine.identity}"
 
 
 def engine_identity(engine: Engine) -> list[str]:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from numpy.typing import NDArray
 
+from edge.backends.cpu import cpu_kind
 from edge.card import Card
 from edge.classes import ClassTable
 from edge.engine import Engine
@@ -16,7 +17,7 @@ from edge.errors import SourceDamaged
 from edge.frame import Frame, Image, Letterbox
 from edge.outputs import SEMANTIC, Output
 from edge.prediction import Prediction
-from edge.replay.identity import engine_identity, machine_kind
+from edge.replay.identity import engine_identity
 from edge.segmenter import Segmenter
 from edge.sources.seek import Playable
 from edge.steps import Steps
@@ -74,7 +75,7 @@ def engine_track(engine: Engine, name: str) -> MaskTrack:
         result = segmenter.segment(frame)
         return steps.setdefault(source, Steps.of(engine)).update(result) if segmenter.steps else result
 
-    return MaskTrack(name, [*engine_identity(engine), machine_kind()], of)
+    return MaskTrack(name, [*engine_identity(engine), cpu_kind()], of)
 
 
 def recorded_track(source: Playable) -> tuple[MaskTrack, ClassTable] | None:

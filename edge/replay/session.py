@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from edge.backends import open_engine
 from edge.classes import ClassTable
-from edge.engine import GRAPH_PRECISION, Engine, open_engine
+from edge.engine import GRAPH_PRECISION, Engine
 from edge.errors import ConfigError
 from edge.replay.compare import Comparer
 from edge.replay.mask_track import RECORDED, MaskTrack, engine_track, recorded_track

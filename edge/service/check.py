@@ -9,7 +9,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edge.engine import chosen_backend, find_bundle
+from edge.backends import choose_backend
+from edge.engine import find_bundle
 from edge.errors import ConfigError
 from edge.events import Watcher
 from edge.outputs import select
@@ -38,7 +39,7 @@ def check(config: ServeConfig) -> None:
         _check_source(key, source)
     expanded("engine", config.engine)
     select(find_bundle(config.engine).card.outputs, config.asked, config.engine)
-    chosen_backend(config.backend)
+    choose_backend(config.backend)
     asked = [name for name in OUTPUTS if getattr(config, name)]
     if not asked:
         raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")

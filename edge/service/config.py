@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from edge.backends import BACKENDS
 from edge.config import StrictModel
 from edge.errors import ConfigError
 from edge.events import EventOptions
@@ -18,6 +19,15 @@ from edge.web.options import WebOptions
 # It becomes a folder, a part of topics and of addresses.
 CameraName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 CameraSource = Annotated[str, Field(min_length=1)]
+
+
+def _known_backend(name: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(f"expected {', '.join(BACKENDS)}, got {name!r}")
+    return name
+
+
+Backend = Annotated[str, AfterValidator(_known_backend)]
 
 
 class ServeConfig(StrictModel):
@@ -43,7 +53,7 @@ class ServeConfig(StrictModel):
     cameras: dict[CameraName, CameraSource] = Field(default_factory=dict)
     engine: str = "road"
     precision: Literal["int8", "f32", "bf16", "fp16"] | None = None
-    backend: Literal["openvino", "tensorrt"] | None = None
+    backend: Backend | None = None
     threads: int | None = Field(default=None, ge=1)
     confidence: bool = False
     ladder: LadderOptions | None = None

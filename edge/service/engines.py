@@ -10,7 +10,8 @@ from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
-from edge.engine import Engine, chosen_backend, find_bundle, open_engine
+from edge.backends import choose_backend, load_backend, open_engine
+from edge.engine import Engine, find_bundle
 from edge.errors import EdgeError
 from edge.ladder import Heat, Ladder, LadderEngine
 from edge.prediction import Prediction
@@ -36,7 +37,8 @@ class EarlyEngine:
     """An engine for a camera that has not said yet how large its pictures are.
 
     It takes as long to open one as the other, so both are opened at once: the engine for the size that most cameras
-    have. Where that was wrong, it is opened again. TensorRT is waited with, for it may have a plan to build.
+    have. Where that was wrong, it is opened again. A backend that opens slowly waits for the size: TensorRT may have a
+    plan to build.
     """
 
     def __init__(self, config: ServeConfig, camera: str, thread_name: str, known_wh: Size | None = None) -> None:
@@ -45,7 +47,7 @@ class EarlyEngine:
         self._expected_wh = known_wh or EXPECTED_WH
         self._expected: Future[Opened] | None = None
         with suppress(EdgeError):  # raised when the camera is there
-            if known_wh is not None or chosen_backend(config.backend) == "openvino":
+            if known_wh is not None or load_backend(choose_backend(config.backend)).OPENS_QUICKLY:
                 self._expected = Future()
                 # A compiler cannot be interrupted: whoever leaves does not wait for it.
                 threading.Thread(

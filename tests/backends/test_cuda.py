@@ -25,12 +25,12 @@ def test_over_pycuda_and_the_fake_driver(sentence: str, outcomes: dict[str, list
 
 def test_without_a_driver_the_reason_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "DRIVER", "libcuda.so.of.nobody")
-    assert cuda.why_not() == "no NVIDIA driver is installed (libcuda.so.of.nobody is not found)"
+    assert cuda.unavailable_reason() == "no NVIDIA driver is installed (libcuda.so.of.nobody is not found)"
 
 
 def test_asking_imports_neither_pycuda_nor_tensorrt() -> None:
     code = (
-        "import sys; from edge.backends.tensorrt import why_not; why_not()\n"
+        "import sys; from edge.backends.tensorrt import unavailable_reason; unavailable_reason()\n"
         "print(sorted({'pycuda', 'tensorrt', 'torch', 'onnx', 'openvino', 'cv2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from contract import SENTENCES
 
+from edge.backends import open_engine
 from edge.backends import openvino as backend
 from edge.backends.openvino import OpenVinoEngine
 from edge.cache import seal_of
-from edge.engine import MODEL_FILE, Bundle, load_bundle, open_engine, write_bundle
+from edge.engine import MODEL_FILE, Bundle, load_bundle, write_bundle
 from edge.errors import BundleTampered, EngineError
 from edge.frame import Image
 
@@ -65,7 +66,7 @@ def test_frames_side_by_side_get_the_classes_that_they_get_one_by_one(street_bun
 
 CLOSED_THEN_INTERRUPTED = """
 import os, signal, sys, threading
-from edge.engine import open_engine
+from edge.backends import open_engine
 
 engines = [open_engine(sys.argv[1]), open_engine(sys.argv[1])]
 for _ in range(2):
@@ -106,7 +107,7 @@ def test_f32_gives_the_same_classes_from_every_compilation(street_bundle: Bundle
 def test_bf16_runs_where_the_cpu_has_it_and_is_refused_where_not(
     colour_bundle: Bundle, flag: Image, flag_classes: Image
 ) -> None:
-    core = backend.the_core()
+    core = backend.get_core()
     if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with OpenVinoEngine(colour_bundle, precision="bf16", threads=1) as engine:
             assert engine.precision == "bf16"
@@ -208,7 +209,7 @@ def test_a_second_start_does_not_compile(
     def refuse(*_: Any) -> None:
         raise AssertionError("compiled a second time")
 
-    monkeypatch.setattr(backend.import_openvino().Core, "compile_model", refuse)
+    monkeypatch.setattr(backend.import_library().Core, "compile_model", refuse)
     with OpenVinoEngine(colour_bundle, threads=1) as engine:
         np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
 
@@ -328,7 +329,7 @@ def refuse(*args, **kwargs):
 socket.socket.connect = socket.socket.sendto = socket.getaddrinfo = socket.create_connection = refuse
 urllib.request.urlopen = refuse
 import numpy as np
-from edge.engine import open_engine
+from edge.backends import open_engine
 with open_engine(sys.argv[1]) as engine:
     engine.infer(np.zeros((48, 64, 3), np.uint8))
 import multiprocessing
@@ -362,7 +363,7 @@ def test_a_missing_openvino_is_an_engine_error(colour_bundle: Bundle) -> None:
         "    def find_spec(self, name, path, target=None):\n"
         "        if name == 'openvino': raise ImportError('hidden')\n"
         "sys.meta_path.insert(0, Hide())\n"
-        "from edge.engine import open_engine\n"
+        "from edge.backends import open_engine\n"
         "from edge.errors import EngineError\n"
         "try: open_engine(sys.argv[1])\n"
         "except EngineError as error: print(error)\n"

@@ -86,17 +86,17 @@ def test_bytes_are_called_uint8(look: tuple[int, dict[str, Any]]) -> None:
 
 
 def test_a_missing_tensorrt_is_named_after_cuda_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "why_not", lambda: "no NVIDIA driver is installed")
-    assert backend.why_not() == "no NVIDIA driver is installed"
-    monkeypatch.setattr(cuda, "why_not", lambda: None)
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda: "no NVIDIA driver is installed")
+    assert backend.unavailable_reason() == "no NVIDIA driver is installed"
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "TensorRT is not installed. On a Jetson it comes with JetPack" in str(backend.why_not())
+    assert "TensorRT is not installed. On a Jetson it comes with JetPack" in str(backend.unavailable_reason())
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    assert backend.why_not() is None
+    assert backend.unavailable_reason() is None
 
 
 def test_an_engine_that_cannot_run_here_says_why(make_card: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "why_not", lambda: "no NVIDIA driver is installed")
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda: "no NVIDIA driver is installed")
     with pytest.raises(EngineError, match="TensorRT cannot run here: no NVIDIA driver is installed"):
         backend.TensorRtEngine(Bundle(Path("nowhere"), make_card(b"")))
 

@@ -69,7 +69,7 @@ def told_by_the_monitor() -> Any:
 def main() -> None:
     wanted = json.load(sys.stdin)
     report = {
-        "version": backend.version(backend.import_tensorrt()),
+        "version": backend.version(backend.import_library()),
         "lacking": [name for name in wanted["names"] if find(name) is None],
         "misfits": [call for call in wanted["calls"] if find(call[0]) is not None and not takes(*call)],
         "logger": said_by_the_logger(),

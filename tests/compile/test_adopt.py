@@ -12,7 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.engine import open_engine, write_bundle
+from edge.backends import open_engine
+from edge.engine import write_bundle
 from edge.errors import ConfigError, EdgeError, EngineError
 from edge.frame import Image
 

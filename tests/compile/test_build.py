@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from bundles import COLOUR_WH, MakeCard
 
+from edge.backends import open_engine
 from edge.card import Card
 from edge.compile.attempt import Report
 from edge.compile.build import build, refusal
 from edge.compile.build_report import report_text, write_report
 from edge.compile.calibration import CalibrationSet, choose, find_candidates, make_set
 from edge.compile.observe import observe
-from edge.engine import MODEL_FILE, load_bundle, open_engine, write_bundle
+from edge.engine import MODEL_FILE, load_bundle, write_bundle
 from edge.errors import ConfigError, GateRefused
 from edge.frame import Image
 from edge.train.recipe import BuildPlan, Calibration, GatePlan

@@ -12,9 +12,10 @@ import pytest
 from bundles import graph_of
 
 import edge
+from edge.backends import open_engine
 from edge.classes import CAMVID
 from edge.config import parse_tree
-from edge.engine import Bundle, load_bundle, open_engine
+from edge.engine import Bundle, load_bundle
 from edge.errors import ConfigError, EngineError
 from edge.train.recipe import Recipe
 
@@ -41,7 +42,7 @@ class Logits(torch.nn.Module):
 
 
 def classes_of(model: bytes, image: np.ndarray) -> np.ndarray:
-    core = export.the_core()
+    core = export.get_core()
     compiled = core.compile_model(core.read_model(model, b""), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return compiled([image[None]])[0][0]
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from stand_in import PEDESTRIAN, ROAD, SKY, BrightnessEngine
 from videos import picture, write_video
 
+from edge.backends import open_engine
 from edge.classes import CAMVID
-from edge.engine import Bundle, Engine, find_bundle, open_engine
+from edge.engine import Bundle, Engine, find_bundle
 from edge.errors import ConfigError, DataError, EngineError
 from edge.evaluate import make_confusion
 from edge.frame import Image

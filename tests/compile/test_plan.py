@@ -185,8 +185,8 @@ def trt(monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, version: str) -> StandIn:
     trt = StandIn(version)
-    monkeypatch.setattr(plan, "why_not", lambda: None)
-    monkeypatch.setattr(plan, "import_tensorrt", lambda: trt)
+    monkeypatch.setattr(plan, "unavailable_reason", lambda: None)
+    monkeypatch.setattr(plan, "import_library", lambda: trt)
     monkeypatch.setattr(plan, "logger", lambda: SimpleNamespace(last_error="out of memory"))
     monkeypatch.setattr(plan, "checked_tensors", lambda *_: None)  # its own tests: over_fake_tensorrt.py
     monkeypatch.setattr(cuda, "describe", lambda: ORIN)
@@ -280,7 +280,7 @@ def test_a_tampered_bundle_gets_no_plan_even_if_the_true_ones_is_kept(bundle: Bu
 def test_without_a_gpu_nothing_is_built_and_the_reason_is_given(
     bundle: Bundle, trt: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "why_not", lambda: "no NVIDIA driver is installed")
+    monkeypatch.setattr(plan, "unavailable_reason", lambda: "no NVIDIA driver is installed")
     with pytest.raises(EngineError, match="TensorRT cannot run here: no NVIDIA driver is installed"):
         plan.ensure_plan(bundle)
 

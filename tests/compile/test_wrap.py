@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.backends.openvino import the_core
+from edge.backends.openvino import get_core
 from edge.errors import EngineError
 from edge.frame import Image
 from edge.outputs import Output
@@ -50,7 +50,7 @@ def constant_net(logits: np.ndarray, input_wh: tuple[int, int]) -> Any:
 
 def run(model: Any, image: Image, place: int = 0) -> Any:
     onnx.checker.check_model(model, full_check=True)
-    core = the_core()
+    core = get_core()
     config = {"INFERENCE_PRECISION_HINT": "f32"}
     return core.compile_model(core.read_model(model.SerializeToString(), b""), "CPU", config)([image[None]])[place][0]
 

@@ -180,7 +180,7 @@ def test_a_failed_kernel_is_an_error_of_whoever_waits() -> None:
 
 def test_a_driver_that_does_not_start_is_named() -> None:
     fail("cuInit", 999)
-    assert cuda.why_not() == (
+    assert cuda.unavailable_reason() == (
         "the NVIDIA driver does not start (cuInit: CUDA_ERROR_UNKNOWN); look at: nvidia-smi, dmesg"
     )
     with pytest.raises(EngineError, match="CUDA cannot be used: the NVIDIA driver does not start"):
@@ -189,15 +189,15 @@ def test_a_driver_that_does_not_start_is_named() -> None:
 
 def test_a_driver_without_a_gpu_is_named() -> None:
     FAKE.fake_set_devices(0)
-    assert cuda.why_not() == "the NVIDIA driver sees no GPU; if CUDA_VISIBLE_DEVICES is set, it may hide it"
+    assert cuda.unavailable_reason() == "the NVIDIA driver sees no GPU; if CUDA_VISIBLE_DEVICES is set, it may hide it"
     fail("cuDeviceGetCount", 100)
-    assert "cuDeviceGetCount: CUDA_ERROR_NO_DEVICE" in str(cuda.why_not())
+    assert "cuDeviceGetCount: CUDA_ERROR_NO_DEVICE" in str(cuda.unavailable_reason())
 
 
 def test_a_missing_pycuda_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cuda.why_not() is None
+    assert cuda.unavailable_reason() is None
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert cuda.why_not() == "pycuda is not installed: pip install pycuda"
+    assert cuda.unavailable_reason() == "pycuda is not installed: pip install pycuda"
 
 
 def test_a_pycuda_of_another_cuda_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

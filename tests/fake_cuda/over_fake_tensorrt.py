@@ -278,6 +278,6 @@ def test_an_unknown_precision_is_answered_with_those_there_are(bundle: Bundle) -
 
 def test_a_tensorrt_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stand_in, "__version__", "8.5.2.2")
-    backend.import_tensorrt.cache_clear()
+    backend.import_library.cache_clear()
     with pytest.raises(EngineError, match=r"TensorRT 8\.5\.2\.2 is too old, wanted is 8\.6 or newer"):
-        backend.import_tensorrt()
+        backend.import_library()

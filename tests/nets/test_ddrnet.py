@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.engine import Bundle, open_engine
+from edge.backends import open_engine
+from edge.engine import Bundle
 from edge.errors import ConfigError
 
 torch = pytest.importorskip("torch")

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edge.backends.cpu import cpu_kind
 
-from edge.engine import Engine, open_engine
+from edge.backends import open_engine
+from edge.engine import Engine
 from edge.replay.digest import MaskDigest
 from edge.replay.fast import replay_fast
-from edge.replay.identity import engine_identity, library_versions, machine_kind
+from edge.replay.identity import engine_identity, library_versions
 from edge.replay.mask_track import engine_track
 from edge.replay.session import Session
 from edge.segmenter import Segmenter
@@ -80,7 +82,7 @@ def test_masks_do_not_depend_on_how_a_frame_was_come_to(road: Engine) -> None:
 
 
 def test_masks_are_the_golden_ones_of_this_kind_of_machine(road: Engine) -> None:
-    key = f"{machine_kind()}; {library_versions(road).partition(', ')[2]}"
+    key = f"{cpu_kind()}; {library_versions(road).partition(', ')[2]}"
     golden = json.loads((GOLDEN / "masks.json").read_text())
     digest, segmenter = MaskDigest(), Segmenter(road)
     with RecordedVideo(str(CLIP)) as video:

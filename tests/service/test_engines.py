@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.backends import open_engine
 from edge.config import parse_tree
-from edge.engine import Engine, open_engine
+from edge.engine import Engine
 from edge.errors import EngineError
 from edge.service import engines
 from edge.service.config import ServeConfig

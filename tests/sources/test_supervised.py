@@ -24,8 +24,9 @@ from cameras import TestCamera, free_port, why_no_rtsp
 from pictures import agreement
 from relay import Relay
 
+from edge.backends import open_engine
 from edge.barcode import read_barcode
-from edge.engine import Bundle, open_engine
+from edge.engine import Bundle
 from edge.errors import SourceError
 from edge.frame import Frame
 from edge.segmenter import Segmenter
