@@ -18,10 +18,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, overload
 
 from edge.card import CARD_LIMIT_BYTES, NAME, Card, Graph
 from edge.delta import apply_delta
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
 
     from edge.frame import Image
     from edge.outputs import Arrays
+    from edge.prediction import Prediction
 
 DEFAULT_ENGINE = "road"
 MODEL_FILE = "model.onnx"
@@ -295,6 +296,23 @@ class Engine(Protocol):
 
         Raises:
             EngineError: the image is not of that type or size, or the engine is closed or failed.
+        """
+        ...
+
+    @overload
+    def predict(self, images: Image, /) -> Prediction: ...
+
+    @overload
+    def predict(self, images: Sequence[Image], /) -> list[Prediction]: ...
+
+    def predict(self, images: Image | Sequence[Image], /) -> Prediction | list[Prediction]:
+        """What the engine sees in an image of any size, uint8 (H, W, 3) BGR; of a sequence of images, or an array of
+        them (N, H, W, 3), a list in their order, as many side by side as the engine has streams.
+
+        For a few images. For a video or a camera, `edge.segment` keeps its buffers from frame to frame.
+
+        Raises:
+            EngineError: an image is not of that form, or the engine is closed or failed.
         """
         ...
 

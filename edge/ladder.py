@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from edge.backends.predict import predict
 from edge.card import Card
 from edge.config import StrictModel
 from edge.engine import Engine, Identity
@@ -134,6 +135,8 @@ class LadderEngine:
     """
 
     streams = 1
+
+    predict = predict
 
     def __init__(self, steps: Sequence[Engine]) -> None:
         """The engines, best first; they are closed with this one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from edge.engine import Engine
-from edge.errors import EdgeError
+from edge.errors import EdgeError, EngineError
 from edge.frame import Frame, Image, Letterbox, Yuv420, yuv_to_bgr_coefficients
 from edge.prediction import Prediction
 from edge.steps import Steps
@@ -94,6 +94,30 @@ class Segmenter:
             canvas, self._local.shape = Canvas(box), shape
             self._local.canvas = canvas
         return canvas
+
+
+def frames_of(images: Iterable[Image], origin: str = "array") -> Iterator[Frame]:
+    """Each image, uint8 (H, W, 3) BGR, as a frame, captured when it comes.
+
+    Raises:
+        EngineError: one is something else.
+    """
+    for index, image in enumerate(images):
+        captured_ns = time.monotonic_ns()
+        yield Frame(index=index, captured_ns=captured_ns, source=origin, bgr=_checked_image(image, index))
+
+
+def predict_images(engine: Engine, images: Iterable[Image]) -> list[Prediction]:
+    """What an engine sees in each of some images of any sizes."""
+    return list(Segmenter(engine).segment_all(frames_of(images)))
+
+
+def _checked_image(image: Image, index: int) -> Image:
+    if not isinstance(image, np.ndarray):
+        raise EngineError(f"image {index}: expected a NumPy array, uint8 (H, W, 3) BGR, got {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise EngineError(f"image {index}: expected uint8 (H, W, 3) BGR, got {image.dtype} {image.shape}")
+    return image
 
 
 class Canvas:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edge.backends import cuda
 from edge.backends.checks import check_ports, checked_precision, checked_threads, port
 from edge.backends.cpu import cpu_kind
+from edge.backends.predict import predict
 from edge.cache import cache_folder, is_private
 from edge.card import Card
 from edge.engine import Bundle, Identity, check_image
@@ -93,6 +94,8 @@ class OnnxRuntimeEngine:
     Raises:
         EngineError: ONNX Runtime cannot load the graph, or it is not what the card says.
     """
+
+    predict = predict
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ import numpy as np
 
 from edge.backends.checks import check_ports, checked_precision, checked_threads, port
 from edge.backends.cpu import cpu_kind
+from edge.backends.predict import predict
 from edge.cache import SEAL_BYTES, cache_folder, evict_lru, key_of, may_be_trusted, replacing, seal_of
 from edge.card import Card
 from edge.engine import Bundle, Identity, check_image
@@ -56,6 +57,8 @@ def unavailable_reason() -> str | None:
 
 class OpenVinoEngine:
     """A bundle's graph, compiled for this CPU. See `edge.engine.Engine`."""
+
+    predict = predict
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge.backends import building, cuda, plans
 from edge.backends.checks import check_ports, checked_precision, port
+from edge.backends.predict import predict
 from edge.card import Card
 from edge.engine import Bundle, Identity, check_image
 from edge.errors import EngineError
@@ -93,6 +94,8 @@ class TensorRtEngine:
     """
 
     threads = 1
+
+    predict = predict
 
     def __init__(
         self,

@@ -16,12 +16,15 @@ from edge.errors import EngineError
 from edge.frame import Image
 
 MISFITS = [
-    (np.zeros((64, 48, 3), np.uint8), r"the image is uint8 \(64, 48, 3\), wanted is uint8 \(48, 64, 3\)"),
-    (np.zeros((48, 64), np.uint8), r"the image is uint8 \(48, 64\), wanted"),
-    (np.zeros((1, 48, 64, 3), np.uint8), r"the image is uint8 \(1, 48, 64, 3\), wanted"),
-    (np.zeros((48, 64, 3), np.float32), r"the image is float32 \(48, 64, 3\), wanted"),
-    (np.zeros((48, 64, 3), np.int8), r"the image is int8 \(48, 64, 3\), wanted"),
-    (np.zeros((48, 128, 3), np.uint8)[:, ::2], r"\(48, 64, 3\), not C-contiguous, wanted"),
+    (
+        np.zeros((64, 48, 3), np.uint8),
+        r"expected .* uint8 \(48, 64, 3\), C-contiguous, got uint8 \(64, 48, 3\)",
+    ),
+    (np.zeros((48, 64), np.uint8), r"got uint8 \(48, 64\)"),
+    (np.zeros((1, 48, 64, 3), np.uint8), r"got uint8 \(1, 48, 64, 3\)"),
+    (np.zeros((48, 64, 3), np.float32), r"got float32 \(48, 64, 3\)"),
+    (np.zeros((48, 64, 3), np.int8), r"got int8 \(48, 64, 3\)"),
+    (np.zeros((48, 128, 3), np.uint8)[:, ::2], r"\(48, 64, 3\), not C-contiguous"),
 ]
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +16,18 @@ from numpy.typing import NDArray
 from stand_in import PEDESTRIAN, ROAD, SKY, BrightnessEngine
 from videos import picture, write_video
 
-from edge.backends import open_engine
+from edge.backends import onnxruntime
+from edge.backends.onnxruntime import OnnxRuntimeEngine
 from edge.classes import CAMVID
-from edge.engine import Bundle, Engine, find_bundle
-from edge.errors import ConfigError, DataError, EngineError
+from edge.engine import Engine, find_bundle
+from edge.errors import ConfigError, DataError
 from edge.evaluate import make_confusion
 from edge.frame import Image
 from edge.sources.pictures import list_pictures
 
 judging = pytest.importorskip("edge.compile.judge")
 CELL_WIDTH, CAPTION_HEIGHT, WORST = judging.CELL_WIDTH, judging.CAPTION_HEIGHT, judging.WORST
-Judged, OrtEngine, judge = judging.Judged, judging.OrtEngine, judging.judge
+Judged, judge = judging.Judged, judging.judge
 parse_limits, check_limits = judging.parse_limits, judging.check_limits
 points_lost, broken_limits, worst_frames = judging.points_lost, judging.broken_limits, judging.worst_frames
 
@@ -336,20 +335,7 @@ def ort() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ort")
-def test_onnx_runtime_is_an_engine_like_others(
-    colour_bundle: Bundle, colour_model: bytes, flag: Image, flag_classes: Image, tmp_path: Path
-) -> None:
-    cv2.imwrite(str(tmp_path / "flag.png"), flag)
-    with OrtEngine(colour_model, colour_bundle.card, "int8") as judge_engine, open_engine(colour_bundle.folder) as own:
-        assert (judge_engine.precision, judge_engine.streams) == ("int8", 1)
-        assert judge_engine.judge.startswith("ONNX Runtime 1.")
-        assert (judge_engine.infer(flag)["semantic"] == flag_classes).all()
-        _, found = judge(own, {"ort": judge_engine}, str(tmp_path / "flag.png"), None)
-    assert (found["ort"].pixels, found["ort"].differing) == (flag_classes.size, 0)
-
-
-@pytest.mark.usefixtures("ort")
-def test_onnx_runtime_adds_biases_as_they_are_written_and_does_not_round_them(colour_bundle: Bundle) -> None:
+def test_onnx_runtime_adds_biases_as_they_are_written_and_does_not_round_them() -> None:
     onnx = pytest.importorskip("onnx")
     from small_graphs import conv, make_graph, pointwise
 
@@ -363,48 +349,8 @@ def test_onnx_runtime_adds_biases_as_they_are_written_and_does_not_round_them(co
     graph = make_graph([first, conv("second", "a", "b"), conv("last", "b", "out")], constants)
     ranges = {"planes": Range(0, 255, 0, 255, ()), "a": Range(0, 0.0127, 0, 0.0127, ())}
     written = to_bytes(write_int8(onnx.load_from_string(graph), ranges, "tensorrt"))
-    with OrtEngine(written, colour_bundle.card, "int8") as engine:
-        found = engine.infer(np.zeros((4, 6, 3), np.uint8))["semantic"]
+    found = onnxruntime.load_graph(written)(np.zeros((1, 4, 6, 3), np.uint8))
     np.testing.assert_allclose(found, bias, atol=0.0127 / 127)
-
-
-@pytest.mark.usefixtures("ort")
-def test_what_onnx_runtime_cannot_load_or_run_is_an_engine_error(
-    colour_bundle: Bundle, colour_model: bytes, flag: Image
-) -> None:
-    with pytest.raises(EngineError, match="ONNX Runtime cannot load the graph: "):
-        OrtEngine(b"no graph", colour_bundle.card, "int8")
-    with (
-        OrtEngine(colour_model, colour_bundle.card, "int8") as engine,
-        pytest.raises(EngineError, match="ONNX Runtime cannot run the graph: "),
-    ):
-        engine.infer(flag[:20])
-
-
-def test_where_onnx_runtime_is_missing_the_error_says_what_to_install(
-    colour_bundle: Bundle, colour_model: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(EngineError, match=r"ONNX Runtime, which judges TensorRT's graphs, .*pip install onnxruntime"):
-        OrtEngine(colour_model, colour_bundle.card, "int8")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("ort")
-def test_onnx_runtime_is_told_to_send_nothing_before_it_is_imported() -> None:
-    code = (
-        "import os, sys; os.environ.pop('ORT_DISABLE_TELEMETRY', None)\n"
-        "import edge.compile.judge as judge\n"
-        "assert 'onnxruntime' not in sys.modules\n"
-        "class Watch:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'onnxruntime': print(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
-        "sys.meta_path.insert(0, Watch())\n"
-        "try: judge.OrtEngine(b'', None, 'int8')\n"
-        "except judge.EngineError: pass\n"
-    )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.split() == ["1"]
 
 
 # ----------------------------------------------------------------------------------------------------------- real roads
@@ -434,11 +380,11 @@ def test_the_trained_net_keeps_its_accuracy_in_both_int8_forms_on_camvid(tmp_pat
     assert {image.shape for _, image in looks} == {(360, 480, 3)}  # the net's own size
     ranges = find_ranges(data, tensors_to_observe(model), lambda: looks, "max", None)
     candidates: dict[str, Engine] = {
-        form: OrtEngine(to_bytes(write_int8(model, ranges, form)), bundle.card, "int8")
+        form: OnnxRuntimeEngine(to_bytes(write_int8(model, ranges, form)), bundle.card, "int8")
         for form in ("openvino", "tensorrt")
     }
     frames, labels = (some_of(DATA / "camvid" / name, tmp_path / name, 10) for name in ("val", "valannot"))
-    own, found = judge(OrtEngine(data, bundle.card, "f32"), candidates, str(frames), labels)
+    own, found = judge(OnnxRuntimeEngine(data, bundle.card, "f32"), candidates, str(frames), labels)
     assert own.confusion.miou() > 0.6
     for judged_form in found.values():
         lost = points_lost(own, judged_form, CAMVID, {})

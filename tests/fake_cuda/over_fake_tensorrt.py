@@ -225,7 +225,7 @@ def test_a_plan_of_another_size_than_the_card_is_refused(bundle: Bundle) -> None
 
 
 def test_a_plan_that_takes_floats_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match=r"got float \[1,48,64,3\] -> uint8 \[1,48,64\] semantic"):
+    with pytest.raises(EngineError, match=r"got float32 \[1,48,64,3\] -> uint8 \[1,48,64\] semantic"):
         opened(bundle, json.dumps({"wh": [64, 48], "takes": "FLOAT"}).encode())
 
 
@@ -272,12 +272,12 @@ def test_a_plan_is_taken_from_this_devices_cache(bundle: Bundle, flag: Image, fl
 
 
 def test_an_unknown_precision_is_answered_with_those_there_are(bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match=r"precision 'bf16' is not known to TensorRT; there are: f32, fp16, int8"):
+    with pytest.raises(EngineError, match="expected a precision of TensorRT: f32, fp16, int8; got 'bf16'"):
         opened(bundle, precision="bf16")
 
 
 def test_a_tensorrt_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stand_in, "__version__", "8.5.2.2")
     backend.import_library.cache_clear()
-    with pytest.raises(EngineError, match=r"TensorRT 8\.5\.2\.2 is too old, wanted is 8\.6 or newer"):
+    with pytest.raises(EngineError, match=r"TensorRT 8\.5\.2\.2 is too old, expected 8\.6 or newer"):
         backend.import_library()
