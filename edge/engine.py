@@ -60,14 +60,14 @@ class Bundle:
         Raises:
             EngineError: the bundle has none.
         """
-        wanted = GRAPH_PRECISION.get(precision, precision)
+        kind = GRAPH_PRECISION.get(precision, precision)
         for graph in self.card.graphs:
-            if graph.precision == wanted and graph.runtime in (runtime, "any") and graph.input_wh is None:
+            if graph.precision == kind and graph.runtime in (runtime, "any") and graph.input_wh is None:
                 return graph
         there = ", ".join(sorted(f"{g.precision} for {g.runtime}" for g in self.card.graphs))
         raise EngineError(
-            f"{self.folder}: holds no {wanted} graph for {runtime}; there is: {there}."
-            + (f" Make one: edge build engines/{self.card.name}.yaml" if wanted == "int8" else "")
+            f"{self.folder}: holds no {kind} graph for {runtime}; there is: {there}."
+            + (f" Make one: edge build engines/{self.card.name}.yaml" if kind == "int8" else "")
         )
 
     def read(self, graph: Graph) -> bytes:
@@ -101,7 +101,7 @@ class Bundle:
         return self.steps(source_wh)[0]
 
     def steps(self, source_wh: tuple[int, int]) -> list[Bundle]:
-        """The bundle at each of its input sizes that makes sense for frames of that size, the largest picture first;
+        """The bundle at each of its input sizes that makes sense for frames of that size, the largest image first;
         of sizes that show frames equally large, the one with the least black around them.
         """
         if self.card.resize == "stretch":
@@ -149,8 +149,8 @@ def load_bundle(folder: Path) -> Bundle:
     if adrift := {g.file for g in card.graphs} - {g.file for g in card.graphs if g.delta is None}:
         raise EngineError(f"{path}: graphs: {', '.join(sorted(adrift))} only with a delta, expected the whole file too")
     if not any((folder / graph.file).is_file() for graph in card.graphs):
-        wanted = ", ".join(graph.file for graph in card.graphs)
-        raise EngineNotFound(f"{folder}: is not an engine bundle, none of its graphs is there: {wanted}")
+        files = ", ".join(graph.file for graph in card.graphs)
+        raise EngineNotFound(f"{folder}: is not an engine bundle, expected at least one of its graphs: {files}")
     return Bundle(folder, card)
 
 
@@ -158,8 +158,8 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE) -> Bundle:
     """The bundle of that name, among those that come with edge and those in ./engines/built; or that folder's.
 
     Raises:
-        EngineNotFound: there is none; the message lists those that there are.
-        EngineError: there is one, but its card is not in order.
+        EngineNotFound: it is unknown; the message lists those that there are.
+        EngineError: it is there, but its card is not in order.
     """
     if re.fullmatch(NAME, str(name_or_path)):
         for home in (BUNDLED, BUILT):

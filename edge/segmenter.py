@@ -108,8 +108,8 @@ def frames_of(images: Iterable[Image], origin: str = "array") -> Iterator[Frame]
 
 
 def predict_images(engine: Engine, images: Iterable[Image]) -> list[Prediction]:
-    """What an engine sees in each of some images of any sizes."""
-    return list(Segmenter(engine).segment_all(frames_of(images)))
+    """What an engine sees in each of some images of any sizes, which follow no other: no step takes part."""
+    return list(Segmenter(engine)._in_order(frames_of(images)))
 
 
 def _checked_image(image: Image, index: int) -> Image:

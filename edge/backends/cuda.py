@@ -1,7 +1,7 @@
 """The little of CUDA that an engine needs: a device, streams, buffers with a twin on the host, recorded work.
 
 pycuda does the memory, streams and events; ctypes does what pycuda has no call for: to ask for a driver without
-crashing where there is none, to describe the device, and CUDA graphs. Nothing above this file names either, so a second
+crashing where it is missing, to describe the device, and CUDA graphs. Nothing above this file names either, so a second
 implementation is one more file like this one.
 
 A thread that opens a `Device` owns it: all calls on it and on what it made come from that thread, and it has one.

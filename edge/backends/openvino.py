@@ -192,7 +192,7 @@ def import_library() -> Any:
     of the import's time: it is kept out during the import.
     """
     with _IMPORTING:  # `edge run` imports ahead, in another thread
-        if "openvino" not in sys.modules:
+        if sys.modules.get("openvino") is None:
             sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes imports of it fail
             hidden = "openvino.tools.ovc"
             sys.modules[hidden] = None  # type: ignore[assignment]
@@ -280,7 +280,7 @@ def _cpu_identity() -> str:
 
 
 def _read_blob(path: Path) -> mmap.mmap | None:
-    """A cache file, mapped: the compiled model and its digest. None where there is none that can be trusted."""
+    """A cache file, mapped: the compiled model and its digest. None where it is missing or cannot be trusted."""
     content = None
     try:
         with path.open("rb") as file:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
+
 if TYPE_CHECKING:
     from edge.engine import Engine
     from edge.frame import Image
@@ -23,6 +25,6 @@ def predict(self: Engine, images: Image | Sequence[Image]) -> Prediction | list[
     """See `edge.engine.Engine.predict`."""
     from edge.segmenter import predict_images  # late: OpenCV, which an engine alone does not need
 
-    if hasattr(images, "ndim") and images.ndim != 4:  # one image, or what is refused as one
+    if isinstance(images, np.ndarray) and images.ndim != 4:  # one image, or what is refused as one
         return predict_images(self, [images])[0]
     return predict_images(self, images)

@@ -128,7 +128,7 @@ class TensorRtEngine:
         self._owner.start()
         try:
             error = started.get()
-        except BaseException:  # Ctrl-C: nobody will close this engine
+        except BaseException:  # Ctrl-C: the caller gets no engine to close
             self._posted.put(None)
             raise
         if error is not None:
@@ -225,7 +225,7 @@ class TensorRtEngine:
             job[1].put(None)
 
     def _do(self, job: _Job, step: Callable[[], None]) -> bool:
-        """Whether a step was done; if not, the job's caller is told, as all others are from then on."""
+        """Whether a step was done; if not, the job's caller gets the error, as all others do from then on."""
         slot, answer = job
         try:
             if self._failure is None:

@@ -367,7 +367,7 @@ def test_a_missing_openvino_is_an_engine_error(colour_bundle: Bundle) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, str(colour_bundle.folder)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "OpenVINO cannot be imported (hidden). Install it: pip install openvino"
+    assert done.stdout.strip() == "OpenVINO cannot run here: OpenVINO is not installed: pip install openvino"
 
 
 def test_a_bundle_loaded_by_path_runs_too(colour_bundle: Bundle, flag: Image, flag_classes: Image) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edge.backends.cpu import cpu_kind
 
 from edge.backends import open_engine
+from edge.backends.cpu import cpu_kind
 from edge.engine import Engine
 from edge.replay.digest import MaskDigest
 from edge.replay.fast import replay_fast
