@@ -26,6 +26,7 @@ FILES = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
     "/picture.js": ("picture.js", "text/javascript"),
+    "/maps.js": ("maps.js", "text/javascript"),
     "/tiles.js": ("tiles.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

@@ -12,12 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import OutputError
 from edge.frame import Frame, Image
+from edge.outputs import DECODERS
+from edge.prediction import Prediction
 from edge.segmenter import shrink, small_bgr_from_yuv
 from edge.timing import Durations
 from edge.web.state import Live, Newest
@@ -29,7 +33,8 @@ JPEG_QUALITY = 80
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`jpeg` is the frame; `classes` the deflated (RFC 1950) ids of the cells that the frame covers, row by row.
+    """`jpeg` is the frame; `classes` the deflated (RFC 1950) ids of the cells that the frame covers, row by row,
+    and behind them the maps of the head's `layers`.
 
     It holds nothing of the result that it was made of: a camera may be waiting for the frame's memory.
     """
@@ -65,6 +70,7 @@ def make_picture(newest: Newest, most_width: int = PICTURE_WIDTH) -> Picture:
     if not done:
         raise OutputError(f"frame {frame.index}: cannot be made a JPEG")
     classes = result.letterbox.content(result.semantic)
+    maps = grey_maps(result) if most_width > TILE_WIDTH else {}  # a tile offers no layers
     head = {
         "number": newest.number,
         "frame": frame.index,
@@ -74,8 +80,33 @@ def make_picture(newest: Newest, most_width: int = PICTURE_WIDTH) -> Picture:
         "picture_wh": (image.shape[1], image.shape[0]),
         "classes_wh": (classes.shape[1], classes.shape[0]),
         "jpeg_bytes": len(jpeg),
+        "layers": [
+            {"name": name, "meaning": result.specs[name].meaning, "wh": (values.shape[1], values.shape[0])}
+            for name, values in maps.items()
+        ],
     }
-    return Picture(newest.number, frame.captured_ns, head, jpeg.tobytes(), zlib.compress(classes.tobytes(), 1))
+    cells = b"".join(values.tobytes() for values in (classes, *maps.values()))
+    return Picture(newest.number, frame.captured_ns, head, jpeg.tobytes(), zlib.compress(cells, 1))
+
+
+def grey_maps(result: Prediction) -> dict[str, Image]:
+    """uint8 (h, w) of each further output that is one value for each pixel, by name, without black bars: bytes as they
+    are, anything else from its least finite value, black, to its greatest.
+    """
+    maps = {}
+    for output in result.further():
+        array = result.content(output.name)
+        if DECODERS[output.decoder].per_pixel and array.ndim == 2:
+            maps[output.name] = array if array.dtype == np.uint8 else _grey(array)
+    return maps
+
+
+def _grey(array: NDArray[Any]) -> Image:
+    values = array.astype(np.float32)
+    known = np.isfinite(values)
+    low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
+    scaled = (np.where(known, values, low) - low) * (255.0 / max(high - low, 1e-12))
+    return np.rint(scaled).astype(np.uint8)
 
 
 def picture_bgr(frame: Frame, most_width: int = PICTURE_WIDTH) -> Image:

@@ -2,6 +2,7 @@
 // so that switching a layer or turning the opacity asks nothing of the machine in the car.
 
 import { address, coloursOf, decode, paint, seconds, tint, words } from "/picture.js";
+import { Maps } from "/maps.js";
 import { Tile } from "/tiles.js";
 
 const $ = (id) => document.getElementById(id);
@@ -14,6 +15,7 @@ const AVERAGED_MS = 500; // over which the age on screen is averaged, to be read
 let camera = null; // the one that is large; null while all are seen
 let socket = null, attempts = 0, heardAt = 0, farewell = "";
 let hello = null, frame = null, figures = null;
+const maps = new Maps($("maps"), draw);
 let shownAges = [], shares = new Float64Array(256), lut = new Uint32Array(256), opacity = 0.5;
 
 // ---- the line to the server
@@ -122,6 +124,7 @@ async function showFrame(data, at) {
   if (line !== socket) { fresh.bitmap.close(); return; } // another camera was chosen meanwhile
   frame?.bitmap.close();
   frame = { ...fresh, at };
+  maps.offer(frame);
   colour();
   const shownAge = age();
   shownAges = [...shownAges.filter(([when]) => performance.now() - when < AVERAGED_MS), [performance.now(), shownAge]];
@@ -149,6 +152,7 @@ function draw() {
   if (!frame) return;
   const stale = isStale();
   paint(picture, frame, mask, stale ? 0 : opacity); // an old mask is not shown as if it were new
+  if (!stale) maps.paint(picture, frame, opacity);
   stage.dataset.stale = String(stale);
   write("stamp", `frame ${frame.frame}${frame.media_s === null ? "" : ` · ${frame.media_s.toFixed(2)} s`}`);
 }

@@ -5,11 +5,14 @@ export async function decode(data) {
   const headBytes = new DataView(data).getUint32(0, true), body = 4 + headBytes;
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, headBytes)));
   const deflated = new Blob([new Uint8Array(data, body + head.jpeg_bytes)]).stream();
-  const [bitmap, classes] = await Promise.all([
+  const [bitmap, inflated] = await Promise.all([
     createImageBitmap(new Blob([new Uint8Array(data, body, head.jpeg_bytes)], { type: "image/jpeg" })),
     new Response(deflated.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer(),
   ]);
-  return { ...head, bitmap, classes: new Uint8Array(classes) };
+  let at = 0; // the class map, then the layers
+  const map = ([width, height]) => { at += width * height; return new Uint8Array(inflated, at - width * height, width * height); };
+  const classes = map(head.classes_wh);
+  return { ...head, bitmap, classes, layers: head.layers.map((layer) => ({ ...layer, values: map(layer.wh) })) };
 }
 
 // What each class id is painted in, from the layers that are on.
