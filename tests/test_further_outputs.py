@@ -283,3 +283,29 @@ def test_a_map_without_a_range_is_shown_all_the_same(result: Prediction, value: 
 
     flat = dataclasses.replace(result, outputs={**result.outputs, "depth": np.full((6, 8), value, np.float32)})
     assert (grey_maps(flat)["depth"] == 0).all()
+
+
+def test_evaluation_records_have_its_numbers_frame_by_frame(engine: DepthEngine) -> None:
+    from edge.classes import CAMVID
+    from edge.evaluate.figures import output_figures
+    from edge.evaluate.measures import Measures
+    from edge.evaluate.records import Records, from_bytes, to_bytes
+
+    measures, results = Measures(CAMVID), [Segmenter(engine).segment(frame(index)) for index in range(3)]
+    records = Records.of([measures(result, None) for result in results], measures.empty)
+    kept, _ = from_bytes(to_bytes(Records.joined([records, records]), "{}"), "shard")
+    found = kept.output_columns()[("depth", "max")]
+    assert found.tolist() == [result.summaries()["depth"]["max"] for result in results * 2]
+    figures = output_figures([kept])
+    assert figures["glow"]["mean"] == pytest.approx(np.mean([r.summaries()["glow"]["mean"] for r in results]), abs=1e-4)
+
+
+def test_figures_of_an_engine_that_gives_classes_alone_have_no_outputs(make_card: MakeCard) -> None:
+    from edge.classes import CAMVID
+    from edge.evaluate.figures import output_figures
+    from edge.evaluate.measures import Measures
+    from edge.evaluate.records import Records
+
+    measures = Measures(CAMVID)
+    record = measures(Segmenter(BrightnessEngine(make_card)).segment(frame()), None)
+    assert output_figures([Records.of([record], measures.empty)]) == {}

@@ -56,7 +56,23 @@ def report_of(results: Sequence[DriveResult], table: ClassTable) -> dict[str, An
         "against": _against(fine, blocks, table),
         "blocks": [block.as_json() for block in blocks],
     }
+    if outputs := output_figures(records):
+        report["outputs"] = outputs
     return {**report, "times": _times([measured for _, measured in fine])}
+
+
+def output_figures(records: Sequence[Records]) -> dict[str, dict[str, float | None]]:
+    """The mean over all frames of each number of each further output, such as how sure the engine is; empty where it
+    gives classes alone.
+    """
+    found: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+    for part in records:
+        for key, values in part.output_columns().items():
+            found.setdefault(key, []).append(values)
+    figures: dict[str, dict[str, float | None]] = {}
+    for (name, number), columns in found.items():
+        figures.setdefault(name, {})[number] = plain(float(nan_mean(np.concatenate(columns))))
+    return figures
 
 
 def summed(arrays: Iterable[NDArray[Any]], shape: tuple[int, ...]) -> Counts:

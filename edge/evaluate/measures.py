@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -127,6 +128,7 @@ class Measures:
             agreement=_agreement(result, second) if second else np.zeros(2, np.int64),
             mirrored=_same(inside, self._seen_mirrored(result)) if self._mirror else np.zeros(2, np.int64),
             **labelled,
+            outputs=json.dumps(result.summaries()),
         )
 
     def _against_label(self, result: Prediction, inside: Image, second: Prediction | None) -> dict[str, Counts]:

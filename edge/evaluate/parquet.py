@@ -66,6 +66,7 @@ def _columns(result: DriveResult, records: Records, table: ClassTable) -> dict[s
     }
     shares = records.seen / np.maximum(1, records.seen.sum(1, keepdims=True))
     columns |= {f"share_{name}": shares[:, index] for index, name in enumerate(table.names)}
+    columns |= {f"{name}_{key}": _plain(values) for (name, key), values in records.output_columns().items()}
     return columns | _scores(records, table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ class Record:
         other: (C, C) the other engine's; zeros without one. None for a frame without label.
         outlines: (C, 4) see `edge.metrics.count_outlines`; None for a frame without label.
         people: (S, 4) per size: pedestrians, those found, their pixels, those found; None for a frame without label.
+        outputs: what else the engine gives, in numbers, as JSON: `Prediction.summaries`.
     """
 
     index: int
@@ -47,6 +49,7 @@ class Record:
     other: Counts | None = None
     outlines: Counts | None = None
     people: Counts | None = None
+    outputs: str = "{}"
 
 
 OF_LABELS = ("confusion", "other", "outlines", "people")
@@ -54,7 +57,7 @@ OF_LABELS = ("confusion", "other", "outlines", "people")
 
 @dataclass(frozen=True)
 class Records:
-    """Records as columns, int64, in the order of frames: `index` (N,), `seen` (N, C) and so on.
+    """Records as columns in the order of frames: `index` (N,), `seen` (N, C) and so on, int64; `outputs` (N,), text.
 
     `labelled` (N,) is 1 where the frame has a label. The columns of labels have a row for each of these M frames only.
     """
@@ -72,6 +75,7 @@ class Records:
     other: Counts
     outlines: Counts
     people: Counts
+    outputs: NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -79,13 +83,12 @@ class Records:
     @classmethod
     def of(cls, records: Sequence[Record], empty: Record) -> Records:
         """The records as columns; `empty` is a record of the right shapes, for columns without rows."""
-        columns: dict[str, Counts] = {
-            "labelled": np.array([record.confusion is not None for record in records], np.int64)
-        }
+        columns: dict[str, Any] = {"labelled": np.array([record.confusion is not None for record in records], np.int64)}
         for field in dataclasses.fields(Record):
             rows = [value for record in records if (value := getattr(record, field.name)) is not None]
             shape = np.shape(getattr(empty, field.name))
-            columns[field.name] = np.array(rows, np.int64).reshape(len(rows), *shape)
+            kind = np.str_ if field.name == "outputs" else np.int64
+            columns[field.name] = np.array(rows, kind).reshape(len(rows), *shape)
         return cls(**columns)
 
     @classmethod
@@ -93,6 +96,13 @@ class Records:
         """The parts, one behind the other."""
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+    def output_columns(self) -> dict[tuple[str, str], NDArray[np.float64]]:
+        """(N,) each number of each further output, by the output's name and its own; NaN where a frame has none."""
+        rows: list[dict[str, dict[str, float]]] = [json.loads(text) for text in self.outputs.tolist()]
+        keys = dict.fromkeys((name, key) for row in rows for name, numbers in row.items() for key in numbers)
+        nan = float("nan")
+        return {(name, key): np.array([row.get(name, {}).get(key, nan) for row in rows]) for name, key in keys}
 
     @property
     def label_rows(self) -> Counts:

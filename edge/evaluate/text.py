@@ -19,11 +19,17 @@ def report_text(report: Report) -> str:
         *(_accuracy(report) if report["labelled_frames"] else ["no labels: accuracy is not known"]),
         _temporal(report["temporal"]),
         _pedestrians(report["pedestrians"]),
+        _outputs(report.get("outputs", {})),
         *_slices(report["slices"]),
         _against(report["against"]),
         _drives(report["drives"]),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _outputs(outputs: Report) -> str:
+    rows = [(name, number, figure(value)) for name, numbers in outputs.items() for number, value in numbers.items()]
+    return table(("output", "number", "mean over frames"), rows) if rows else ""
 
 
 def _accuracy(report: Report) -> list[str]:

@@ -34,6 +34,7 @@ def records_of(confusions: np.ndarray, rate_hz: float | None = 10.0, every: int 
         other=np.zeros((count, 3, 3), np.int64),
         outlines=np.zeros((count, 3, 4), np.int64),
         people=np.zeros((count, 4, 4), np.int64),
+        outputs=np.full(count, "{}"),
         **{name: np.zeros((count, *shape), np.int64) for name, shape in zeros.items()},
     )
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from edge.classes import CAMVID
 from edge.engine import Bundle
 from edge.errors import EngineError, SourceDamaged
 from edge.frame import Image, Letterbox
+from edge.outputs import Output
 from edge.replay.mask_track import recorded_track
 from edge.replay.session import open_session, split_precision
 
@@ -31,6 +34,8 @@ class Mask:
     classes: Image
     letterbox: Letterbox
     age_ms: float = 25.0
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    specs: Mapping[str, Output] = field(default_factory=dict)
 
 
 class Drive(Numbers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import os
 import shutil
 import time
@@ -20,6 +21,7 @@ pytest.importorskip("uvicorn", reason="pip install 'edge-segmentation[serve]'")
 from web_client import ask, place_of, publishing, soon
 
 from edge.card import Card
+from edge.outputs import CONFIDENCE
 from edge.prediction import Prediction
 from edge.sinks.health import OutputHealth
 from edge.timing import Stages
@@ -143,6 +145,23 @@ def test_layers_and_opacity_change_the_picture_and_ask_nothing_of_the_server(
     page.find("#none").click()
     assert page.shows(GREEN_XY, (0, 200, 0))
     assert patient.look().sent["page"] == sent
+
+
+def test_a_map_of_the_engine_is_laid_over_the_image_when_it_is_switched_on(
+    page: Page, server: WebServer, patient: Live, make_result: MakeResult
+) -> None:
+    result = make_result()
+    white = np.full(result.semantic.shape, 255, np.uint8)
+    outputs, specs = {**result.outputs, "confidence": white}, {**result.specs, "confidence": CONFIDENCE}
+    patient.publish(dataclasses.replace(result, outputs=outputs, specs=specs), 0)
+    page.open(server)
+    assert soon(page.is_live)
+    page.find("#none").click()
+    page.find("#opacity").send_keys(Keys.END)
+    assert page.shows(GREEN_XY, (0, 200, 0))
+    page.find("[data-map=confidence]").click()
+    assert page.shows(GREEN_XY, (255, 255, 255))
+    assert page.complaints() == []
 
 
 def test_keys_switch_layers(page: Page, server: WebServer, patient: Live, make_result: MakeResult) -> None:
