@@ -4,8 +4,8 @@
     python -m benchmarks.cameras engines/road-next.yaml --teacher $EDGE_DATA/teacher/road-segmentation-adas-0001.xml
 
 Checkpoints are judged in fp32, at the recipe's input size. Frames are those of the recipe's `val`, of `--lums`, and of
-the parts that the recipe's `split`s hold out. A pixel counts where its label says whether it is in the group: of
-"Road or Car" road is neither right nor wrong. The teacher knows roads alone.
+the parts that the recipe's `split`s hold out. A pixel counts where its label says whether it is in the group. The
+teacher knows roads alone.
 """
 
 from __future__ import annotations
