@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import cast
+
+import numpy as np
 
 from edge.backends import open_engine
 from edge.engine import Engine
 from edge.errors import EdgeError
+from edge.frame import Image
 from edge.prediction import Prediction
-from edge.segmenter import Segmenter
+from edge.segmenter import Segmenter, frames_of
 from edge.sinks.background import Background
 from edge.sinks.sink import Sink
 from edge.sources.flow import Ahead, Latest, Paced
@@ -87,22 +91,33 @@ def buffered(source: Source, live: bool | None) -> Ahead | Latest:
 
 
 def segment(
-    source: str | Path | Source,
+    source: str | Path | Source | Image | Iterable[Image],
     engine: str | Path | Engine = "road",
     *,
     live: bool | None = None,
     outputs: Collection[str] = (),
 ) -> Iterator[Prediction]:
-    """Yield the segmentation of each frame of `source`.
+    """Yield the segmentation of each frame of `source`: by name, opened, one image, or any iterable of images, such as
+    a generator around your own `cv2.VideoCapture`. Images are uint8 (H, W, 3) BGR, each an array of its own.
 
-    The source is closed at the end; an engine only if it was given by name. See `open_source` for names of
-    sources and `open_engine` for names of engines. With `live` only the newest frame is taken, at the pace of the
-    recording or camera; by default a camera is live and a file is not. `outputs`, such as "confidence", are computed
-    besides the engine's default ones, of an engine by name.
+    A source is closed at the end; an engine only if it was given by name. See `open_source` for names of sources
+    and `open_engine` for names of engines. An engine by name is opened for the source: at the input size that suits its
+    frames and, for a recording, side by side. One of yours is used as you opened it; `open_engine(name,
+    source_wh=source.size_wh, side_by_side=True)` is the same as by name.
+
+    With `live` only the newest frame is taken, at the pace of the recording or camera; by default a camera is live and
+    a file is not. Of images every one is taken, in your thread: with `live=True` one at a time by all threads, so that
+    its mask is young; otherwise several side by side, and results come a few images late.
+
+    `outputs`, such as "confidence", are computed besides the default ones, of an engine by name.
 
         for result in edge.segment("drive.mp4"):
             print(result.frame.index, result.age_ms, result.mask("road").mean())
     """
+    if not isinstance(source, (str, Path)) and not hasattr(source, "live"):
+        yield from _segment_images(cast("Image | Iterable[Image]", source), engine, live, outputs)
+        return
+    source = cast("str | Path | Source", source)
     with ExitStack() as stack:
         if isinstance(source, (str, Path)):
             source = open_source(str(source))
@@ -114,6 +129,22 @@ def segment(
                 )
             )
         yield from Segmenter(engine).segment_all(frames)
+
+
+def _segment_images(
+    images: Image | Iterable[Image], engine: str | Path | Engine, live: bool | None, outputs: Collection[str]
+) -> Iterator[Prediction]:
+    """`images` in their order; an engine by name is opened for the size of the first."""
+    is_one = isinstance(images, np.ndarray) and images.ndim != 4
+    frames = frames_of(cast("Iterable[Image]", [images] if is_one else images))
+    first = next(frames, None)
+    if first is None:
+        return
+    with ExitStack() as stack:
+        if isinstance(engine, (str, Path)):
+            opened = open_engine(engine, side_by_side=not live, source_wh=first.size_wh, outputs=outputs)
+            engine = stack.enter_context(closing(opened))
+        yield from Segmenter(engine).segment_all(chain([first], frames))
 
 
 def run(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,7 @@ from edge.classes import ClassTable
 from edge.frame import Frame, Image, Letterbox
 from edge.outputs import DECODERS, SEMANTIC, Output
 from edge.overlay import paint_bgr
+from edge.rle import coco_rle
 
 _ONLY_SEMANTIC: Mapping[str, Output] = {SEMANTIC.name: SEMANTIC}
 
@@ -70,6 +72,41 @@ class Prediction:
         """bool (H, W) at source resolution: True where a class of the group (or the class) `name` was seen."""
         return self.table.membership(name).view(np.bool_)[self.class_map()]
 
+    def polygons(self, name: str, min_area_px: float = 0.0) -> list[NDArray[np.int32]]:
+        """The outer outlines of `mask(name)`, int32 (N, 2) of x, y in source pixels, the largest first; pieces of less
+        than `min_area_px` are left out, and holes are not shown.
+        """
+        found, _ = cv2.findContours(self.mask(name).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        by_area = sorted(((cv2.contourArea(outline), i) for i, outline in enumerate(found)), reverse=True)
+        return [found[i].reshape(-1, 2).astype(np.int32) for area, i in by_area if area >= min_area_px]
+
+    def coco_rle(self, name: str) -> dict[str, object]:
+        """`mask(name)` as COCO's compressed run lengths: {"size": [H, W], "counts": string}, for pycocotools."""
+        return coco_rle(self.mask(name))
+
+    def detections(self, names: Sequence[str] | None = None) -> Any:
+        """A `supervision.Detections` with a mask at source size for each of `names` that was seen: groups or classes;
+        all groups if not given. `class_id` counts the table's groups, then its classes; `data["class_name"]` names
+        them. supervision is not installed with edge.
+
+        Raises:
+            ConfigError: a name is neither a group nor a class.
+            ImportError: supervision is not installed.
+        """
+        import supervision  # pyright: ignore[reportMissingImports]  # for this alone: edge does not need it
+
+        asked = list(self.table.groups) if names is None else list(names)
+        masks = {name: mask for name in asked if (mask := self.mask(name)).any()}
+        known = [*self.table.groups, *self.table.names]
+        width, height = self.frame.size_wh
+        stacked = np.stack(list(masks.values())) if masks else np.zeros((0, height, width), np.bool_)
+        return supervision.Detections(
+            xyxy=np.array([_bounds(mask) for mask in masks.values()], np.float32).reshape(-1, 4),
+            mask=stacked,
+            class_id=np.array([known.index(name) for name in masks], np.int64),
+            data={"class_name": np.array(list(masks), dtype=np.str_)},
+        )
+
     def shares(self) -> dict[str, float]:
         """The part of the frame that each class covers, 0 to 1, by class name."""
         inside = np.ascontiguousarray(self.content("semantic"))
@@ -83,6 +120,16 @@ class Prediction:
     def overlay(self, alpha: float = 0.5) -> Image:
         """uint8 (H, W, 3) BGR: the frame with the card's groups tinted."""
         return paint_bgr(self.frame.image, self.semantic, self.letterbox, self.table, alpha)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows of it: the overlay."""
+        return cv2.imencode(".png", self.overlay())[1].tobytes()
+
+
+def _bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The left, top, right and bottom of what is True, right and bottom exclusive."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _inside(array: NDArray[Any], box: Letterbox) -> NDArray[Any]:
