@@ -13,7 +13,7 @@ from bundles import graph_of
 from videos import write_video
 
 from edge import bench as benches
-from edge.backends import openvino
+from edge.backends import onnxruntime, openvino
 from edge.bench import bench, compare, compare_text, write_drive
 from edge.card import Accuracy, Graph, Measured
 from edge.engine import MODEL_FILE, Bundle, Engine, write_bundle
@@ -71,6 +71,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return {"rate_hz": 50.0, "of_bound": 0.9, "age": {"p50_ms": 12.5, "p99_ms": 15.0}, "bottleneck": "infer"}
 
     monkeypatch.setattr(openvino, "PRECISIONS", ("f32", "int8"))
+    monkeypatch.setattr(onnxruntime, "unavailable_reason", lambda: "left out of this comparison")
     monkeypatch.setattr(benches, "bare_engine", bare)
     monkeypatch.setattr(benches, "_pipeline", pipeline)
     return order
