@@ -88,12 +88,17 @@ def outputs_of(model: ModelProto, kept: Sequence[Output] = ()) -> tuple[Output, 
 
 
 def _keep(nodes: _Nodes, output: Output, found: ValueInfoProto | None, tensor: str, input_wh: tuple[int, int]) -> None:
-    """Pass one of the net's own outputs on, in the type that its card says."""
+    """Pass one of the net's own outputs on, in the type and shape that its card says; dimensions of 1 may differ, as
+    the one channel of a map does.
+    """
     shape = (1, *output.shape_at(input_wh))
     if found is None:
         raise EngineError(f"output {output.name}: expected an output of the net called {output.tensor!r}, got none")
-    if tuple(dim.dim_value for dim in found.type.tensor_type.shape.dim) != shape:
+    there = tuple(dim.dim_value for dim in found.type.tensor_type.shape.dim)
+    if [n for n in there if n != 1] != [n for n in shape if n != 1]:
         raise EngineError(f"output {output.name}: expected {output.tensor!r} of shape {shape}, got {describe(found)}")
+    if there != shape:
+        tensor = nodes.add("Reshape", [tensor, nodes.constant(f"{output.name}.shape", shape, np.int64)], "kept")
     nodes.into("Cast", [tensor], output.name, to=_element(output))
 
 

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import edge
 from edge.backends import open_engine
 from edge.engine import write_bundle
 from edge.errors import ConfigError, EdgeError, EngineError
@@ -100,6 +102,28 @@ def test_a_net_becomes_an_engine_that_knows_itself(
     with engine_of(adopted, tmp_path) as engine:
         assert engine.card == made
         np.testing.assert_array_equal(engine.infer(flag)["semantic"], flag_classes)
+
+
+@pytest.mark.slow
+def test_a_net_keeps_the_output_that_its_card_file_lists_and_knows_how_sure_it_is(
+    model_file: Write, card: Write, tmp_path: Path, flag: Image
+) -> None:
+    depth = "depth = ReduceMax <axes = [1], keepdims = 1> (y)"
+    text = f"(float[1,3,48,64] x) => (float[1,3,6,8] y, float[1,1,6,8] depth) {{ y = {POOL} (x) {depth} }}"
+    listed = {
+        "name": "depth",
+        "dtype": "float32",
+        "shape": ["H/8", "W/8"],
+        "decoder": "value_map",
+        "meaning": "made up",
+    }
+    adopted = adopt(model_file(text), card(output="y", outputs=[listed]), [flag])
+    assert [output.name for output in adopted.card.outputs] == ["semantic", "confidence", "depth"]
+    folder = write_bundle(tmp_path / "engine", adopted.files, adopted.card).folder
+    cv2.imwrite(str(tmp_path / "0.png"), flag)
+    (result,) = edge.segment(tmp_path / "0.png", folder, outputs=["confidence"])
+    np.testing.assert_allclose(result.content("depth")[3], flag[28, 4::8].max(-1) / 255, atol=1e-3)
+    assert set(result.summaries()) == {"confidence", "depth"}
 
 
 class Cityscapes(torch.nn.Module):
