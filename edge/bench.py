@@ -272,7 +272,8 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def _accuracy(card: Card, file: str, entrant: _Entrant) -> Accuracy | None:
     """What the card says of this graph in this precision; of several judges, the runtime itself is believed first."""
     stated = [a for a in card.measured.accuracy if (a.graph, a.precision) == (file, entrant.precision)]
-    stated.sort(key=lambda accuracy: not accuracy.judge.lower().startswith(entrant.backend))
+    judge = load_backend(entrant.backend).LABEL
+    stated.sort(key=lambda accuracy: not accuracy.judge.startswith(judge))
     return next(iter(stated), None)
 
 
