@@ -7,7 +7,8 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -19,8 +20,11 @@ from yaml.constructor import ConstructorError
 from yaml.error import MarkedYAMLError
 
 from edge.errors import ConfigError
+from edge.paths import shown
 
 LIMIT_BYTES = 1 << 18
+TEXT_MAX = 4096  # characters of one value: PATH_MAX, and more than any address or pipeline has
+DIGITS_MAX = 400  # of a whole number; more are beyond any float, and from 4300 on Python refuses to read them
 
 
 class StrictModel(BaseModel):
@@ -29,6 +33,8 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+# Errors of a key instead of a value.
+_OF_KEYS = ("extra_forbidden", "unexpected_keyword_argument", "missing", "missing_argument")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -60,6 +66,13 @@ class _StrictLoader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_whole(self, node: Any) -> int | float:
+        """A number that is absurd is read all the same, so that the complaint names its key."""
+        text = self.construct_scalar(node)
+        return int(text) if len(text) <= DIGITS_MAX else float(text)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_whole)
 
 # YAML 1.2, 10.3.2, "core schema"; without infinities, octal and hexadecimal numbers, which no config has.
 _PLAIN_WORDS = {
@@ -113,12 +126,49 @@ def _read(path: Path) -> bytes:
 
 def parse_tree(tree: Any, model: type[Model], origin: str) -> Model:
     """`tree` (mappings, lists and scalars) as an instance of `model`; `origin` names it in errors."""
+    if unfit := list(_unfit_texts(tree)):
+        raise ConfigError("\n  ".join([f"{origin}: {len(unfit)} problem(s)", *unfit]))
     try:
         # By way of JSON: only there does pydantic's strict mode take a list for a tuple.
         return model.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        problems = [_problem(item, model) for item in error.errors()]
+        problems = list(_problems(error.errors(), tree, model))
         raise ConfigError("\n  ".join([f"{origin}: {len(problems)} problem(s)", *problems])) from error
+
+
+def _unfit_texts(tree: Any, where: str = "") -> Iterator[str]:
+    """A line for each text that no config needs: one with control characters, or too long."""
+    if isinstance(tree, (dict, list)):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _unfit_texts(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(tree, str) and len(tree) > TEXT_MAX:
+        yield f"{_in_one_line(where)}: expected at most {TEXT_MAX} characters, got {len(tree)}"
+    elif isinstance(tree, str) and any(unicodedata.category(c) == "Cc" and c not in "\t\r\n" for c in tree):
+        yield f"{_in_one_line(where)}: holds a control character, which no value needs"
+
+
+def _problems(items: Iterable[Any], tree: Any, model: type[BaseModel]) -> Iterator[str]:
+    """A line for each wrong value; what the members of a union say of the same value is one."""
+    by_place: dict[tuple[Any, ...], list[Any]] = {}
+    for item in items:
+        place = item["loc"] if item["type"] in _OF_KEYS else _place(item["loc"], tree)
+        by_place.setdefault((*place, item["type"] in _OF_KEYS), []).append(item)
+    for (*place, _), said in by_place.items():
+        first, *others = (item["msg"].removeprefix("Value error, ") for item in said)
+        text = " or ".join([first, *(other.removeprefix("Input should be ") for other in others)])
+        yield _problem({**said[0], "loc": place, "msg": text}, model)
+
+
+def _place(loc: tuple[Any, ...], tree: Any) -> tuple[Any, ...]:
+    """Where in the tree a value is: without the names that pydantic gives to the members of a union."""
+    place: list[Any] = []
+    for part in loc:
+        try:
+            tree = tree[part]
+        except (TypeError, KeyError, IndexError):
+            continue
+        place.append(part)
+    return tuple(place)
 
 
 def _problem(item: Any, model: type[BaseModel]) -> str:
@@ -126,22 +176,9 @@ def _problem(item: Any, model: type[BaseModel]) -> str:
     if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         close = difflib.get_close_matches(str(item["loc"][-1]), _keys(model), n=1)
         return f"{where}: no such key" + (f"; did you mean {close[0]!r}?" if close else "")
-    if item["type"] == "missing":
+    if item["type"] in _OF_KEYS:
         return f"{where}: is missing"
-    return f"{where}: {item['msg'].removeprefix('Value error, ')}, found {_shown(item['input'])}"
-
-
-def _shown(value: Any) -> str:
-    """A wrong value as it may stand in a log: of a text that may be an address or a secret, the length alone."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        plain = all(isinstance(item, (int, float)) for item in value) and len(value) <= 8
-        return repr(value) if plain else f"a list of {len(value)}"
-    if isinstance(value, str) and not re.fullmatch(r"[\w .+-]{0,20}", value):
-        return f"a text of {len(value)} characters"
-    found = repr(value)
-    return found if len(found) <= 80 else f"{found[:77]}..."
+    return f"{where}: {item['msg']}, found {shown(item['input'])}"
 
 
 def _in_one_line(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from edge.card import LAYOUT_BANDS, Fingerprint
 from edge.classes import ClassTable
@@ -25,6 +25,8 @@ from edge.frame import Image, Letterbox
 from edge.prediction import Prediction
 
 Share = Annotated[float, Field(ge=0, le=1)]
+ZONE_MIN = 1e-5  # share of the image: two pixels of 640x360
+FIGURE_MAX = 1000.0  # of a figure: the strangest masks have less than 100
 USUAL_S = 10.0  # the road's usual share is the median over so long
 CALM_S = 2.0  # what a camera sees is averaged over so long before it is called strange
 
@@ -32,8 +34,8 @@ CALM_S = 2.0  # what a camera sees is averaged over so long before it is called 
 class Limits(StrictModel):
     """A figure begins an event at `begin`, kept for `hold_s`; it ends at `end`, kept for as long."""
 
-    begin: float = Field(ge=0)
-    end: float = Field(ge=0)
+    begin: float = Field(gt=0, le=FIGURE_MAX)
+    end: float = Field(ge=0, le=FIGURE_MAX)
     hold_s: float = Field(default=0.2, ge=0, le=60)
 
 
@@ -54,6 +56,21 @@ class EventOptions(StrictModel):
     pedestrian_ahead: Limits | None = Limits(begin=0.004, end=0.002)
     road_gone: Limits | None = Limits(begin=0.6, end=0.4, hold_s=0.5)
     out_of_domain: Limits | None = Limits(begin=0.9, end=0.8, hold_s=2.0)
+
+    @field_validator("zone")
+    @classmethod
+    def _holds_something(cls, zone: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        area = cv2.contourArea(cv2.convexHull(np.array(zone, np.float32)))
+        if area < ZONE_MIN:
+            raise ValueError("the zone holds no pixel: its corners are one point or lie on one line")
+        return zone
+
+    @field_validator("pedestrian_ahead", "road_gone")
+    @classmethod
+    def _is_share(cls, limits: Limits | None) -> Limits | None:
+        if limits is not None and limits.begin > 1:
+            raise ValueError(f"begin is a share, expected at most 1, got {limits.begin:g}")
+        return limits
 
 
 @dataclass(frozen=True)

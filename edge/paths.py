@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
+from typing import Any
 
 from edge.errors import ConfigError
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
@@ -15,10 +18,10 @@ def expanded(key: str, text: str) -> Path:
     """The path that a config's `key` names: ~, ~USER, $NAME and ${NAME} are expanded, such as $CREDENTIALS_DIRECTORY.
 
     Raises:
-        ConfigError: it is empty, holds a NUL, or names a user or variable that does not exist.
+        ConfigError: it is no path, or names a user or variable that does not exist. No message shows an address.
     """
-    if not text.strip() or "\0" in text:
-        raise ConfigError(f"{key}: expected a path, got {text!r}")
+    if not is_path(text):
+        raise ConfigError(f"{key}: expected a path, got {shown(text)}")
     for match in _VARIABLE.finditer(text):
         name = match[1] or match[2]
         if not os.environ.get(name):
@@ -27,6 +30,36 @@ def expanded(key: str, text: str) -> Path:
         return Path(os.path.expandvars(text)).expanduser()
     except RuntimeError as error:  # no such user, or a user without a home
         raise ConfigError(f"{key}: {text!r}: {error}") from error
+
+
+def is_path(text: str) -> bool:
+    """Whether a text may be a path: not blank, printable, no address, and each of its parts at most 255 bytes."""
+    fits = all(len(part.encode(errors="replace")) <= 255 for part in text.split("/"))
+    return bool(text.strip()) and text.isprintable() and fits and not _ADDRESS.match(text)
+
+
+def check_private(key: str, path: Path, mode: int) -> None:
+    """Refuse a file with a secret that others may read or replace; `mode` is its st_mode.
+
+    Raises:
+        ConfigError: with what to type.
+    """
+    what = "read" if mode & stat.S_IROTH else "change" if mode & stat.S_IWOTH else ""
+    if what:
+        raise ConfigError(f"{key}: {path}: every user of this machine may {what} it. Run: chmod o-rwx {path}")
+
+
+def shown(value: Any) -> str:
+    """A wrong value as it may stand in a log: of a text that may be an address or a secret, the length alone."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        plain = all(isinstance(item, (int, float)) for item in value) and len(value) <= 8
+        return repr(value) if plain else f"a list of {len(value)}"
+    if isinstance(value, str) and not re.fullmatch(r"[\w ./+-]{0,20}", value):
+        return f"a text of {len(value)} characters"
+    found = repr(value)
+    return found if len(found) <= 80 else f"{found[:77]}..."
 
 
 def make_folder(key: str, folder: Path) -> None:

@@ -14,13 +14,13 @@ from edge.engine import find_bundle
 from edge.errors import ConfigError
 from edge.events import Watcher
 from edge.outputs import select
-from edge.paths import expanded, make_folder
+from edge.paths import expanded, is_path, make_folder, shown
 from edge.service.config import ServeConfig
 from edge.service.outputs import flight_of, mqtt_of, recorder_of
 from edge.sinks.flight import check_flight
 from edge.sinks.mqtt.options import check_mqtt
 from edge.sinks.recorder import check_recorder
-from edge.sinks.table import find_kind
+from edge.sinks.table import find_kind, options_of
 from edge.sources.open import check_name, is_camera, open_source
 
 SERVE_PACKAGES = ("uvicorn", "starlette", "websockets", "prometheus_client")
@@ -68,10 +68,21 @@ def probe(config: ServeConfig, running: ServeConfig) -> None:
 
 
 def _check_source(key: str, source: str) -> None:
+    if not source.startswith("gst:") and not source.isprintable():  # a pipeline may be written in several lines
+        raise ConfigError(f"{key}: expected a device, an address or a pipeline in one line, got {shown(source)}")
+    if "://" not in source and not source.startswith(("gst:", "csi:", "scene:")):
+        _check_device(key, source)
     try:
         check_name(source)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error
+
+
+def _check_device(key: str, source: str) -> None:
+    if source.startswith(("~", "$")):
+        raise ConfigError(f"{key}: {shown(source)}: ~ and variables are not expanded here. Write the whole path")
+    if not is_path(source):
+        raise ConfigError(f"{key}: expected a device, an address or a pipeline, got {shown(source)}")
 
 
 def _check_web(config: ServeConfig) -> None:
@@ -134,8 +145,15 @@ def _check_flight(config: ServeConfig) -> None:
 def _check_sinks(config: ServeConfig) -> None:
     if "" not in config.sources:
         raise ConfigError("sinks: of one camera only; with `cameras`, leave it out")
-    for kind in config.sinks:
-        find_kind(kind)
+    for name, given in config.sinks.items():
+        _check_sink(name, given)
+
+
+def _check_sink(name: str, given: object) -> None:
+    try:
+        options_of(find_kind(name), given)
+    except ConfigError as error:
+        raise ConfigError(f"sinks.{name}: {error}") from error
 
 
 # Each output by its key, with what refuses a config of it.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import stat
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from edge.backends import BACKENDS
-from edge.config import StrictModel
+from edge.config import Model, StrictModel, load_yaml
 from edge.errors import ConfigError
 from edge.events import EventOptions
 from edge.ladder import LadderOptions
@@ -15,6 +18,8 @@ from edge.sinks.flight import FlightOptions
 from edge.sinks.mqtt.options import MqttOptions
 from edge.sinks.recorder import RecorderOptions
 from edge.web.options import WebOptions
+
+log = logging.getLogger(__name__)
 
 # It becomes a folder, a part of topics and of addresses.
 CameraName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
@@ -82,3 +87,15 @@ class ServeConfig(StrictModel):
         if len(set(self.cameras.values())) < len(self.cameras):
             raise ConfigError("cameras: two of them are the same one")
         return self.cameras if self.camera is None else {"": self.camera}
+
+
+def load_config(path: Path, model: type[Model]) -> Model:
+    """A service's config file. One that every user may change is warned of: whoever does decides what is watched.
+
+    Raises:
+        ConfigError: it cannot be read or does not fit; all misfits are listed, a line each.
+    """
+    config = load_yaml(path, model)
+    if path.stat().st_mode & stat.S_IWOTH:
+        log.warning("%s: every user of this machine may change it. Run: chmod o-w %s", path, path)
+    return config

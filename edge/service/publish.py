@@ -26,7 +26,7 @@ from pydantic import Field
 
 from edge.arrays import decode_array
 from edge.card import Card, output_from_json
-from edge.config import StrictModel, load_yaml
+from edge.config import StrictModel
 from edge.errors import ConfigError, DataError, EdgeError, EngineError
 from edge.events import EventOptions
 from edge.frame import Frame, Image, Letterbox
@@ -34,7 +34,7 @@ from edge.maskcodec import decode_mask
 from edge.outputs import SEMANTIC, Output
 from edge.paths import expanded
 from edge.prediction import Prediction
-from edge.service.config import ServeConfig
+from edge.service.config import ServeConfig, load_config
 from edge.service.notify import Notifier
 from edge.service.outputs import Outputs
 from edge.service.wire import PICTURES_S, TICK_S, Array, Camera, Head, Hello, Messages, Result, WireError
@@ -93,7 +93,7 @@ def publish(path: Path) -> int:
 
 
 def _load(path: Path) -> PublishConfig:
-    config = load_yaml(path, PublishConfig)
+    config = load_config(path, PublishConfig)
     expanded("socket", config.socket)
     if config.web is not None:
         read_files(config.web)

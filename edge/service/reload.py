@@ -9,10 +9,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.config import load_yaml
 from edge.errors import EdgeError
 from edge.service.check import check, probe
-from edge.service.config import ServeConfig
+from edge.service.config import ServeConfig, load_config
 from edge.service.engines import EarlyEngine
 
 Size = tuple[int, int]
@@ -87,7 +86,7 @@ class Reload:
 
     def _ready(self, sizes: dict[str, Size]) -> Next:
         """Raises EdgeError: something that the config needs is not to be had."""
-        config = load_yaml(self._path, ServeConfig)
+        config = load_config(self._path, ServeConfig)
         check(config)
         probe(config, self._running)
         ready = Next(config, {})

@@ -17,11 +17,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from edge.config import load_yaml
 from edge.errors import EdgeError, SourceError
 from edge.service.camera import CameraLoop
 from edge.service.check import check
-from edge.service.config import ServeConfig
+from edge.service.config import ServeConfig, load_config
 from edge.service.notify import Notifier
 from edge.service.reload import Next, Reload
 from edge.sources.capture.process import end_prespawned
@@ -49,7 +48,7 @@ def serve(path: Path) -> int:
         ConfigError: the config is not in order.
         EdgeError: the service cannot go on; systemd starts it anew.
     """
-    config, notifier, inbox = load_yaml(path, ServeConfig), Notifier(), Inbox()
+    config, notifier, inbox = load_config(path, ServeConfig), Notifier(), Inbox()
     check(config)
     if not any(map(is_camera, config.sources.values())):
         end_prespawned()

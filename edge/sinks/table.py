@@ -19,6 +19,7 @@ from typing import Any
 
 from edge.card import Card
 from edge.errors import ConfigError
+from edge.paths import expanded, shown
 from edge.sinks.sink import Sink
 from edge.timing import Stages
 
@@ -153,10 +154,15 @@ def make_sink(name: str, given: object, context: SinkContext) -> Sink:
         raise ConfigError(
             f"sink {name!r} needs the library {missing[0]}. Try: pip install '{kind.extra or missing[0]}'"
         )
-    return kind.make(_options(kind, given), context)
+    return kind.make(options_of(kind, given), context)
 
 
-def _options(kind: SinkKind, given: object) -> object:
+def options_of(kind: SinkKind, given: object) -> object:
+    """The options of a sink of that kind, from a text, a mapping or the options themselves.
+
+    Raises:
+        ConfigError: one is unknown, missing or of another type. No message shows an address.
+    """
     if isinstance(given, kind.options):
         return given
     fields = {one.name: one for one in dataclasses.fields(kind.options)}
@@ -165,7 +171,18 @@ def _options(kind: SinkKind, given: object) -> object:
         raise ConfigError(f"sink {kind.name!r}: no option {unknown[0]!r}; there are: {', '.join(fields)}")
     # Of a dataclass under `from __future__ import annotations`, types are texts.
     paths = {key for key, one in fields.items() if one.type in (Path, "Path")}
+    for key, value in values.items():
+        if key in paths and not isinstance(value, Path):
+            values[key] = _path(kind, key, value)
+        elif fields[key].type in (str, "str") and not isinstance(value, str):
+            raise ConfigError(f"sink {kind.name!r}: {key}: expected a text, got {shown(value)}")
     try:
-        return kind.options(**{key: Path(str(value)) if key in paths else value for key, value in values.items()})
+        return kind.options(**values)
     except TypeError as error:  # one without default is missing
         raise ConfigError(f"sink {kind.name!r}: {error}") from error
+
+
+def _path(kind: SinkKind, key: str, value: object) -> Path:
+    if not isinstance(value, str):
+        raise ConfigError(f"sink {kind.name!r}: {key}: expected a path, got {shown(value)}")
+    return expanded(f"sink {kind.name!r}: {key}", value)

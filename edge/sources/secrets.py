@@ -11,6 +11,7 @@ from edge.errors import EdgeError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _PIPELINE = "gst:"
+_OPTIONS = re.compile(r"(?:csi:|scene:|/dev/)[^?]*\?")
 _SECRET_KEY = r"[^=&;#?/\s_]*(?:pas|pwd|token|secret|auth|key|sig|cred|session)[^=&;#?/\s_]*|p|pw|pin|sid|psk"
 # Up to the last "@": a password may hold any sign, though "/", "?" and "#" should be written %2F, %3F and %23 there.
 # One slash or three are slips of the hand.
@@ -68,6 +69,8 @@ def _secret_spans(name: str) -> Iterator[tuple[int, int]]:
         yield from (_span(match, match.lastgroup or "") for match in _PROPERTY.finditer(name))
         for address in _ADDRESS_WITHIN.finditer(name):
             yield from _spans_of_address(name, address.start(), address.end())
+    elif _OPTIONS.match(name):  # options that a device does not have, such as a token
+        yield from _spans_of_address(name, name.find("?"), len(name))
     elif _ADDRESS.match(name):
         yield from _spans_of_address(name, 0, len(name))
 

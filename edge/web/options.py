@@ -5,14 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
-import stat
 from pathlib import Path
 
 from pydantic import Field
 
 from edge.config import StrictModel
 from edge.errors import ConfigError
-from edge.paths import expanded
+from edge.paths import check_private, expanded, shown
 
 TOKEN_BYTES = (16, 256)
 _ANY = ("0.0.0.0", "::")
@@ -46,11 +45,13 @@ def check_options(options: WebOptions) -> None:
         ConfigError: saying what is missing.
     """
     address = _ip(options.address)
-    if bool(options.certificate_file) != bool(options.key_file):
+    if (options.certificate_file is None) != (options.key_file is None):
         raise ConfigError("web: certificate_file and key_file are wanted both, or neither")
     for name in options.names:
         if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", name):
-            raise ConfigError(f"web.names: {name!r} is not a host name or address; write it without port, as car.local")
+            raise ConfigError(
+                f"web.names: {shown(name)} is not a host name or address; write it without port, as car.local"
+            )
     if address.is_loopback:
         return
     missing = [
@@ -80,8 +81,8 @@ def read_files(options: WebOptions) -> tuple[bytes | None, ssl.SSLContext | None
         ConfigError: the options are not safe, or their files not in order.
     """
     check_options(options)
-    token = read_token(expanded("web.token_file", options.token_file)) if options.token_file else None
-    if not (options.certificate_file and options.key_file):
+    token = None if options.token_file is None else read_token(expanded("web.token_file", options.token_file))
+    if options.certificate_file is None or options.key_file is None:
         return token, None
     certificate, key = options.certificate_file, options.key_file
     return token, tls_context(expanded("web.certificate_file", certificate), expanded("web.key_file", key))
@@ -92,7 +93,7 @@ def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         return ipaddress.ip_address(address)
     except ValueError as error:
         raise ConfigError(
-            f"web.address: {address!r} is not an IP address; wanted is that of an interface, such as 127.0.0.1"
+            f"web.address: {shown(address)} is not an IP address; wanted is that of an interface, such as 127.0.0.1"
         ) from error
 
 
@@ -112,13 +113,12 @@ def read_token(path: Path) -> bytes:
         with path.open("rb") as file:
             mode, token = path.stat().st_mode, file.read(TOKEN_BYTES[1] + 3).strip()
     except OSError as error:
-        raise ConfigError(f"{path}: the token cannot be read: {error.strerror}") from error
-    if mode & stat.S_IROTH:
-        raise ConfigError(f"{path}: every user of this machine may read the token. Run: chmod o-rwx {path}")
+        raise ConfigError(f"web.token_file: {path}: the token cannot be read: {error.strerror}") from error
+    check_private("web.token_file", path, mode)
     if not TOKEN_BYTES[0] <= len(token) <= TOKEN_BYTES[1] or not re.fullmatch(rb"[!-~]+", token):
         raise ConfigError(
-            f"{path}: a token is one line of {TOKEN_BYTES[0]} to {TOKEN_BYTES[1]} characters without blanks."
-            f" Make one: openssl rand -hex 24 > {path}"
+            f"web.token_file: {path}: a token is one line of {TOKEN_BYTES[0]} to {TOKEN_BYTES[1]} characters without"
+            f" blanks. Make one: openssl rand -hex 24 > {path}"
         )
     return token
 
@@ -135,7 +135,8 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ValueError) as error:  # SSLError is an OSError
         raise ConfigError(
-            f"{certificate} and {key}: cannot be taken as a PEM certificate and its unencrypted key: {error}"
+            f"web.certificate_file and key_file: {certificate} and {key}: cannot be taken as a PEM"
+            f" certificate and its unencrypted key: {error}"
         ) from error
     return context
 

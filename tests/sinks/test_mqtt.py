@@ -488,7 +488,7 @@ def test_a_password_that_others_may_read_or_that_is_none_is_refused(card: Card, 
     MqttSink(options, card, Stages())
     path = tmp_path / "credentials"
     path.chmod(0o644)
-    with pytest.raises(ConfigError, match=f"may read the password. Run: chmod o-rwx {path}"):
+    with pytest.raises(ConfigError, match=f"may read it. Run: chmod o-rwx {path}"):
         MqttSink(options, card, Stages())
     path.chmod(0o600)
     for text in (b"edge\n", b"", b"edge\nhunter2\nmore\n", b"edge\n\n", b"\xff\xfe"):
@@ -500,7 +500,7 @@ def test_a_password_that_others_may_read_or_that_is_none_is_refused(card: Card, 
 
 def test_without_paho_the_way_to_it_is_told(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'edge-segmentation\[mqtt\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'edge-segmentation\[serve\]'"):
         MqttSink(MqttOptions("mqtts://broker.example", "edge/car-7"), card, Stages())
 
 

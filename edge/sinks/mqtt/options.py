@@ -6,13 +6,12 @@ import importlib.util
 import ipaddress
 import re
 import ssl
-import stat
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from edge.errors import ConfigError
-from edge.paths import expanded
+from edge.paths import check_private, expanded, shown
 from edge.sinks.mqtt.link import Address
 
 
@@ -49,8 +48,14 @@ def check_mqtt(options: MqttOptions) -> None:
 
 def check_topic(topic: str) -> None:
     """Refuse what no broker takes as a topic, or none should."""
-    if not re.fullmatch(r"[^$/#+\s\x00-\x1f][^#+\x00-\x1f]*(?<!/)", topic) or len(topic.encode()) > 200:
-        raise ConfigError(f"mqtt.topic: {topic!r} cannot begin topics; wanted is one like edge/car-7, without # + $")
+    if (
+        not re.fullmatch(r"[^$/#+\s\x00-\x1f][^#+\x00-\x1f]*(?<!/)", topic)
+        or "//" in topic
+        or len(topic.encode()) > 200
+    ):
+        raise ConfigError(
+            f"mqtt.topic: {shown(topic)} cannot begin topics; wanted is one like edge/car-7, without # + $"
+        )
 
 
 def address_of(options: MqttOptions) -> Address:
@@ -71,7 +76,7 @@ def address_of(options: MqttOptions) -> Address:
     user, password = _credentials(options)
     if url.scheme == "mqtts":
         return Address(host, port or 8883, _tls_context(options.ca_file), user, password)
-    if options.ca_file:
+    if options.ca_file is not None:
         raise ConfigError("mqtt.ca_file: is for mqtts://, and mqtt.url begins with mqtt://")
     if not _is_this_machine(host):
         raise ConfigError(f"mqtt.url: without TLS everybody on the way reads along; take mqtts://{host}")
@@ -87,7 +92,7 @@ def _is_this_machine(host: str) -> bool:
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=expanded("mqtt.ca_file", ca_file) if ca_file else None)
+        context = ssl.create_default_context(cafile=None if ca_file is None else expanded("mqtt.ca_file", ca_file))
     except OSError as error:  # SSLError is one
         raise ConfigError(f"mqtt.ca_file: {ca_file}: cannot be read as PEM certificates: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -96,7 +101,7 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 def _credentials(options: MqttOptions) -> tuple[str | None, str | None]:
     """User and password; None where the options name no file with them."""
-    if not options.credentials_file:
+    if options.credentials_file is None:
         return None, None
     path = expanded("mqtt.credentials_file", options.credentials_file)
     try:
@@ -104,9 +109,8 @@ def _credentials(options: MqttOptions) -> tuple[str | None, str | None]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8"
         raise ConfigError(f"mqtt.credentials_file: {path}: cannot be read: {reason}") from error
-    if mode & stat.S_IROTH:
-        raise ConfigError(f"{path}: every user of this machine may read the password. Run: chmod o-rwx {path}")
+    check_private("mqtt.credentials_file", path, mode)
     lines = text.splitlines()
     if len(lines) != 2 or not all(lines):
-        raise ConfigError(f"{path}: wanted are two lines, user and password; found {len(lines)}")
+        raise ConfigError(f"mqtt.credentials_file: {path}: wanted are two lines, user and password; found {len(lines)}")
     return lines[0], lines[1]
