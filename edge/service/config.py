@@ -28,7 +28,7 @@ CameraSource = Annotated[str, Field(min_length=1)]
 
 def _known_backend(name: str) -> str:
     if name not in BACKENDS:
-        raise ValueError(f"expected {', '.join(BACKENDS)}, got {name!r}")
+        raise ValueError(f"expected {', '.join(BACKENDS)}")
     return name
 
 
