@@ -54,7 +54,7 @@ def trial(model: bytes, images: Sequence[Image], precision: str = "f32", timeout
     """
     classes = run_in_subprocess(model, np.stack(images), precision=precision, timeout_s=timeout_s)
     if classes.dtype != np.uint8 or classes.ndim != 4 or classes.shape[1] != 1:
-        raise EngineError(f"the graph gives {classes.dtype} {classes.shape[1:]}, wanted is uint8 (1, H, W) class ids")
+        raise EngineError(f"the graph gives {classes.dtype} {classes.shape[1:]}, expected uint8 (1, H, W) class ids")
     return classes[:, 0]
 
 
