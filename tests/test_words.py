@@ -21,11 +21,13 @@ INSTEAD = {  # a pattern, and what to write
     r"(?i:99 of 100)": "quantile, percentile",
     r"(?i:forget_oldest|why_not|the_core|hopeless)": "evict_lru, unavailable_reason, get_core, permanent",
 }
+# Keys of JSON, which programs of others read: they stay.
+KEPT = r"(?<![\w.])pictures: int = 0|pictures=self\._health\.pictures|`pictures`"
 SUFFIXES = {".py", ".md", ".html", ".js", ".css", ".toml"}
 # Rooms of which the pass is still to be made; none is added here.
 NOT_YET = """
     edge/bench.py edge/compile edge/doctor edge/evaluate edge/replay
-    edge/service edge/sinks edge/sources edge/train edge/web docs/cameras.md docs/faults.md
+    edge/service edge/sinks edge/train edge/web docs/cameras.md docs/faults.md
 """.split()  # noqa: SIM905
 
 
@@ -46,6 +48,6 @@ def test_the_fields_own_words_are_used(place: str) -> None:
         for path in files_of(HOME / place)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         for pattern, instead in INSTEAD.items()
-        if (found := re.search(pattern, re.sub(r"(tests|benchmarks)[/.][\w./:]+", "", line)))
+        if (found := re.search(pattern, re.sub(rf"(tests|benchmarks)[/.][\w./:]+|{KEPT}", "", line)))
     ]
     assert not hits, "\n".join(hits)

@@ -25,7 +25,7 @@ SCRATCH = "EDGE_DOCTOR_SCRATCH"  # the child's environment names a folder that i
 LIMIT_S = 10.0  # a healthy GPU without persistence mode may take 3 s to wake up
 SLOW_LIMIT_S = 60.0  # of what only reads files and computes: there, no answer means a busy machine, not a broken one
 _DRIVERS = ("cuda", "tensorrt", "pycuda")
-_USERS_OF_OPENCV = ("edge.pipeline", "edge.sinks.masks", "edge.sinks.video", "edge.sources.pictures")
+_USERS_OF_OPENCV = ("edge.pipeline", "edge.sinks.masks", "edge.sinks.video", "edge.sources.images")
 _DEVICE_ATTRIBUTES = {"major": 75, "minor": 76, "integrated": 18}  # CUdevice_attribute of cuda.h
 
 

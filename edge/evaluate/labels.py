@@ -15,7 +15,7 @@ from edge.frame import Frame, Image
 from edge.indexed_png import decode_ids
 from edge.metrics import Confusion
 from edge.natural import natural_key
-from edge.sources.pictures import Pictures
+from edge.sources.images import ImageFiles
 from edge.sources.scene import SceneSource
 from edge.sources.source import Source
 
@@ -52,8 +52,8 @@ class Labels:
         self.count, self._binary = len(self.paths), binary
         if not binary:
             _refuse_masks(self.paths, folder)
-        self.dense = not sparse and not isinstance(source, Pictures)
-        if isinstance(source, Pictures):
+        self.dense = not sparse and not isinstance(source, ImageFiles)
+        if isinstance(source, ImageFiles):
             self._path_of = _by_name(source, self.paths, folder, sparse)
         elif sparse:
             self._path_of = _by_number(self.paths)
@@ -184,7 +184,7 @@ def _refuse_masks(paths: list[Path], folder: Path) -> None:
 PathOf = Callable[[Frame], "Path | None"]
 
 
-def _by_name(source: Pictures, paths: list[Path], folder: Path, sparse: bool) -> PathOf:
+def _by_name(source: ImageFiles, paths: list[Path], folder: Path, sparse: bool) -> PathOf:
     by_stem = {path.stem: path for path in paths}
     missing = [path for path in source.paths if path.stem not in by_stem]
     if missing and not sparse:

@@ -13,7 +13,7 @@ import cv2
 import edge
 from edge.errors import SourceError
 from edge.natural import natural_key
-from edge.sources.pictures import Pictures
+from edge.sources.images import ImageFiles
 from edge.sources.place import place_of
 from edge.sources.seek import Playable
 from edge.steps import step_names
@@ -56,7 +56,7 @@ def recording_sha256(source: Playable) -> str:
 
 
 def _files(source: Playable) -> list[Path]:
-    if isinstance(source, Pictures):
+    if isinstance(source, ImageFiles):
         return source.paths
     path = place_of(source.name).path
     if path.is_dir():

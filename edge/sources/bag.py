@@ -33,7 +33,7 @@ class Bag:
 
         Raises:
             SourceError: it is no bag, or no images can be read from it.
-            ConfigError: the topic is not there or not told, or the library is not installed.
+            ConfigError: the topic is missing or not given, or the library is not installed.
         """
         try:
             from rosbags.highlevel import AnyReader
@@ -55,14 +55,14 @@ class Bag:
             self._reader.open()
         try:
             self._open(wanted)
-        except BaseException:  # Ctrl-C too: there is no object yet that somebody could close
+        except BaseException:  # Ctrl-C too: the caller has no object to close yet
             self._reader.close()
             raise
 
     def _open(self, wanted: str | None) -> None:
-        pictures = [c for c in self._reader.connections if c.msgtype in (_PLAIN, _COMPRESSED) and c.msgcount]
-        self.topic = choose_topic({c.topic: c.msgtype for c in pictures}, wanted, self.name)
-        self._connections = [connection for connection in pictures if connection.topic == self.topic]
+        readable = [c for c in self._reader.connections if c.msgtype in (_PLAIN, _COMPRESSED) and c.msgcount]
+        self.topic = choose_topic({c.topic: c.msgtype for c in readable}, wanted, self.name)
+        self._connections = [connection for connection in readable if connection.topic == self.topic]
         self.frame_count = sum(connection.msgcount for connection in self._connections)
         lasted_s = self._reader.duration / 1e9
         self.rate_hz = round((self.frame_count - 1) / lasted_s, 3) if self.frame_count > 1 and lasted_s > 0 else None
@@ -124,7 +124,7 @@ class Bag:
             return [time_ns for _, time_ns, _ in self._reader.messages(self._connections)]
 
     def _outcomes(self) -> Iterator[Frame | SourceError]:
-        """Each frame, or why there is none."""
+        """Each frame, or why it cannot be read."""
         messages = self._reader.messages(self._connections)
         for index in range(self.frame_count):
             try:

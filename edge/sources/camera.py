@@ -110,11 +110,11 @@ def _wishes(name: str, query: str | None, readers: Mapping[str, Callable[[str], 
         key, _, text = part.partition("=")
         if key not in readers or key in wishes:
             found = f"{key!r} twice" if key in wishes else f"{key!r}"
-            raise ConfigError(f"{redacted(name)}: asks for {found}; wanted is each once of: {', '.join(readers)}")
+            raise ConfigError(f"{redacted(name)}: asks for {found}; expected each once of: {', '.join(readers)}")
         try:
             wishes[key] = readers[key](text)
         except ValueError as error:
-            raise ConfigError(f"{redacted(name)}: {key}={text}: wanted is {error}") from None
+            raise ConfigError(f"{redacted(name)}: {key}={text}: expected {error}") from None
     return wishes
 
 
@@ -127,7 +127,7 @@ def _size_wh(text: str) -> tuple[int, int]:
 
 def _rate_hz(text: str) -> float:
     if not re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text) or not 0 < float(text) <= 1000:
-        raise ValueError("pictures per second, as 30, at most 1000")
+        raise ValueError("frames per second, as 30, at most 1000")
     return float(text)
 
 

@@ -63,7 +63,7 @@ def video_stream_of(container: av.container.InputContainer, path: Path, number: 
     Cover images, thumbnails and streams of a single frame beside longer ones are only taken when their number is given.
 
     Raises:
-        NotAVideo: there is none, or FFmpeg does not know its codec.
+        NotAVideo: it has no video stream, or FFmpeg does not know its codec.
         ConfigError: there is no stream of that number.
         SourceError: its frames are larger than they may be.
     """

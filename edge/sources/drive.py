@@ -130,9 +130,9 @@ class Drive:
         if not 0 <= index < self.frame_count:
             raise SourceError(f"{self.name}: there is no frame {index}; there are 0 to {self.frame_count - 1}")
         with self.decode.span():
-            picture = self._decoder.at(index)
+            image = self._decoder.at(index)
         media_ns = self._frames[index].place.time_ns - self._frames[0].place.time_ns
-        yuv, bgr = (picture, None) if isinstance(picture, Yuv420) else (None, picture)
+        yuv, bgr = (image, None) if isinstance(image, Yuv420) else (None, image)
         now_ns = time.monotonic_ns()
         return Frame(
             index=index,
@@ -149,7 +149,7 @@ class Drive:
         """Of the engine whose masks are in the drive; None where there are none.
 
         Raises:
-            EngineError: it is none.
+            EngineError: the recorded card is not valid.
         """
         text = self.files[0].attachments.get(CARD)
         return None if text is None else Card.from_json(text.decode(errors="replace"), f"{self.name}: {CARD}")
@@ -283,12 +283,12 @@ class _Video:
         if not is_key_frame(packet.data) and not (before is not None and packet.follows(before)):
             raise SourceDamaged(f"{self._name}: before frame {index} some are missing")
         try:
-            pictures = self._codec.decode(Packet(packet.data))
+            decoded = self._codec.decode(Packet(packet.data))
         except FFmpegError as error:
             raise SourceDamaged(f"{self._name}: frame {index} does not decode ({error.strerror})") from error
-        if len(pictures) != 1 or pictures[0].is_corrupt:
+        if len(decoded) != 1 or decoded[0].is_corrupt:
             raise SourceDamaged(f"{self._name}: frame {index} is corrupt, or no single frame")
-        return pictures[0]
+        return decoded[0]
 
 
 def is_key_frame(data: bytes) -> bool:

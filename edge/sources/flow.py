@@ -96,7 +96,7 @@ class _Pulled:
             self._changed.notify_all()
 
     def _offer(self, frame: Frame) -> bool:
-        """Put the frame into the row; False once nobody wants frames any more."""
+        """Put the frame into the row; False once the consumer has closed."""
         with self._changed:
             if self._drop_oldest:
                 while len(self._frames) >= self._depth:
@@ -118,7 +118,7 @@ class Ahead(_Pulled):
 
 
 class Latest(_Pulled):
-    """The newest frame only: one slot; a frame that nobody took in time makes room and counts as dropped."""
+    """The newest frame only: one slot; a frame that was not taken in time makes room and counts as dropped."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source, 1, drop_oldest=True)

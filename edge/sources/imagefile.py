@@ -31,7 +31,7 @@ def decode_image(data: bytes, *, unchanged: bool = False) -> Image:
     """uint8 (H, W, 3) BGR of a JPEG, PNG, WebP, BMP or TIFF; with `unchanged`, its own channels and depth.
 
     Raises:
-        ImageError: it is none of these, larger than allowed, or not whole.
+        ImageError: it is of another format, larger than allowed, or not whole.
     """
     import cv2
     import numpy as np

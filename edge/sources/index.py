@@ -50,7 +50,7 @@ def _time_ns(row: Sequence[str], number: int, index: Path) -> int:
     """Exact, as a float is not: seconds since 1970 with nanoseconds have 19 digits."""
     match = _SECONDS.fullmatch(row[1].strip()) if len(row) == 2 else None
     if match is None or row[0].strip() != str(number):
-        raise SourceError(f"{index}: line {number + 2} is {','.join(row)!r}; wanted is {number},TIME in seconds")
+        raise SourceError(f"{index}: line {number + 2} is {','.join(row)!r}; expected {number},TIME in seconds")
     sign, whole, fraction = match.groups()
     time_ns = int(whole) * 10**9 + int((fraction or "0")[:9].ljust(9, "0"))
     return -time_ns if sign else time_ns
@@ -73,6 +73,6 @@ def time_of(times_ns: Sequence[int], index: int, place: str) -> int:
 
 
 def median_rate_hz(times_ns: Sequence[int]) -> float | None:
-    """Frames per second of the usual step; None where there is none. Frames that were dropped do not change it."""
+    """Frames per second of the median step; None where it is unknown. Frames that were dropped do not change it."""
     steps = sorted(after - before for before, after in pairwise(times_ns) if after > before)
     return round(1e9 / steps[(len(steps) - 1) // 2], 3) if steps else None

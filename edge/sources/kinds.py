@@ -216,6 +216,6 @@ BUILTIN = (
         "edge.sources.drive:open_recorded",
         extra="edge-segmentation[drives]",
     ),
-    SourceKind("images", "frames/*.png", _is_images, "edge.sources.pictures:Pictures"),
+    SourceKind("images", "frames/*.png", _is_images, "edge.sources.images:ImageFiles"),
     VIDEO,
 )

@@ -66,7 +66,7 @@ def open_sources(names: Sequence[str]) -> Source:
     """
     if len(names) == 1:
         return open_source(names[0])
-    from edge.sources.pictures import Pictures
+    from edge.sources.images import ImageFiles
 
     others = [name for name in names if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
     if others:
@@ -75,14 +75,14 @@ def open_sources(names: Sequence[str]) -> Source:
     missing = [name for name in names if not Path(name).is_file()]
     if missing:
         raise SourceNotFound(f"{missing[0]}: there is no such file")
-    return Pictures(f"{len(names)} images, {names[0]} …", [Path(name) for name in names])
+    return ImageFiles(f"{len(names)} images, {names[0]} …", [Path(name) for name in names])
 
 
 def open_live(name: str) -> Supervised:
     """A camera by its name, whose capture begins at once: it may be away now, and come later.
 
     Raises:
-        SourceError: there is no such device, or the address is none.
+        SourceError: the device is missing, or the address is not valid.
         ConfigError: it is asked for in words it does not know, or is no camera of such a kind.
     """
     kind = kind_of(name)

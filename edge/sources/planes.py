@@ -33,44 +33,44 @@ _TURNS: dict[tuple[int, int, int, int], Turn] = {
 }
 
 
-def planes(picture: VideoFrame) -> Yuv420:
+def planes(decoded: VideoFrame) -> Yuv420:
     """The decoder's planes of a frame as views; other pixel formats are converted first.
 
     They are turned and mirrored as the display matrix says. HDR (PQ, HLG) is tone-mapped to BT.709. An untagged frame
     is taken as BT.601 up to 576 lines and BT.709 above, as players do.
     """
-    matrix = _AVCOL_SPC.get(int(picture.colorspace), "bt709" if picture.height > 576 else "bt601")
-    full_range = picture.format.name.startswith("yuvj") or int(picture.color_range) == _FULL
-    tone_map = hdr.tone_map_for(int(picture.color_trc))
-    turn = turn_of(picture)
-    if picture.format.name not in _PLANAR_420:
-        picture, full_range = _as_planar_420(picture, matrix, full_range)
-    width, height = picture.width, picture.height
+    matrix = _AVCOL_SPC.get(int(decoded.colorspace), "bt709" if decoded.height > 576 else "bt601")
+    full_range = decoded.format.name.startswith("yuvj") or int(decoded.color_range) == _FULL
+    tone_map = hdr.tone_map_for(int(decoded.color_trc))
+    turn = turn_of(decoded)
+    if decoded.format.name not in _PLANAR_420:
+        decoded, full_range = _as_planar_420(decoded, matrix, full_range)
+    width, height = decoded.width, decoded.height
     half = (height + 1) // 2, (width + 1) // 2
     sizes_hw = (height, width), half, half
-    y, u, v = (_plane(plane, size_hw) for plane, size_hw in zip(picture.planes, sizes_hw, strict=True))
+    y, u, v = (_plane(plane, size_hw) for plane, size_hw in zip(decoded.planes, sizes_hw, strict=True))
     if tone_map is not None:
         (y, u, v), matrix, full_range = tone_map(y, u, v, full_range), "bt709", False
     if turn is not None:
         y, u, v = (turn(plane) for plane in (y, u, v))
-    return Yuv420(y, u, v, matrix, full_range, owner=picture)
+    return Yuv420(y, u, v, matrix, full_range, owner=decoded)
 
 
-def turn_of(picture: VideoFrame) -> Turn | None:
+def turn_of(decoded: VideoFrame) -> Turn | None:
     """How to turn or mirror the frame's planes upright; None where they are."""
-    signs = _matrix_signs(picture)
+    signs = _matrix_signs(decoded)
     return None if signs is None else _TURNS.get(signs)
 
 
-def swaps_sides(picture: VideoFrame) -> bool:
+def swaps_sides(decoded: VideoFrame) -> bool:
     """Whether turning it upright makes its width its height."""
-    signs = _matrix_signs(picture)
+    signs = _matrix_signs(decoded)
     return signs is not None and signs[1] != 0
 
 
-def _matrix_signs(picture: VideoFrame) -> tuple[int, int, int, int] | None:
+def _matrix_signs(decoded: VideoFrame) -> tuple[int, int, int, int] | None:
     """Signs of a, b, c, d of its display matrix; a slanted one counts as the nearest that is not."""
-    side_data = picture.side_data.get(SideData.DISPLAYMATRIX)
+    side_data = decoded.side_data.get(SideData.DISPLAYMATRIX)
     if side_data is None:
         return None
     a, b, _, c, d = struct.unpack_from("=5i", bytes(side_data))
@@ -83,16 +83,16 @@ def _sign(value: int) -> int:
     return (value > 0) - (value < 0)
 
 
-def _as_planar_420(picture: VideoFrame, matrix: Matrix, full_range: bool) -> tuple[VideoFrame, bool]:
+def _as_planar_420(decoded: VideoFrame, matrix: Matrix, full_range: bool) -> tuple[VideoFrame, bool]:
     """The frame as yuv420p, and whether that is of full range."""
-    if picture.format.is_rgb or picture.format.has_palette:
-        return picture.reformat(format="yuv420p", dst_colorspace=_SWS_CS[matrix], dst_color_range=_LIMITED), False
-    if picture.format.name.startswith("gray"):
+    if decoded.format.is_rgb or decoded.format.has_palette:
+        return decoded.reformat(format="yuv420p", dst_colorspace=_SWS_CS[matrix], dst_color_range=_LIMITED), False
+    if decoded.format.name.startswith("gray"):
         # libswscale takes every grey for full range, whatever its tag; full to full keeps the values as they are.
-        same = picture.reformat(format="yuv420p", src_color_range=_FULL, dst_color_range=_FULL)
-        return same, int(picture.color_range) != _LIMITED
+        same = decoded.reformat(format="yuv420p", src_color_range=_FULL, dst_color_range=_FULL)
+        return same, int(decoded.color_range) != _LIMITED
     level = _FULL if full_range else _LIMITED
-    return picture.reformat(format="yuv420p", src_color_range=level, dst_color_range=level), full_range
+    return decoded.reformat(format="yuv420p", src_color_range=level, dst_color_range=level), full_range
 
 
 def _plane(plane: av.video.plane.VideoPlane, size_hw: tuple[int, int]) -> Image:

@@ -30,7 +30,7 @@ from edge.sources.planes import planes, swaps_sides
 from edge.sources.wholeness import integrity_error
 from edge.timing import Durations
 
-# Where a packet is a frame, if the container keeps packets apart. Not VP9 and AV1: they have frames that nobody shows.
+# Where a packet is a frame, if the container keeps packets apart. Not VP9 and AV1, which have hidden frames.
 _FRAME_CODECS, _FRAME_CONTAINERS = ("h264", "hevc", "mpeg4", "mjpeg"), ("mp4", "matroska", "avi")
 _PARSED_CODECS = ("h264", "hevc")  # where FFmpeg finds the frames in a transport stream, a packet each
 _FIELDS_SLACK = 0.1
@@ -73,7 +73,7 @@ class Recording:
             self._tally = _Tally(_SKIPPED_BYTES if codec == "mpeg4" else 0, by_time=parsed)
             self._frames = self._decoded()
             self._first = next(self._frames, None)
-        except BaseException:  # Ctrl-C too: there is no object yet that somebody could close
+        except BaseException:  # Ctrl-C too: the caller has no object to close yet
             self._container.close()
             raise
         if self._first is None:
@@ -108,7 +108,7 @@ class Recording:
     def _frame_count(self) -> int | None:
         """How many frames the file says it shows: an edit list may skip some of those that it holds.
 
-        Where the index is longer than the header says, the rest is in fragments, and nobody says how many there are.
+        Where the index is longer than the header says, the rest is in fragments, whose number is not stored.
         """
         stream = self._stream
         if "mp4" in self._container.format.name and self._indexed > stream.frames:
@@ -124,9 +124,9 @@ class Recording:
             start_ns = time.perf_counter_ns()
             packet = self._next_packet(packets)
             flushed = packet is None or packet.size == 0
-            for picture in self._pictures(packet):
-                frame = self._frame(picture, self._tally.frames)
-                self._tally.count(picture)
+            for decoded in self._decode(packet):
+                frame = self._frame(decoded, self._tally.frames)
+                self._tally.count(decoded)
                 self.decode.add(time.perf_counter_ns() - start_ns)
                 yield frame
                 start_ns = time.perf_counter_ns()
@@ -145,32 +145,32 @@ class Recording:
             self._tally.announce(packet)
         return packet
 
-    def _pictures(self, packet: Packet | None) -> list[VideoFrame]:
-        """What a packet decodes to. One that does not decode ends no drive: it is counted, and told at the end."""
+    def _decode(self, packet: Packet | None) -> list[VideoFrame]:
+        """What a packet decodes to. One that does not decode ends no drive: it is counted, and reported at the end."""
         try:
             return self._stream.decode(packet)
         except FFmpegError:
             self._tally.undecodable += 1
             return []
 
-    def _frame(self, picture: VideoFrame, index: int) -> Frame:
+    def _frame(self, decoded: VideoFrame, index: int) -> Frame:
         return Frame(
             index=index,
             captured_ns=time.monotonic_ns(),
-            media_ns=self._media_ns(picture, index),
+            media_ns=self._media_ns(decoded, index),
             source=self.name,
-            yuv=planes(picture),
-            pixel_aspect=self._pixel_aspect_of(picture),
+            yuv=planes(decoded),
+            pixel_aspect=self._pixel_aspect_of(decoded),
         )
 
-    def _pixel_aspect_of(self, picture: VideoFrame) -> float:
+    def _pixel_aspect_of(self, decoded: VideoFrame) -> float:
         aspect = pixel_aspect_of(self._stream)
-        return 1 / aspect if aspect != 1.0 and swaps_sides(picture) else aspect
+        return 1 / aspect if aspect != 1.0 and swaps_sides(decoded) else aspect
 
-    def _media_ns(self, picture: VideoFrame, index: int) -> int | None:
+    def _media_ns(self, decoded: VideoFrame, index: int) -> int | None:
         if self._times_ns is not None:
             return time_of(self._times_ns, index, self.name)
-        media = picture.pts * Fraction(picture.time_base or 0) if picture.pts is not None else None
+        media = decoded.pts * Fraction(decoded.time_base or 0) if decoded.pts is not None else None
         return None if media is None else round(media * 1_000_000_000)
 
     def _complain_if_damaged(self) -> None:
@@ -315,18 +315,18 @@ class _Tally:
         else:
             self._key_pts = None
 
-    def count(self, picture: VideoFrame) -> None:
+    def count(self, decoded: VideoFrame) -> None:
         self.frames += 1
         if self.frames == 1:
-            self.first_pts = picture.pts
-        if self._leading[picture.pts] > 0:
-            self._leading[picture.pts] -= 1
-        self.corrupt += picture.is_corrupt
-        if self._by_time and picture.pts is not None:
-            self._arrived(picture.pts, picture.interlaced_frame)
-        if picture.pts is not None and picture.time_base:
-            tick_s = float(picture.time_base)
-            at_s, lasts_s = picture.pts * tick_s, (picture.duration or 0) * tick_s
+            self.first_pts = decoded.pts
+        if self._leading[decoded.pts] > 0:
+            self._leading[decoded.pts] -= 1
+        self.corrupt += decoded.is_corrupt
+        if self._by_time and decoded.pts is not None:
+            self._arrived(decoded.pts, decoded.interlaced_frame)
+        if decoded.pts is not None and decoded.time_base:
+            tick_s = float(decoded.time_base)
+            at_s, lasts_s = decoded.pts * tick_s, (decoded.duration or 0) * tick_s
             step_s = at_s - self._last_s if self._last_s is not None else 0.0
             self._longest_s = max(self._longest_s, lasts_s, step_s)
             self._last_s = at_s if self._last_s is None else max(self._last_s, at_s)

@@ -132,7 +132,7 @@ class RecordedVideo(Recording):
                 )
             self._packets = PacketIndex.of(self.path, self._stream_number, self._tally.first_pts)
             self.damage = self._missing()
-        except BaseException:  # Ctrl-C too: there is no object yet that somebody could close
+        except BaseException:  # Ctrl-C too: the caller has no object to close yet
             self._container.close()
             raise
         self.frame_count = self._packets.frame_count
@@ -157,25 +157,25 @@ class RecordedVideo(Recording):
         """
         check_number(index, self.frame_count, self.name)
         start_ns = time.perf_counter_ns()
-        picture = self._kept.get(index) or self._decoded_at(index)
+        decoded = self._kept.get(index) or self._decoded_at(index)
         self.decode.add(time.perf_counter_ns() - start_ns)
-        if picture is None or picture.is_corrupt:
+        if decoded is None or decoded.is_corrupt:
             raise SourceDamaged(f"{self.name}: frame {index} is damaged and cannot be decoded; the others may be sound")
-        return self._frame(picture, index)
+        return self._frame(decoded, index)
 
     def _decoded_at(self, index: int) -> VideoFrame | None:
         """From where the decoder is, if that helps; else from ever earlier keyframes, at last from the beginning."""
         key = self._packets.key_before(index)
         walk = self._walk
-        if walk is not None and key <= walk.next <= index and (picture := self._walked(walk, index)) is not None:
-            return picture
+        if walk is not None and key <= walk.next <= index and (decoded := self._walked(walk, index)) is not None:
+            return decoded
         back = 0
         while True:
             keys = self._packets.keys
             place = max(0, bisect_right(keys, key) - 1 - back)
-            picture = self._walked(self._start_at(keys[place] if place else 0), index)
-            if picture is not None or place == 0:
-                return picture
+            decoded = self._walked(self._start_at(keys[place] if place else 0), index)
+            if decoded is not None or place == 0:
+                return decoded
             back = 2 * back + 1
 
     def _start_at(self, key: int) -> Walk:
@@ -187,14 +187,14 @@ class RecordedVideo(Recording):
     def _walked(self, walk: Walk, index: int) -> VideoFrame | None:
         """Decode on to frame `index`, keeping what is passed; None where it is not among what comes."""
         while walk.next <= index and (step := walk.step()) is not None:
-            number, picture = step
-            self._keep(number, picture)
+            number, decoded = step
+            self._keep(number, decoded)
             if number == index:
-                return picture
+                return decoded
         return None
 
-    def _keep(self, number: int, picture: VideoFrame) -> None:
-        self._kept[number] = picture
+    def _keep(self, number: int, decoded: VideoFrame) -> None:
+        self._kept[number] = decoded
         self._kept.move_to_end(number)
         width, height = self.size_wh
         while len(self._kept) > max(2, CACHE_BYTES // (2 * width * height)):
@@ -311,7 +311,7 @@ class Walk:
             set_up_decoder(stream.codec_context)
             if key:  # a file read from its beginning is not sought in: nothing is more exact than its beginning
                 self._container.seek(packets.key_times[packets.keys.index(key)], stream=stream, backward=True)
-            self._pictures = _pictures(self._container, stream)
+            self._frames = _frames_of(self._container, stream)
         except FFmpegError as error:
             self._container.close()
             raise SourceError(f"{path}: frame {key} cannot be sought: {error.strerror}. Try: ffprobe {path}") from error
@@ -321,18 +321,18 @@ class Walk:
 
         What comes before the keyframe but is shown after the one before it may lack what it was made from: left out.
         """
-        for picture in self._pictures:
-            number = self._number(picture)
+        for decoded in self._frames:
+            number = self._number(decoded)
             if number >= self._key:
                 self.next = number + 1
-                return number, picture
+                return number, decoded
         self.next = 1 << 62
         return None
 
-    def _number(self, picture: VideoFrame) -> int:
+    def _number(self, decoded: VideoFrame) -> int:
         if not self._packets.numbers:
             return self.next
-        return -1 if picture.pts is None else self._packets.numbers.get(picture.pts, -1)
+        return -1 if decoded.pts is None else self._packets.numbers.get(decoded.pts, -1)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -347,7 +347,7 @@ def check_number(index: int, frame_count: int, name: str) -> None:
         raise SourceError(f"{name}: has no frame {index}; its frames are 0 to {frame_count - 1}")
 
 
-def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _frames_of(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """What decodes; packets that do not are passed over, and their frames are missed by their number."""
     packets = container.demux(stream)
     while True:
@@ -355,7 +355,7 @@ def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoF
             packet = next(packets, None)
             if packet is None:
                 return
-            decoded = stream.decode(packet)
+            frames = stream.decode(packet)
         except FFmpegError:
             continue
-        yield from decoded
+        yield from frames

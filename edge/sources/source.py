@@ -21,7 +21,7 @@ class Source(Protocol):
     Attributes:
         name: as the user named it.
         size_wh: of the frames.
-        live: True when frames arrive whether or not somebody takes them.
+        live: True when frames arrive whether or not they are taken.
         decode: how long each frame took to decode, render or convert; waiting for a camera is not counted.
     """
 

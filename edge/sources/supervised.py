@@ -23,10 +23,10 @@ from edge.sources.capture.wire import (
     CaptureRequest,
     Failed,
     Format,
+    FrameReady,
     Message,
     Opened,
     Opening,
-    Picture,
     Unusable,
     WireError,
 )
@@ -34,7 +34,7 @@ from edge.timing import Durations
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 5.0  # for the first frame, where somebody waits
+WAIT_S = 5.0  # for the first frame, where a caller waits for it
 # Without a frame: with the time to notice and kill, half a second. A driver of this machine under load takes longer.
 _QUIET_S = {"stream": 0.4, "gstreamer": 0.4, "v4l2": 1.0}
 _LEAVE_S = 0.9
@@ -42,9 +42,9 @@ _CALM_S = 10.0
 
 
 class _Waiting(NamedTuple):
-    """A frame that nobody took yet."""
+    """A frame that was not taken yet."""
 
-    picture: Picture
+    ready: FrameReady
     format: Format
     ring: RingReader
     index: int
@@ -86,10 +86,10 @@ class Supervised:
         self._changed = threading.Condition()
         self._newest: _Waiting | None = None
         self._ring: RingReader | None = None
-        self._pictures: Format | None = None
+        self._format: Format | None = None
         self._permanent = False
         self._first_index = self._next_index = 0
-        self._told, self._told_s = self._watch.look(time.monotonic_ns()), 0.0
+        self._logged, self._logged_s = self._watch.look(time.monotonic_ns()), 0.0
         self._error: Exception | None = None
         self._stopping = threading.Event()
         self._wake, self._woken = socket.socketpair()
@@ -203,7 +203,7 @@ class Supervised:
                 message, fds = process.receive()
                 next_step = self._take_in(message, fds, process)
             except (WireError, OSError, MemoryError) as error:  # it lies, or its frames do not fit into memory
-                self._lose("its pictures cannot be taken over", str(error) or type(error).__name__)
+                self._lose("its frames cannot be taken over", str(error) or type(error).__name__)
                 break
             if next_step is None:
                 self._lose("its process ended", f"the capture process {process.end()}")
@@ -232,79 +232,79 @@ class Supervised:
             self._permanent = message.permanent
             self._lose(self._hide(message.why))
             return _Step("its process hangs", message.retry_s + 2.0)
-        if isinstance(message, Picture):
+        if isinstance(message, FrameReady):
             self._offer(message, process, now_ns)
         elif isinstance(message, Unusable):
             self._next_index = self._first_index + message.number + 1
             self._watch.unusable(message.corrupt, now_ns)
         elif message is None:
             return None
-        self._tell()
+        self._log_change()
         return _Step("frozen: no frames come", max(_QUIET_S[self._request.kind], self._watch.quiet_ns() / 1e9))
 
     def _open(self, message: Opened, fds: list[int], now_ns: int) -> None:
         if len(fds) != 1:
-            raise WireError(f"pictures announced with {len(fds)} memories")
+            raise WireError(f"frames announced with {len(fds)} memories")
         ring = RingReader(fds[0], message.ring, message.slots, message.format.slot_bytes)
         with self._changed:
-            self._newest, self._ring, self._pictures = None, ring, message.format
+            self._newest, self._ring, self._format = None, ring, message.format
             self.size_wh, self.rate_hz = (message.format.width, message.format.height), message.format.rate_hz or None
         self._watch.opened(message.format, now_ns)
         if message.format.note:
             log.warning("camera %s: %s", self.name, message.format.note)
 
-    def _offer(self, picture: Picture, process: CaptureProcess, now_ns: int) -> None:
+    def _offer(self, ready: FrameReady, process: CaptureProcess, now_ns: int) -> None:
         """Put the frame where the next frame is taken from; one that still lies there makes room."""
-        if picture.captured_ns > now_ns:
-            raise WireError(f"a picture taken {(picture.captured_ns - now_ns) / 1e9:.3f} s from now")
-        self._watch.picture(picture, now_ns)
-        self.decode.add(picture.decode_ns)
+        if ready.captured_ns > now_ns:
+            raise WireError(f"a frame taken {(ready.captured_ns - now_ns) / 1e9:.3f} s from now")
+        self._watch.frame(ready, now_ns)
+        self.decode.add(ready.decode_ns)
         with self._changed:
-            ring, pictures = self._ring, self._pictures
-            if ring is None or pictures is None or picture.ring != ring.number or picture.slot >= ring.slots:
-                raise WireError(f"a picture in slot {picture.slot} of ring {picture.ring}, which was not announced")
+            ring, layout = self._ring, self._format
+            if ring is None or layout is None or ready.ring != ring.number or ready.slot >= ring.slots:
+                raise WireError(f"a frame in slot {ready.slot} of ring {ready.ring}, which was not announced")
             if self._newest is not None:
-                ring.skip(self._newest.picture.slot)
+                ring.skip(self._newest.ready.slot)
                 self._watch.skipped()
-            self._next_index = self._first_index + picture.number + 1
-            self._newest = _Waiting(picture, pictures, ring, self._next_index - 1)
+            self._next_index = self._first_index + ready.number + 1
+            self._newest = _Waiting(ready, layout, ring, self._next_index - 1)
             returned = ring.returned()
             self._changed.notify_all()
         process.give_back(ring.number, returned)
 
     def _lose(self, reason: str, error: str = "") -> None:
-        """No more frames; one that nobody took yet goes too: it may be old when somebody comes for it."""
+        """No more frames; one that was not taken yet goes too: it may be old by the time it is."""
         with self._changed:
             self._newest = None
         self._watch.lost(reason, time.monotonic_ns(), error or reason)
-        self._tell()
+        self._log_change()
         with self._changed:
             self._changed.notify_all()
 
-    def _tell(self) -> None:
+    def _log_change(self) -> None:
         """Log each change; one between ok and degraded only where the last line is not of just now.
 
-        Before the first frame, whoever waits for that is told.
+        Before the first frame, the waiting caller reports it.
         """
         health, now_s = self.health, time.monotonic()
-        is_calm = "lost" not in (health.state, self._told.state) and now_s - self._told_s < _CALM_S
-        if is_calm or str(health) == str(self._told):
+        is_calm = "lost" not in (health.state, self._logged.state) and now_s - self._logged_s < _CALM_S
+        if is_calm or str(health) == str(self._logged):
             return
-        self._told, self._told_s = health, now_s
+        self._logged, self._logged_s = health, now_s
         is_news = health.newest_ns is not None and (health.restarts or health.state != "ok")
         log.log(logging.WARNING if is_news else logging.INFO, "camera %s: %s", self.name, health)
 
 
 def _frame(waiting: _Waiting, name: str) -> Frame:
     """The frame as a frame whose arrays are views of its slot."""
-    picture, layout, ring, index = waiting
-    data = ring.lease(picture.slot)
+    ready, layout, ring, index = waiting
+    data = ring.lease(ready.slot)
     width, height = layout.width, layout.height
     if layout.bgr:
         image = data.reshape(height, width, 3)
-        return Frame(index=index, captured_ns=picture.captured_ns, source=name, bgr=image)
+        return Frame(index=index, captured_ns=ready.captured_ns, source=name, bgr=image)
     half_hw = (height + 1) // 2, (width + 1) // 2
     luma, chroma = data[: width * height], data[width * height :].reshape(2, *half_hw)
     matrix = "bt709" if layout.bt709 else "bt601"
     planes = Yuv420(luma.reshape(height, width), chroma[0], chroma[1], matrix, layout.full_range)
-    return Frame(index=index, captured_ns=picture.captured_ns, source=name, yuv=planes)
+    return Frame(index=index, captured_ns=ready.captured_ns, source=name, yuv=planes)

@@ -23,7 +23,7 @@ from edge.engine import Engine, find_bundle
 from edge.errors import ConfigError, DataError
 from edge.evaluate import make_confusion
 from edge.frame import Image
-from edge.sources.pictures import list_pictures
+from edge.sources.images import list_image_files
 
 judging = pytest.importorskip("edge.compile.judge")
 CELL_WIDTH, CAPTION_HEIGHT, WORST = judging.CELL_WIDTH, judging.CAPTION_HEIGHT, judging.WORST
@@ -359,7 +359,7 @@ def test_onnx_runtime_adds_biases_as_they_are_written_and_does_not_round_them() 
 def some_of(folder: Path, target: Path, every: int) -> Path:
     """A folder with links to every `every`-th picture."""
     target.mkdir()
-    for path in list_pictures(str(folder))[::every]:
+    for path in list_image_files(str(folder))[::every]:
         (target / path.name).symlink_to(path)
     return target
 
@@ -375,7 +375,7 @@ def test_the_trained_net_keeps_its_accuracy_in_both_int8_forms_on_camvid(tmp_pat
     bundle = find_bundle("road")
     data = bundle.read(bundle.graph("f32", "openvino"))
     model = onnx.load_from_string(data)
-    trained_on = list_pictures(str(DATA / "camvid" / "train"))[::40]
+    trained_on = list_image_files(str(DATA / "camvid" / "train"))[::40]
     looks = [(path.name, cv2.imread(str(path))) for path in trained_on]
     assert {image.shape for _, image in looks} == {(360, 480, 3)}  # the net's own size
     ranges = find_ranges(data, tensors_to_observe(model), lambda: looks, "max", None)

@@ -13,7 +13,7 @@ from videos import cut, flip_bits, noise, open_files, picture, write_video
 from edge.barcode import read_barcode
 from edge.errors import SourceDamaged, SourceError
 from edge.frame import Frame, Image
-from edge.sources.pictures import Pictures
+from edge.sources.images import ImageFiles
 from edge.sources.seek import RecordedVideo, open_recording
 
 FRAMES = 60
@@ -130,7 +130,7 @@ def test_pictures_are_taken_by_their_place_in_the_list(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"{index}.png"), picture(index))
     (tmp_path / "2.png").write_bytes(b"no image")
     with open_recording(str(tmp_path)) as images:
-        assert isinstance(images, Pictures)
+        assert isinstance(images, ImageFiles)
         assert np.array_equal(images.at(3).image, picture(3))
         with pytest.raises(SourceDamaged, match=r"2\.png"):
             images.at(2)

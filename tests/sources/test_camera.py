@@ -60,12 +60,12 @@ def test_a_device_that_is_no_camera_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("0?size=640", "size=640: wanted is WIDTHxHEIGHT"),
+        ("0?size=640", "size=640: expected WIDTHxHEIGHT"),
         ("0?size=0x480", "each 16 to 16384"),
-        ("0?fps=fast", "fps=fast: wanted is pictures per second"),
+        ("0?fps=fast", "fps=fast: expected frames per second"),
         ("0?fps=0", "at most 1000"),
         ("0?format=webp", "one of mjpeg, yuyv"),
-        ("0?speed=9", "asks for 'speed'; wanted is each once of: size, fps, format"),
+        ("0?speed=9", "asks for 'speed'; expected each once of: size, fps, format"),
         ("0?fps=30&fps=60", "'fps' twice"),
     ],
 )
@@ -210,7 +210,7 @@ def test_what_the_driver_did_not_grant_is_told(fake: FakeCapture) -> None:
     with Device(order(size_wh=(1920, 1080), rate_hz=60.0)) as camera:
         (shot, *_) = list(islice(camera, 1))
     assert shot.format.note == (
-        "1920x1080 was asked for, 1280x720 is given; 60 pictures per second were asked for, 30 are given"
+        "1920x1080 was asked for, 1280x720 is given; 60 frames per second were asked for, 30 are given"
     )
 
 

@@ -27,10 +27,10 @@ from edge.sources.capture.wire import (
     CaptureRequest,
     Failed,
     Format,
+    FrameReady,
     Message,
     Opened,
     Opening,
-    Picture,
     Unusable,
     WireError,
     packed,
@@ -57,7 +57,7 @@ formats = st.builds(
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Opening),
     st.builds(Opened, u8, st.integers(1, 64), formats),
-    st.builds(Picture, u8, u8, u64, u64, u64, u64, u8, u8, u32),
+    st.builds(FrameReady, u8, u8, u64, u64, u64, u64, u8, u8, u32),
     st.builds(Unusable, u64, st.booleans()),
     st.builds(Failed, st.booleans(), seconds, words),
 )
@@ -190,7 +190,7 @@ def test_memory_that_could_shrink_under_its_reader_is_refused() -> None:
         with pytest.raises(WireError, match="sealed: False"):
             RingReader(fd, 0, SLOTS, BYTES)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        with pytest.raises(WireError, match=f"wanted are {2 * SLOTS * BYTES}"):
+        with pytest.raises(WireError, match=f"expected {2 * SLOTS * BYTES}"):
             RingReader(fd, 0, 2 * SLOTS, BYTES)
     finally:
         os.close(fd)
@@ -344,8 +344,8 @@ class Camera:
             self.now_ns += self._step_ns
             self.number += 1
             digest = 7 if same else self.number
-            seen = Picture(0, 0, self.number, self.now_ns - late_ns, late_ns, MS, brightness, spread, digest)
-            self.watch.picture(seen, self.now_ns)
+            seen = FrameReady(0, 0, self.number, self.now_ns - late_ns, late_ns, MS, brightness, spread, digest)
+            self.watch.frame(seen, self.now_ns)
         return str(self.watch.look(self.now_ns))
 
 
@@ -410,7 +410,7 @@ def test_a_camera_whose_frames_are_read_in_bursts_has_its_own_rate() -> None:
     for number in range(120):
         taken_ns = 5 * 10**9 + number * 33_333_333
         camera.now_ns = 5 * 10**9 + -(-number // 12) * 400 * MS + MS  # twelve at once
-        camera.watch.picture(Picture(0, 0, number, min(taken_ns, camera.now_ns), 0, MS, 90, 80, number), camera.now_ns)
+        camera.watch.frame(FrameReady(0, 0, number, min(taken_ns, camera.now_ns), 0, MS, 90, 80, number), camera.now_ns)
     health = camera.watch.look(camera.now_ns)
     assert str(health) == "ok"
     assert health.rate_hz == pytest.approx(30.0, rel=0.1)

@@ -58,7 +58,7 @@ def test_an_index_of_other_frames_is_refused(tmp_path: Path) -> None:
     [
         ("", "begins with frame,time_s; found 'nothing'"),
         ("frame,ms\n0,1\n", "begins with frame,time_s; found 'frame,ms'"),
-        ("frame,time_s\n0,1\n0,2\n", "line 3 is '0,2'; wanted is 1,TIME in seconds"),
+        ("frame,time_s\n0,1\n0,2\n", "line 3 is '0,2'; expected 1,TIME in seconds"),
         ("frame,time_s\n0,1e9\n", "line 2 is '0,1e9'"),
         ("frame,time_s\n0,1\n1,nan\n", "line 3 is '1,nan'"),
         ("frame,time_s\n0,1\n1\n", "line 3 is '1'"),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from videos import picture, write_video
 
 from edge.errors import ConfigError, EdgeError, SourceError, SourceNotFound
+from edge.sources.images import ImageFiles
 from edge.sources.open import is_camera, open_source
-from edge.sources.pictures import Pictures
 from edge.sources.recording import Recording
 
 
@@ -26,7 +26,7 @@ def test_a_folder_a_picture_and_a_pattern_are_pictures(place: str, tmp_path: Pat
     for name in ("a.png", "a[1].png"):
         cv2.imwrite(str(tmp_path / name), picture(0))
     with open_source(f"{tmp_path}{place}") as source:
-        assert isinstance(source, Pictures)
+        assert isinstance(source, ImageFiles)
 
 
 @pytest.mark.parametrize("name", ["drive[1].mp4", "what?.mp4", "all*.mkv"])

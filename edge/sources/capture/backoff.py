@@ -10,7 +10,7 @@ FIRST_S, LONGEST_S = 0.05, 0.3
 class Backoff:
     """Waits that double up to 0.3 s, each shortened by chance so that several cameras do not try in step.
 
-    They stay short: one more attempt costs a millisecond, and a camera that is back is wanted within the second.
+    They stay short: one more attempt costs a millisecond, and a camera that is back should be in use within a second.
     """
 
     def __init__(self) -> None:

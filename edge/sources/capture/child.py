@@ -25,11 +25,11 @@ from edge.sources.capture.wire import (
     CaptureRequest,
     Failed,
     Format,
+    FrameReady,
     Kind,
     Message,
     Opened,
     Opening,
-    Picture,
     Unusable,
     packed,
 )
@@ -48,19 +48,19 @@ def main() -> None:
     parent = int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the kernel was told
+    if os.getppid() != parent:  # it ended before the kernel was notified
         return
     link = socket.socket(fileno=int(sys.argv[1]))
     if not select.select([link], [], [], 0)[0]:  # started ahead: there is time for a library that most cameras need
-        with suppress(ImportError):  # told by the first attempt
+        with suppress(ImportError):  # reported by the first attempt
             reader_of("stream")
     data = link.recv(65536)
-    if not data:  # nothing is wanted any more
+    if not data:  # the supervisor is gone
         return
     request = CaptureRequest.unpack(data)
     limit_memory()
     try:
-        _capture_for_ever(link, request)
+        _capture_until_closed(link, request)
     except (BrokenPipeError, ConnectionResetError):
         return  # the supervisor has closed its end
 
@@ -78,9 +78,9 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, most))
 
 
-def _capture_for_ever(link: socket.socket, request: CaptureRequest) -> None:
+def _capture_until_closed(link: socket.socket, request: CaptureRequest) -> None:
     backoff, outbox, patience_s = Backoff(), Outbox(link), _FIRST_PATIENCE_S
-    with suppress(ImportError):  # told by the first attempt; done now, because it takes longer than opening may
+    with suppress(ImportError):  # reported by the first attempt; done now, because it takes longer than opening may
         reader_of(request.kind)
     for _ in range(_ATTEMPTS):
         began_s = time.monotonic()
@@ -110,7 +110,7 @@ def _attempt(request: CaptureRequest, patience_s: float, outbox: Outbox) -> Capt
         raise
     except MemoryError:
         return CaptureError("its data need more memory than the capture process may use (EDGE_CAPTURE_MEMORY_MB)")
-    except Exception as error:  # noqa: BLE001 nobody sees this process's traceback: it is told, and tried again
+    except Exception as error:  # noqa: BLE001 no one sees this process's traceback: it is reported, and retried
         return CaptureError(f"{type(error).__name__}: {error}")
     return CaptureError("gives no more frames")
 
@@ -172,7 +172,7 @@ class Outbox:
         self.has_given = True
         decode_ns = shot.decode_ns + time.monotonic_ns() - start_ns
         luma = view if shot.format.bgr else view[: shot.format.width * shot.format.height]
-        self.send(Picture(ring.number, slot, number, shot.captured_ns, shot.late_ns, decode_ns, *_seen(luma)))
+        self.send(FrameReady(ring.number, slot, number, shot.captured_ns, shot.late_ns, decode_ns, *_seen(luma)))
 
     def wait(self, seconds: float) -> bool:
         """Let time pass; False when the supervisor is gone."""
@@ -182,13 +182,13 @@ class Outbox:
                 return False
         return True
 
-    def _ring_for(self, pictures: Format) -> RingWriter:
-        if self._ring is not None and pictures == self._format:
+    def _ring_for(self, layout: Format) -> RingWriter:
+        if self._ring is not None and layout == self._format:
             return self._ring
         if self._ring is not None:
             self._ring.close()
-        self._format, self._ring = pictures, RingWriter(next(self._rings) % 256, pictures.slot_bytes)
-        opened = Opened(self._ring.number, self._ring.slots, pictures)
+        self._format, self._ring = layout, RingWriter(next(self._rings) % 256, layout.slot_bytes)
+        opened = Opened(self._ring.number, self._ring.slots, layout)
         socket.send_fds(self._link, [packed(opened)], [self._ring.fd])
         return self._ring
 

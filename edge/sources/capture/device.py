@@ -37,7 +37,7 @@ class Device:
         rate_hz = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))
         if width < 1 or height < 1:
             self._capture.release()
-            raise CaptureError(f"gives pictures of {width}x{height}")
+            raise CaptureError(f"gives frames of {width}x{height}")
         self._format = Format(width, height, bgr=True, rate_hz=rate_hz)
         pixel_format = self._pixel_format()
         self._format = self._format._replace(note=unmet(request, self._format, pixel_format))
@@ -163,7 +163,7 @@ def unmet(request: CaptureRequest, found: Format, pixel_format: str) -> str:
     if request.size_wh and request.size_wh != (found.width, found.height):
         faults.append(f"{request.size_wh[0]}x{request.size_wh[1]} was asked for, {found.width}x{found.height} is given")
     if request.rate_hz and found.rate_hz and abs(request.rate_hz - found.rate_hz) > 0.5:
-        faults.append(f"{request.rate_hz:g} pictures per second were asked for, {found.rate_hz:g} are given")
+        faults.append(f"{request.rate_hz:g} frames per second were asked for, {found.rate_hz:g} are given")
     if request.pixel_format and pixel_format and fourcc(request.pixel_format) != fourcc(pixel_format):
         faults.append(f"{request.pixel_format} was asked for, {pixel_format.lower()} is given")
     return "; ".join(faults)

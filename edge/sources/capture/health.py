@@ -7,12 +7,12 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from edge.sources.capture.wire import Format, Picture
+from edge.sources.capture.wire import Format, FrameReady
 
 State = Literal["ok", "degraded", "lost", "stopped"]
 
 STUCK_NS = 1_500_000_000  # the same frame, or nothing in it, for so long is no chance
-RECENT_NS = 1_000_000_000  # a fault that is over is told for so long
+RECENT_NS = 1_000_000_000  # a fault that is over is reported for so long
 LATE_NS = 200_000_000
 STALE_PERIODS = 3
 _RATE_NS = 2_000_000_000  # a rate is counted over so long
@@ -30,10 +30,10 @@ class Health:
         restarts: how often it gave frames again after it was lost.
         last_error: what the camera or its library said last; kept when it is well again, "" if never.
         frames: how many came; corrupt: how many of them were not handed on because data were missing;
-            skipped: how many nobody took before a newer one came.
+            skipped: how many were replaced by a newer one before they were taken.
         rate_hz: frames per second over the last two seconds; 0 when there are none.
         newest_ns: when the newest usable frame was captured; None before the first.
-        stale: there is none younger than three periods: what is shown is not what is there now.
+        stale: the newest is older than three periods: what is shown is not what is there now.
         size_wh: of the frames; None before the first.
         note: how what the camera gives differs from what it was asked for.
     """
@@ -80,32 +80,32 @@ class Watch:
             stale = newest_ns is None or now_ns - newest_ns > STALE_PERIODS * self._period_ns
             return replace(self._health, stale=stale, rate_hz=rate_hz)
 
-    def opened(self, pictures: Format, now_ns: int) -> None:
+    def opened(self, layout: Format, now_ns: int) -> None:
         """Frames of this format follow."""
         with self._lock:
-            size_wh, was_wh = (pictures.width, pictures.height), self._health.size_wh
+            size_wh, was_wh = (layout.width, layout.height), self._health.size_wh
             if was_wh is not None and was_wh != size_wh:
                 self._resized = f"size changed from {was_wh[0]}x{was_wh[1]} to {size_wh[0]}x{size_wh[1]}"
                 self._resized_ns = now_ns
-            self._nominal_hz, self._opened_ns = pictures.rate_hz, now_ns
+            self._nominal_hz, self._opened_ns = layout.rate_hz, now_ns
             self._same_since_ns = self._lively_ns = now_ns
-            self._set(size_wh=size_wh, note=pictures.note)
+            self._set(size_wh=size_wh, note=layout.note)
 
-    def picture(self, picture: Picture, now_ns: int) -> None:
+    def frame(self, frame: FrameReady, now_ns: int) -> None:
         """A usable frame came."""
         with self._lock:
-            self._arrived(picture.captured_ns, now_ns)
-            if picture.digest != self._digest:
-                self._digest, self._same_since_ns = picture.digest, now_ns
-            self._blank = _blank(picture)
+            self._arrived(frame.captured_ns, now_ns)
+            if frame.digest != self._digest:
+                self._digest, self._same_since_ns = frame.digest, now_ns
+            self._blank = _blank(frame)
             if not self._blank:
                 self._lively_ns = now_ns
-            if picture.late_ns > LATE_NS:
+            if frame.late_ns > LATE_NS:
                 self._late_ns = now_ns
             if self._health.state == "lost":
                 self._opened_ns = now_ns
                 self._set(restarts=self._health.restarts + (self._health.newest_ns is not None))
-            self._set(newest_ns=picture.captured_ns)
+            self._set(newest_ns=frame.captured_ns)
             self._judge(now_ns)
 
     def unusable(self, corrupt: bool, now_ns: int) -> None:
@@ -187,10 +187,10 @@ class Watch:
         self._health = replace(self._health, **changes)
 
 
-def _blank(picture: Picture) -> str:
+def _blank(frame: FrameReady) -> str:
     """What to call a frame with nothing in it; "" for one with something."""
-    if picture.spread > _BLANK_SPREAD:
+    if frame.spread > _BLANK_SPREAD:
         return ""
-    if picture.brightness < _DARK:
+    if frame.brightness < _DARK:
         return "black images"
-    return "white images" if picture.brightness > _BRIGHT else "blank images"
+    return "white images" if frame.brightness > _BRIGHT else "blank images"

@@ -65,7 +65,7 @@ class Stream:
             if time.monotonic() - start_s >= patience_s:  # it answered, and what the probe waited for did not come
                 raise CaptureError(f"gave nothing for {patience_s:g} s")
             self._prepare(request.target)
-        except BaseException:  # Ctrl-C too: nobody else could close the stream
+        except BaseException:  # Ctrl-C too: no other owner could close the stream
             self._container.close()
             raise
 
@@ -106,11 +106,11 @@ class Stream:
             arrived_ns = time.monotonic_ns()
             self._kept_up = arrived_ns - asked_ns > _WAITED_NS
             arrivals[packet.pts] = None if probed.holds(packet.size, arrived_ns - asked_ns) else arrived_ns
-            for picture, damaged in self._decoded(packet):
+            for decoded, damaged in self._decoded(packet):
                 decode_ns = time.monotonic_ns() - arrived_ns
-                came_ns = arrivals.pop(picture.pts if picture else packet.pts, arrived_ns)
+                came_ns = arrivals.pop(decoded.pts if decoded else packet.pts, arrived_ns)
                 if came_ns is not None:
-                    yield self._shot(picture, came_ns, decode_ns, damaged)
+                    yield self._shot(decoded, came_ns, decode_ns, damaged)
             while len(arrivals) > _ARRIVALS:
                 arrivals.popitem(last=False)
 
@@ -122,25 +122,25 @@ class Stream:
         if self._is_jpeg and jpeg_problem(bytes(packet)):
             return [(None, True)]
         try:
-            return [(picture, picture.is_corrupt) for picture in packet.decode() if isinstance(picture, VideoFrame)]
+            return [(decoded, decoded.is_corrupt) for decoded in packet.decode() if isinstance(decoded, VideoFrame)]
         except FFmpegError:
             return [(None, True)]
 
-    def _shot(self, picture: VideoFrame | None, came_ns: int, decode_ns: int, damaged: bool) -> Shot:
-        if picture is None:
+    def _shot(self, decoded: VideoFrame | None, came_ns: int, decode_ns: int, damaged: bool) -> Shot:
+        if decoded is None:
             return Shot(Format(1, 1, bgr=False), came_ns, 0, decode_ns, True, lambda slot: None)
-        media_ns = round((picture.pts or 0) * Fraction(picture.time_base or 0) * 1_000_000_000)
+        media_ns = round((decoded.pts or 0) * Fraction(decoded.time_base or 0) * 1_000_000_000)
         late_ns = self._clock.late_ns(came_ns, media_ns, self._kept_up)
         if late_ns > _LATEST_NS:
-            raise CaptureError(f"fell {late_ns / 1e9:.1f} s behind: its pictures come faster than they can be decoded")
-        planar, bt709, full_range = _planar(picture)
+            raise CaptureError(f"fell {late_ns / 1e9:.1f} s behind: its frames come faster than they can be decoded")
+        planar, bt709, full_range = _planar(decoded)
         layout = Format(planar.width, planar.height, False, bt709, full_range, self._rate_hz)
         return Shot(layout, came_ns - late_ns, late_ns, decode_ns, damaged, partial(_write, planar))
 
 
 class _Probed:
     """Tells the packets that were read while the stream was opened: they come at once, and are no more than the probe
-    reads. The frames after them need theirs, but when these were taken nobody knows: they are not handed on.
+    reads. The frames after them need theirs, but when these were taken is unknown: they are not handed on.
     """
 
     def __init__(self) -> None:
@@ -164,31 +164,31 @@ def _next(packets: Iterator[Packet]) -> Packet:
     return packet
 
 
-def _planar(picture: VideoFrame) -> tuple[VideoFrame, bool, bool]:
+def _planar(decoded: VideoFrame) -> tuple[VideoFrame, bool, bool]:
     """The frame as 4:2:0 planes, whether by BT.709, and whether of full range: as edge.sources.recording has it,
     whose import would bring OpenCV into this process.
     """
-    name, colour_range = picture.format.name, int(picture.color_range)
-    bt709 = bool(_AVCOL_SPC_IS_BT709.get(int(picture.colorspace), picture.height > 576))
+    name, colour_range = decoded.format.name, int(decoded.color_range)
+    bt709 = bool(_AVCOL_SPC_IS_BT709.get(int(decoded.colorspace), decoded.height > 576))
     full_range = name.startswith("yuvj") or colour_range == _AVCOL_RANGE_JPEG
     if name in _PLANAR_420:
-        return picture, bt709, full_range
-    if picture.format.is_rgb or picture.format.has_palette:
+        return decoded, bt709, full_range
+    if decoded.format.is_rgb or decoded.format.has_palette:
         matrix = _SWS_CS_BT709 if bt709 else _SWS_CS_BT601
-        planar = picture.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=_AVCOL_RANGE_MPEG)
+        planar = decoded.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=_AVCOL_RANGE_MPEG)
         return planar, bt709, False
     if name.startswith("gray"):  # libswscale takes every grey for full range, whatever its tag
         level, full_range = _AVCOL_RANGE_JPEG, colour_range != _AVCOL_RANGE_MPEG
     else:
         level = _AVCOL_RANGE_JPEG if full_range else _AVCOL_RANGE_MPEG
-    return picture.reformat(format="yuv420p", src_color_range=level, dst_color_range=level), bt709, full_range
+    return decoded.reformat(format="yuv420p", src_color_range=level, dst_color_range=level), bt709, full_range
 
 
-def _write(picture: VideoFrame, slot: memoryview) -> None:
+def _write(decoded: VideoFrame, slot: memoryview) -> None:
     at = 0
-    for place, plane in enumerate(picture.planes):
+    for place, plane in enumerate(decoded.planes):
         shrink = 1 if place else 0
-        width, height = (picture.width + shrink) >> shrink, (picture.height + shrink) >> shrink
+        width, height = (decoded.width + shrink) >> shrink, (decoded.height + shrink) >> shrink
         _write_plane(plane, slot[at : at + width * height], width, height)
         at += width * height
 

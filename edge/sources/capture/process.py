@@ -16,7 +16,7 @@ from typing import NamedTuple
 from edge.sources.capture.wire import LONGEST_MESSAGE, CaptureRequest, Message, unpacked
 
 _KILLED_S = 0.3  # a process that takes longer waits for its driver
-# Without `site`, whose work the parent has done: what it found is handed on. -I: nothing is taken from where we stand.
+# Without `site`, whose work the parent has done: its paths are handed on. -I: nothing is taken from where we stand.
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[3]); from edge.sources.capture.child import main; main()"
 
 
@@ -58,7 +58,7 @@ def _started() -> _Started:
             return _Started(
                 subprocess.Popen(words, stdin=null, stdout=null, stderr=null, pass_fds=[theirs.fileno()]), ours
             )
-        except BaseException:  # Ctrl-C too: nobody else could close the link
+        except BaseException:  # Ctrl-C too: no other owner could close the link
             ours.close()
             raise
 

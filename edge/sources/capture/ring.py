@@ -34,7 +34,7 @@ class RingWriter:
 
     def __init__(self, number: int, slot_bytes: int) -> None:
         self.number, self.slots, self._slot_bytes = number, SLOTS, slot_bytes
-        self.fd = os.memfd_create("edge-pictures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.fd = os.memfd_create("edge-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, SLOTS * slot_bytes)
         self._memory = mmap.mmap(self.fd, SLOTS * slot_bytes)
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS)
@@ -78,9 +78,9 @@ class RingReader:
         try:
             sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS
         except OSError as error:
-            raise WireError("what it gave as memory is none") from error
+            raise WireError("what it gave as memory is not a memory file") from error
         if not sealed or os.fstat(fd).st_size != size:
-            raise WireError(f"memory of {os.fstat(fd).st_size} bytes, sealed: {sealed}; wanted are {size}, sealed")
+            raise WireError(f"memory of {os.fstat(fd).st_size} bytes, sealed: {sealed}; expected {size}, sealed")
 
     def lease(self, slot: int) -> NDArray[np.uint8]:
         """uint8 (slot_bytes,), read-only: the slot is given back when this array and all views of it are gone.
@@ -96,11 +96,11 @@ class RingReader:
         return np.asarray(_Lease(self, slot))
 
     def skip(self, slot: int) -> None:
-        """Nobody wants this slot's frame."""
+        """This slot's frame is not used."""
         self._returned.append(slot)
 
     def returned(self) -> list[int]:
-        """The slots that are the writer's again; each is told once."""
+        """The slots that are the writer's again; each is given once."""
         slots = [self._returned.popleft() for _ in range(len(self._returned))]
         self._leased.difference_update(slots)
         return slots

@@ -10,7 +10,7 @@ from edge.sources.capture.wire import Format
 
 
 class CaptureError(Exception):
-    """The camera cannot be opened or gives no more; `permanent` until somebody changes something."""
+    """The camera cannot be opened or gives no more; `permanent` until its configuration or the camera changes."""
 
     def __init__(self, why: str, permanent: bool = False) -> None:
         super().__init__(why)
@@ -22,7 +22,7 @@ class DamagedImage(Exception):
 
 
 class Shot(NamedTuple):
-    """One frame, not yet where it is wanted.
+    """One frame, not yet written to its slot.
 
     Attributes:
         captured_ns: monotonic clock, `late_ns` already taken off.

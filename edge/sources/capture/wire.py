@@ -87,7 +87,7 @@ class Opened(NamedTuple):
     format: Format
 
 
-class Picture(NamedTuple):
+class FrameReady(NamedTuple):
     """A slot of a ring holds a frame, and belongs to the supervisor until it is given back.
 
     Attributes:
@@ -120,7 +120,7 @@ class Unusable(NamedTuple):
 class Failed(NamedTuple):
     """The camera could not be opened, or gives no more. The next attempt comes in `retry_s`.
 
-    `permanent`: it will fail in the same way until somebody changes something.
+    `permanent`: it will fail in the same way until its configuration or the camera changes.
     """
 
     permanent: bool
@@ -128,13 +128,13 @@ class Failed(NamedTuple):
     why: str
 
 
-Message = Opening | Opened | Picture | Unusable | Failed
+Message = Opening | Opened | FrameReady | Unusable | Failed
 
 # Fields in order, without a text that ends the message. Sizes and counts have no sign.
 _FORMS = {
     Opening: struct.Struct("<"),
     Opened: struct.Struct("<BBII???d"),
-    Picture: struct.Struct("<BBQQQQBBI"),
+    FrameReady: struct.Struct("<BBQQQQBBI"),
     Unusable: struct.Struct("<Q?"),
     Failed: struct.Struct("<?d"),
 }
@@ -156,7 +156,7 @@ def unpacked(data: bytes) -> Message:
     """The message; its format and slots are safe to map memory by.
 
     Raises:
-        WireError: it is none.
+        WireError: it is not a message.
     """
     try:
         kind: Any = _KINDS[data[0]]
@@ -174,10 +174,10 @@ def unpacked(data: bytes) -> Message:
 
 
 def _safe(opened: Opened) -> Opened:
-    pictures = opened.format
-    sides_fit = 0 < pictures.width <= _LONGEST_SIDE_PX and 0 < pictures.height <= _LONGEST_SIDE_PX
-    if not sides_fit or pictures.width * pictures.height > max_pixels():
-        raise WireError(f"pictures of {pictures.width}x{pictures.height}")
+    layout = opened.format
+    sides_fit = 0 < layout.width <= _LONGEST_SIDE_PX and 0 < layout.height <= _LONGEST_SIDE_PX
+    if not sides_fit or layout.width * layout.height > max_pixels():
+        raise WireError(f"frames of {layout.width}x{layout.height}")
     if not 0 < opened.slots <= _MOST_SLOTS:
         raise WireError(f"{opened.slots} slots")
     return opened

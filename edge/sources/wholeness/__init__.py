@@ -12,12 +12,12 @@ from typing import BinaryIO
 from edge.sources.wholeness import avi, matroska, mp4, transport
 from edge.sources.wholeness.fault import NotWhole
 
-_PICTURE = b"\xff\xd8"  # as a JPEG begins
+_JPEG_START = b"\xff\xd8"  # as a JPEG begins
 
 
-def _begin_of_pictures(file: BinaryIO, size: int) -> int:
+def _first_jpeg(file: BinaryIO, size: int) -> int:
     """FFmpeg takes what holds JPEGs, and makes no sense otherwise, for JPEGs in a row: an AVI without its head, say."""
-    if file.read(len(_PICTURE)) != _PICTURE:
+    if file.read(len(_JPEG_START)) != _JPEG_START:
         raise NotWhole("no sense at byte 0")
     return 0
 
@@ -26,7 +26,7 @@ _CHECKS = {
     "mp4": mp4.count_samples,
     "matroska": matroska.count_blocks,
     "mpegts": transport.count_heads,
-    "mjpeg": _begin_of_pictures,
+    "mjpeg": _first_jpeg,
     "avi": avi.count_chunks,
 }
 

@@ -52,19 +52,19 @@ def count_samples(file: BinaryIO, size: int) -> int:
 
 def _samples_of_fragments(file: BinaryIO, size: int, video: _Video) -> int:
     boxes = list(_boxes(file, 0, size))
-    samples, wanted = video.samples, None
+    samples, next_number = video.samples, None
     announced = held = 0
     for box in boxes:
-        if box.kind in (b"mdat", b"imda") and wanted is not None:
+        if box.kind in (b"mdat", b"imda") and next_number is not None:
             held += box.end - box.start
         elif box.kind == b"moof":
             if held:
                 _check_bytes(announced, held)
                 announced = held = 0
             fragment = _fragment(_read(file, box), video)
-            if wanted not in (None, fragment.number):
-                raise NotWhole(f"{abs(fragment.number - wanted)} fragments missing")
-            wanted = fragment.number + 1
+            if next_number not in (None, fragment.number):
+                raise NotWhole(f"{abs(fragment.number - next_number)} fragments missing")
+            next_number = fragment.number + 1
             samples, announced = samples + fragment.samples, announced + fragment.bytes
     _check_bytes(announced, held)
     strange = {box.kind for box in boxes} - _TOP_BOXES
@@ -128,7 +128,7 @@ def _sizes(moof: bytes, at: int, end: int, default: int) -> np.ndarray:
 
 
 def _video_of(file: BinaryIO, moov: _Box) -> _Video:
-    """The first video track; a fragment whose track is not told by a damaged header belongs to none, track 0."""
+    """The first video track; a fragment whose track a damaged header does not give belongs to none, track 0."""
     for trak in _tracks(file, moov):
         tkhd, stsz = _first(file, trak, b"tkhd"), _first(file, trak, b"mdia", b"minf", b"stbl", b"stsz")
         if tkhd is None:
@@ -161,8 +161,8 @@ def _sample_bytes(file: BinaryIO, moov: _Box, track: int) -> int:
 def _check_times(file: BinaryIO, moov: _Box) -> None:
     """An edit list cuts by time, and damaged times look like a cut.
 
-    Two that nobody makes: samples that last longer or shorter than their media does, and behind the last frame that is
-    shown half as much again. Who cuts without decoding copies what is shown and the frames before it.
+    Two that no writer makes: samples that last longer or shorter than their media does, and after the last frame
+    that is shown half as much again. Who cuts without decoding copies what is shown and the frames before it.
     """
     mvhd, trak = _first(file, moov, b"mvhd"), next(_tracks(file, moov), None)
     paths = (b"mdia", b"mdhd"), (b"mdia", b"minf", b"stbl"), (b"edts", b"elst")

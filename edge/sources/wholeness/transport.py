@@ -11,7 +11,7 @@ from edge.sources.wholeness.fault import NotWhole
 
 _TS_BYTES, _SYNC, _NULL_PID, _VIDEO = 188, 0x47, 0x1FFF, 0xE0
 _LENGTHS = {188: 0, 192: 4, 204: 0}  # of a packet, and what stands before it: Blu-ray a time, DVB a code behind it
-_SAMPLE_BYTES = 1 << 20  # what lies between two packets is told from the first of them
+_SAMPLE_BYTES = 1 << 20  # what lies between two packets is learned from the first of them
 _LEAST_SHARE = 0.1  # of the bytes at one place of a packet that are its mark; by chance it is 1 of 256
 
 

@@ -18,7 +18,7 @@ from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame
 from edge.natural import natural_key
 from edge.sources.imagefile import ImageError, decode_image, image_size_wh, jpeg_fault
-from edge.sources.pictures import Pictures, list_pictures
+from edge.sources.images import ImageFiles, list_image_files
 
 
 def write(path: Path, index: int = 0, size_wh: tuple[int, int] = (64, 48)) -> Path:
@@ -29,7 +29,7 @@ def write(path: Path, index: int = 0, size_wh: tuple[int, int] = (64, 48)) -> Pa
 def test_pictures_come_in_name_order_each_with_its_file_as_source(tmp_path: Path) -> None:
     for name, index in (("b.png", 2), ("a10.png", 1), ("a1.png", 0)):
         write(tmp_path / name, index)
-    with Pictures(str(tmp_path)) as pictures:
+    with ImageFiles(str(tmp_path)) as pictures:
         frames = list(pictures)
         assert pictures.decode.count == 3
     assert [Path(frame.source).name for frame in frames] == ["a1.png", "a10.png", "b.png"]
@@ -62,7 +62,7 @@ def test_folders_count_before_files_and_a_number_of_any_length_is_one() -> None:
 def test_a_folder_says_what_it_holds(tmp_path: Path) -> None:
     write(tmp_path / "a.png", size_wh=(20, 10))
     write(tmp_path / "b.png", size_wh=(64, 48))
-    pictures = Pictures(str(tmp_path))
+    pictures = ImageFiles(str(tmp_path))
     assert (pictures.size_wh, pictures.frame_count, pictures.rate_hz) == ((20, 10), 2, 10.0)
     assert [frame.size_wh for frame in pictures] == [(20, 10), (64, 48)]
 
@@ -71,12 +71,12 @@ def test_other_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "old.png").mkdir()
     write(tmp_path / "a.PNG".lower()).rename(tmp_path / "a.PNG")
-    assert [path.name for path in list_pictures(str(tmp_path))] == ["a.PNG"]
+    assert [path.name for path in list_image_files(str(tmp_path))] == ["a.PNG"]
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
 def test_every_kind_of_picture_is_read(ending: str, tmp_path: Path) -> None:
-    (frame,) = Pictures(str(write(tmp_path / f"a{ending}")))
+    (frame,) = ImageFiles(str(write(tmp_path / f"a{ending}")))
     assert np.abs(frame.image.astype(int) - picture(0)).mean() < 6  # what JPEG and WebP lose
 
 
@@ -89,7 +89,7 @@ def test_every_picture_becomes_8_bit_bgr(kind: str, tmp_path: Path) -> None:
         "transparent": np.dstack([grey, grey, grey, np.zeros_like(grey)]),
     }[kind]
     assert cv2.imwrite(str(tmp_path / "a.png"), stored)
-    (frame,) = Pictures(str(tmp_path))
+    (frame,) = ImageFiles(str(tmp_path))
     assert frame.image.dtype == np.uint8
     assert np.array_equal(frame.image, np.full((4, 6, 3), 90))
 
@@ -97,23 +97,23 @@ def test_every_picture_becomes_8_bit_bgr(kind: str, tmp_path: Path) -> None:
 def test_a_pattern_picks_pictures(tmp_path: Path) -> None:
     for name in ("left_1.png", "left_2.png", "right_1.png"):
         write(tmp_path / name)
-    assert [path.name for path in list_pictures(f"{tmp_path}/left_*.png")] == ["left_1.png", "left_2.png"]
+    assert [path.name for path in list_image_files(f"{tmp_path}/left_*.png")] == ["left_1.png", "left_2.png"]
     (tmp_path / "deep" / "er").mkdir(parents=True)
     write(tmp_path / "deep" / "er" / "left_3.png")
-    assert len(list_pictures(f"{tmp_path}/**/left_*.png")) == 3
+    assert len(list_image_files(f"{tmp_path}/**/left_*.png")) == 3
 
 
 def test_a_picture_whose_name_looks_like_a_pattern_is_that_picture(tmp_path: Path) -> None:
     write(tmp_path / "a[1].png")
     write(tmp_path / "a1.png")
-    assert [path.name for path in list_pictures(f"{tmp_path}/a[1].png")] == ["a[1].png"]
+    assert [path.name for path in list_image_files(f"{tmp_path}/a[1].png")] == ["a[1].png"]
 
 
 @pytest.mark.parametrize("place", ["", "/*.png", "/none", "/none.png"])
 def test_no_picture_at_all_is_not_found(place: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(SourceNotFound, match=r"no images there \(\.jpg, .*\)\. Look at what is there: ls "):
-        Pictures(f"{tmp_path}{place}")
+        ImageFiles(f"{tmp_path}{place}")
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".webp", ".tif"])
@@ -126,7 +126,7 @@ def test_a_picture_cut_off_is_left_out_and_named_at_the_end(ending: str, share: 
     write(tmp_path / "c.png", 2)
     frames: list[Frame] = []
     with pytest.raises(SourceDamaged, match=rf"1 of 3 images could not be read, first {tmp_path}/b\{ending}: "):
-        frames.extend(Pictures(str(tmp_path)))
+        frames.extend(ImageFiles(str(tmp_path)))
     assert [frame.index for frame in frames] == [0, 2]
     assert np.array_equal(frames[1].image, picture(2))
 
@@ -137,10 +137,10 @@ def test_a_jpeg_with_bytes_after_its_end_or_a_preview_inside_is_whole(tmp_path: 
     exif = b"\xff\xe1" + (len(preview) + 2).to_bytes(2, "big") + preview
     (tmp_path / "a.jpg").write_bytes(data + b"\0" * 100)
     (tmp_path / "b.jpg").write_bytes(data[:2] + exif + data[2:])
-    assert len(list(Pictures(str(tmp_path)))) == 2
+    assert len(list(ImageFiles(str(tmp_path)))) == 2
     (tmp_path / "b.jpg").write_bytes((data[:2] + exif + data[2:])[: -len(data) // 2])
     with pytest.raises(SourceDamaged, match=r"b\.jpg"):
-        list(Pictures(str(tmp_path)))
+        list(ImageFiles(str(tmp_path)))
 
 
 def png_of(size_wh: tuple[int, int]) -> bytes:
@@ -157,7 +157,7 @@ def test_an_image_that_claims_more_than_the_limit_takes_no_memory(size_wh: tuple
     (tmp_path / "bomb.png").write_bytes(png_of(size_wh))
     used_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(NotAVideo, match=rf"bomb.png: {size_wh[0]}x{size_wh[1]} is .*, expected at most 33.2"):
-        Pictures(str(tmp_path))
+        ImageFiles(str(tmp_path))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used_kb < 100_000
 
 
@@ -209,13 +209,13 @@ def test_a_first_picture_that_cannot_be_read_is_refused_at_once(tmp_path: Path) 
     (tmp_path / "a.png").write_bytes(b"no picture")
     write(tmp_path / "b.png")
     with pytest.raises(NotAVideo, match=rf"{tmp_path}/a\.png: is not an image that can be read"):
-        Pictures(str(tmp_path))
+        ImageFiles(str(tmp_path))
 
 
 def test_a_picture_that_vanishes_meanwhile_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a.png")
     write(tmp_path / "b.png").chmod(0o600)
-    pictures = Pictures(str(tmp_path))
+    pictures = ImageFiles(str(tmp_path))
     (tmp_path / "b.png").unlink()
     with pytest.raises(SourceDamaged, match=r"b\.png"):
         list(pictures)
@@ -228,11 +228,11 @@ def test_a_folder_that_may_not_be_looked_into_says_so(public_folder: Path, as_no
     closed.chmod(0)
     for place in (closed, closed / "deeper", closed / "a.png"):
         with as_nobody(), pytest.raises(SourceError, match="Permission denied"):
-            Pictures(str(place))
+            ImageFiles(str(place))
     closed.chmod(0o755)
 
 
 def test_no_picture_stays_open(tmp_path: Path) -> None:
     write(tmp_path / "a.png")
-    list(Pictures(str(tmp_path)))
+    list(ImageFiles(str(tmp_path)))
     assert open_files(tmp_path) == []

@@ -18,7 +18,7 @@ from edge.timing import Durations
 RATE_HZ = 10.0
 
 
-class Pictures:
+class ImageFiles:
     """Images as frames, ten a second where no index has their times; each frame's source is its file."""
 
     live = False
@@ -27,7 +27,7 @@ class Pictures:
         """Those of a folder or pattern; or these paths, for which `place` is the name."""
         self.name = place
         self.decode = Durations()
-        self.paths = list_pictures(place) if paths is None else sorted(paths, key=natural_key)
+        self.paths = list_image_files(place) if paths is None else sorted(paths, key=natural_key)
         try:
             first = _read(self.paths[0])
         except SourceDamaged as error:
@@ -38,7 +38,7 @@ class Pictures:
         check_times(self._times_ns, self.frame_count, place)
         self.rate_hz = median_rate_hz(self._times_ns) or RATE_HZ
 
-    def __enter__(self) -> Pictures:
+    def __enter__(self) -> ImageFiles:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -81,7 +81,7 @@ class Pictures:
         return Frame(index=index, captured_ns=now_ns, media_ns=media_ns, source=str(path), bgr=image)
 
 
-def list_pictures(place: str) -> list[Path]:
+def list_image_files(place: str) -> list[Path]:
     """The images of a folder, or those a pattern matches, by name; numbers in names count as numbers.
 
     Raises:
