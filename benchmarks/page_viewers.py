@@ -105,7 +105,7 @@ def drive(engine: Any, kind: str, count: int, frames: int, rate_hz: float) -> tu
         with viewers(port, kind, count):
             summary = run(source, segmenter, [WebSink(live)], stages, max_frames=frames)
             resident = resident_mb()
-            sent = live.look().sent.get("page", 0)
+            sent = live.snapshot().sent.get("page", 0)
             start_s = time.perf_counter()
             server.__exit__(None, None, None)
             stop_ms = (time.perf_counter() - start_s) * 1e3

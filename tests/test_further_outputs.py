@@ -263,6 +263,7 @@ def test_confidence_of_an_engine_without_it_is_refused_with_what_to_type(colour_
 
 def test_the_page_offers_each_map_as_a_layer(result: Prediction) -> None:
     from edge.web.picture import TILE_WIDTH, make_picture
+
     from edge.web.state import Newest
 
     picture = make_picture(Newest(1, result, 0))

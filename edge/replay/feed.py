@@ -1,7 +1,7 @@
 """What a browser is sent of a replay, and what it may ask for, over one WebSocket.
 
 To the browser: "hello", "state" and "timeline" as JSON; a frame with its masks as bytes. It answers each with "next"
-(`edge.web.answers`), and may say a command, {"do": "seek", "index": 37}.
+(`edge.web.flow`), and may say a command, {"do": "seek", "index": 37}.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edge.replay.background import BackgroundComparison
 from edge.replay.compare import Disagreement
 from edge.replay.player import SPEEDS, Player, Shown, State
 from edge.replay.session import Session
-from edge.web.answers import Answers, until_one_ends
+from edge.web.flow import FlowControl, until_one_ends
 from edge.web.picture import picture_bgr
 
 TIMELINE_EVERY_S = 0.5
@@ -80,14 +80,14 @@ class Feed:
             self._viewers -= 1
 
     async def _serve(self, socket: WebSocket) -> None:
-        answers = Answers(partial(obey, self._player))
+        flow = FlowControl(partial(obey, self._player))
 
         async def send(message: str | bytes) -> None:
-            await answers.room()
-            answers.missing += 1
+            await flow.wait_for_capacity()
+            flow.unanswered += 1
             await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
 
-        for end in await until_one_ends(answers.listen(socket), self._send_all(send)):
+        for end in await until_one_ends(flow.listen(socket), self._send_all(send)):
             if isinstance(end, (_NoCommand, EdgeError)):
                 with suppress(RuntimeError, WebSocketDisconnect):  # the browser may have gone first
                     await socket.close(REFUSED if isinstance(end, _NoCommand) else FAILED, str(end)[:100])

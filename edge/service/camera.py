@@ -220,7 +220,7 @@ class CameraLoop:
         if str(error) != self._last_trouble:
             log.error("camera %s: %s. It is tried again each %g s", self.name, error, RETRY_S)
         self.trouble, self._last_trouble, self._camera = error, str(error), None
-        self.live.camera_is("lost", str(error))
+        self.live.set_camera_state("lost", str(error))
         self._enter("resting")
         self._on_news()
         self._over.wait(RETRY_S)
@@ -243,7 +243,7 @@ class CameraLoop:
         segmenter = self._segmenter = Segmenter(engine)
         outputs = self._outputs = Outputs(self._config, self.name, engine.card, source.rate_hz, self.live, self._stages)
         if self._camera is None:
-            self.live.camera_is("ok")
+            self.live.set_camera_state("ok")
         self._enter("running")
         summary = run(
             buffered(source, live=True),

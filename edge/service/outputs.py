@@ -116,9 +116,9 @@ class Outputs:
     def tell_camera(self, health: Health | None) -> None:
         """How the camera is, for outputs that pass it on. None: it is of a kind that is always there."""
         if self._results is not None and health is not None:
-            self._results.camera_is(health)
+            self._results.set_camera_state(health)
         if self._mqtt is not None:
-            self._mqtt.camera_is(health.state if health else "ok", health.reason if health else "")
+            self._mqtt.set_camera_state(health.state if health else "ok", health.reason if health else "")
 
     def health(self) -> dict[str, OutputHealth]:
         """By name, of those that can tell, and of those that hang."""

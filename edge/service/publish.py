@@ -40,8 +40,8 @@ from edge.service.outputs import Outputs
 from edge.service.wire import PICTURES_S, TICK_S, Array, Camera, Head, Hello, Messages, Result, WireError
 from edge.sinks.mqtt.options import MqttOptions, check_mqtt
 from edge.timing import Durations, Stages
+from edge.web.encoder import VIEW_WIDTH
 from edge.web.options import WebOptions, read_files
-from edge.web.picture import PICTURE_WIDTH
 from edge.web.state import Live
 
 START_S = 10.0  # so much longer the manager waits, each time that it is told
@@ -357,7 +357,7 @@ class _SentFrame(Frame):
         if sent is not None:
             return sent
         width, height = self.size_wh
-        scale = min(1.0, PICTURE_WIDTH / width, PICTURE_WIDTH / height)  # what is grey needs no resolution
+        scale = min(1.0, VIEW_WIDTH / width, VIEW_WIDTH / height)  # what is grey needs no resolution
         return np.full((max(1, round(height * scale)), max(1, round(width * scale)), 3), 96, np.uint8)
 
 

@@ -20,11 +20,11 @@ from edge.maskcodec import encode_mask
 from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.service.wire import OUTPUTS_MAX, PICTURES_S, TICK_S, Array, Camera, Hello, Result, message
-from edge.web.picture import picture_bgr
+from edge.web.encoder import view_bgr
 from edge.web.state import Health, Live
 
 PUBLISHERS_MAX = 4
-PICTURE_WIDTH = 1280  # the page shows no more
+IMAGE_WIDTH = 1280  # the page shows no more
 JPEG_QUALITY = 90
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class ResultsSocket:
     """Hands the newest result to each publisher. One that reads slowly gets fewer, and holds nobody up.
 
-    Its thread owns all connections. `write` and `camera_is` may come from any.
+    Its thread owns all connections. `write` and `set_camera_state` may come from any.
     """
 
     def __init__(self, path: str, card: Card, live: Live) -> None:
@@ -72,7 +72,7 @@ class ResultsSocket:
             self._newest = result, dropped
         os.eventfd_write(self._wake_fd, 1)
 
-    def camera_is(self, health: Health) -> None:
+    def set_camera_state(self, health: Health) -> None:
         """What publishers are told of the camera from now on."""
         told = {name: getattr(health, name) for name in ("state", "reason", "since_ns", "restarts")}
         self._camera = Camera.model_validate(told)
@@ -183,9 +183,7 @@ class _Publisher:
 
 
 def _jpeg(result: Prediction) -> bytes:
-    done, jpeg = cv2.imencode(
-        ".jpg", picture_bgr(result.frame, PICTURE_WIDTH), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
-    )
+    done, jpeg = cv2.imencode(".jpg", view_bgr(result.frame, IMAGE_WIDTH), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     return jpeg.tobytes() if done else b""
 
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from edge.web.feed import Feed
-from edge.web.guard import COOKIE, Guard, pass_of, same
+from edge.web.guard import COOKIE, Guard, constant_time_equal, session_token
 from edge.web.metrics import CONTENT_TYPE, Metrics
 from edge.web.state import Live
 
@@ -25,7 +25,7 @@ FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
-    "/picture.js": ("picture.js", "text/javascript"),
+    "/frame.js": ("frame.js", "text/javascript"),
     "/maps.js": ("maps.js", "text/javascript"),
     "/tiles.js": ("tiles.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -92,8 +92,8 @@ def readiness(lives: Mapping[str, Live], within_s: float) -> dict[str, Any]:
     """The answer of /readyz: ready is who has masks of every camera. How outputs are is said, and decides nothing."""
     reasons, outputs = [], dict[str, str]()
     for name, live in lives.items():
-        now, of = live.look(), f"{name} " if name else ""
-        if (reason := now.why_not_ready(within_s)) is not None:
+        now, of = live.snapshot(), f"{name} " if name else ""
+        if (reason := now.unready_reason(within_s)) is not None:
             reasons.append(f"{name}: {reason}" if name else reason)
         outputs |= {of + output: str(health) for output, health in now.outputs.items()}
     return {"ready": not reasons, "reason": "; ".join(reasons), "outputs": outputs}
@@ -112,10 +112,10 @@ async def _log_in(token: bytes, secure: bool, request: Request) -> Response:
             if len(body) > FORM_LIMIT_BYTES:
                 return PlainTextResponse(f"The form is longer than {FORM_LIMIT_BYTES} bytes.\n", 413)
     except ClientDisconnect:
-        return PlainTextResponse("", 400)  # nobody reads it
+        return PlainTextResponse("", 400)  # the client is gone
     given = parse_qs(body.decode("latin-1")).get("token", [""])[0]
-    if not same(given.strip().encode("utf-8", "replace"), token):
+    if not constant_time_equal(given.strip().encode("utf-8", "replace"), token):
         return RedirectResponse("/login#wrong", 303)
     response = RedirectResponse("/", 303)
-    response.set_cookie(COOKIE, pass_of(token), max_age=WEEK_S, httponly=True, secure=secure, samesite="strict")
+    response.set_cookie(COOKIE, session_token(token), max_age=WEEK_S, httponly=True, secure=secure, samesite="strict")
     return response

@@ -22,7 +22,7 @@ def most_connections() -> int:
 class Listener(socket.socket):
     """A listening socket that keeps at most `most` of the connections that it accepted.
 
-    For one more, the oldest that has not become a WebSocket is cut: silent connections keep nobody out.
+    For one more, the oldest that has not become a WebSocket is cut: silent connections keep no viewer out.
     """
 
     def __init__(self, family: int) -> None:

@@ -1,6 +1,6 @@
-"""What a viewer is sent over its WebSocket: who we are, then pictures and figures, the newest only.
+"""What a viewer is sent over its WebSocket: who we are, then frames and figures, the newest only.
 
-One who reads slowly gets fewer pictures (`edge.web.answers`), and one who does not read at all costs two messages and
+One who reads slowly gets fewer frames (`edge.web.flow`), and one who does not read at all costs two messages and
 then its place.
 """
 
@@ -18,8 +18,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 import edge
 from edge.sinks.health import OutputHealth
 from edge.timing import Durations
-from edge.web.answers import Answers, until_one_ends
-from edge.web.picture import Pictures
+from edge.web.encoder import FrameEncoder
+from edge.web.flow import FlowControl, until_one_ends
 from edge.web.state import STEP_S, STEPS, Live, Step, rate_hz
 
 SILENT_S = 5.0  # then a viewer who does not answer is let go
@@ -32,8 +32,8 @@ SILENT, FULL = 4000, 1013  # codes of closing: ours; "try again later" (IANA's r
 class Feed:
     """Serves viewers. `viewers` are those there are."""
 
-    def __init__(self, live: Live, pictures: Pictures) -> None:
-        self._live, self._pictures, self._figures = live, pictures, Figures(live, pictures)
+    def __init__(self, live: Live, encoder: FrameEncoder) -> None:
+        self._live, self._encoder, self._figures = live, encoder, Figures(live, encoder)
         self.viewers = 0
 
     async def serve(self, socket: WebSocket) -> None:
@@ -49,8 +49,8 @@ class Feed:
             self.viewers -= 1
 
     async def _serve(self, socket: WebSocket) -> None:
-        answers = Answers()
-        ends = await until_one_ends(answers.listen(socket), self._send(socket, answers))
+        flow = FlowControl()
+        ends = await until_one_ends(flow.listen(socket), self._send(socket, flow))
         if any(isinstance(end, asyncio.TimeoutError) for end in ends):
             with suppress(WebSocketDisconnect, asyncio.TimeoutError):
                 await asyncio.wait_for(socket.close(SILENT, f"no answer for {SILENT_S:.0f} s"), 1.0)
@@ -59,25 +59,25 @@ class Feed:
             if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
                 raise end
 
-    async def _send(self, socket: WebSocket, answers: Answers) -> None:
+    async def _send(self, socket: WebSocket, flow: FlowControl) -> None:
         number, due_s, shown = 0, 0.0, None
         while True:
             if shown != (self._live.card, self._live.precision):  # at first, and when another one is at work
                 shown = (self._live.card, self._live.precision)
                 await asyncio.wait_for(socket.send_text(hello(self._live)), SILENT_S)
-            await asyncio.wait_for(answers.room(), SILENT_S)
+            await asyncio.wait_for(flow.wait_for_capacity(), SILENT_S)
             if time.monotonic() >= due_s:
                 due_s = time.monotonic() + STEP_S
                 sending = socket.send_text(self._figures.text())
             else:
                 try:
-                    picture = await asyncio.wait_for(self._pictures.newer(number), due_s - time.monotonic())
+                    encoded = await asyncio.wait_for(self._encoder.newer(number), due_s - time.monotonic())
                 except asyncio.TimeoutError:
                     continue
-                number = picture.number
-                sending = socket.send_bytes(picture.message())
+                number = encoded.number
+                sending = socket.send_bytes(encoded.message())
                 self._live.count_sent("page")
-            answers.missing += 1
+            flow.unanswered += 1
             await asyncio.wait_for(sending, SILENT_S)
 
 
@@ -118,8 +118,8 @@ def layers(live: Live) -> list[dict[str, object]]:
 class Figures:
     """The message with the figures, made at most once a step for all viewers."""
 
-    def __init__(self, live: Live, pictures: Pictures) -> None:
-        self._live, self._pictures = live, pictures
+    def __init__(self, live: Live, encoder: FrameEncoder) -> None:
+        self._live, self._encoder = live, encoder
         self._text, self._made_s = "", -STEP_S
         self._totals: deque[dict[str, tuple[int, int]]] = deque(maxlen=WINDOW_STEPS + 1)
 
@@ -131,7 +131,7 @@ class Figures:
         return self._text
 
     def _make(self) -> dict[str, object]:
-        now = self._live.look()
+        now = self._live.snapshot()
         newest_age_s = now.newest_age_s
         return {
             "type": "figures",
@@ -147,7 +147,7 @@ class Figures:
             "dropped": now.dropped,
             "age_p50_ms": _ms(now.age.percentile_ms(50)) if now.frames else None,
             "age_p99_ms": _ms(now.age.percentile_ms(99)) if now.frames else None,
-            "stages": self._waterfall({**now.stages, "picture": self._pictures.encode}),
+            "stages": self._waterfall({**now.stages, "picture": self._encoder.encode}),
             "history": _history(now.steps),
         }
 

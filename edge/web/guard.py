@@ -1,4 +1,4 @@
-"""Who may ask what: the name the page is opened under, where a request comes from, and the token."""
+"""Which requests are allowed: the name the page is opened under, where a request comes from, and the token."""
 
 from __future__ import annotations
 
@@ -64,28 +64,28 @@ class Guard:
             return None
         if scope["type"] == "http" and scope["path"] == "/":
             return RedirectResponse("/login", 303)
-        return PlainTextResponse("A token is wanted.\n", 401, {"WWW-Authenticate": 'Bearer realm="edge"'})
+        return PlainTextResponse("Authentication required.\n", 401, {"WWW-Authenticate": 'Bearer realm="edge"'})
 
     def _knows_token(self, headers: Headers) -> bool:
         assert self._token is not None
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and same(bearer.strip().encode("latin-1"), self._token):
+        if scheme.lower() == "bearer" and constant_time_equal(bearer.strip().encode("latin-1"), self._token):
             return True
-        return same(_cookie(headers).encode("latin-1", "replace"), pass_of(self._token).encode())
+        return constant_time_equal(_cookie(headers).encode("latin-1", "replace"), session_token(self._token).encode())
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, "car.local:8008" or "[::1]:8008", in small letters; "" if it is none."""
+    """The name in a Host header, "car.local:8008" or "[::1]:8008", in small letters; "" if it is not valid."""
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?", host)
     return (match[1] or match[2]).lower() if match else ""
 
 
-def same(given: bytes, wanted: bytes) -> bool:
-    """Equal; how long it takes tells nothing of where they differ."""
-    return hmac.compare_digest(given, wanted)
+def constant_time_equal(given: bytes, expected: bytes) -> bool:
+    """Equal; how long it takes does not depend on where they differ."""
+    return hmac.compare_digest(given, expected)
 
 
-def pass_of(token: bytes) -> str:
+def session_token(token: bytes) -> str:
     """What the cookie holds: it proves that its bearer knew the token, does not show it, and ends with it."""
     return hmac.new(token, b"edge live page", hashlib.sha256).hexdigest()
 

@@ -51,7 +51,7 @@ class _Cameras(Collector):
         families = _Families()
         for name, live in self._lives.items():
             families.camera = {"camera": name} if name else {}
-            _of_camera(families, live, live.look())
+            _of_camera(families, live, live.snapshot())
             about = "Browsers that look at the live page."
             families.put(GaugeMetricFamily, "edge_page_viewers", about, value=self._viewers(name))
         return families.by_name.values()

@@ -142,5 +142,5 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """Else OpenSSL asks for one on the terminal, and a service waits for ever."""
+    """Else OpenSSL asks for one on the terminal, and a service waits without end."""
     raise ValueError("the key wants a password")

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from starlette.types import ASGIApp
 
 from edge.web.app import View, make_app
+from edge.web.encoder import TILE_WIDTH, VIEW_WIDTH, FrameEncoder
 from edge.web.feed import Feed
 from edge.web.options import WebOptions, allowed_names, read_files
-from edge.web.picture import PICTURE_WIDTH, TILE_WIDTH, Pictures
 from edge.web.state import Live
 from edge.web.thread import ServerThread
 
@@ -66,5 +66,5 @@ class WebServer:
 
 
 def _view(stack: ExitStack, live: Live) -> View:
-    pictures, tiles = (stack.enter_context(Pictures(live, width)) for width in (PICTURE_WIDTH, TILE_WIDTH))
-    return View(live, Feed(live, pictures), Feed(live, tiles))
+    frames, tiles = (stack.enter_context(FrameEncoder(live, width)) for width in (VIEW_WIDTH, TILE_WIDTH))
+    return View(live, Feed(live, frames), Feed(live, tiles))

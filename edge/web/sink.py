@@ -7,7 +7,7 @@ from edge.web.state import Live
 
 
 class WebSink:
-    """Puts each result where the page finds it. No picture is made here: that happens when somebody looks."""
+    """Puts each result where the page finds it. No image is encoded here: that happens when a viewer waits for it."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -16,8 +16,8 @@ class WebSink:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._live.camera_is("stopped", str(error) if error else "")
+        self._live.set_camera_state("stopped", str(error) if error else "")
 
     def write(self, result: Prediction, dropped: int) -> None:
-        """Publish the result and tell who listens; see `Live.publish`."""
+        """Publish the result and notify the listeners; see `Live.publish`."""
         self._live.publish(result, dropped)

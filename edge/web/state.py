@@ -30,7 +30,7 @@ AGE_BOUNDS_S = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3,
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """How the camera is.
+    """State of the camera.
 
     `reason` says why it is not "ok"; `since_ns` is on the monotonic clock; `restarts` is how often it came back.
     """
@@ -54,7 +54,7 @@ class Health(Protocol):
     def restarts(self) -> int: ...
 
 
-class Shown(Protocol):
+class EngineInfo(Protocol):
     """What is shown of an engine, in the words of `edge.engine.Engine`; also of one that is still being opened."""
 
     @property
@@ -126,7 +126,7 @@ class Snapshot:
         age: from capture to mask, over all frames; `age_counts` the same by `AGE_BOUNDS_S`, one more for the rest.
         steps: the last minute, oldest first.
         stages: time per stage, in the order in which a frame passes them.
-        outputs: how each output that can tell is.
+        outputs: state of each output that reports one.
     """
 
     at_ns: int
@@ -146,7 +146,7 @@ class Snapshot:
         """How long ago the newest result's frame was captured; None before the first."""
         return None if self.newest is None else (self.at_ns - self.newest.result.frame.captured_ns) / 1e9
 
-    def why_not_ready(self, within_s: float) -> str | None:
+    def unready_reason(self, within_s: float) -> str | None:
         """Why no mask was published within that time; None if one was."""
         silence_s = None if self.newest is None else (self.at_ns - self.newest.result.ready_ns) / 1e9
         if silence_s is not None and silence_s <= within_s:
@@ -166,7 +166,7 @@ class Live:
 
     def __init__(
         self,
-        engine: Shown,
+        engine: EngineInfo,
         source: str,
         stages: Callable[[], Mapping[str, Durations]],
         *,
@@ -176,8 +176,8 @@ class Live:
     ) -> None:
         """`stages` gives the times of all stages so far, in the order in which a frame passes them.
 
-        `health` gives that of the camera, where its source knows; else it is what `camera_is` was told. `outputs` gives
-        that of each output by name.
+        `health` gives that of the camera, where its source knows; else it is what `set_camera_state` was given.
+        `outputs` gives that of each output by name.
         """
         self.engine, self.source, self.stale_after_s = engine, source, stale_after_s
         self._stages, self._health, self._outputs = stages, health, outputs
@@ -217,7 +217,7 @@ class Live:
             for listener in self._listeners:
                 listener()
 
-    def camera_is(self, state: CameraState, reason: str = "") -> None:
+    def set_camera_state(self, state: CameraState, reason: str = "") -> None:
         """The camera's health, when it changes; saying the same again changes nothing."""
         with self._lock:
             if (state, reason) != (self._camera.state, self._camera.reason):
@@ -248,7 +248,7 @@ class Live:
         """The newest result; None before the first."""
         return self._newest
 
-    def look(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """All of it, as it is now."""
         stages, camera, outputs = self._stages(), self._camera_now(), self._outputs()
         with self._lock:

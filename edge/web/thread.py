@@ -155,7 +155,7 @@ def _config(app: Any, listener: Listener) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         ws_max_size=MESSAGE_LIMIT_BYTES,
-        ws_per_message_deflate=False,  # pictures and class maps are deflated already
+        ws_per_message_deflate=False,  # images and class maps are deflated already
         h11_max_incomplete_event_size=HEADER_LIMIT_BYTES,
         limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=STOP_S,  # type: ignore[arg-type] # asyncio takes fractions, whatever the type says
@@ -205,7 +205,7 @@ class _Request(H11Protocol):
 
 
 class _Viewer(WebSocketsSansIOProtocol):
-    """A WebSocket, cut when the app is through with it: a viewer who reads nothing would keep it open for ever."""
+    """A WebSocket, cut when the app is through with it: a viewer who reads nothing would keep it open without end."""
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)

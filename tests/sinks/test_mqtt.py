@@ -125,7 +125,7 @@ def test_who_comes_later_learns_what_the_classes_are_and_that_the_program_has_en
     broker = make_broker()
     sink = make_sink(broker.port)
     assert soon(lambda: sink.health.state == "ok")
-    sink.camera_is("degraded", 'black "pictures"')
+    sink.set_camera_state("degraded", 'black "pictures"')
     listener = listen(broker)
     assert soon(lambda: listener.said("status")[-1:] and listener.said("status")[-1]["state"] == "degraded")
     said = listener.said("status")[-1]
@@ -224,7 +224,7 @@ def test_events_beyond_what_is_kept_go_oldest_first_and_are_counted(
         sink.event("told", number=number)
     assert soon(lambda: sink.health.state == "lost" and "refused" in sink.health.reason)
     assert (sink.health.events_waiting, sink.health.events_dropped) == (300, 50)
-    sink.camera_is("lost", "unplugged")
+    sink.set_camera_state("lost", "unplugged")
     wait = threading.Event()
     monkeypatch.setattr(sink, "_connected", lambda: wait.wait() and type(sink)._connected(sink))
     broker.start()

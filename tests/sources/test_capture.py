@@ -199,7 +199,7 @@ def test_memory_that_could_shrink_under_its_reader_is_refused() -> None:
 def test_something_that_is_no_memory_is_refused() -> None:
     read, write = os.pipe()
     try:
-        with pytest.raises(WireError, match="is none"):
+        with pytest.raises(WireError, match="is not a memory file"):
             RingReader(read, 0, SLOTS, BYTES)
     finally:
         os.close(read)

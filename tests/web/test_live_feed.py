@@ -22,7 +22,7 @@ from edge.frame import Frame, Image
 from edge.prediction import Prediction
 from edge.timing import Stages
 from edge.web import feed
-from edge.web.answers import AHEAD
+from edge.web.flow import AHEAD
 from edge.web.options import WebOptions
 from edge.web.server import WebServer
 from edge.web.state import STEPS, Live
@@ -138,7 +138,7 @@ def test_too_many_viewers_are_asked_to_come_later(server: WebServer, monkeypatch
 
 
 def test_figures_come_without_frames_and_tell_of_a_lost_camera(server: WebServer, live: Live) -> None:
-    live.camera_is("lost", "unplugged")
+    live.set_camera_state("lost", "unplugged")
     with looking(server) as line:
         figures = next_figures(line)
         assert figures["camera"]["state"] == "lost"
@@ -156,7 +156,7 @@ def test_figures_hold_rates_ages_and_the_time_of_each_stage(
         return make_result(index, age_ms=20)
 
     with publishing(live, make), looking(server) as line:
-        assert soon(lambda: live.look().steps != [] and live.look().steps[-1].frames > 0)
+        assert soon(lambda: live.snapshot().steps != [] and live.snapshot().steps[-1].frames > 0)
         figures = [next_figures(line) for _ in range(3)][-1]
     times = {row["name"]: row["mean_ms"] for row in figures["stages"]}
     assert (times["decode"], times["infer"]) == (2.0, 5.0)

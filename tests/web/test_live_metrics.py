@@ -32,7 +32,7 @@ def test_metrics_say_what_happened(live: Live, make_result: Any, stages: Stages)
     stages["infer"].add(7_000_000)
     live.publish(make_result(0, age_ms=12), 0)
     live.publish(make_result(1, age_ms=60), 4)
-    live.camera_is("degraded", "fps")
+    live.set_camera_state("degraded", "fps")
     live.count_sent("mqtt")
     found = samples(Metrics({"": live}, lambda name: 3).text())
     assert found["edge_frames_total", plain()] == 2

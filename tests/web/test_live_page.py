@@ -70,7 +70,7 @@ class Page:
 
     def rgb(self, xy: tuple[int, int]) -> Any:
         """The colour of the picture there, float (3,)."""
-        script = "return [...document.getElementById('picture').getContext('2d').getImageData(...arguments, 1, 1).data]"
+        script = "return [...document.getElementById('view').getContext('2d').getImageData(...arguments, 1, 1).data]"
         return np.array(self.js(script, *xy)[:3], float)
 
     def shows(self, xy: tuple[int, int], rgb: Any) -> bool:
@@ -134,7 +134,7 @@ def test_layers_and_opacity_change_the_picture_and_ask_nothing_of_the_server(
     patient.publish(make_result(), 0)
     page.open(server)
     assert soon(page.is_live)
-    sent = patient.look().sent["page"]
+    sent = patient.snapshot().sent["page"]
     page.find("[data-layer=warm]").click()
     assert page.shows(GREEN_XY, (0, 200, 0))
     page.find("#all").click()
@@ -144,7 +144,7 @@ def test_layers_and_opacity_change_the_picture_and_ask_nothing_of_the_server(
     assert page.shows(BLUE_XY, (0, 0, 255))
     page.find("#none").click()
     assert page.shows(GREEN_XY, (0, 200, 0))
-    assert patient.look().sent["page"] == sent
+    assert patient.snapshot().sent["page"] == sent
 
 
 def test_a_map_of_the_engine_is_laid_over_the_image_when_it_is_switched_on(
@@ -181,12 +181,12 @@ def test_an_old_mask_is_never_shown_as_new(page: Page, server: WebServer, live: 
         assert soon(page.is_live)
         assert soon(lambda: not page.shows(GREEN_XY, (0, 200, 0)))
         assert not page.find("#old").is_displayed()
-    live.camera_is("lost", "unplugged")
+    live.set_camera_state("lost", "unplugged")
     assert soon(lambda: not page.is_live())
     assert page.text("#old-title").startswith("No new frame for ")
     assert page.text("#live").startswith("OLD")
     assert page.shows(GREEN_XY, (0, 200, 0)), "the mask is gone from the picture"
-    assert "grayscale" in page.find("#picture").value_of_css_property("filter")
+    assert "grayscale" in page.find("#view").value_of_css_property("filter")
     assert soon(lambda: page.text("#old-reason") == "Camera lost: unplugged")
     assert page.js("return document.getElementById('news').textContent") == "No new frame, camera lost unplugged"
     with publishing(live, make_result, rate_hz=30):
@@ -263,7 +263,7 @@ def test_a_snapshot_is_the_picture_as_it_is_seen_with_a_line_that_says_what_it_i
 
 
 def test_words_from_outside_are_words(page: Page, server: WebServer, live: Live) -> None:
-    live.camera_is("lost", "<img src=x onerror=alert(1)><b>bold")
+    live.set_camera_state("lost", "<img src=x onerror=alert(1)><b>bold")
     page.open(server)
     assert soon(lambda: "<img src=x onerror=alert(1)><b>bold" in page.text("#camera"))
     assert page.driver.find_elements(By.CSS_SELECTOR, "#camera img, #camera b, #old img") == []
@@ -395,7 +395,7 @@ def test_one_camera_that_is_lost_is_old_and_the_other_goes_on(
 ) -> None:
     server, lives = pair
     lives["rear"].publish(make_result(ago_s=60), 0)
-    lives["rear"].camera_is("lost", "<b>unplugged")
+    lives["rear"].set_camera_state("lost", "<b>unplugged")
     with publishing(lives["front"], make_result, rate_hz=30):
         page.open(server)
         assert soon(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, ".tile")) == 2)
@@ -443,7 +443,7 @@ def test_the_page_fits_every_screen(
         assert soon(page.is_live)
         wide, high = page.js("return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
         assert wide <= width, "nothing has to be scrolled sideways"
-        bottom = page.js("return document.getElementById('picture').getBoundingClientRect().bottom")
+        bottom = page.js("return document.getElementById('view').getBoundingClientRect().bottom")
         assert bottom <= height, "the picture is seen whole"
         if not name.startswith("phone"):
             assert high <= height, "all is seen at once"

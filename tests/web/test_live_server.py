@@ -33,7 +33,7 @@ from edge.web.state import Live
 
 
 def page_threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith(("live page", "page pictures"))]
+    return [t.name for t in threading.enumerate() if t.name.startswith(("live page", "page encoder"))]
 
 
 def test_the_process_is_alive_from_the_start(server: WebServer) -> None:
@@ -49,7 +49,7 @@ def test_ready_follows_the_masks(server: WebServer, live: Live, make_result: Any
     live.publish(make_result(), 0)
     assert (ask(server, "/readyz").status, ask(server, "/readyz").json["ready"]) == (200, True)
     live.publish(make_result(ago_s=60), 0)
-    live.camera_is("lost", 'a "reason"\n')
+    live.set_camera_state("lost", 'a "reason"\n')
     assert ask(server, "/readyz").status == 503
     assert ask(server, "/readyz").json["reason"].endswith('the camera is lost: a "reason"\n')
 

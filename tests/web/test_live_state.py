@@ -15,10 +15,10 @@ STEP_NS = round(STEP_S * 1e9)
 
 
 def test_the_newest_result_is_the_last_one_published(live: Live, make_result: Any) -> None:
-    assert live.look().newest is None
+    assert live.snapshot().newest is None
     for index in range(3):
         live.publish(make_result(index), 0)
-    newest = live.look().newest
+    newest = live.snapshot().newest
     assert newest is not None
     assert (newest.number, newest.result.frame.index) == (3, 2)
 
@@ -26,28 +26,28 @@ def test_the_newest_result_is_the_last_one_published(live: Live, make_result: An
 def test_drops_add_up_over_runs_that_each_count_from_zero(live: Live, make_result: Any) -> None:
     for dropped in (0, 2, 5, 0, 1, 4):  # a camera that came back counts anew
         live.publish(make_result(), dropped)
-    assert (live.look().frames, live.look().dropped) == (6, 9)
+    assert (live.snapshot().frames, live.snapshot().dropped) == (6, 9)
 
 
 def test_the_first_frame_shows_that_the_camera_is_there(live: Live, make_result: Any) -> None:
-    assert live.look().camera.state == "stopped"
+    assert live.snapshot().camera.state == "stopped"
     live.publish(make_result(), 0)
-    assert live.look().camera.state == "ok"
+    assert live.snapshot().camera.state == "ok"
 
 
 def test_a_late_frame_does_not_hide_that_the_camera_is_lost(live: Live, make_result: Any) -> None:
-    live.camera_is("lost", "unplugged")
+    live.set_camera_state("lost", "unplugged")
     live.publish(make_result(), 0)
-    assert live.look().camera.state == "lost"
+    assert live.snapshot().camera.state == "lost"
 
 
 def test_saying_the_same_state_again_keeps_its_beginning(live: Live) -> None:
-    live.camera_is("lost", "unplugged")
-    began_ns = live.look().camera.since_ns
-    live.camera_is("lost", "unplugged")
-    assert live.look().camera.since_ns == began_ns
-    live.camera_is("lost", "no frames for 2 s")
-    assert live.look().camera.since_ns > began_ns
+    live.set_camera_state("lost", "unplugged")
+    began_ns = live.snapshot().camera.since_ns
+    live.set_camera_state("lost", "unplugged")
+    assert live.snapshot().camera.since_ns == began_ns
+    live.set_camera_state("lost", "no frames for 2 s")
+    assert live.snapshot().camera.since_ns > began_ns
 
 
 def test_a_source_that_watches_its_camera_is_asked_for_its_health(make_card: Any, make_result: Any) -> None:
@@ -55,24 +55,24 @@ def test_a_source_that_watches_its_camera_is_asked_for_its_health(make_card: Any
     health = Camera("degraded", "fps", 7, restarts=3)
     live = Live(engine, "0", dict[str, Durations], health=lambda: health)
     live.publish(make_result(), 0)
-    assert live.look().camera == health
+    assert live.snapshot().camera == health
 
 
 def test_a_run_that_ends_leaves_a_stopped_camera_and_the_reason(live: Live, make_result: Any) -> None:
     with WebSink(live) as sink:
         sink.write(make_result(), 0)
-    assert (live.look().camera.state, live.look().camera.reason) == ("stopped", "")
+    assert (live.snapshot().camera.state, live.snapshot().camera.reason) == ("stopped", "")
     error = SourceDamaged("drive.mp4 broke off")
     WebSink(live).__exit__(SourceDamaged, error, None)
-    assert live.look().camera.reason == "drive.mp4 broke off"
+    assert live.snapshot().camera.reason == "drive.mp4 broke off"
 
 
 def test_ready_means_a_mask_within_the_time_and_else_says_why(live: Live, make_result: Any) -> None:
-    assert live.look().why_not_ready(2.0) == "no mask yet; the camera is stopped: not started"
+    assert live.snapshot().unready_reason(2.0) == "no mask yet; the camera is stopped: not started"
     live.publish(make_result(ago_s=1.0), 0)
-    assert live.look().why_not_ready(2.0) is None
-    live.camera_is("lost", "unplugged")
-    reason = live.look().why_not_ready(0.5)
+    assert live.snapshot().unready_reason(2.0) is None
+    live.set_camera_state("lost", "unplugged")
+    reason = live.snapshot().unready_reason(0.5)
     assert reason is not None
     assert reason.startswith("no mask for 1.")
     assert reason.endswith("the camera is lost: unplugged")
@@ -113,7 +113,7 @@ def test_every_age_is_in_the_bucket_whose_end_it_does_not_exceed(ages_s: list[fl
     for age_s in ages_s:
         captured = SimpleNamespace(captured_ns=0)
         live.publish(cast("Any", SimpleNamespace(frame=captured, ready_ns=round(age_s * 1e9))), 0)
-    counts = live.look().age_counts
+    counts = live.snapshot().age_counts
     for place, end_s in enumerate(AGE_BOUNDS_S):
         assert sum(counts[: place + 1]) == sum(round(age_s * 1e9) / 1e9 <= end_s for age_s in ages_s)
     assert sum(counts) == len(ages_s)

@@ -138,7 +138,7 @@ class MqttSink:
         self._box.put_event(name, facts)
         self._wake()
 
-    def camera_is(self, state: str, reason: str = "") -> None:
+    def set_camera_state(self, state: str, reason: str = "") -> None:
         """What the status says of the camera from now on: `ok`, `degraded` or `lost`, and why. Any thread may tell."""
         if self._camera != (state, reason):
             self._camera = (state, reason)

@@ -1,12 +1,12 @@
 // The live page. The server sends the newest frame as JPEG and its class map apart; they are laid over each other here,
 // so that switching a layer or turning the opacity asks nothing of the machine in the car.
 
-import { address, coloursOf, decode, paint, seconds, tint, words } from "/picture.js";
+import { address, coloursOf, decode, paint, seconds, tint, words } from "/frame.js";
 import { Maps } from "/maps.js";
 import { Tile } from "/tiles.js";
 
 const $ = (id) => document.getElementById(id);
-const stage = $("stage"), picture = $("picture"), mask = document.createElement("canvas");
+const stage = $("stage"), view = $("view"), mask = document.createElement("canvas");
 
 const SILENCE_MS = 3000; // the server sends figures twice a second; after this the line is taken for dead
 const ROUND_TRIPS_MS = [250, 500, 1000, 2000];
@@ -63,7 +63,7 @@ async function receive(line, data, at) {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) socket?.close(); // nobody looks: the machine need not make pictures
+  if (document.hidden) socket?.close(); // no one looks: the machine need not encode frames
   else { attempts = 0; reconnect(); }
   showTiles();
 });
@@ -100,7 +100,7 @@ function forget() {
   shownAges = [];
   attempts = 0;
   farewell = "";
-  picture.getContext("2d", { alpha: false }).clearRect(0, 0, picture.width, picture.height);
+  view.getContext("2d", { alpha: false }).clearRect(0, 0, view.width, view.height);
   stage.dataset.stale = "true";
   for (const id of ["age", "rate", "drops", "age-more", "rate-more", "drops-more"]) write(id, "–");
   for (const id of ["stamp", "old-reason", "stages-total"]) write(id, "");
@@ -117,7 +117,7 @@ function showTiles() {
 
 window.addEventListener("hashchange", choose);
 
-// ---- the picture
+// ---- the frame
 
 async function showFrame(data, at) {
   const line = socket, fresh = await decode(data);
@@ -151,8 +151,8 @@ function colour() {
 function draw() {
   if (!frame) return;
   const stale = isStale();
-  paint(picture, frame, mask, stale ? 0 : opacity); // an old mask is not shown as if it were new
-  if (!stale) maps.paint(picture, frame, opacity);
+  paint(view, frame, mask, stale ? 0 : opacity); // an old mask is not shown as if it were new
+  if (!stale) maps.paint(view, frame, opacity);
   stage.dataset.stale = String(stale);
   write("stamp", `frame ${frame.frame}${frame.media_s === null ? "" : ` · ${frame.media_s.toFixed(2)} s`}`);
 }
@@ -243,23 +243,23 @@ $("opacity").addEventListener("input", (event) => {
   draw();
 });
 
-// The picture as it is seen, its layers included, and what and when it shows written under it.
+// The frame as it is seen, its layers included, and what and when it shows written under it.
 function snapshot() {
   if (!frame) return;
   const copy = document.createElement("canvas"), copyPen = copy.getContext("2d");
-  const bar = Math.max(24, Math.round(picture.height / 24));
-  copy.width = picture.width;
-  copy.height = picture.height + bar;
+  const bar = Math.max(24, Math.round(view.height / 24));
+  copy.width = view.width;
+  copy.height = view.height + bar;
   if (isStale()) copyPen.filter = "grayscale(1)";
-  copyPen.drawImage(picture, 0, 0);
+  copyPen.drawImage(view, 0, 0);
   copyPen.filter = "none";
   copyPen.fillStyle = "#0a0d11";
-  copyPen.fillRect(0, picture.height, copy.width, bar);
+  copyPen.fillRect(0, view.height, copy.width, bar);
   copyPen.fillStyle = "#e8edf2";
   copyPen.font = `${Math.round(bar * 0.55)}px system-ui, sans-serif`;
   const now = new Date();
   const words = `${hello.source} · frame ${frame.frame} · age ${Math.round(age())} ms · ${now.toLocaleString()} · ${hello.engine} ${hello.precision}`;
-  copyPen.fillText(isStale() ? `OLD · ${words}` : words, bar * 0.4, picture.height + bar * 0.7, copy.width - bar * 0.8);
+  copyPen.fillText(isStale() ? `OLD · ${words}` : words, bar * 0.4, view.height + bar * 0.7, copy.width - bar * 0.8);
   copy.toBlob((blob) => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);

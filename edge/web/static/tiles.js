@@ -1,15 +1,15 @@
 // Several cameras on one screen, each small, some times a second; who is clicked becomes large.
 
-import { address, coloursOf, decode, paint, seconds, tint, words } from "/picture.js";
+import { address, coloursOf, decode, paint, seconds, tint, words } from "/frame.js";
 
-const PACE_MS = 200; // the next picture is asked for so much later: small ones need not come at the camera's rate
+const PACE_MS = 200; // the next frame is asked for so much later: small ones need not come at the camera's rate
 const SILENCE_MS = 3000, RETRY_MS = 1000;
 const OPACITY = 0.5;
 
 export class Tile {
   #name; #socket = null; #open = false; #heardAt = 0;
   #hello = null; #frame = null; #figures = null; #colours = new Uint32Array(256);
-  #mask = document.createElement("canvas"); #picture = document.createElement("canvas");
+  #mask = document.createElement("canvas"); #view = document.createElement("canvas");
   #live = document.createElement("span"); #words = document.createElement("span");
 
   constructor(name, onClick) {
@@ -25,10 +25,10 @@ export class Tile {
     line.className = "words";
     line.append(this.#words);
     pill.append(dot, this.#live);
-    this.#picture.width = 16;
-    this.#picture.height = 9;
-    this.#picture.setAttribute("aria-hidden", "true");
-    this.element.append(this.#picture, pill, line);
+    this.#view.width = 16;
+    this.#view.height = 9;
+    this.#view.setAttribute("aria-hidden", "true");
+    this.element.append(this.#view, pill, line);
     this.element.addEventListener("click", onClick);
   }
 
@@ -47,7 +47,7 @@ export class Tile {
   watch() {
     const stale = this.isStale(), connected = this.#socket?.readyState === WebSocket.OPEN;
     if (String(stale) !== this.element.dataset.stale) this.#draw();
-    const age = this.#frame ? seconds(this.#age()).join(" ") : "no picture yet";
+    const age = this.#frame ? seconds(this.#age()).join(" ") : "no frame yet";
     const text = `${this.#name} · ${connected ? `${stale ? "OLD" : "LIVE"} · ${age}` : "NOT CONNECTED"}`;
     if (this.#live.textContent !== text) this.#live.textContent = text;
     this.element.setAttribute("aria-label", `Camera ${this.#name}, ${stale ? "no new frame" : "live"}. ${this.#words.textContent} Enlarge`);
@@ -82,7 +82,7 @@ export class Tile {
         return;
       }
       this.#figures = message;
-      this.#tell();
+      this.#report();
     } else {
       const frame = await decode(data);
       this.#frame?.bitmap.close();
@@ -100,11 +100,11 @@ export class Tile {
   #draw() {
     const stale = this.isStale();
     this.element.dataset.stale = String(stale);
-    if (this.#frame) paint(this.#picture, this.#frame, this.#mask, stale ? 0 : OPACITY);
+    if (this.#frame) paint(this.#view, this.#frame, this.#mask, stale ? 0 : OPACITY);
   }
 
   // What is not as it should be, and how many masks there are.
-  #tell() {
+  #report() {
     const { camera, outputs, rate_hz: rate } = this.#figures;
     const bad = Object.entries(outputs).filter(([, output]) => output.state !== "ok").map(([name, output]) => `${name} ${words(output)}`);
     if (camera.state !== "ok") bad.unshift(`camera ${words(camera)}`);

@@ -12,16 +12,16 @@ from starlette.websockets import WebSocket
 AHEAD = 2  # one under way while the next is made
 
 
-class Answers:
+class FlowControl:
     """How many messages a viewer has not answered.
 
     Attributes:
-        missing: so many. Who sends counts before it sends: the answer may be there before the sending is over.
+        unanswered: so many. Who sends counts before it sends: the answer may be there before the sending is over.
     """
 
     def __init__(self, on_word: Callable[[str], object] = lambda text: None) -> None:
         """`on_word` is called with whatever else the viewer says; what it raises ends `listen`."""
-        self.missing, self._on_word = 0, on_word
+        self.unanswered, self._on_word = 0, on_word
         self._one_came = asyncio.Event()
 
     async def listen(self, socket: WebSocket) -> None:
@@ -32,14 +32,14 @@ class Answers:
                 return
             text = message.get("text") or ""
             if text == "next":
-                self.missing = max(0, self.missing - 1)
+                self.unanswered = max(0, self.unanswered - 1)
                 self._one_came.set()
             else:
                 self._on_word(text)
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Wait until one more message may be sent."""
-        while self.missing >= AHEAD:
+        while self.unanswered >= AHEAD:
             self._one_came.clear()
             await self._one_came.wait()
 

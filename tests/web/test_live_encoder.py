@@ -11,13 +11,13 @@ from web_client import unpack
 from edge.errors import OutputError
 from edge.frame import Frame, Image, Letterbox, Yuv420
 from edge.prediction import Prediction
-from edge.web import picture as picture_module
-from edge.web.picture import PICTURE_WIDTH, Picture, Pictures, make_picture, picture_bgr
+from edge.web import encoder as encoder_module
+from edge.web.encoder import VIEW_WIDTH, EncodedFrame, FrameEncoder, encode_frame, view_bgr
 from edge.web.state import Live, Newest
 
 
 def test_a_message_holds_the_frame_and_exactly_its_classes(make_result: Any, flag: Image, flag_classes: Image) -> None:
-    seen = unpack(make_picture(Newest(5, make_result(3), 2)).message())
+    seen = unpack(encode_frame(Newest(5, make_result(3), 2)).message())
     assert np.array_equal(seen.classes, flag_classes)
     assert np.abs(seen.picture.astype(int) - flag).mean() < 12  # a JPEG
     assert (seen.head["number"], seen.head["frame"], seen.head["dropped"]) == (5, 3, 2)
@@ -32,7 +32,7 @@ def test_the_black_bars_of_a_letterbox_are_not_sent(make_result: Any) -> None:
     classes[12:36] = 2
     frame = Frame(index=0, captured_ns=0, source="wide", bgr=np.zeros((24, 64, 3), np.uint8))
     seen = unpack(
-        make_picture(Newest(1, Prediction(frame, {"semantic": classes}, box, make_result().table, 1), 0)).message()
+        encode_frame(Newest(1, Prediction(frame, {"semantic": classes}, box, make_result().table, 1), 0)).message()
     )
     assert seen.classes.shape == (24, 64)
     assert (seen.classes == 2).all()
@@ -47,8 +47,8 @@ def test_a_frame_wider_than_a_screen_is_shrunk_and_keeps_its_colour_and_shape(pl
         frame = Frame(index=0, captured_ns=0, source="red", yuv=Yuv420(y, u, v))
     else:
         frame = Frame(index=0, captured_ns=0, source="red", bgr=np.full((height, width, 3), (0, 0, 254), np.uint8))
-    image = picture_bgr(frame)
-    assert image.shape == (PICTURE_WIDTH * 9 // 16, PICTURE_WIDTH, 3)
+    image = view_bgr(frame)
+    assert image.shape == (VIEW_WIDTH * 9 // 16, VIEW_WIDTH, 3)
     assert np.abs(image.astype(int) - (0, 0, 254)).max() <= 3
 
 
@@ -56,23 +56,23 @@ def test_a_picture_is_made_once_for_all_who_wait(live: Live, make_result: Any, m
     made: list[int] = []
     goes_on = threading.Event()
 
-    def slowly(newest: Newest, most_width: int) -> Picture:
+    def slowly(newest: Newest, most_width: int) -> EncodedFrame:
         made.append(newest.number)
         assert goes_on.wait(10)
-        return make_picture(newest, most_width)
+        return encode_frame(newest, most_width)
 
-    monkeypatch.setattr(picture_module, "make_picture", slowly)
+    monkeypatch.setattr(encoder_module, "encode_frame", slowly)
 
     async def look() -> list[int]:
-        with Pictures(live) as pictures:
-            waiting = [asyncio.create_task(pictures.newer(0)) for _ in range(20)]
+        with FrameEncoder(live) as encoder:
+            waiting = [asyncio.create_task(encoder.newer(0)) for _ in range(20)]
             await asyncio.sleep(0)
             live.publish(make_result(), 0)
             while not made:
                 await asyncio.sleep(0.001)
             waiting.pop().cancel()  # who leaves takes no picture from the others
             goes_on.set()
-            again = await pictures.newer(0)  # what is still the newest is not made anew
+            again = await encoder.newer(0)  # what is still the newest is not made anew
             return [again.number, *(picture.number for picture in await asyncio.gather(*waiting))]
 
     assert asyncio.run(look()) == [1] * 20
@@ -81,23 +81,23 @@ def test_a_picture_is_made_once_for_all_who_wait(live: Live, make_result: Any, m
 
 def test_no_picture_is_made_while_nobody_looks(live: Live, make_result: Any) -> None:
     async def look() -> int:
-        with Pictures(live) as pictures:
+        with FrameEncoder(live) as encoder:
             for index in range(50):
                 live.publish(make_result(index), 0)
                 await asyncio.sleep(0)
-            return pictures.encode.count
+            return encoder.encode.count
 
     assert asyncio.run(look()) == 0
 
 
 def test_who_asks_late_gets_the_newest_and_none_of_those_between(live: Live, make_result: Any) -> None:
     async def look() -> list[int]:
-        with Pictures(live) as pictures:
+        with FrameEncoder(live) as encoder:
             live.publish(make_result(0), 0)
-            first = await pictures.newer(0)
+            first = await encoder.newer(0)
             for index in range(1, 8):
                 live.publish(make_result(index), 0)
-            second = await pictures.newer(first.number)
+            second = await encoder.newer(first.number)
             return [first.number, second.number]
 
     assert asyncio.run(look()) == [1, 8]
@@ -105,11 +105,11 @@ def test_who_asks_late_gets_the_newest_and_none_of_those_between(live: Live, mak
 
 def test_waiting_in_vain_leaves_nothing_behind(live: Live) -> None:
     async def look() -> None:
-        with Pictures(live) as pictures:
+        with FrameEncoder(live) as encoder:
             for _ in range(100):
                 with pytest.raises(asyncio.TimeoutError):
-                    await asyncio.wait_for(pictures.newer(0), 0.0005)
-            assert not pictures._arrived._waiters  # type: ignore[attr-defined]
+                    await asyncio.wait_for(encoder.newer(0), 0.0005)
+            assert not encoder._arrived._waiters  # type: ignore[attr-defined]
 
     asyncio.run(look())
 
@@ -118,4 +118,4 @@ def test_a_frame_that_cannot_be_encoded_is_named(make_result: Any) -> None:
     frame = Frame(index=7, captured_ns=0, source="deep", bgr=np.zeros((4, 4, 3), np.complex64))  # type: ignore[arg-type]
     result = Prediction(frame, make_result().outputs, Letterbox.fit((64, 48), (64, 48)), make_result().table, 1)
     with pytest.raises(OutputError, match="frame 7"):
-        make_picture(Newest(1, result, 0))
+        encode_frame(Newest(1, result, 0))

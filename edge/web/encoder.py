@@ -1,4 +1,4 @@
-"""What a browser gets of one result: the frame as JPEG and the class map, made once for all who look."""
+"""What a browser gets of one result: the frame as JPEG and the class map, encoded once for all viewers."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from edge.segmenter import shrink, small_bgr_from_yuv
 from edge.timing import Durations
 from edge.web.state import Live, Newest
 
-PICTURE_WIDTH = 1280  # a wider frame is shrunk: a screen shows no more, and a JPEG costs by the pixel
+VIEW_WIDTH = 1280  # a wider frame is shrunk: a screen shows no more, and a JPEG costs by the pixel
 TILE_WIDTH = 480  # where several cameras share a screen
 JPEG_QUALITY = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class EncodedFrame:
     """`jpeg` is the frame; `classes` the deflated (RFC 1950) ids of the cells that the frame covers, row by row,
     and behind them the maps of the head's `layers`.
 
@@ -55,14 +55,14 @@ class Picture:
         return b"".join((struct.pack("<I", len(text)), text, self.jpeg, self.classes))
 
 
-def make_picture(newest: Newest, most_width: int = PICTURE_WIDTH) -> Picture:
-    """The picture of a result, at most so wide.
+def encode_frame(newest: Newest, most_width: int = VIEW_WIDTH) -> EncodedFrame:
+    """The frame and masks of a result for a browser, at most so wide.
 
     Raises:
         OutputError: OpenCV cannot encode the frame.
     """
     result, frame = newest.result, newest.result.frame
-    image = picture_bgr(frame, most_width)
+    image = view_bgr(frame, most_width)
     try:
         done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     except cv2.error as error:
@@ -86,7 +86,7 @@ def make_picture(newest: Newest, most_width: int = PICTURE_WIDTH) -> Picture:
         ],
     }
     cells = b"".join(values.tobytes() for values in (classes, *maps.values()))
-    return Picture(newest.number, frame.captured_ns, head, jpeg.tobytes(), zlib.compress(cells, 1))
+    return EncodedFrame(newest.number, frame.captured_ns, head, jpeg.tobytes(), zlib.compress(cells, 1))
 
 
 def grey_maps(result: Prediction) -> dict[str, Image]:
@@ -109,7 +109,7 @@ def _grey(array: NDArray[Any]) -> Image:
     return np.rint(scaled).astype(np.uint8)
 
 
-def picture_bgr(frame: Frame, most_width: int = PICTURE_WIDTH) -> Image:
+def view_bgr(frame: Frame, most_width: int = VIEW_WIDTH) -> Image:
     """uint8 (h, w, 3) BGR: the frame, at most so wide.
 
     The frame's own conversion is not asked for: it would be kept as long as the frame is.
@@ -126,22 +126,22 @@ def picture_bgr(frame: Frame, most_width: int = PICTURE_WIDTH) -> Image:
     return target
 
 
-class Pictures:
-    """Pictures of the newest result, for any number of waiting viewers; belongs to one event loop.
+class FrameEncoder:
+    """Encodes the newest result for any number of waiting viewers; belongs to one event loop.
 
-    A picture is made when somebody waits for it, in a thread, and once for all who wait.
+    A frame is encoded when a viewer waits for it, in a background thread, and once for all that wait.
     """
 
-    def __init__(self, live: Live, most_width: int = PICTURE_WIDTH) -> None:
+    def __init__(self, live: Live, most_width: int = VIEW_WIDTH) -> None:
         self._live, self._most_width = live, most_width
         self._leave = ExitStack()
         self._arrived = asyncio.Event()
-        self._waiting = 0  # viewers; without any, a result wakes nobody
-        self._making: asyncio.Task[Picture] | None = None
-        self._thread = ThreadPoolExecutor(1, "page pictures")
+        self._waiting = 0  # viewers; without any, a result wakes no thread
+        self._making: asyncio.Task[EncodedFrame] | None = None
+        self._thread = ThreadPoolExecutor(1, "page encoder")
         self.encode = Durations()
 
-    def __enter__(self) -> Pictures:
+    def __enter__(self) -> FrameEncoder:
         wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake)
         self._leave.enter_context(self._live.listening(lambda: self._waiting and wake()))
         return self
@@ -150,37 +150,37 @@ class Pictures:
         self._leave.close()
         self._thread.shutdown(cancel_futures=True)
 
-    async def newer(self, number: int) -> Picture:
-        """The newest result's picture, once there is a newer one than that number."""
+    async def newer(self, number: int) -> EncodedFrame:
+        """The newest result, encoded, once there is a newer one than that number."""
         self._waiting += 1  # before it is looked whether one is there: none can come unseen
         try:
             while True:
                 arrived, newest = self._arrived, self._live.newest
                 if newest is None or newest.number <= number:
                     await arrived.wait()
-                elif (picture := await self._current(newest)).number > number:
-                    return picture
+                elif (encoded := await self._current(newest)).number > number:
+                    return encoded
         finally:
             self._waiting -= 1
 
-    async def _current(self, newest: Newest) -> Picture:
-        """The picture that is being made, or is still the newest; else a new one is begun."""
+    async def _current(self, newest: Newest) -> EncodedFrame:
+        """The frame that is being encoded, or is still the newest; else a new one is begun."""
         task = self._making
         if task is None or (task.done() and not _is_of(task, newest)):
             task = self._making = asyncio.create_task(self._make(newest))
-        return await asyncio.shield(task)  # a viewer who leaves takes no picture from the others
+        return await asyncio.shield(task)  # a viewer who leaves takes no frame from the others
 
-    async def _make(self, newest: Newest) -> Picture:
+    async def _make(self, newest: Newest) -> EncodedFrame:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, newest)
 
-    def _timed(self, newest: Newest) -> Picture:
+    def _timed(self, newest: Newest) -> EncodedFrame:
         with self.encode.span():
-            return make_picture(newest, self._most_width)
+            return encode_frame(newest, self._most_width)
 
     def _wake(self) -> None:
         self._arrived.set()
         self._arrived = asyncio.Event()
 
 
-def _is_of(task: asyncio.Task[Picture], newest: Newest) -> bool:
+def _is_of(task: asyncio.Task[EncodedFrame], newest: Newest) -> bool:
     return not task.cancelled() and task.exception() is None and task.result().number == newest.number

@@ -1,6 +1,6 @@
 // What the server sends of a frame: taken apart, and its classes tinted.
 
-// The frame as the server sent it: what its head says, the picture and the class of each cell.
+// The frame as the server sent it: what its head says, the image and the class of each cell.
 export async function decode(data) {
   const headBytes = new DataView(data).getUint32(0, true), body = 4 + headBytes;
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, headBytes)));
@@ -34,7 +34,7 @@ export function tint(canvas, frame, colours) {
   return counts;
 }
 
-// The picture, and over it the tints at that opacity; 0 leaves them out.
+// The image, and over it the tints at that opacity; 0 leaves them out.
 export function paint(canvas, frame, mask, opacity) {
   const [width, height] = frame.picture_wh, pen = canvas.getContext("2d", { alpha: false });
   resize(canvas, width, height);
