@@ -262,11 +262,11 @@ def test_confidence_of_an_engine_without_it_is_refused_with_what_to_type(colour_
 
 
 def test_the_page_offers_each_map_as_a_layer(result: Prediction) -> None:
-    from edge.web.picture import TILE_WIDTH, make_picture
+    from edge.web.encoder import TILE_WIDTH, encode_frame
 
     from edge.web.state import Newest
 
-    picture = make_picture(Newest(1, result, 0))
+    picture = encode_frame(Newest(1, result, 0))
     layers: Any = picture.head["layers"]
     assert [(layer["name"], layer["wh"]) for layer in layers] == [("glow", (32, 16)), ("depth", (8, 4))]
     assert layers[1]["meaning"] == DEPTH.meaning
@@ -275,12 +275,12 @@ def test_the_page_offers_each_map_as_a_layer(result: Prediction) -> None:
     np.testing.assert_array_equal(classes.reshape(16, 32), result.content("semantic"))
     np.testing.assert_array_equal(glow.reshape(16, 32), content(result)["glow"])
     assert (depth.min(), depth.max(), len(depth)) == (0, 255, 32)
-    assert make_picture(Newest(1, result, 0), TILE_WIDTH).head["layers"] == []
+    assert encode_frame(Newest(1, result, 0), TILE_WIDTH).head["layers"] == []
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -3.5])
 def test_a_map_without_a_range_is_shown_all_the_same(result: Prediction, value: float) -> None:
-    from edge.web.picture import grey_maps
+    from edge.web.encoder import grey_maps
 
     flat = dataclasses.replace(result, outputs={**result.outputs, "depth": np.full((6, 8), value, np.float32)})
     assert (grey_maps(flat)["depth"] == 0).all()

@@ -46,7 +46,7 @@ def test_every_interface_needs_the_names_that_the_page_is_opened_under(address: 
     [
         ({"address": "localhost"}, "'localhost' is not an IP address"),
         ({"address": ""}, "is not an IP address"),
-        ({"certificate_file": "c"}, "both, or neither"),
+        ({"certificate_file": "c"}, "both certificate_file and key_file, or neither"),
         ({"names": ("car.local/", "x")}, r"'car.local/' is not a host name"),
     ],
 )
