@@ -263,7 +263,6 @@ def test_confidence_of_an_engine_without_it_is_refused_with_what_to_type(colour_
 
 def test_the_page_offers_each_map_as_a_layer(result: Prediction) -> None:
     from edge.web.encoder import TILE_WIDTH, encode_frame
-
     from edge.web.state import Newest
 
     picture = encode_frame(Newest(1, result, 0))

@@ -26,8 +26,8 @@ KEPT = r"(?<![\w.])pictures: int = 0|pictures=self\._health\.pictures|`pictures`
 SUFFIXES = {".py", ".md", ".html", ".js", ".css", ".toml"}
 # Rooms of which the pass is still to be made; none is added here.
 NOT_YET = """
-    edge/bench.py edge/compile edge/doctor edge/evaluate edge/replay
-    edge/service edge/sinks edge/train docs/cameras.md docs/faults.md
+    edge/compile edge/evaluate edge/replay
+    edge/service edge/sinks edge/train 
 """.split()  # noqa: SIM905
 
 

@@ -28,8 +28,8 @@ from edge.replay.background import BackgroundComparison
 from edge.replay.compare import Disagreement
 from edge.replay.player import SPEEDS, Player, Shown, State
 from edge.replay.session import Session
+from edge.web.encoder import view_bgr
 from edge.web.flow import FlowControl, until_one_ends
-from edge.web.picture import picture_bgr
 
 TIMELINE_EVERY_S = 0.5
 LOOK_EVERY_S = 0.25
@@ -253,7 +253,7 @@ def frame_message(shown: Shown, differ: np.ndarray | None) -> bytes:
     """
     frame = shown.frame
     assert frame is not None
-    image = picture_bgr(frame)
+    image = view_bgr(frame)
     done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     if not done:
         raise OutputError(f"frame {frame.index}: cannot be made a JPEG")

@@ -13,7 +13,7 @@ from edge.overlay import paint_bgr
 from edge.prediction import Prediction
 from edge.replay.compare import Comparer
 from edge.replay.player import Shown
-from edge.web.picture import picture_bgr
+from edge.web.encoder import view_bgr
 
 BOTH, DIFFERENCE = "side by side", "difference"
 _DIFFERING_BGR = (255, 0, 255)  # no class table's colour, and seen on anything
@@ -28,7 +28,7 @@ def images_of(shown: Shown, view: str, tracks: Sequence[str], comparer: Comparer
     """uint8 (h, w, 3) BGR, one or two of equal size; none where the frame cannot be had."""
     if shown.frame is None:
         return []
-    image = picture_bgr(shown.frame)
+    image = view_bgr(shown.frame)
     names = tracks[:2] if view == BOTH else [view]
     if view == DIFFERENCE and comparer is not None:
         return [_difference(image, [shown.results.get(name) for name in tracks[:2]], comparer)]
