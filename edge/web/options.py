@@ -46,7 +46,7 @@ def check_options(options: WebOptions) -> None:
     """
     address = _ip(options.address)
     if (options.certificate_file is None) != (options.key_file is None):
-        raise ConfigError("web: certificate_file and key_file are wanted both, or neither")
+        raise ConfigError("web: expected both certificate_file and key_file, or neither")
     for name in options.names:
         if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", name):
             raise ConfigError(
@@ -93,7 +93,7 @@ def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         return ipaddress.ip_address(address)
     except ValueError as error:
         raise ConfigError(
-            f"web.address: {shown(address)} is not an IP address; wanted is that of an interface, such as 127.0.0.1"
+            f"web.address: {shown(address)} is not an IP address; expected that of an interface, such as 127.0.0.1"
         ) from error
 
 
