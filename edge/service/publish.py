@@ -11,7 +11,6 @@ import logging
 import select
 import signal
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -39,6 +37,7 @@ from edge.service.notify import Notifier
 from edge.service.outputs import Outputs
 from edge.service.wire import PICTURES_S, TICK_S, Array, Camera, Head, Hello, Messages, Result, WireError
 from edge.sinks.mqtt.options import MqttOptions, check_mqtt
+from edge.sources.imagefile import ImageError, decode_image, image_size_wh, is_jpeg
 from edge.timing import Durations, Stages
 from edge.web.encoder import VIEW_WIDTH
 from edge.web.options import WebOptions, read_files
@@ -353,9 +352,9 @@ class _SentFrame(Frame):
     def image(self) -> Image:
         """uint8 (h, w, 3) BGR, at most as large as the frame; as JPEG left it."""
         self._look()
-        sent = cv2.imdecode(np.frombuffer(self._jpeg, np.uint8), cv2.IMREAD_COLOR) if self._jpeg else None
-        if sent is not None:
-            return sent
+        if self._jpeg:
+            with suppress(ImageError):  # damaged; its size was checked when it came
+                return decode_image(self._jpeg)
         width, height = self.size_wh
         scale = min(1.0, VIEW_WIDTH / width, VIEW_WIDTH / height)  # what is grey needs no resolution
         return np.full((max(1, round(height * scale)), max(1, round(width * scale)), 3), 96, np.uint8)
@@ -367,16 +366,12 @@ def check_jpeg(data: bytes) -> None:
     Raises:
         WireError: it is no JPEG, or larger than the inference service sends.
     """
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
-        kind, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            if 0 < width * height <= JPEG_PIXELS_MAX:
-                return
-            raise WireError(f"a JPEG of {width}x{height}; expected at most {JPEG_PIXELS_MAX} pixels")
-        at += 2 + length
-    raise WireError("expected a JPEG image, got something else")
+    size_wh = image_size_wh(data) if is_jpeg(data) else None
+    if size_wh is None:
+        raise WireError("expected a JPEG image, got something else")
+    width, height = size_wh
+    if not 0 < width * height <= JPEG_PIXELS_MAX:
+        raise WireError(f"a JPEG of {width}x{height}; expected at most {JPEG_PIXELS_MAX} pixels")
 
 
 def _away(reason: str) -> Camera:

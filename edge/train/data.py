@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge.classes import ClassTable
 from edge.errors import DataError
 from edge.frame import Image, Letterbox, ResizePolicy
+from edge.sources.imagefile import ImageError, decode_image
 from edge.street.render import StreetScene
 from edge.train.augment import Pair, augment
 from edge.train.label_sets import Translation
@@ -48,18 +49,29 @@ def read_pair(labelled: Labelled, translate: Translation) -> Pair:
         DataError: one is unreadable, the mask has another size, or values that its label set does not know.
     """
     frame, mask = labelled.frame, labelled.mask
-    image = cv2.imread(str(frame), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DataError(f"{frame}: is not a readable image")
-    values = cv2.imread(str(mask), cv2.IMREAD_COLOR if translate.source.is_coloured else cv2.IMREAD_UNCHANGED)
-    if values is None:
-        raise DataError(f"{mask}: is missing or unreadable; every frame needs a mask")
+    if not mask.exists():
+        raise DataError(f"{mask}: is missing; every frame needs a mask")
+    image, values = read_image(frame), read_image(mask, unchanged=not translate.source.is_coloured)
     if values.shape[:2] != image.shape[:2]:
         raise DataError(f"{mask}: has shape {values.shape}, {values.dtype}; expected uint8 {image.shape[:2]}")
     try:
         return np.asarray(image, np.uint8), translate(values)
     except DataError as error:
         raise DataError(f"{mask}: {error}") from error
+
+
+def read_image(path: Path, *, unchanged: bool = False) -> Image:
+    """uint8 (H, W, 3) BGR; with `unchanged`, the file's own channels and depth.
+
+    Raises:
+        DataError: it is missing, not an image, damaged, or larger than allowed (`edge.limits`).
+    """
+    try:
+        return decode_image(path.read_bytes(), unchanged=unchanged)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except ImageError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def fit_pair(

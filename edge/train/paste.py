@@ -15,6 +15,7 @@ from edge.config import data_path
 from edge.errors import DataError
 from edge.frame import Image
 from edge.train.augment import Pair
+from edge.train.data import read_image
 from edge.train.recipe import Pasted
 
 SMALLEST_PX, LEAST_ASPECT = 48, 1.2  # of an object in its own image: smaller is blurred, wider is cut off or lies
@@ -44,8 +45,8 @@ def load_cutouts(plan: Pasted) -> list[Cutout]:
 
 
 def _cutouts(frame: Path, mask: Path) -> list[Cutout]:
-    image, ids = cv2.imread(str(frame), cv2.IMREAD_COLOR), cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
-    if image is None or ids is None or ids.shape != image.shape[:2]:
+    image, ids = read_image(frame), read_image(mask, unchanged=True)
+    if ids.shape != image.shape[:2]:
         raise DataError(f"{frame}: expected an image with a mask of its size, uint8 {mask}")
     found = []
     for number in range(1, int(ids.max()) + 1):

@@ -74,7 +74,7 @@ def test_all_problems_are_listed_file_by_file(recipe: Path, tmp_path: Path) -> N
         "labels/monday_2.png: holds id 12",
         "labels/monday_3.png: has shape (2, 3)",
         "labels/monday_4.png: is missing",
-        "frames/monday_5.png: is not a readable image",
+        "frames/monday_5.png: is not an image that can be read",
     ):
         assert words in text
 
