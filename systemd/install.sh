@@ -23,7 +23,8 @@ remove() { # the services named, where they are installed
     for service in "$@"; do
         [ -e "$units/$service.service" ] || continue
         systemctl disable --quiet --now "$service.service"
-        rm -f "$units/$service.service"
+        rm -f "$units/$service.service" "$units/$service.service.d/jetson.conf"
+        rmdir "$units/$service.service.d" 2>/dev/null || true
     done
 }
 
@@ -73,10 +74,25 @@ case $services in
     edge) remove edge-infer edge-publish ;;
     *) remove edge ;;
 esac
+if [ -e /etc/nv_tegra_release ]; then
+    "$here/jetson.sh" dropin '' "$units/${services%% *}.service.d/jetson.conf"
+fi
 for service in $services; do
     install -m 0644 "$here/$service.service" "$units/$service.service"
 done
 systemctl daemon-reload
+
+if [ -e /etc/nv_tegra_release ]; then
+    install -d -m 0700 -o edge -g edge /var/lib/edge /var/cache/edge
+    groups=
+    for group in video render; do
+        if getent group "$group" >/dev/null; then groups="$groups -G $group"; fi
+    done
+    say "TensorRT's plan is built, which takes minutes"
+    # shellcheck disable=SC2086 # groups are several words
+    "$here/jetson.sh" plan "$target/bin/edge" runuser -u edge -g edge $groups -- \
+        env HOME=/var/lib/edge XDG_CACHE_HOME=/var/cache/edge
+fi
 
 for device in /dev/video* /dev/nvidia0 /dev/nvmap; do
     [ -e "$device" ] || continue
