@@ -20,7 +20,7 @@ from edge.sinks.background import Background
 from edge.sinks.drive import DriveOptions
 from edge.sinks.events import EventSink
 from edge.sinks.flight import FlightOptions, FlightRecorder
-from edge.sinks.health import OutputHealth, Told
+from edge.sinks.health import HealthReport, OutputHealth
 from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.recorder import Recorder, RecorderOptions
 from edge.sinks.sink import Sink
@@ -40,18 +40,18 @@ log = logging.getLogger(__name__)
 class Output:
     """One sink off the loop, and how it is: what it says of itself, unless it hangs."""
 
-    def __init__(self, name: str, sink: Sink, told: Callable[[], Told] | None = None) -> None:
-        self.name, self.speaks = name, told is not None
+    def __init__(self, name: str, sink: Sink, report: Callable[[], HealthReport] | None = None) -> None:
+        self.name, self.speaks = name, report is not None
         self.background = Background(sink, drop=True)
-        self._told = told
+        self._report = report
 
     @property
     def health(self) -> OutputHealth:
-        told = OutputHealth.of(self._told()) if self._told else OutputHealth()
+        health = OutputHealth.of(self._report()) if self._report else OutputHealth()
         busy_s = self.background.busy_s
         if busy_s > HUNG_S:
-            told = dataclasses.replace(told, state="hung", reason=f"at one result for {busy_s:.0f} s")
-        return dataclasses.replace(told, totals={**told.totals, "frames_unwritten": self.background.dropped})
+            health = dataclasses.replace(health, state="hung", reason=f"at one result for {busy_s:.0f} s")
+        return dataclasses.replace(health, totals={**health.totals, "frames_unwritten": self.background.dropped})
 
 
 class Outputs:

@@ -61,12 +61,12 @@ _NO_CLASSES = ClassTable(("nothing",), ((0, 0, 0),), {}, {})
 
 @dataclass(frozen=True)
 class DriveOptions:
-    """What a drive is to say about itself, and how its pictures are coded.
+    """What a drive is to say about itself, and how its frames are coded.
 
     Attributes:
         software: what records, with its version.
         source, rate_hz: of the source; the rate is nominal.
-        card, precision: of the engine; None and "" where there is none.
+        card, precision: of the engine; None and "" where it is unknown.
         config: the settings of the program that records, as YAML.
     """
 
@@ -109,12 +109,12 @@ class FrameEncoder:
         self._encoder: VideoEncoder | None = None
         if options.codec == "h264":
             rate = nominal_rate(options.rate_hz)
-            # A key picture a second, to jump to. Foxglove wants no B frames, and x264 at zerolatency makes none.
+            # A keyframe a second, to jump to. Foxglove wants no B frames, and x264 at zerolatency makes none.
             encoder = {"qp": QUANTISER, "tune": "zerolatency", "g": str(max(1, round(rate))), "sc_threshold": "0"}
             self._encoder = VideoEncoder(_Unused(), "h264", rate, first, 1, encoder=encoder)
 
     def message(self, frame: Frame, time_ns: int, stages: Stages) -> tuple[bytes, bool]:
-        """The message, and whether its picture stands for itself.
+        """The message, and whether its frame stands for itself.
 
         Raises:
             OutputError: the frame is of another size than the first.
@@ -136,7 +136,7 @@ class FrameEncoder:
         encoder.copy(frame)
         packets = encoder.encode(frame)
         if len(packets) != 1:
-            raise OutputError(f"frame {frame.index}: x264 made {len(packets)} packets of it; one is wanted")
+            raise OutputError(f"frame {frame.index}: x264 made {len(packets)} packets of it; expected one")
         return bytes(packets[0]), packets[0].is_keyframe
 
     def _jpeg(self, frame: Frame) -> tuple[bytes, bool]:
@@ -210,8 +210,8 @@ class DriveSegments:
         self._clock = self._clock or DriveClock(first.frame)  # one for all: times go on from file to file
         return DriveSegment(path, number, first, self._options, self._clock)
 
-    def mend(self, path: Path) -> None:
-        """Nothing: a drive that was cut off is read up to there, and told as what it is."""
+    def repair(self, path: Path) -> None:
+        """Nothing: a drive that was cut off is read up to there, and reported as cut off."""
 
 
 class DriveSegment:
@@ -225,7 +225,7 @@ class DriveSegment:
         self._file = SegmentFile(path)
         try:
             self._writer = open_writer(self._file.fd, options, clock, self.size_wh)
-        except BaseException:  # Ctrl-C too: nobody else could close the file
+        except BaseException:  # Ctrl-C too: no other owner could close the file
             self._file.leave()
             raise
 

@@ -31,7 +31,7 @@ from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.sinks.drive import DriveClock, DriveOptions, FrameEncoder, add_seen, open_writer
 from edge.sinks.files import writing
-from edge.sinks.shelf import SegmentFile, Shelf
+from edge.sinks.shelf import SegmentFile, SegmentStore
 from edge.timing import Stages
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ AFTER_S = 2.0  # what came next is recorded, too
 PIECE_S = 1.0
 RETRY_S = 2.0
 QUOTA_MAX_GB, MEMORY_MAX_MB = 1e6, 1e5
-_BREATH_S = 0.0005  # between two messages: threads that wait for the interpreter get it at once, not after its 5 ms
+_GIL_YIELD_S = 0.0005  # between two messages: threads that wait for the interpreter get it at once, not after its 5 ms
 RESERVE_BYTES = 1 << 28  # of the disk are left free
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class FlightRecorder:
         """
         folder = check_flight(options)
         self._options, self._drive, self._stages = options, drive, stages
-        self._shelf = Shelf(folder, int(options.quota_gb * 1e9), ".mcap", mend=lambda path: None)
+        self._store = SegmentStore(folder, int(options.quota_gb * 1e9), ".mcap", repair=lambda path: None)
         self._ring = _Ring(ring_folder(folder), options.seconds + AFTER_S, int(options.memory_mb * 1e6))
         self._encoder: FrameEncoder | None = None
         self._clock: DriveClock | None = None
@@ -151,7 +151,9 @@ class FlightRecorder:
         self._wish: _Wish | None = None
         self._quiet_until_ns = 0
         self._writer: threading.Thread | None = None
-        self._leaving = threading.Event()  # then nobody else wants the interpreter, and somebody the end
+        self._leaving = (
+            threading.Event()
+        )  # then no other thread needs the interpreter, and the end is awaited
         self._next_try_s = 0.0
         self._health = FlightHealth()
 
@@ -161,12 +163,12 @@ class FlightRecorder:
         Raises:
             OutputError: another flight recorder writes into the folder, or there is no memory to keep a ring in.
         """
-        self._shelf.take()
+        self._store.lock()
         try:
             with writing(self._ring.folder):
                 left = self._ring.begin()
-        except BaseException:  # Ctrl-C too: nobody else could let go of the folder
-            self._shelf.leave()
+        except BaseException:  # Ctrl-C too: no other owner could let go of the folder
+            self._store.unlock()
             raise
         if left:
             self._write_out(left, "the process ended without a word: it was killed, or crashed")
@@ -175,7 +177,7 @@ class FlightRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write out what somebody waits for, or what led to the error that ends the run; then let go of the memory."""
+        """Write out what was asked for, or what led to the error that ends the run; then let go of the memory."""
         self._leaving.set()
         self._await_writer()
         reason = self._wish.reason if self._wish else ""
@@ -187,7 +189,7 @@ class FlightRecorder:
         if self._encoder is not None:
             self._encoder.close()
         self._ring.leave()
-        self._shelf.leave()
+        self._store.unlock()
         self._tell(state="stopped", reason="")
 
     @property
@@ -237,7 +239,7 @@ class FlightRecorder:
             if is_key:
                 self._begin_piece(time_ns, self._clock, self._encoder.size_wh)
             writer = self._ring.writer
-            if writer is None:  # nothing can be made of this picture without the one before
+            if writer is None:  # nothing can be made of this frame without the one before
                 self._tell(frames_lost=self._health.frames_lost + 1)
                 return
             writer.add(IMAGE, time_ns, image)
@@ -256,7 +258,7 @@ class FlightRecorder:
         self._encoder = FrameEncoder(self._drive, first)
 
     def _begin_piece(self, time_ns: int, clock: DriveClock, size_wh: tuple[int, int]) -> None:
-        """With a key picture, which a drive can begin with: if it is time for the next piece, or for a whole drive."""
+        """With a keyframe, which a drive can begin with: if it is time for the next piece, or for a whole drive."""
         wish, is_writing = self._wish, self._writer is not None and self._writer.is_alive()
         if wish is not None and time.monotonic_ns() >= wish.due_ns and self._ring.size_bytes and not is_writing:
             self._write_out(self._ring.hand_over(), wish.reason)
@@ -292,7 +294,7 @@ class FlightRecorder:
             path = self._write_drive(pieces, reason)
         except Exception as error:  # whatever it is, the thread that records must hear of it
             log.exception("flight recorder: %s is not written", reason)
-            self._tell(state="lost", reason=f"{self._shelf.folder}: {error}")
+            self._tell(state="lost", reason=f"{self._store.folder}: {error}")
         else:
             if path is not None:
                 log.warning("flight recorder: %s: %s", path, reason)
@@ -304,18 +306,18 @@ class FlightRecorder:
     def _write_drive(self, pieces: Sequence[Path], reason: str) -> Path | None:
         """A whole file or none; None where the pieces hold no frame."""
         size_bytes = sum(piece.stat().st_size for piece in pieces)
-        self._shelf.make_room(size_bytes, size_bytes + RESERVE_BYTES)
-        number, path = self._shelf.next_path()
+        self._store.make_room(size_bytes, size_bytes + RESERVE_BYTES)
+        number, path = self._store.next_path()
         file = SegmentFile(path)
         try:
             trigger = {"reason": reason, "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds")}
-            if merge(pieces, file.fd, {TRIGGER: trigger}, pause=lambda: self._leaving.wait(_BREATH_S)):
+            if merge(pieces, file.fd, {TRIGGER: trigger}, pause=lambda: self._leaving.wait(_GIL_YIELD_S)):
                 file.give_name()
         finally:
             file.leave()
         if not file.is_named:
             return None
-        self._shelf.add(number, path)
+        self._store.add(number, path)
         return path
 
     def _tell(self, **changes: Any) -> None:
@@ -348,7 +350,7 @@ class _Ring:
 
         Raises:
             OSError: it cannot be made.
-            OutputError: it is somebody else's.
+            OutputError: it is another user's.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = self.folder.lstat()

@@ -10,7 +10,7 @@ OutputState = Literal["ok", "degraded", "lost", "hung", "stopped"]
 OUTPUT_STATES: tuple[OutputState, ...] = get_args(OutputState)
 
 
-class Told(Protocol):
+class HealthReport(Protocol):
     """What a sink says of itself, at one moment, in the words of `OutputHealth`."""
 
     @property
@@ -39,9 +39,9 @@ class OutputHealth:
     levels: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, told: Told) -> OutputHealth:
+    def of(cls, report: HealthReport) -> OutputHealth:
         """What the sink says of itself."""
-        return cls(told.state, told.reason, told.totals, told.levels)
+        return cls(report.state, report.reason, report.totals, report.levels)
 
     def __str__(self) -> str:
         return f"{self.state} ({self.reason})" if self.reason else self.state

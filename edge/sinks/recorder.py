@@ -26,7 +26,7 @@ from edge.errors import ConfigError, OutputError
 from edge.frame import Frame
 from edge.paths import expanded
 from edge.prediction import Prediction
-from edge.sinks.shelf import SegmentFile, Shelf
+from edge.sinks.shelf import SegmentFile, SegmentStore
 from edge.sinks.video import VideoEncoder, nominal_rate
 from edge.timing import Stages
 
@@ -54,7 +54,7 @@ class RecorderOptions:
         folder: for nothing but recordings; it is made, for this user alone.
         quota_gb: the recordings' size in GB (1e9 bytes); beyond it the oldest goes.
         segment_s: how long a file lasts.
-        overlay: the tints and the line of figures are drawn; else the picture is as the camera gave it.
+        overlay: the tints and the line of figures are drawn; else the frame is as the camera gave it.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
@@ -157,7 +157,7 @@ class SegmentKind(Protocol):
         """A file for frames of the first one's size; the first itself is not written yet."""
         ...
 
-    def mend(self, path: Path) -> None:
+    def repair(self, path: Path) -> None:
         """Make whole again what a kill left half written."""
         ...
 
@@ -177,14 +177,14 @@ class Recorder:
         folder = check_recorder(options)
         self._options, self._stages = options, stages
         self._kind = kind or _Videos(rate_hz, options.overlay)
-        self._shelf = Shelf(folder, int(options.quota_gb * 1e9), self._kind.suffix, self._kind.mend)
+        self._store = SegmentStore(folder, int(options.quota_gb * 1e9), self._kind.suffix, self._kind.repair)
         self._segment: Segment | None = None
         self._next_try_s = self._next_sync_s = 0.0
         self._health = RecorderHealth("ok", "", time.monotonic_ns())
 
     def __enter__(self) -> Self:
         """Raises OutputError: another recorder writes into the folder."""
-        self._shelf.take()
+        self._store.lock()
         return self
 
     def __exit__(
@@ -192,7 +192,7 @@ class Recorder:
     ) -> None:
         """Complete the segment."""
         self._end_segment()
-        self._shelf.leave()
+        self._store.unlock()
         self._become("stopped", "")
 
     @property
@@ -205,7 +205,7 @@ class Recorder:
         health = self._health
         lost = f", {health.frames_lost} lost: {health.reason}" if health.frames_lost else ""
         return (
-            f"drive    {self._shelf.folder}: {health.frames} frames{lost}; {health.segments} files,"
+            f"drive    {self._store.folder}: {health.frames} frames{lost}; {health.segments} files,"
             f" {health.size_bytes / 1e6:.1f} MB"
         )
 
@@ -215,14 +215,14 @@ class Recorder:
             self._count(frames_lost=self._health.frames_lost + 1)
             return
         try:
-            with _translated(self._shelf.folder):
+            with _translated(self._store.folder):
                 self._record(result, dropped)
         except _DiskFull as error:  # a quota of the system's can be used up where the disk has room
-            if self._shelf.delete_oldest():
+            if self._store.delete_oldest():
                 self._end_segment()
                 self._count(deleted=self._health.deleted + 1, frames_lost=self._health.frames_lost + 1)
             else:
-                self._give_up(f"{error}. {self._shelf.undeletable}" if self._shelf.undeletable else str(error))
+                self._give_up(f"{error}. {self._store.undeletable}" if self._store.undeletable else str(error))
         except OutputError as error:
             self._give_up(str(error))
 
@@ -239,14 +239,14 @@ class Recorder:
             self._sync(self._segment)
 
     def _is_over(self, segment: Segment, result: Prediction) -> bool:
-        """It has its length, or its share of the quota; or the camera's picture has another size now."""
+        """It has its length, or its share of the quota; or the camera's frame has another size now."""
         lasted_s = (time_of_ns(result.frame) - segment.began_ns) / 1e9
-        too_large = segment.size_bytes >= self._shelf.quota_bytes // _SEGMENTS_IN_QUOTA
+        too_large = segment.size_bytes >= self._store.quota_bytes // _SEGMENTS_IN_QUOTA
         return lasted_s >= self._options.segment_s or too_large or result.frame.size_wh != segment.size_wh
 
     def _begin_segment(self, first: Prediction) -> Segment:
         self._make_room(0, self._reserve_bytes() * 5 // 4)  # more than at which it stops: it does not stop at once
-        number, path = self._shelf.next_path()
+        number, path = self._store.next_path()
         segment = self._kind.begin(path, number, first)
         self._next_sync_s = time.monotonic() + SYNC_S
         return segment
@@ -263,29 +263,29 @@ class Recorder:
         Raises:
             OutputError: there are none left, and the disk is as good as full.
         """
-        deleted = self._shelf.make_room(in_work_bytes, free_bytes)
+        deleted = self._store.make_room(in_work_bytes, free_bytes)
         self._count(deleted=self._health.deleted + deleted)
-        free_mb = self._shelf.free_bytes() / 1e6
+        free_mb = self._store.free_bytes() / 1e6
         if free_mb < free_bytes / 1e6:
-            place = self._shelf.folder
+            place = self._store.folder
             raise OutputError(
                 f"{place}: the disk is full: {free_mb:.0f} MB are free, {free_bytes / 1e6:.0f} MB are expected; "
-                f"{self._shelf.undeletable or 'no recording is left to make room'}. Free space, see: df -h {place}"
+                f"{self._store.undeletable or 'no recording is left to make room'}. Free space, see: df -h {place}"
             )
 
     def _reserve_bytes(self) -> int:
         """So much of the disk is left to others."""
-        return min(int(self._shelf.disk_bytes() * RESERVE[0]), RESERVE[1])
+        return min(int(self._store.disk_bytes() * RESERVE[0]), RESERVE[1])
 
     def _end_segment(self) -> None:
         """Close the file; one that cannot be completed plays up to where it breaks off."""
         segment, self._segment = self._segment, None
         if segment is None:
             return
-        with suppress(OutputError), _translated(self._shelf.folder):
+        with suppress(OutputError), _translated(self._store.folder):
             segment.close()
         with suppress(OSError):  # it has no name, or its disk is gone
-            self._shelf.add(segment.number, segment.path)
+            self._store.add(segment.number, segment.path)
         self._count()
 
     def _give_up(self, reason: str) -> None:
@@ -300,15 +300,15 @@ class Recorder:
         self._health = dataclasses.replace(
             self._health,
             file=segment.path if segment else None,
-            segments=self._shelf.segments + bool(segment),
-            size_bytes=self._shelf.size_bytes + (segment.size_bytes if segment else 0),
+            segments=self._store.segments + bool(segment),
+            size_bytes=self._store.size_bytes + (segment.size_bytes if segment else 0),
             **changes,
         )
 
     def _become(self, state: State, reason: str) -> None:
         if (state, reason) == (self._health.state, self._health.reason):
             return
-        # The figures in the reason change while the state does not: that is told once.
+        # The figures in the reason change while the state does not: that is logged once.
         if state != self._health.state:
             self._health = dataclasses.replace(self._health, since_ns=time.monotonic_ns())
             log.log(logging.WARNING if state == "lost" else logging.INFO, "recorder: %s %s", state, reason)
@@ -335,7 +335,7 @@ class _Videos:
     def begin(self, path: Path, number: int, first: Prediction) -> Segment:
         return _Video(path, number, self._rate, self._overlay, first)
 
-    def mend(self, path: Path) -> None:
+    def repair(self, path: Path) -> None:
         """Cut off the half frame at whose sight players complain."""
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -355,7 +355,7 @@ class _Video:
         self._whole_bytes: int | None = None
         try:
             self._encoder = VideoEncoder(self._output, "mp4", rate, first, 1, container=_FRAGMENTED, encoder=_UNDELAYED)
-        except BaseException:  # Ctrl-C too: nobody else could close the file
+        except BaseException:  # Ctrl-C too: no other owner could close the file
             self._leave()
             raise
 
@@ -432,7 +432,7 @@ def _fragments(fd: int) -> tuple[int, int]:
     size_bytes, at, whole, count = os.fstat(fd).st_size, 0, 0, 0
     while len(head := os.pread(fd, 8, at)) == 8:
         length = int.from_bytes(head[:4], "big")
-        if length < 8:  # a length of another kind, which a fragment of ours never has: somebody changed the file
+        if length < 8:  # a length of another kind, which a fragment of ours never has: another program changed the file
             return count, size_bytes
         at += length
         if at > size_bytes:

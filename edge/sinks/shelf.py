@@ -53,7 +53,7 @@ class SegmentFile:
                 self._partial.unlink(missing_ok=True)
 
 
-class Shelf:
+class SegmentStore:
     """The segments that are kept in a folder, the oldest first, and how much room there is for more.
 
     They are known by their names, and ordered by the number in them: a clock may be wrong.
@@ -62,13 +62,13 @@ class Shelf:
         undeletable: which of the oldest could not be deleted at the last try, and why; "" where that worked.
     """
 
-    def __init__(self, folder: Path, quota_bytes: int, suffix: str, mend: Callable[[Path], None]) -> None:
-        """`suffix` is the recordings' own, such as ".mp4"; `mend` makes whole again what a kill left half written.
+    def __init__(self, folder: Path, quota_bytes: int, suffix: str, repair: Callable[[Path], None]) -> None:
+        """`suffix` is the recordings' own, such as ".mp4"; `repair` makes whole again what a kill left half written.
 
         Raises:
             OutputError: the folder cannot be made, or may not be written by this user.
         """
-        self.folder, self.quota_bytes, self._suffix, self._mend = folder, quota_bytes, suffix, mend
+        self.folder, self.quota_bytes, self._suffix, self._repair = folder, quota_bytes, suffix, repair
         self._kept: deque[tuple[int, Path, int]] = deque()
         self._number = self.size_bytes = 0
         self._lock_fd: int | None = None
@@ -79,7 +79,7 @@ class Shelf:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise OutputError(f"{folder}: may not be written by this user. Name another place, or see: ls -ld {folder}")
 
-    def take(self) -> None:
+    def lock(self) -> None:
         """Take the folder for this process, and see what is in it.
 
         Raises:
@@ -90,7 +90,7 @@ class Shelf:
             try:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                self.leave()
+                self.unlock()
                 raise OutputError(
                     f"{self.folder}: another recorder writes here. Give each a folder of its own"
                 ) from error
@@ -98,11 +98,11 @@ class Shelf:
                 unnamed.unlink()
             own = sorted(self._own_files())
             if own:
-                self._mend(own[-1][1])
+                self._repair(own[-1][1])
             for number, path in own:
                 self.add(number, path)
 
-    def leave(self) -> None:
+    def unlock(self) -> None:
         """Let another recorder have it."""
         if self._lock_fd is not None:
             os.close(self._lock_fd)

@@ -28,7 +28,7 @@ from edge.service.wire import Messages, Result, WireError
 from edge.sinks import recorder as recorder_module
 from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.recorder import Recorder, RecorderOptions
-from edge.sinks.shelf import Shelf
+from edge.sinks.shelf import SegmentStore
 from edge.timing import Stages
 
 STREET = "scene:street?seed=3&frames=100000&size=160x120&fps=20"
@@ -98,18 +98,18 @@ def test_the_watchdog_is_fed_where_no_descriptor_is_left(tmp_path: Path, monkeyp
 # ---------------------------------------------------------------------------------------------------------------- disk
 
 
-def segments(folder: Path) -> Shelf:
+def segments(folder: Path) -> SegmentStore:
     for number in (1, 2, 3):
         (folder / f"edge-20260101T000000Z-{number:06d}.mp4").write_bytes(b"x" * 100)
-    shelf = Shelf(folder, 1000, ".mp4", lambda path: None)
-    shelf.take()
-    return shelf
+    store = SegmentStore(folder, 1000, ".mp4", lambda path: None)
+    store.lock()
+    return store
 
 
 def test_an_oldest_segment_that_cannot_be_deleted_makes_way_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf, unlink = segments(tmp_path), Path.unlink
+    store, unlink = segments(tmp_path), Path.unlink
 
     def unlink_but_the_first(path: Path, missing_ok: bool = False) -> None:
         if path.name.endswith("000001.mp4"):
@@ -117,19 +117,19 @@ def test_an_oldest_segment_that_cannot_be_deleted_makes_way_by_the_next(
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", unlink_but_the_first)
-    assert shelf.delete_oldest()
-    assert "000001.mp4: cannot be deleted: Operation not permitted" in shelf.undeletable
-    assert shelf.delete_oldest()
-    assert not shelf.delete_oldest()
-    assert (shelf.segments, shelf.size_bytes) == (1, 100)
-    shelf.leave()
+    assert store.delete_oldest()
+    assert "000001.mp4: cannot be deleted: Operation not permitted" in store.undeletable
+    assert store.delete_oldest()
+    assert not store.delete_oldest()
+    assert (store.segments, store.size_bytes) == (1, 100)
+    store.unlock()
 
 
 @pytest.mark.parametrize("errno", [1, 5, 13, 16, 30])
 def test_a_full_disk_whose_recordings_cannot_be_deleted_ends_no_loop(
     errno: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: Any
 ) -> None:
-    segments(tmp_path).leave()
+    segments(tmp_path).unlock()
 
     def fail(*words: Any, **more: Any) -> Any:
         raise OSError(errno, "no")

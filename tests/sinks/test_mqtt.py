@@ -458,10 +458,10 @@ def test_it_closes_within_a_second_in_every_state(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"url": "http://localhost"}, "wanted is mqtts://HOST"),
-        ({"url": "localhost:1883"}, "wanted is mqtts://HOST"),
-        ({"url": "mqtts://"}, "wanted is mqtts://HOST"),
-        ({"url": "mqtts://broker/path"}, "wanted is mqtts://HOST"),
+        ({"url": "http://localhost"}, "expected mqtts://HOST"),
+        ({"url": "localhost:1883"}, "expected mqtts://HOST"),
+        ({"url": "mqtts://"}, "expected mqtts://HOST"),
+        ({"url": "mqtts://broker/path"}, "expected mqtts://HOST"),
         ({"url": "mqtts://broker:99999"}, "is no URL"),
         ({"url": "mqtts://[::1"}, "is no URL"),
         ({"url": "mqtts://edge:hunter2@broker"}, "holds a user or password"),

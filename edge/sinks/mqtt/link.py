@@ -87,7 +87,7 @@ class Link:
     """
 
     def __init__(self, address: Address, client_id: str, will: Message, on_acknowledged: Acknowledge) -> None:
-        """Connects. `on_acknowledged(message, why_not)` is called when the broker takes a message, or says why not.
+        """Connects. `on_acknowledged(message, refusal)` is called when the broker takes a message, or says why not.
 
         Raises:
             LinkLost: there is no broker, or it does not want us.
@@ -100,7 +100,7 @@ class Link:
         self._client = self._make_client(address, client_id, will)
         try:
             self._connect(address)
-        except BaseException:  # Ctrl-C too: nobody else could close the connection
+        except BaseException:  # Ctrl-C too: no other owner could close the connection
             self.drop()
             raise
 

@@ -1,4 +1,4 @@
-"""Which broker, and how it is told who we are."""
+"""Which broker, and how edge authenticates to it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check_topic(topic: str) -> None:
         or len(topic.encode()) > 200
     ):
         raise ConfigError(
-            f"mqtt.topic: {shown(topic)} cannot begin topics; wanted is one like edge/car-7, without # + $"
+            f"mqtt.topic: {shown(topic)} cannot begin topics; expected one like edge/car-7, without # + $"
         )
 
 
@@ -68,9 +68,9 @@ def address_of(options: MqttOptions) -> Address:
         url = urlsplit(options.url)
         host, port = url.hostname, url.port
     except ValueError as error:
-        raise ConfigError(f"mqtt.url: is no URL: {error}; wanted is one like mqtts://broker.example:8883") from error
+        raise ConfigError(f"mqtt.url: is no URL: {error}; expected one like mqtts://broker.example:8883") from error
     if url.scheme not in ("mqtt", "mqtts") or not host or url.path.strip("/") or url.query or url.fragment:
-        raise ConfigError(f"mqtt.url: wanted is mqtts://HOST or mqtts://HOST:PORT, found scheme {url.scheme!r}")
+        raise ConfigError(f"mqtt.url: expected mqtts://HOST or mqtts://HOST:PORT, got scheme {url.scheme!r}")
     if url.username is not None or url.password is not None:
         raise ConfigError("mqtt.url: holds a user or password; they belong into the file that credentials_file names")
     user, password = _credentials(options)
@@ -112,5 +112,5 @@ def _credentials(options: MqttOptions) -> tuple[str | None, str | None]:
     check_private("mqtt.credentials_file", path, mode)
     lines = text.splitlines()
     if len(lines) != 2 or not all(lines):
-        raise ConfigError(f"mqtt.credentials_file: {path}: wanted are two lines, user and password; found {len(lines)}")
+        raise ConfigError(f"mqtt.credentials_file: {path}: expected two lines, user and password; got {len(lines)}")
     return lines[0], lines[1]

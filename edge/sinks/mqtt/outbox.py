@@ -57,7 +57,7 @@ class Outbox:
             self._newest = (self._result_seq, result, dropped)
 
     def newest_parts(self, stages: Stages) -> list[Message]:
-        """The messages for the newest result, which is coded only now that it is wanted; none if there is none."""
+        """The messages for the newest result, which is coded only now that it is needed; none before the first."""
         with self._lock:
             newest, self._newest = self._newest, None
         if newest is None:

@@ -82,7 +82,7 @@ class MqttHealth:
 
 
 class MqttSink:
-    """Publishes each result, and the events it is told. It never raises after its start, and never waits."""
+    """Publishes each result, and the events it is given. It never raises after its start, and never waits."""
 
     def __init__(self, options: MqttOptions, card: Card, stages: Stages) -> None:
         """Reads the files that the options name, so that a bad one is known before any work is done.
@@ -173,7 +173,7 @@ class MqttSink:
             self._become("lost", str(error))
         except ConfigError as error:  # a file that the options name has changed
             self._become("lost", str(error))
-        except Exception as error:  # else the thread ends, and the health says for ever how it was before
+        except Exception as error:  # else the thread ends, and the health stays as it was before
             log.exception("mqtt: an error of our own")
             self._become("lost", f"an error of our own, see the log: {error!r}")
         self._failures = 1 if time.monotonic() - began_s > _SETTLED_S else self._failures + 1
@@ -244,9 +244,9 @@ class MqttSink:
             said["reason"] = reason
         return Message("status", f"{self._options.topic}/status", as_json(said), self._status_seq, retain=True)
 
-    def _acknowledged(self, message: Message, why_not: str | None) -> None:
-        if why_not is not None:
-            self._refused(message, why_not)
+    def _acknowledged(self, message: Message, refusal: str | None) -> None:
+        if refusal is not None:
+            self._refused(message, refusal)
             return
         self._faults.pop(message.kind, None)
         if message.kind == "events":
