@@ -151,9 +151,7 @@ class FlightRecorder:
         self._wish: _Wish | None = None
         self._quiet_until_ns = 0
         self._writer: threading.Thread | None = None
-        self._leaving = (
-            threading.Event()
-        )  # then no other thread needs the interpreter, and the end is awaited
+        self._leaving = threading.Event()  # then no other thread needs the interpreter, and the end is awaited
         self._next_try_s = 0.0
         self._health = FlightHealth()
 

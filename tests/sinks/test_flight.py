@@ -240,7 +240,7 @@ def test_two_flight_recorders_do_not_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="must be above 0"):
+    with pytest.raises(ConfigError, match="expected more than 0"):
         recorder(tmp_path, seconds=0.0)
 
 

@@ -416,7 +416,7 @@ def test_a_picture_that_no_video_can_be_of_is_told_and_costs_no_other(tmp_path: 
 
 def test_options_that_cannot_be_are_refused(tmp_path: Path, as_nobody: Callable) -> None:
     for wrong in ({"quota_gb": 0.0}, {"segment_s": -1.0}):
-        with pytest.raises(ConfigError, match="must be above 0"):
+        with pytest.raises(ConfigError, match="expected more than 0"):
             recorder(tmp_path, **wrong)
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="expected a folder, got a file"):
