@@ -140,7 +140,7 @@ class CameraLoop:
             return late
         health = self._health()
         is_gone = health is not None and health.state in ("lost", "stopped")
-        is_broken = now.newest_ns == last.newest_ns and now.corrupt > last.corrupt  # pictures come, and none is whole
+        is_broken = now.newest_ns == last.newest_ns and now.corrupt > last.corrupt  # frames come, and all are corrupt
         return "" if now.published > last.published or is_gone or is_broken else "no mask comes"
 
     def noted(self) -> None:
@@ -233,7 +233,7 @@ class CameraLoop:
         stack.callback(early.close)
         source = self._open_source()
         stack.push(source)  # closed even if the engine cannot be opened
-        if self._over.is_set():  # perhaps before its first picture, whose size is not known then
+        if self._over.is_set():  # perhaps before its first frame, whose size is not known then
             return
         self._source, self.live.source = source, source.name
         self._enter("opening")
@@ -260,7 +260,7 @@ class CameraLoop:
         self._phase, self._phase_since_s = phase, time.monotonic()
 
     def _open_source(self) -> Source:
-        """The camera, with its first picture, unless it is over before; one that is not there is waited for."""
+        """The camera, with its first frame, unless it is over before; one that is not there is waited for."""
         name = self._config.sources[self.name]
         if not is_supervised(name):
             return open_source(name)
@@ -268,16 +268,16 @@ class CameraLoop:
         self.live.source = camera.name
         try:
             self._await(camera)
-        except BaseException:  # nobody else could close it
+        except BaseException:  # no other owner could close it
             camera.close()
             raise
         return camera
 
     def _await(self, camera: Supervised) -> None:
-        """Wait for the first picture, or until it is over."""
+        """Wait for the first frame, or until it is over."""
         while not self._over.is_set():
             until_s = time.monotonic() + PATIENCE_S
-            if _has_picture(camera):
+            if _has_frame(camera):
                 return
             self._over.wait(max(0.0, until_s - time.monotonic()))  # some are known at once not to come
 
@@ -288,8 +288,8 @@ class CameraLoop:
             self._on_news()
 
 
-def _has_picture(camera: Supervised) -> bool:
-    """Whether there is a first picture, within a while; why there is none is in the log."""
+def _has_frame(camera: Supervised) -> bool:
+    """Whether a first frame came, within a while; why it did not is in the log."""
     try:
         camera.await_first(PATIENCE_S)
     except SourceError as error:

@@ -44,8 +44,8 @@ class ServeConfig(StrictModel):
             its metrics, its topics (TOPIC/front/...) and its folder of recordings (FOLDER/front).
         engine, precision, backend, threads: as `edge run` takes them; several cameras share the cores evenly.
         confidence: also compute how sure the engine is of each pixel, for all outputs.
-        ladder: under overload, a smaller picture; without it, only frames are dropped.
-        events: what is looked for in the masks, and told in the log; without it, nothing.
+        ladder: under overload, a smaller image; without it, only frames are dropped.
+        events: what is looked for in the masks, and reported in the log; without it, nothing.
         mqtt: results, masks and events to a broker.
         recorder: what was seen, in segments of video within a quota, which several cameras share evenly.
         flight: the last seconds in memory, of which a drive is made when something happens.
@@ -80,7 +80,7 @@ class ServeConfig(StrictModel):
         """Each camera by its name; the name of an only one is empty.
 
         Raises:
-            ConfigError: there is none, or there are two ways in which they are named. No message shows a source.
+            ConfigError: no camera is named, or there are two ways in which they are named. No message shows a source.
         """
         if (self.camera is None) == (not self.cameras):
             raise ConfigError("wanted is `camera: SOURCE`, or `cameras: {NAME: SOURCE, ...}`, one of them")

@@ -34,7 +34,7 @@ class Opened(NamedTuple):
 
 
 class EarlyEngine:
-    """An engine for a camera that has not said yet how large its pictures are.
+    """An engine for a camera that has not said yet how large its frames are.
 
     It takes as long to open one as the other, so both are opened at once: the engine for the size that most cameras
     have. Where that was wrong, it is opened again. A backend that opens slowly waits for the size: TensorRT may have a

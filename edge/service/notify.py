@@ -1,4 +1,4 @@
-"""What systemd is told: sd_notify(3), a datagram to a socket."""
+"""Notifications to systemd: sd_notify(3), a datagram to a socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Tells the service manager how the service is; without one, nobody.
+    """Notifies the service manager of the service's status; does nothing without one.
 
     `watchdog_s` is how often it wants to hear of progress; None where it does not watch.
     """

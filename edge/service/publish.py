@@ -43,7 +43,7 @@ from edge.web.encoder import VIEW_WIDTH
 from edge.web.options import WebOptions, read_files
 from edge.web.state import Live
 
-START_S = 10.0  # so much longer the manager waits, each time that it is told
+START_S = 10.0  # so much longer the manager waits, each time that it is notified
 RETRY_S = (0.1, 2.0)  # first and longest wait: who was killed is back within a second, who sends nonsense is not
 SLICE_S = 0.05  # of reading, before signals and the watchdog have their turn
 JPEG_PIXELS_MAX = 1 << 23  # the inference service sends images at most 1280 wide
@@ -336,7 +336,7 @@ def _further(sent: Array, data: bytes, input_wh: tuple[int, int]) -> tuple[Outpu
 
 
 class _SentFrame(Frame):
-    """A frame whose picture was sent along only if somebody had looked at one just before; else it is grey."""
+    """A frame whose image was sent along only if a viewer had looked at one just before; else it is grey."""
 
     __slots__ = ("_jpeg", "_look")
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class ResultsSocket:
-    """Hands the newest result to each publisher. One that reads slowly gets fewer, and holds nobody up.
+    """Hands the newest result to each publisher. One that reads slowly gets fewer, and holds no other up.
 
     Its thread owns all connections. `write` and `set_camera_state` may come from any.
     """
@@ -73,7 +73,7 @@ class ResultsSocket:
         os.eventfd_write(self._wake_fd, 1)
 
     def set_camera_state(self, health: Health) -> None:
-        """What publishers are told of the camera from now on."""
+        """What is reported to publishers of the camera from now on."""
         told = {name: getattr(health, name) for name in ("state", "reason", "since_ns", "restarts")}
         self._camera = Camera.model_validate(told)
 

@@ -1,4 +1,4 @@
-"""The service: cameras that may come and go, an engine and outputs for each; told to systemd, and ended by signals.
+"""The service: cameras that may come and go, an engine and outputs for each; reported to systemd, and ended by signals.
 
 It is ready with its first published mask. Its watchdog is fed by progress alone: of each camera, results that were
 handed to all outputs and that these take, or a camera that is known to give nothing. An inference or a sink that hangs
@@ -33,7 +33,7 @@ TICK_S = 0.1  # so much later than the last mask the watchdog may have been fed,
 FED_SHARE = 0.25  # of its period between two meals: the manager wakes for each
 STUCK_S = 1.0  # a slow camera gives nothing between two looks; this long without progress is worth a word
 TOLD_S = 2.0  # how often the manager hears how all is, at most
-START_S = 10.0  # so much longer the manager waits for the first mask, each time that it is told
+START_S = 10.0  # so much longer the manager waits for the first mask, each time that it is notified
 LEAVE_S = 4.0  # for cameras to end; the manager gives five seconds in all
 
 Inbox = queue.SimpleQueue["int | None"]  # signals, and None where a camera has its first result or has ended
