@@ -51,8 +51,10 @@ def warp(pair: Pair, plan: Augmentation, ignore_id: int, rng: Generator) -> Pair
     matrix[:2] = np.column_stack([linear, centre - linear @ centre + rng.uniform(-1, 1, 2) * room])
     if plan.pitch_deg:
         matrix = matrix @ _pitched(np.deg2rad(rng.uniform(-1, 1) * plan.pitch_deg), width, height, rng)
-    image = cv2.warpPerspective(pair[0], matrix, (width, height), flags=cv2.INTER_LINEAR)
-    labels = cv2.warpPerspective(
+    move = cv2.warpPerspective if plan.pitch_deg else cv2.warpAffine
+    matrix = matrix if plan.pitch_deg else matrix[:2]
+    image = move(pair[0], matrix, (width, height), flags=cv2.INTER_LINEAR)
+    labels = move(
         pair[1], matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=ignore_id, borderMode=cv2.BORDER_CONSTANT
     )
     return image, labels
@@ -67,22 +69,23 @@ def _pitched(angle: float, width: int, height: int, rng: Generator) -> NDArray[n
 
 
 def vary_light(image: Image, plan: Augmentation, rng: Generator) -> Image:
-    """Random colour, and by chance night, blur, sensor noise, low resolution, JPEG.
+    """Random colour, and by chance night, blur, sensor noise, low resolution, JPEG; what is off draws no random number,
+    so that a recipe's batches stay what they were when another way is added.
 
     Black stays black: gain and gamma only, so that a letterbox's bars look as they do at run time.
     """
-    if rng.random() < plan.night:
+    if plan.night and rng.random() < plan.night:
         image = darken(image, rng)
     image = vary_colour(image, plan.colour, rng)
     if rng.random() < plan.blur:
         image = cv2.GaussianBlur(image, (5, 5), rng.uniform(0.3, 1.5))
-    if rng.random() < plan.motion_blur:
+    if plan.motion_blur and rng.random() < plan.motion_blur:
         image = blur_along(image, rng)
     if rng.random() < plan.noise:
         image = add_noise(image, rng.uniform(1, 8), rng)
-    if rng.random() < plan.low_resolution:
+    if plan.low_resolution and rng.random() < plan.low_resolution:
         image = lower_resolution(image, rng)
-    return recompress(image, rng) if rng.random() < plan.jpeg else image
+    return recompress(image, rng) if plan.jpeg and rng.random() < plan.jpeg else image
 
 
 def vary_colour(image: Image, c: float, rng: Generator) -> Image:
@@ -118,7 +121,7 @@ def blur_along(image: Image, rng: Generator) -> Image:
 
 def add_noise(image: Image, sigma: float, rng: Generator) -> Image:
     """Normal noise of `sigma` grey levels; black stays black."""
-    grain = sigma * rng.standard_normal(image.shape, np.float32)
+    grain = rng.normal(0, sigma, image.shape).astype(np.float32)
     return np.where(image > 0, np.clip(image + grain, 0, 255), 0).astype(np.uint8)
 
 
