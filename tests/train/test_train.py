@@ -248,7 +248,7 @@ def test_a_released_net_is_no_run_to_go_on_with(recipe: Recipe, small_net: None,
     path = tmp_path / "run/last.pt"
     state = torch.load(path, weights_only=True)
     torch.save({key: state[key] for key in ("recipe", "step", "averaged")}, path)
-    with pytest.raises(ConfigError, match="holds no history, net, optimiser: it is a net that was released"):
+    with pytest.raises(ConfigError, match="holds no history, net, optimiser: a released net, not a run to resume"):
         Trainer(recipe, tmp_path / "run", "cpu")
 
 
