@@ -150,7 +150,7 @@ def test_f32_reads_no_weights_through_casts(road: Any, version: Any) -> None:
 def test_half_floats_are_between_the_convolutions_and_nowhere_else(road: Any, road_int8: Any, quantised: bool) -> None:
     model = graphs.typed_half(road_int8 if quantised else road)
     types = types_of(model)
-    assert [types[value.name] for value in (*model.graph.input, *model.graph.output)] == [onnx.TensorProto.UINT8] * 2
+    assert [types[value.name] for value in (*model.graph.input, *model.graph.output)] == [onnx.TensorProto.UINT8] * 3
     for kind in ("Conv", "Relu", "BatchNormalization", "AveragePool", "Concat", "DequantizeLinear"):
         assert {types[node.output[0]] for node in nodes_of(model, kind)} <= {HALF}
     mean = "GlobalAveragePool" if quantised else "ReduceMean"
@@ -163,7 +163,7 @@ def test_half_floats_read_no_weights_through_casts(road: Any) -> None:
     model = graphs.typed_half(road)
     casts = [(types_of(model)[node.input[0]], node.attribute[0].i) for node in nodes_of(model, "Cast")]
     uint8 = onnx.TensorProto.UINT8
-    in_and_out = [(uint8, FLOAT), (FLOAT, HALF), (HALF, FLOAT), (FLOAT, uint8)]
+    in_and_out = [(uint8, FLOAT), (FLOAT, HALF), (HALF, FLOAT), *[(FLOAT, uint8)] * 2]  # class ids, their confidence
     around_the_mean = [(HALF, FLOAT), (FLOAT, HALF)]
     assert sorted(casts) == sorted(in_and_out + around_the_mean)
 
