@@ -346,7 +346,7 @@ def test_a_frame_without_mask_and_a_missing_folder_are_errors(tmp_path: Path) ->
     Path(folder.labels, "001.png").unlink()
     with pytest.raises(DataError, match=r"001.png: is missing"):
         load_folder(folder, CAMVID, WH)
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="folder not found"):
         load_folder(Folder(frames=str(tmp_path / "nothing"), labels=folder.labels), CAMVID, WH)
 
 
