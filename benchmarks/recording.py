@@ -32,7 +32,7 @@ from edge.maskcodec import encode_mask
 from edge.pipeline import buffered, run
 from edge.report import table
 from edge.segmenter import Segmenter
-from edge.sinks.drive import Camera, Codec, DriveOptions, DriveSink, unseen
+from edge.sinks.drive import Codec, DriveOptions, DriveSink, FrameEncoder, without_result
 from edge.sinks.flight import FlightOptions, FlightRecorder
 from edge.sinks.sink import Sink
 from edge.sources.drive import Drive
@@ -116,7 +116,7 @@ def coding(source: str) -> str:
     for codec in CODECS:
         camera, frames, cpu_s, size_bytes = None, 0, 0.0, 0
         for frame in open_source(source):
-            camera = camera or Camera(DriveOptions("edge", source, 25.0, codec=codec), unseen(frame))
+            camera = camera or FrameEncoder(DriveOptions("edge", source, 25.0, codec=codec), without_result(frame))
             start_s = time.thread_time()
             size_bytes += len(camera.message(frame, 1, Stages())[0])
             cpu_s += time.thread_time() - start_s

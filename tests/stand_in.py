@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge.backends.predict import predict
 from edge.card import Card
 from edge.classes import CAMVID
+from edge.engine import Identity
 from edge.frame import Frame, Image, Letterbox, ResizePolicy, Yuv420
-from edge.outputs import SEMANTIC
+from edge.outputs import SEMANTIC, Output
 from edge.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ class BrightnessEngine:
     precision = "f32"
     threads = 1
     streams = 1
-    outputs = (SEMANTIC,)
+    outputs: tuple[Output, ...] = (SEMANTIC,)
+    identity = Identity("stand-in", "1", "here")
+    predict = predict
 
     def __init__(
         self, make_card: Any, input_wh: tuple[int, int] = (32, 24), resize: ResizePolicy = "letterbox"

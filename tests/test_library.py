@@ -65,10 +65,10 @@ def test_an_onnx_file_is_built_into_an_engine_that_opens(tmp_path: Path) -> None
         "{name: flags, licence: MIT, training_data: flags, input: {order: bgr, pixels: 0..1}, classes: ["
         "{name: A, colour_rgb: [0, 0, 255]}, {name: B, colour_rgb: [0, 255, 0]}, {name: C, colour_rgb: [255, 0, 0]}]}"
     )
-    named = {"onnx": tmp_path / "net.onnx", "card": tmp_path / "card.yaml"}
-    built = edge.build(**named, to=tmp_path / "bundle")
+    onnx_path, card_path = tmp_path / "net.onnx", tmp_path / "card.yaml"
+    built = edge.build(onnx=onnx_path, card=card_path, to=tmp_path / "bundle")
     assert (built.report, built.bundle.card.name) == (None, "flags")
     with edge.open_engine(built.bundle.folder) as engine:
         assert engine.card.input_wh == (64, 48)
     with pytest.raises(edge.EdgeError, match="would be lost"):
-        edge.build(**named, to=tmp_path)
+        edge.build(onnx=onnx_path, card=card_path, to=tmp_path)

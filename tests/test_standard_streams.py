@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -30,7 +31,7 @@ def source(tmp_path: Path, flag: Image) -> Path:
     return folder
 
 
-def edge(*words: str | Path, env: dict[str, str] | None = None, **options: object) -> subprocess.CompletedProcess[str]:
+def edge(*words: str | Path, env: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [*EDGE, *map(str, words)]
     environment = {**os.environ, **(env or {})}
     return subprocess.run(  # type: ignore[call-overload]

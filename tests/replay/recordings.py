@@ -45,11 +45,14 @@ class Numbers:
     def __iter__(self) -> Iterator[Frame]:
         return map(self.at, range(self.frame_count))
 
+    def close(self) -> None:
+        pass
+
     def __enter__(self) -> Numbers:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        pass
+        self.close()
 
 
 def seen(frame: Frame, classes: np.ndarray, table: ClassTable = CAMVID) -> Prediction:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bundles import MakeCard
-from stand_in import result_of
+from stand_in import BrightnessEngine, result_of
 from videos import picture
 
 from edge.engine import Bundle
@@ -81,7 +81,7 @@ def test_the_command_line_takes_it(colour_bundle: Bundle, tmp_path: Path) -> Non
 @pytest.mark.usefixtures("package")
 def test_the_service_and_its_publisher_take_it(make_card: MakeCard, tmp_path: Path) -> None:
     config = ServeConfig(camera="0", sinks={"csv": {"path": str(tmp_path / "a.csv")}})
-    outputs = Outputs(config, "", make_card(b"graph"), None, Live("0", "road", "int8"), Stages())
+    outputs = Outputs(config, "", make_card(b"graph"), None, Live(BrightnessEngine(make_card), "0", dict), Stages())
     (background,) = outputs.backgrounds
     with background:
         background.write(result_of(0, np.zeros((12, 16), np.uint8), image=picture(0)), 0)

@@ -15,15 +15,17 @@ from edge.timing import Durations
 
 class Counter:
     live = False
-    rate_hz = 10.0
-    size_wh = (64, 48)
+    rate_hz: float | None = 10.0
+    size_wh: tuple[int, int] = (64, 48)
+    frame_count: int | None
 
     def __init__(self, name: str) -> None:
-        self.name, self.decode, self.frame_count = name, Durations(), int(name.partition(":")[2])
+        self.name, self.decode, self._count = name, Durations(), int(name.partition(":")[2])
+        self.frame_count = self._count
         self.is_closed = False
 
     def __iter__(self) -> Iterator[Frame]:
-        for index in range(self.frame_count):
+        for index in range(self._count):
             image = np.full((48, 64, 3), index, np.uint8)
             yield Frame(index=index, captured_ns=time.monotonic_ns(), source=self.name, bgr=image)
 
