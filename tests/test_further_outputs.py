@@ -169,7 +169,7 @@ def sent_over_the_socket(result: Prediction) -> tuple[Any, bytes]:
 
     sent: list[bytes] = []
     socket = ResultsSocket.__new__(ResultsSocket)
-    socket._publishers = {0: SimpleNamespace(is_idle=True, wants_pictures_until_s=0.0, send=sent.append)}  # type: ignore[dict-item]
+    socket._publishers = {0: SimpleNamespace(is_idle=True, wants_images_until_s=0.0, send=sent.append)}  # type: ignore[dict-item]
     socket._send_result(result, 0)
     ((head, arrays, _),) = Messages().feed(sent[0])
     return head, arrays

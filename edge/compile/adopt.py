@@ -1,4 +1,4 @@
-"""A net that somebody else trained, as an engine: its ONNX file and a card file that says what ONNX has no place for.
+"""A net trained elsewhere, as an engine: its ONNX file and a card file that says what ONNX has no place for.
 
     adopted = adopt(Path("city.onnx"), Path("city.yaml"))
     write_bundle(folder, adopted.files, adopted.card)
@@ -70,7 +70,7 @@ class Adopted:
 
 
 def adopt(onnx_path: Path, card_path: Path, images: Sequence[Image] = ()) -> Adopted:
-    """An engine of somebody else's ONNX file.
+    """An engine of an ONNX file made elsewhere.
 
     It is tried on `images`, uint8 (H, W, 3) BGR of the input's size, or on frames of the rendered street.
 
@@ -313,14 +313,14 @@ def _ids(answer: NDArray[Any], head: Head, input_wh: tuple[int, int]) -> NDArray
 def _check_agreement(agreement: float, precision: Precision) -> None:
     if agreement >= (wanted := AGREEMENT_WANTED[precision]):
         return
-    text = f"not adopted, the engine agrees with the net itself on {agreement:.2%} of pixels, wanted are {wanted:.1%}"
+    text = f"not adopted, the engine agrees with the net itself on {agreement:.2%} of pixels, expected {wanted:.1%}"
     if precision == "int8":
         text += "; OpenVINO may misread this form of quantisation: give the float model, edge quantises it itself"
     raise EngineError(text)
 
 
 def _check_ids(found: Image, table: ClassTable) -> None:
-    """Of a class map nobody knows the ids before it was seen."""
+    """The ids of a class map are unknown before it was seen."""
     if (highest := int(found.max())) >= len(table):
         raise EngineError(
             f"the net gives class id {highest}, the card has {len(table)} classes, 0 to {len(table) - 1};"

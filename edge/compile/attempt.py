@@ -116,7 +116,7 @@ def sha256_of(content: bytes) -> str:
 
 
 def _accuracies(card: Card, plan: BuildPlan, attempt: Attempt) -> Iterator[Accuracy]:
-    """Of every graph that was judged; without labels, there is none."""
+    """Of every graph that was judged; without labels, it is empty."""
     if not attempt.own.confusion.counts.any():
         return
     yield _accuracy(card, plan, Form(MODEL_FILE, MODEL_FILE, "f32", openvino_version()), attempt.own)

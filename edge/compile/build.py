@@ -110,7 +110,7 @@ def build(
     limits = check_limits(plan.gate.limits, bundle.card.table)
     with TemporaryDirectory(prefix="edge-build-") as scratch:
         model = bundle.read(bundle.graph("f32", "openvino"))
-        images = _pictures(chosen, bundle.card, TRIAL_FRAMES)
+        images = _images_of(chosen, bundle.card, TRIAL_FRAMES)
         work = _Work(bundle, plan, limits, scales, model, images, Path(scratch), steps)
         graph = onnx.load_from_string(model)
         key = sha256_of(f"{sha256_of(model)} {scales.sha256}".encode())
@@ -138,7 +138,7 @@ def build(
         return report
 
 
-def _pictures(chosen: CalibrationSet, card: Card, count: int) -> list[Image]:
+def _images_of(chosen: CalibrationSet, card: Card, count: int) -> list[Image]:
     """Frames of the set, spread over it, at network size."""
     wanted = set(np.linspace(0, chosen.frame_count - 1, min(count, chosen.frame_count)).round().astype(int).tolist())
     images = []
@@ -209,7 +209,7 @@ def _resized(work: _Work, chosen: CalibrationSet, model: bytes, size_wh: tuple[i
         bundle=Bundle(work.bundle.folder, card),
         scales=dataclasses.replace(work.scales, tensors=tensors),
         model=model,
-        images=_pictures(chosen, card, TRIAL_FRAMES),
+        images=_images_of(chosen, card, TRIAL_FRAMES),
     )
 
 
@@ -234,7 +234,7 @@ def _try(graph: bytes, form: Target, images: Sequence[Image]) -> None:
     if agreement < RUNTIMES_AGREE:
         raise EngineError(
             f"OpenVINO computes the INT8 graph wrongly: it agrees with ONNX Runtime on {agreement:.2%} of pixels,"
-            f" wanted are {RUNTIMES_AGREE:.0%}. Leave int8 out of `precisions`, or another version of OpenVINO may do"
+            f" expected {RUNTIMES_AGREE:.0%}. Leave int8 out of `precisions`, or another version of OpenVINO may do"
         )
 
 
@@ -256,7 +256,7 @@ def _open_onnxruntime(graph: bytes, card: Card, precision: str) -> Engine:
 
 
 def _scratch_bundle(work: _Work, graphs: Mapping[str, bytes]) -> Bundle:
-    """A bundle that nobody else sees."""
+    """A bundle in a temporary folder."""
     listed = tuple(
         Graph(file, "fp32" if file == MODEL_FILE else "int8", "any", sha256_of(graph)) for file, graph in graphs.items()
     )
@@ -350,7 +350,7 @@ def _p50_ms(engines: Mapping[str, Engine]) -> dict[str, float]:
     return {name: median(times[name] for times in rounds) for name in engines}
 
 
-def refusal(report: Report, pictures: Path) -> GateRefused:
+def refusal(report: Report, images: Path) -> GateRefused:
     """The words for an engine that lost too much."""
     attempt = report.attempts[-1]
     broken = "; ".join(
@@ -360,5 +360,5 @@ def refusal(report: Report, pictures: Path) -> GateRefused:
     )
     return GateRefused(
         f"{report.card.name}: refused, not written. Points lost to fp32 on {report.data}: {broken}."
-        f" {len(attempt.kept_float)} layers were already back in float. The worst frames: {pictures}"
+        f" {len(attempt.kept_float)} layers were already back in float. The worst frames: {images}"
     )

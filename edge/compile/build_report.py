@@ -1,4 +1,4 @@
-"""What a build found, for people: tables, the front of speed and accuracy as a picture, and the worst frames."""
+"""What a build found, for people: tables, the front of speed and accuracy as an image, and the worst frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN_LAYERS = 12
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """`report.txt`, `front.png` and `worst-GRAPH.png` in that folder; gives the folder of the pictures.
+    """`report.txt`, `front.png` and `worst-GRAPH.png` in that folder; gives the folder of the images.
 
     Raises:
         OutputError: they cannot be written.
@@ -36,14 +36,14 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def png(image: Image) -> bytes:
-    """A picture as a PNG file's bytes.
+    """An image as a PNG file's bytes.
 
     Raises:
         OutputError: OpenCV cannot encode it.
     """
     fine, data = cv2.imencode(".png", image)
     if not fine:
-        raise OutputError(f"a picture of {image.shape} cannot be encoded as PNG")
+        raise OutputError(f"an image of {image.shape} cannot be encoded as PNG")
     return data.tobytes()
 
 
@@ -137,9 +137,7 @@ def _drawn_front(report: Report) -> bytes:
     from matplotlib import pyplot as plt
 
     figures = _figures(report)
-    picture, panels = plt.subplots(
-        1, len(figures), figsize=(5 * len(figures), 4.2), squeeze=False, layout="constrained"
-    )
+    plot, panels = plt.subplots(1, len(figures), figsize=(5 * len(figures), 4.2), squeeze=False, layout="constrained")
     for panel, (name, figure) in zip(panels[0], figures.items(), strict=True):
         values = [100 * figure(point) for point in report.front]
         stars = [bool(_mark(report.front, point, {name: figure})) for point in report.front]
@@ -155,8 +153,8 @@ def _drawn_front(report: Report) -> bytes:
         panel.set(xlabel="ms per frame, p50", title=f"{name} %")
         panel.margins(0.15)
         panel.grid(alpha=0.3)
-    picture.suptitle(f"{report.card.name}: speed and accuracy on {report.data} (red: nothing is faster and better)")
+    plot.suptitle(f"{report.card.name}: speed and accuracy on {report.data} (red: nothing is faster and better)")
     written = io.BytesIO()
-    picture.savefig(written, format="png", dpi=110)
-    plt.close(picture)
+    plot.savefig(written, format="png", dpi=110)
+    plt.close(plot)
     return written.getvalue()

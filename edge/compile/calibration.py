@@ -168,7 +168,7 @@ def _open_drive(drive: str) -> Source:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One frame that may be chosen: where it is, what it holds and a small picture of it."""
+    """One frame that may be chosen: where it is, what it holds and a small image of it."""
 
     drive: str
     index: int
@@ -233,7 +233,7 @@ def choose(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate]
     """
     if len(candidates) < count:
         raise CalibrationError(
-            f"{count} frames are wanted, the drives hold {len(candidates)} different ones."
+            f"expected {count} frames, the drives hold {len(candidates)} different ones."
             " Name more drives, or fewer frames: --count"
         )
     points = np.stack([candidate.features for candidate in candidates])

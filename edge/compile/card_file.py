@@ -62,7 +62,7 @@ class InputFile(StrictModel):
 
     @property
     def scaling(self) -> InputScaling:
-        """The same for bytes: 255 is white whatever the net was told."""
+        """The same for bytes: 255 is white whatever the net's scale is."""
         white = 255.0 if self.pixels == "0..1" else 1.0
         red, green, blue = ((m * white, 1 / (s * white)) for m, s in zip(self.mean, self.std, strict=True))
         return InputScaling((red[0], green[0], blue[0]), (red[1], green[1], blue[1]), self.order)

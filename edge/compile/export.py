@@ -215,7 +215,7 @@ def check_parity(found: Parity, origin: str) -> None:
     """Raise EngineError where a graph disagrees with its net."""
     if found.agreement < AGREEMENT_WANTED:
         raise EngineError(
-            f"{origin}: not exported, the graph agrees with the net on {found.agreement:.4%} of pixels, wanted are"
+            f"{origin}: not exported, the graph agrees with the net on {found.agreement:.4%} of pixels, expected"
             f" {AGREEMENT_WANTED:.1%}; where they differ, the net's logits differ by up to {found.widest_margin:.2g}"
         )
 

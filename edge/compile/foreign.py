@@ -1,4 +1,4 @@
-"""ONNX files that somebody else made: read with distrust, checked, and brought into the form that `wrap` takes.
+"""ONNX files made elsewhere: read with distrust, checked, and brought into the form that `wrap` takes.
 
 Each check says what was found and what to do, since whoever brings a net knows less of edge than of the net.
 """
@@ -214,14 +214,14 @@ def fix_input(model: ModelProto, input_wh: tuple[int, int] | None, layout: Layou
     dims = entrance.type.tensor_type.shape.dim
     sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
     if len(sizes) != 4:
-        raise EngineError(f"input {describe(entrance)}: wanted is an image, (1, 3, H, W) or (1, H, W, 3)")
+        raise EngineError(f"input {describe(entrance)}: expected an image, (1, 3, H, W) or (1, H, W, 3)")
     if sizes[0] not in (None, 1):
         raise EngineError(f"input {describe(entrance)}: is for {sizes[0]} images at once; export it for a batch of 1")
     last = _channels_last(sizes, layout, describe(entrance))
     found = (sizes[2], sizes[1]) if last else (sizes[3], sizes[2])
     width, height = _agreed_size(found, input_wh, describe(entrance))
     if not all(MIN_SIZE <= size <= MAX_SIZE for size in (width, height)):
-        raise EngineError(f"the input is {width}x{height} pixels, wanted are {MIN_SIZE} to {MAX_SIZE} each")
+        raise EngineError(f"the input is {width}x{height} pixels, expected {MIN_SIZE} to {MAX_SIZE} each")
     fixed = (1, height, width, 3) if last else (1, 3, height, width)
     for dim, size in zip(dims, fixed, strict=True):
         dim.dim_value = size
@@ -240,7 +240,7 @@ def _channels_last(sizes: Sequence[int | None], layout: Layout | None, found: st
         return sizes[1] != 3
     if not (first or last):
         raise EngineError(
-            f"input {found}: has {_odd_channels(sizes)} channels, wanted are 3, those of a camera image."
+            f"input {found}: has {_odd_channels(sizes)} channels, expected 3, those of a camera image."
             " Put what makes the others of the image into the net before it is exported"
         )
     if first and last:
@@ -254,17 +254,17 @@ def _odd_channels(sizes: Sequence[int | None]) -> int | None:
 
 
 def _agreed_size(
-    found: tuple[int | None, int | None], wanted: tuple[int, int] | None, entrance: str
+    found: tuple[int | None, int | None], declared: tuple[int, int] | None, entrance: str
 ) -> tuple[int, int]:
-    if wanted is None:
+    if declared is None:
         if found[0] is None or found[1] is None:
             raise EngineError(f"input {entrance}: leaves the size open; say it in the card, input.size: 640x480")
         return found[0], found[1]
-    if all(size in (None, want) for size, want in zip(found, wanted, strict=True)):
-        return wanted
+    if all(size in (None, want) for size, want in zip(found, declared, strict=True)):
+        return declared
     sizes = "x".join(str(size or "?") for size in found)
-    text = f"input {entrance}: is {sizes} (width x height), the card says {wanted[0]}x{wanted[1]}"
-    if all(size in (None, want) for size, want in zip(found, wanted[::-1], strict=True)):
+    text = f"input {entrance}: is {sizes} (width x height), the card says {declared[0]}x{declared[1]}"
+    if all(size in (None, want) for size, want in zip(found, declared[::-1], strict=True)):
         raise EngineError(f"{text}: width and height are swapped, in the card or in the export")
     raise EngineError(text)
 

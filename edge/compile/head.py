@@ -56,7 +56,7 @@ def only_input(model: ModelProto) -> ValueInfoProto:
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1:
         found = "; ".join(describe(value) for value in inputs) or "none"
-        raise EngineError(f"the graph has {len(inputs)} inputs ({found}), wanted is one: the image")
+        raise EngineError(f"the graph has {len(inputs)} inputs ({found}), expected one: the image")
     return inputs[0]
 
 
@@ -93,7 +93,7 @@ def chosen_output(model: ModelProto, name: str | None) -> ValueInfoProto:
     """The output of that name; the only one, if none is given.
 
     Raises:
-        EngineError: there is none of that name, or several to choose from.
+        EngineError: there is no output of that name, or several to choose from.
     """
     outputs = list(model.graph.output)
     found = "; ".join(describe(value) for value in outputs)
@@ -162,19 +162,19 @@ def _classify(graph: _Graph, name: str, input_wh: tuple[int, int]) -> Head:
     if element in WHOLES or (element in FLOATS and (len(shape) < 4 or _is_argmax(graph, name))):
         return _ids_head(name, shape, element, input_wh)
     if element not in FLOATS:
-        raise EngineError("wanted are floats (logits) or whole numbers (a class map)")
+        raise EngineError("expected floats (logits) or whole numbers (a class map)")
     if len(shape) != 4 or shape[0] != 1:
-        raise EngineError("wanted are logits (1, C, h, w) or (1, h, w, C), or a class map (1, h, w)")
+        raise EngineError("expected logits (1, C, h, w) or (1, h, w, C), or a class map (1, h, w)")
     forms = [(shape[1], False, (shape[2], shape[3])), (shape[3], True, (shape[1], shape[2]))]
     for channels, last, size_hw in forms:
-        if _is_picture(size_hw, input_wh):
+        if _is_image(size_hw, input_wh):
             if channels == 1:
                 raise EngineError(
                     "it has one channel, as a mask has that a sigmoid makes. Add `threshold: 0.5` to the card file, and"
                     " give it two classes: what is not in the mask first"
                 )
             return Head(name, "logits", channels, size_hw, last, element)
-    raise _not_a_picture([size_hw for _, _, size_hw in forms], input_wh)
+    raise _not_an_image([size_hw for _, _, size_hw in forms], input_wh)
 
 
 def _ids_head(name: str, shape: tuple[int, ...], element: int, input_wh: tuple[int, int]) -> Head:
@@ -182,12 +182,12 @@ def _ids_head(name: str, shape: tuple[int, ...], element: int, input_wh: tuple[i
     size_hw = (sizes[0], sizes[1]) if len(sizes) == 2 else (shape[-2], shape[-1]) if len(shape) > 1 else (1, 1)
     if math.prod(shape) != math.prod(size_hw):
         raise EngineError("whole numbers in several channels are no class map (1, h, w); give the logits as floats")
-    if not _is_picture(size_hw, input_wh):
-        raise _not_a_picture([size_hw], input_wh)
+    if not _is_image(size_hw, input_wh):
+        raise _not_an_image([size_hw], input_wh)
     return Head(name, "ids", 1, size_hw, element=element)
 
 
-def _is_picture(size_hw: Sequence[int], input_wh: tuple[int, int]) -> bool:
+def _is_image(size_hw: Sequence[int], input_wh: tuple[int, int]) -> bool:
     """Whether a size is the input's, scaled and rounded to whole cells."""
     width, height = input_wh
     if tuple(size_hw) == (1, 1):  # one answer for the whole image
@@ -195,9 +195,9 @@ def _is_picture(size_hw: Sequence[int], input_wh: tuple[int, int]) -> bool:
     return abs(size_hw[0] / height - size_hw[1] / width) <= 1.001 / min(width, height)
 
 
-def _not_a_picture(sizes: Sequence[Sequence[int]], input_wh: tuple[int, int]) -> EngineError:
+def _not_an_image(sizes: Sequence[Sequence[int]], input_wh: tuple[int, int]) -> EngineError:
     width, height = input_wh
-    if any(_is_picture(size[::-1], input_wh) for size in sizes):
+    if any(_is_image(size[::-1], input_wh) for size in sizes):
         return EngineError(f"height and width are swapped: the input is {height} high and {width} wide")
     return EngineError(f"it has not the shape of the input, {height} high and {width} wide, at any scale")
 

@@ -139,7 +139,7 @@ def check_limits(limits: Mapping[str, float], table: ClassTable) -> dict[str, fl
         if name not in known:
             raise ConfigError(f"limit {name!r}: the engine has no such class or group; there are: {', '.join(known)}")
         if not 0 <= points <= 100:
-            raise ConfigError(f"limit {name}: points from 0 to 100 are wanted, found {points:g}")
+            raise ConfigError(f"limit {name}: expected points from 0 to 100, got {points:g}")
     return dict(limits)
 
 
@@ -169,7 +169,7 @@ def broken_limits(lost: Mapping[str, float], limits: Mapping[str, float]) -> lis
     return [name for name, points in limits.items() if lost[name] > points]
 
 
-# --------------------------------------------------------------------------------------------------------- the picture
+# ----------------------------------------------------------------------------------------------------------- the image
 
 
 def worst_frames(judged: Judged, table: ClassTable, title: str) -> Image:
@@ -194,7 +194,7 @@ def _row(bad: BadFrame, table: ClassTable, title: str) -> Image:
 
 
 def _coloured(image: Image, classes: Image, table: ClassTable) -> Image:
-    """The picture under the classes' colours; ids outside the table, unlabelled ones, are black."""
+    """The image under the classes' colours; ids outside the table, unlabelled ones, are black."""
     return cv2.addWeighted(image, 0.3, table.palette_rgb[classes][..., ::-1], 0.7, 0)
 
 

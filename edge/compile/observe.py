@@ -40,7 +40,7 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # for what is read from a file
 
-Pictures = Callable[[], Iterable[tuple[str, Image]]]
+Images = Callable[[], Iterable[tuple[str, Image]]]
 Values = Mapping[str, NDArray[np.float32]]
 Pair = tuple[float, float]  # low and high
 
@@ -110,7 +110,7 @@ def _parse(text: str) -> Scales:
     tree = json.loads(text)
     found = tree.pop("format", None) if isinstance(tree, dict) else None
     if found != FORMAT:
-        raise ValueError(f"its format is {found!r}, wanted is {FORMAT}")
+        raise ValueError(f"its format is {found!r}, expected {FORMAT}")
     # By way of JSON: only there does pydantic's strict mode take a list for a tuple.
     scales = TypeAdapter(Scales).validate_json(json.dumps(tree))
     for name, row in scales.tensors.items():
@@ -237,7 +237,7 @@ def observe(
         ConfigError: "percentile" needs one, the other methods none.
     """
 
-    def pictures() -> Iterator[tuple[str, Image]]:
+    def images() -> Iterator[tuple[str, Image]]:
         for words, frame in read_frames(chosen):
             canvas = Canvas(Letterbox.fit(frame.size_wh, card.input_wh, card.resize, frame.pixel_aspect))
             canvas.draw(frame)
@@ -254,7 +254,7 @@ def observe(
         method=method,
         percentile=percentile,
         frames=chosen.frame_count,
-        tensors=find_ranges(model, feeds, pictures, method, percentile),
+        tensors=find_ranges(model, feeds, images, method, percentile),
     )
 
 
@@ -309,9 +309,9 @@ def _learnt(model: ModelProto, inputs: Mapping[str, Pair], skips: Mapping[str, P
 
 
 def find_ranges(
-    model: bytes, feeds: Mapping[str, tuple[str, ...]], pictures: Pictures, method: Method, percentile: float | None
+    model: bytes, feeds: Mapping[str, tuple[str, ...]], images: Images, method: Method, percentile: float | None
 ) -> dict[str, Range]:
-    """The range of each tensor in `feeds` over `pictures()`, which is iterated once or twice.
+    """The range of each tensor in `feeds` over `images()`, which is iterated once or twice.
 
     Raises:
         As `observe`.
@@ -319,8 +319,8 @@ def find_ranges(
     if (percentile is None) == (method == "percentile"):
         raise ConfigError(f"method {method!r} with percentile {percentile}: a percentile belongs to that method alone")
     activations = _Activations(model, list(feeds))
-    seen = _extremes(activations.of(pictures()), feeds)
-    covered = seen if method == "max" else _covered(activations.of(pictures()), seen, percentile)
+    seen = _extremes(activations.of(images()), feeds)
+    covered = seen if method == "max" else _covered(activations.of(images()), seen, percentile)
     return {
         name: Range(*(_rounded(value) for value in (*covered[name], *seen[name])), feeds=layers)
         for name, layers in feeds.items()
@@ -369,13 +369,13 @@ class _Activations:
         except RuntimeError as error:  # all that OpenVINO raises
             raise EngineError(f"OpenVINO cannot run the fp32 graph: {str(error).strip().splitlines()[-1]}") from error
 
-    def of(self, pictures: Iterable[tuple[str, Image]]) -> Iterator[Values]:
-        """The tensors by name for each picture; the arrays are views that the next step overwrites."""
+    def of(self, images: Iterable[tuple[str, Image]]) -> Iterator[Values]:
+        """The tensors by name for each image; the arrays are views that the next step overwrites."""
         seen: dict[bytes, str] = {}
-        for words, image in pictures:
+        for words, image in images:
             digest = hashlib.sha256(image.data).digest()
             if digest in seen:
-                raise CalibrationError(f"{words}: is the same picture as {seen[digest]}; each must add something")
+                raise CalibrationError(f"{words}: is the same image as {seen[digest]}; each must add something")
             seen[digest] = words
             results = self._request.infer([image[None]], share_outputs=True)
             values = {name: results[place] for name, place in self._places.items()}

@@ -104,7 +104,7 @@ _MODES_SINCE_18 = {b"wrap", b"half_pixel_symmetric", b"cubic_symmetric"}
 def _is_void_in_17(node: NodeProto, attribute: AttributeProto) -> bool:
     """Whether an attribute came with an opset above 17 and says what 17 does anyway."""
     name, value = attribute.name, helper.get_attribute_value(attribute)
-    if node.op_type == "Split" and name == "num_outputs":  # Split divides evenly unless told sizes
+    if node.op_type == "Split" and name == "num_outputs":  # Split divides evenly unless it has sizes
         return True
     if node.op_type == "AveragePool" and name == "dilations":
         return set(value) == {1}

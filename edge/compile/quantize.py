@@ -134,7 +134,7 @@ class _Writer:
         self._graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
 
     def finish(self) -> None:
-        """Put the new nodes where their inputs are ready, and drop what nobody reads any more."""
+        """Put the new nodes where their inputs are ready, and drop what is not read any more."""
         nodes: list[NodeProto] = [*self._weights]
         inputs = {value.name for value in self._graph.input}
         nodes += [made for tensor, pair in self._rounded.items() if tensor in inputs for made in pair]

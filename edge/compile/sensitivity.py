@@ -60,7 +60,7 @@ def measure_sensitivity(
 
 
 def _noted(cache_file: Path, key: str) -> dict[str, float]:
-    """What an earlier measurement with the same key left; nothing where there is none, or it cannot be read."""
+    """What an earlier measurement with the same key left; nothing where it is missing or cannot be read."""
     try:
         tree = json.loads(cache_file.read_text(encoding="utf-8"))
         return {str(name): float(share) for name, share in tree["layers"].items()} if tree["key"] == key else {}

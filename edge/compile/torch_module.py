@@ -73,7 +73,7 @@ def load_net(factory: str, weights: Path, arguments: Mapping[str, Any]) -> nn.Mo
     except Exception as error:  # the user's code may raise anything
         raise EngineError(f"{factory}({_spelt(arguments)}) failed: {type(error).__name__}: {error}") from error
     if not isinstance(net, nn.Module):
-        raise EngineError(f"{factory} gave a {type(net).__name__}, wanted is a torch.nn.Module")
+        raise EngineError(f"{factory} gave a {type(net).__name__}, expected a torch.nn.Module")
     _load_weights(net, weights)
     return net.eval()
 
@@ -164,7 +164,7 @@ class OneHead(nn.Module):
         """The output that is meant.
 
         Raises:
-            EngineError: there is none of that name, or several and no name; it says what there is.
+            EngineError: there is no output of that name, or several and no name; it says what there is.
         """
         return _head(self.net(image), self.output)
 

@@ -1,6 +1,6 @@
 """A graph's first runs, in a process of its own.
 
-Some graphs that every checker passes take a runtime down with a segmentation fault, where nobody can catch it. So what
+Some graphs that every checker passes take a runtime down with a segmentation fault, which cannot be caught. So what
 edge did not compile before, a foreign net or a quantised one, is first run apart from the process that works on it:
 
     classes = trial(model, images)  # uint8 (N, H, W)
@@ -40,7 +40,7 @@ _MEANINGS = {
     signal.SIGABRT: "it gave up on an error inside itself",
     signal.SIGFPE: "it divided by zero: a size or a scale in the graph is 0",
     signal.SIGILL: "it used an instruction that this processor does not have",
-    signal.SIGKILL: "somebody stopped it; most often that is the system, out of memory",
+    signal.SIGKILL: "it was stopped; most often that is the system, out of memory",
 }
 
 
@@ -129,7 +129,7 @@ def _gist(text: str) -> str:
 
 def main(folder: Path) -> int:
     """Run the job that lies in `folder`, and leave `outputs.npy` or `problem.txt` there."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is expected here; nobody wants its memory on disk
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is expected here; its memory on disk is of no use
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     model, inputs = (folder / "model.onnx").read_bytes(), np.load(folder / "inputs.npy", allow_pickle=False)
     try:

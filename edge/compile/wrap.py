@@ -65,7 +65,7 @@ def wrap(
     wrapped.CopyFrom(model)
     head = read_head(wrapped, input_wh, output)
     if labels is not None and len(labels) != (wanted := head.channels if head.kind == "logits" else 256):
-        raise EngineError(f"output {head.name!r}: {wanted} labels are wanted, found {len(labels)}")
+        raise EngineError(f"output {head.name!r}: expected {wanted} labels, got {len(labels)}")
     listed = [SEMANTIC, *([CONFIDENCE] if head.kind == "logits" and head.channels > 1 else []), *kept]
     tensors = {value.name: value for value in wrapped.graph.output}
     nodes = _Nodes(wrapped)
@@ -210,10 +210,10 @@ def _input_form(entrance: ValueInfoProto, input_wh: tuple[int, int]) -> tuple[bo
     shape = tuple(dim.dim_value for dim in tensor.shape.dim)
     width, height = input_wh
     if tensor.elem_type not in FLOATS:
-        raise EngineError(f"input {describe(entrance)}: wanted are floats, so that edge can scale the pixels itself")
+        raise EngineError(f"input {describe(entrance)}: expected floats, so that edge can scale the pixels itself")
     if shape not in ((1, 3, height, width), (1, height, width, 3)):
         raise EngineError(
-            f"input {describe(entrance)}: wanted is (1, 3, {height}, {width}) or (1, {height}, {width}, 3)"
+            f"input {describe(entrance)}: expected (1, 3, {height}, {width}) or (1, {height}, {width}, 3)"
         )
     return shape[1] != 3, tensor.elem_type
 

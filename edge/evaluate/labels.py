@@ -174,7 +174,7 @@ def _refuse_masks(paths: list[Path], folder: Path) -> None:
     """
     sample = paths[:: max(1, len(paths) // _SAMPLED)]
     held = [frozenset(np.unique(_read_label(path)).tolist()) for path in sample]
-    if all(values <= {0, UNLABELLED} for values in held) and UNLABELLED in frozenset().union(*held):
+    if frozenset().union(*held) == {0, UNLABELLED}:
         raise DataError(
             f"{folder}: its labels hold 0 and 255 alone, which would count as class 0 and as unlabelled. If they are"
             " masks of one group, such as road: edge evaluate ... --labels-of road"

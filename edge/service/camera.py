@@ -130,7 +130,7 @@ class CameraLoop:
             self._outputs.tell_camera(self._health())
 
     def stuck(self) -> str:
-        """What has made no progress since `noted`; "" if all has, or is known to wait for something."""
+        """What has made no progress since `mark_progress`; "" if all has, or is known to wait for something."""
         last, now = self._seen, self._look()
         if self._phase == "opening" and time.monotonic() - self._phase_since_s > OPENING_S:
             return f"the engine is not open after {OPENING_S:.0f} s"
@@ -143,7 +143,7 @@ class CameraLoop:
         is_broken = now.newest_ns == last.newest_ns and now.corrupt > last.corrupt  # frames come, and all are corrupt
         return "" if now.published > last.published or is_gone or is_broken else "no mask comes"
 
-    def noted(self) -> None:
+    def mark_progress(self) -> None:
         """The progress made so far was noted: what comes now is new."""
         self._seen = self._look()
 

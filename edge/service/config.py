@@ -83,7 +83,7 @@ class ServeConfig(StrictModel):
             ConfigError: no camera is named, or there are two ways in which they are named. No message shows a source.
         """
         if (self.camera is None) == (not self.cameras):
-            raise ConfigError("wanted is `camera: SOURCE`, or `cameras: {NAME: SOURCE, ...}`, one of them")
+            raise ConfigError("expected `camera: SOURCE`, or `cameras: {NAME: SOURCE, ...}`, one of them")
         if len(set(self.cameras.values())) < len(self.cameras):
             raise ConfigError("cameras: two of them are the same one")
         return self.cameras if self.camera is None else {"": self.camera}

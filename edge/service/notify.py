@@ -64,4 +64,4 @@ class Notifier:
         try:
             self._socket.sendto(text.encode(), self._address)
         except OSError as error:
-            log.warning("the service manager cannot be told %r: %s", lines[0], error.strerror)
+            log.warning("the service manager cannot be notified of %r: %s", lines[0], error.strerror)

@@ -35,7 +35,7 @@ from edge.prediction import Prediction
 from edge.service.config import ServeConfig, load_config
 from edge.service.notify import Notifier
 from edge.service.outputs import Outputs
-from edge.service.wire import PICTURES_S, TICK_S, Array, Camera, Head, Hello, Messages, Result, WireError
+from edge.service.wire import IMAGES_S, TICK_S, Array, Camera, Head, Hello, Messages, Result, WireError
 from edge.sinks.mqtt.options import MqttOptions, check_mqtt
 from edge.sources.imagefile import ImageError, decode_image, image_size_wh, is_jpeg
 from edge.timing import Durations, Stages
@@ -129,13 +129,13 @@ class Publisher:
         self._line: socket.socket | None = None
         self._messages, self._heard_s, self._is_behind = Messages(), 0.0, False
         self._retry_s, self._next_try_s = RETRY_S[0], 0.0
-        self._camera = _away(f"nobody listens at {config.socket}")
+        self._camera = _away(f"no service listens at {config.socket}")
         self._hello: Hello | None = None
         self._is_other = False
         self._outputs: Outputs | None = None
         self._stages = Stages()
-        self._is_ready, self._told_s = False, 0.0
-        self._looked_at_s = self._asked_s = -PICTURES_S
+        self._is_ready, self._reported_s = False, 0.0
+        self._looked_at_s = self._asked_s = -IMAGES_S
 
     def run(self) -> PublishConfig | None:
         """Until a signal, or until another engine sends; the config to go on with, where one is."""
@@ -146,9 +146,9 @@ class Publisher:
                         return None
                     if (following := self._reload()) is not None:
                         return following
-                self._ask_for_pictures()
-                if time.monotonic() - self._told_s >= TICK_S:
-                    self._told_s = time.monotonic()
+                self._request_images()
+                if time.monotonic() - self._reported_s >= TICK_S:
+                    self._reported_s = time.monotonic()
                     self._tell()
             return self._config
 
@@ -268,7 +268,7 @@ class Publisher:
         x, y, width, height = head.content_xywh
         fits = x + width <= head.input_wh[0] and y + height <= head.input_wh[1]
         if classes.shape[::-1] != head.input_wh or not fits:
-            raise WireError(f"a mask of {classes.shape[::-1]} for {head.input_wh}, picture at {head.content_xywh}")
+            raise WireError(f"a mask of {classes.shape[::-1]} for {head.input_wh}, image at {head.content_xywh}")
         if jpeg:
             check_jpeg(jpeg)
         if not head.captured_ns <= head.ready_ns <= time.monotonic_ns():
@@ -284,9 +284,9 @@ class Publisher:
     def _look(self) -> None:
         self._looked_at_s = time.monotonic()
 
-    def _ask_for_pictures(self) -> None:
+    def _request_images(self) -> None:
         now_s = time.monotonic()
-        if self._line is not None and now_s - self._looked_at_s < PICTURES_S and now_s - self._asked_s > TICK_S:
+        if self._line is not None and now_s - self._looked_at_s < IMAGES_S and now_s - self._asked_s > TICK_S:
             self._asked_s = now_s
             with suppress(OSError):  # a line that is lost is found so when it is read
                 self._line.send(b"p")

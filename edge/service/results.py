@@ -19,7 +19,7 @@ from edge.errors import ConfigError
 from edge.maskcodec import encode_mask
 from edge.paths import expanded
 from edge.prediction import Prediction
-from edge.service.wire import OUTPUTS_MAX, PICTURES_S, TICK_S, Array, Camera, Hello, Result, message
+from edge.service.wire import IMAGES_S, OUTPUTS_MAX, TICK_S, Array, Camera, Hello, Result, message
 from edge.web.encoder import view_bgr
 from edge.web.state import Health, Live
 
@@ -74,8 +74,8 @@ class ResultsSocket:
 
     def set_camera_state(self, health: Health) -> None:
         """What is reported to publishers of the camera from now on."""
-        told = {name: getattr(health, name) for name in ("state", "reason", "since_ns", "restarts")}
-        self._camera = Camera.model_validate(told)
+        status = {name: getattr(health, name) for name in ("state", "reason", "since_ns", "restarts")}
+        self._camera = Camera.model_validate(status)
 
     def _work(self) -> None:
         told_s = 0.0
@@ -135,7 +135,7 @@ class ResultsSocket:
             ),
         )
         now_s = time.monotonic()
-        wanted = any(publisher.wants_pictures_until_s > now_s for publisher in self._publishers.values())
+        wanted = any(publisher.wants_images_until_s > now_s for publisher in self._publishers.values())
         mask = encode_mask(result.semantic)
         self._send(message(head, b"".join([mask, *arrays]), _jpeg(result) if wanted else b""))
 
@@ -150,7 +150,7 @@ class _Publisher:
 
     def __init__(self, line: socket.socket) -> None:
         self.line, self.unsent = line, memoryview(b"")
-        self.wants_pictures_until_s = 0.0
+        self.wants_images_until_s = 0.0
 
     @property
     def is_idle(self) -> bool:
@@ -168,7 +168,7 @@ class _Publisher:
                     return False
             except ConnectionError:
                 return False
-            self.wants_pictures_until_s = time.monotonic() + PICTURES_S
+            self.wants_images_until_s = time.monotonic() + IMAGES_S
         self._push()
         return True
 
@@ -200,6 +200,6 @@ def _listen(path: Path) -> socket.socket:
         listener.close()
         raise ConfigError(
             f"socket: {path}: cannot be listened on: {error.strerror or error}."
-            " Under systemd, wanted is /run/edge/results.sock"
+            " Under systemd it is /run/edge/results.sock"
         ) from error
     return listener

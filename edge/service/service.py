@@ -2,7 +2,7 @@
 
 It is ready with its first published mask. Its watchdog is fed by progress alone: of each camera, results that were
 handed to all outputs and that these take, or a camera that is known to give nothing. An inference or a sink that hangs
-feeds nobody. SIGTERM ends it; SIGHUP reads the config again, and a config that is not in order changes nothing.
+feeds no watchdog. SIGTERM ends it; SIGHUP reads the config again, and a config that is not in order changes nothing.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Service:
         self._server: WebServer | None = None
         self._tick_s = min(TICK_S, (notifier.watchdog_s or 3 * TICK_S) / 3)
         self.is_ready = False
-        self._told, self._told_s = "", 0.0
+        self._reported, self._reported_s = "", 0.0
         self._stuck: list[str] = []
         self._progress_s, self._fed_s = time.monotonic(), 0.0
 
@@ -183,7 +183,7 @@ class Service:
             return
         self._progress_s = time.monotonic()
         for camera in self._cameras:
-            camera.noted()
+            camera.mark_progress()
         if self._progress_s - self._fed_s >= FED_SHARE * (self._notifier.watchdog_s or 0):
             self._fed_s = self._progress_s
             self._notifier.progress()
@@ -200,10 +200,10 @@ class Service:
         if not self.is_ready and any(camera.published for camera in self._cameras):
             self.is_ready = True
             self._notifier.ready(text)
-        elif time.monotonic() - self._told_s < TOLD_S:
+        elif time.monotonic() - self._reported_s < TOLD_S:
             return
-        elif self.is_ready and text != self._told:
+        elif self.is_ready and text != self._reported:
             self._notifier.status(text)
         elif not self.is_ready and not stuck:
             self._notifier.starting(text, START_S)
-        self._told, self._told_s = text, time.monotonic()
+        self._reported, self._reported_s = text, time.monotonic()

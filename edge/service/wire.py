@@ -3,7 +3,7 @@
 A message is three lengths (uint32, little endian), a head (JSON), arrays (edge/arrays.py: the mask, and behind it what
 else the engine gives) and a JPEG image. The first one is a `Hello`; then come a `Result` with its arrays for each
 frame, and a `Camera` about twice a second. The publisher sends bytes only to say that it wants images: each byte, for
-the next `PICTURES_S` seconds.
+the next `IMAGES_S` seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edge.config import StrictModel
 from edge.errors import SourceError
 
 VERSION = 2
-PICTURES_S = 2.0
+IMAGES_S = 2.0
 TICK_S = 0.5
 
 _LENGTHS = struct.Struct("<III")

@@ -1,4 +1,4 @@
-"""Pictures of a finished run: curves, the confusion matrix, and frames with what the net makes of them."""
+"""Images of a finished run: curves, the confusion matrix, and frames with what the net makes of them."""
 
 from __future__ import annotations
 

@@ -343,14 +343,14 @@ def test_a_crash_of_the_runtime_is_a_message(
 
 WEIGHT = "y = Mul (x, w)"
 REFUSED = {
-    "(float[1,1,48,64] x) => (float[1,1,48,64] y) { y = Exp (x) }": r"\(1, 1, 48, 64\): has 1 channels, wanted are 3",
-    "(float[1,4,48,64] x) => (float[1,4,48,64] y) { y = Exp (x) }": "has 4 channels, wanted are 3",
+    "(float[1,1,48,64] x) => (float[1,1,48,64] y) { y = Exp (x) }": r"\(1, 1, 48, 64\): has 1 channels, expected 3",
+    "(float[1,4,48,64] x) => (float[1,4,48,64] y) { y = Exp (x) }": "has 4 channels, expected 3",
     "(float[8,3,48,64] x) => (float[8,3,48,64] y) { y = Exp (x) }": "is for 8 images at once",
     "(float[1,3,64,48] x) => (float[1,3,64,48] y) { y = Exp (x) }": (
         r"is 48x64 \(width x height\), the card says 64x48: width and height are swapped"
     ),
     "(float[1,3,32,64] x) => (float[1,3,32,64] y) { y = Exp (x) }": r"is 64x32 .*, the card says 64x48$",
-    "(float[3,64] x) => (float[3,64] y) { y = Exp (x) }": r"wanted is an image, \(1, 3, H, W\)",
+    "(float[3,64] x) => (float[3,64] y) { y = Exp (x) }": r"expected an image, \(1, 3, H, W\)",
     "(float[1,3,48,64] x) => (float[1,3,48,64] y, float[1,3,48,64] z) { y = Exp (x) z = Exp (y) }": (
         r"2 outputs \(y float32 \(1, 3, 48, 64\); z .*say with `output`"
     ),
@@ -610,7 +610,7 @@ def test_a_torch_net_is_adopted_by_its_factory(users_net: Path, card: Write) -> 
             {"arguments": {"classes": 4}},
             r"2 of another shape: head\.weight \(3, 8, 1, 1\) in the file",
         ),
-        ("builtins:dict", {}, "gave a dict, wanted is a torch.nn.Module"),
+        ("builtins:dict", {}, "gave a dict, expected a torch.nn.Module"),
         ("usersnet:make_net", {"output": None}, r"say with `output` which of these is meant: 0 \(1, 3, 12, 16\); 1"),
         ("usersnet:make_net", {"input": CARD["input"]}, "a torch net wants input.size"),
     ],

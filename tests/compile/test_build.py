@@ -151,9 +151,10 @@ def test_the_card_holds_what_every_form_lost_and_how_right_each_is(make: Made) -
 
 
 def test_a_net_that_breaks_in_int8_is_healed_by_the_one_layer_that_breaks_it(make: Made) -> None:
-    report, folder = make(colour_net(scale=1000))
+    limits = {"miou": 3.0, "warm": 3.0}  # unhealed, it loses 30; a CPU without VNNI rounds coarser: 1.8, healed
+    report, folder = make(colour_net(scale=1000), limits)
     assert report.holds, report_text(report)
-    assert report.attempts[0].broken(LIMITS)
+    assert report.attempts[0].broken(limits)
     assert report.attempts[-1].kept_float == ("4",)  # the layer that reads the large channel
     card = load_bundle(folder).card
     assert card.gate is not None

@@ -339,7 +339,7 @@ def test_no_choice_is_more_than_twice_as_good(positions: list[float], count: int
 
 def test_more_frames_than_there_are_is_an_error_that_says_how_many_there_are(video: Path) -> None:
     candidates = find_candidates([str(video)], 6)
-    with pytest.raises(CalibrationError, match="3 frames are wanted, the drives hold 2 different ones"):
+    with pytest.raises(CalibrationError, match="expected 3 frames, the drives hold 2 different ones"):
         choose(candidates, 3)
 
 

@@ -161,7 +161,7 @@ def test_parity_counts_pixels_and_the_widest_margin() -> None:
 def test_a_graph_that_disagrees_is_refused_with_the_figures() -> None:
     export.check_parity(export.Parity(0.999, 5.0), "here")
     with pytest.raises(
-        EngineError, match=r"here: not exported, .* agrees with the net on 99\.8000% .* wanted are 99\.9%"
+        EngineError, match=r"here: not exported, .* agrees with the net on 99\.8000% .* expected 99\.9%"
     ):
         export.check_parity(export.Parity(0.998, 0.5), "here")
 

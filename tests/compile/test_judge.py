@@ -315,7 +315,7 @@ def test_a_name_is_limited_once() -> None:
 
 @pytest.mark.parametrize("points", ["-0.1", "100.5", "nan", "inf", "-inf"])
 def test_points_beyond_a_hundred_or_below_none_are_refused(points: str) -> None:
-    with pytest.raises(ConfigError, match="limit warm: points from 0 to 100 are wanted, found"):
+    with pytest.raises(ConfigError, match="limit warm: expected points from 0 to 100, got"):
         parse_limits(f"warm:{points}", COLOURS)
 
 

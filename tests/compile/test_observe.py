@@ -157,7 +157,7 @@ def test_activations_that_are_not_numbers_are_refused_with_frame_and_tensor(bad:
 def test_two_equal_pictures_are_refused_by_name(chain: bytes) -> None:
     image = np.full((4, 6, 3), 40, np.uint8)
     looks = [("frame 3 of a", image), ("frame 8 of a", image + 1), ("frame 9 of b", image.copy())]
-    with pytest.raises(CalibrationError, match="frame 9 of b: is the same picture as frame 3 of a; each must add"):
+    with pytest.raises(CalibrationError, match="frame 9 of b: is the same image as frame 3 of a; each must add"):
         find_ranges(chain, {"relu": ()}, lambda: looks, "max", None)
 
 
@@ -240,7 +240,7 @@ def test_frames_that_differ_only_beyond_the_nets_resolution_are_refused(
         image = np.full((8, 12, 3), 100, np.uint8)
         image[0, 0] += index  # a quarter of a level after halving
         cv2.imwrite(str(tmp_path / f"{index}.png"), image)
-    with pytest.raises(CalibrationError, match=f"frame 1 of {tmp_path}: is the same picture as frame 0 of {tmp_path}"):
+    with pytest.raises(CalibrationError, match=f"frame 1 of {tmp_path}: is the same image as frame 0 of {tmp_path}"):
         observe(chain, card, set_of(tmp_path, 0, 1), "max")
 
 
@@ -325,9 +325,9 @@ def damaged(**changes: Any) -> str:
     [
         ("", "is not a file of scales: Expecting value"),
         ("[" * 100_000, "is not a file of scales"),
-        ("[1, 2]", "its format is None, wanted is 1"),
-        ('{"weights": 3}', "its format is None, wanted is 1"),
-        (damaged(format=2), "its format is 2, wanted is 1"),
+        ("[1, 2]", "its format is None, expected 1"),
+        ('{"weights": 3}', "its format is None, expected 1"),
+        (damaged(format=2), "its format is 2, expected 1"),
         (damaged(a={"low": float("nan")}), r"tensors\.a\.low: Input should be a finite number"),
         (damaged(a={"seen_high": float("inf")}), r"tensors\.a\.seen_high: Input should be a finite number"),
         (damaged(a={"high": "1.0"}), r"tensors\.a\.high: Input should be a valid number"),

@@ -45,7 +45,7 @@ def test_onnx_runtime_may_be_asked_instead(colour_model: bytes, flag: Image, fla
     ("number", "words"),
     [
         (signal.SIGSEGV, "openvino crashed over the graph: SIGSEGV, it read memory that is not its own"),
-        (signal.SIGKILL, "SIGKILL, somebody stopped it; most often that is the system, out of memory"),
+        (signal.SIGKILL, "SIGKILL, it was stopped; most often that is the system, out of memory"),
         (signal.SIGUSR1, "SIGUSR1$"),
         (signal.SIGRTMIN + 3, f"signal {signal.SIGRTMIN + 3}$"),
     ],

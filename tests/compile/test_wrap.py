@@ -183,7 +183,7 @@ def test_labels_cost_no_node() -> None:
 
 
 def test_labels_must_be_as_many_as_the_net_has_classes(flag: Image) -> None:
-    with pytest.raises(EngineError, match="output 'y': 3 labels are wanted, found 2"):
+    with pytest.raises(EngineError, match="output 'y': expected 3 labels, got 2"):
         wrap(net(FLAG_NET), FLAG_WH, labels=[0, 1])
 
 
@@ -365,16 +365,16 @@ def test_one_of_several_heads_is_chosen_and_the_others_are_dropped(flag: Image, 
 
 REFUSED = {
     "(float[1,1,48,64] x) => (float[1,1,48,64] y) { y = Exp (x) }": "y float32 .* it has one channel",
-    "(float[1,1,48,64] x) => (float[1,2,48,64] y) { y = Concat <axis = 1> (x, x) }": r"input x .* wanted is \(1, 3",
+    "(float[1,1,48,64] x) => (float[1,2,48,64] y) { y = Concat <axis = 1> (x, x) }": r"input x .* expected \(1, 3",
     "(float[1,3,64,48] x) => (float[1,3,64,48] y) { y = Exp (x) }": "height and width are swapped: .* 48 high",
     "(float[1,3,48,64] x) => (float[1,3,1,1] y) { y = GlobalAveragePool (x) }": "not the shape of the input",
     "(float[1,3,48,64] x) => (float[1,9216] y) { y = Flatten (x) }": "not the shape of the input",
-    "(uint8[1,3,48,64] x) => (float[1,3,48,64] y) { y = Cast <to = 1> (x) }": "input x uint8 .* wanted are floats",
+    "(uint8[1,3,48,64] x) => (float[1,3,48,64] y) { y = Cast <to = 1> (x) }": "input x uint8 .* expected floats",
     "(float[1,3,48,64] x) => (int64[1,3,48,64] y) { y = Cast <to = 7> (x) }": "several channels are no class map",
     "(float[1,3,48,64] x, float[1,3,48,64] z) => (float[1,3,48,64] y) { y = Add (x, z) }": r"2 inputs \(x .*; z",
     "(float[1,3,n,m] x) => (float[1,3,n,m] y) { y = Exp (x) }": r"\(1, 3, n, m\): its shape cannot be worked out",
     "(float[1,3,48,64] x) => (float[1,1,3,48,64] y) { a = Constant <value_ints = [0]> () y = Unsqueeze (x, a) }": (
-        r"wanted are logits \(1, C, h, w\)"
+        r"expected logits \(1, C, h, w\)"
     ),
 }
 

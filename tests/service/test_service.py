@@ -268,7 +268,7 @@ def test_a_broker_that_is_away_is_in_the_status_and_no_reason_to_stop(start: Sta
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("web: {}\n", "wanted is `camera: SOURCE`, or `cameras:"),
+        ("web: {}\n", "expected `camera: SOURCE`, or `cameras:"),
         ("camera: '0'\ncameras: {front: '1'}\nweb: {}\n", "one of them"),
         ("cameras: {front: 'rtsp://u:secret@h', rear: 'rtsp://u:secret@h'}\nweb: {}\n", "two of them are the same one"),
         ("cameras: {'../x': '0'}\nweb: {}\n", "cameras.../x"),
