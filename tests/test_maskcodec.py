@@ -106,7 +106,7 @@ def test_the_decoder_belongs_to_the_caller() -> None:
     ],
 )
 def test_what_is_no_class_map_is_refused(wrong: np.ndarray) -> None:
-    with pytest.raises(MaskError, match=r"found|wanted"):
+    with pytest.raises(MaskError, match=r"expected|found"):
         encode_mask(wrong)
 
 
@@ -192,7 +192,7 @@ def test_a_bomb_is_not_inflated() -> None:
         with pytest.raises(MaskError, match="do not end where they should"):
             decode_mask(sealed(struct.pack("<4sHHI", kind, 100, 100, 5) + zeros))
     for width, height in ((0, 5), (5, 0), (65535, 65535)):
-        with pytest.raises(MaskError, match=f"a mask of {width}x{height}; wanted"):
+        with pytest.raises(MaskError, match=f"got {width}x{height}"):
             decode_mask(sealed(struct.pack("<4sHHI", b"EMc1", width, height, 1) + deflated(bytes(5))))
 
 

@@ -89,7 +89,7 @@ def _overlay(options: OverlayOptions, context: SinkContext) -> Sink:
     from edge.sinks.files import IMAGES
 
     path = options.path
-    if path.suffix.lower() in IMAGES or (context.image_names and (path.is_dir() or not path.suffix)):
+    if path.suffix.lower() in IMAGES or (context.image_names and (path.is_dir() or not (path.suffix or path.exists()))):
         from edge.sinks.images import OverlayImages
 
         return OverlayImages(path, context)

@@ -70,7 +70,7 @@ class SourceKind:
         """
         try:
             return _loaded(self.factory)(name)
-        except ImportError as error:
+        except ModuleNotFoundError as error:  # another ImportError is a library that is there and broken
             raise ConfigError(
                 f"{redacted(name)}: needs the library {error.name or error}. Try: pip install '{self.extra}'"
             ) from error

@@ -95,12 +95,13 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 sha256s = st.text("0123456789abcdef", min_size=64, max_size=64)
+words = st.text(st.characters(exclude_categories=["Cc", "Cs"]))  # a control character is refused
 chosen_frames = st.builds(ChosenFrame, index=st.integers(0, 2**40), sha256=sha256s)
-drives = st.builds(ChosenDrive, drive=st.text(), frames=st.lists(chosen_frames, min_size=1, max_size=4).map(tuple))
+drives = st.builds(ChosenDrive, drive=words, frames=st.lists(chosen_frames, min_size=1, max_size=4).map(tuple))
 sets = st.builds(
     CalibrationSet,
     name=st.one_of(st.sampled_from(["on", "no", "null", "y"]), st.from_regex(r"\A[a-z][a-z0-9_-]*\Z")),
-    why=st.text(),
+    why=words,
     drives=st.lists(drives, min_size=1, max_size=3).map(tuple),
 )
 

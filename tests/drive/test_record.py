@@ -86,7 +86,7 @@ def test_a_camera_alone_is_recorded_into_segments_of_a_folder(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--codec", "theora"], "--codec theora: there are h264 and jpeg"),
+        (["--codec", "theora"], "codec theora: expected one of h264, jpeg"),
         (["--split-s", "3"], "is one file, which --split-s and --quota-gb have no say in"),
     ],
 )
