@@ -36,7 +36,7 @@ with open(sys.argv[2], "rb") as blob:
 request = model.create_infer_request()
 height, width = model.inputs[0].shape[1:3]
 request.infer([cv2.resize(frame, (width, height))[None]])
-mask = request.get_output_tensor().data
+mask = request.get_output_tensor(0).data
 """
 
 
@@ -86,6 +86,8 @@ def _plain_blob(engine: str, precision: str, folder: Path) -> Path:
     openvino, bundle = import_library(), find_bundle(engine)
     core = openvino.Core()
     model = core.read_model(bundle.read(bundle.graph(precision, "openvino")), b"")
+    for result in list(model.get_results())[1:]:  # further outputs, which nobody asks for
+        model.remove_result(result)
     hint = "bf16" if precision == "bf16" else "f32"
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
     content = core.compile_model(model, "CPU", options).export_model()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edge.nets.blocks import conv_bn, init_weights, resize_to
+from edge.nets.blocks import Depthwise, conv_bn, init_weights, resize_to
 from edge.nets.edge_small import PooledContext
 
 # Of each stage: blocks, kernel, stride of the first block, expansion, output channels (table 1 of the paper).
@@ -32,12 +32,9 @@ _PARTS = {
 }
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True) -> nn.Sequential:
-    """As `conv_bn`, with the batch norm's constants of the weights' origin, and ReLU6."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=_EPSILON, momentum=_MOMENTUM),
-    ]
+def _conv(conv: nn.Conv2d, relu: bool = True) -> nn.Sequential:
+    """`conv`, batch norm with the constants of the weights' origin and, with `relu`, ReLU6."""
+    layers: list[nn.Module] = [conv, nn.BatchNorm2d(conv.out_channels, eps=_EPSILON, momentum=_MOMENTUM)]
     return nn.Sequential(*layers, nn.ReLU6(inplace=True)) if relu else nn.Sequential(*layers)
 
 
@@ -47,9 +44,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         hidden = inputs * expansion
-        self.expand = _conv(inputs, hidden, 1) if expansion > 1 else nn.Identity()
-        self.depthwise = _conv(hidden, hidden, kernel, stride, groups=hidden)
-        self.project = _conv(hidden, outputs, 1, relu=False)
+        self.expand = _conv(nn.Conv2d(inputs, hidden, 1, bias=False)) if expansion > 1 else nn.Identity()
+        self.depthwise = _conv(Depthwise(hidden, kernel, stride))
+        self.project = _conv(nn.Conv2d(hidden, outputs, 1, bias=False), relu=False)
         self.shortcut = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,7 +65,7 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.stem = _conv(3, width, 3, 2)
+        self.stem = _conv(nn.Conv2d(3, width, 3, 2, 1, bias=False))
         self.blocks = nn.ModuleList()
         self._last: list[int] = []  # block of each resolution
         self.channels: list[int] = []

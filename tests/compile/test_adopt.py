@@ -316,7 +316,7 @@ def test_an_engine_that_does_not_give_what_the_net_gives_is_refused(
     from edge.compile.wrap import wrap as adopting_wrap
 
     with pytest.raises(
-        EngineError, match=r"not adopted, the engine agrees with the net itself on 37\.50% of pixels, wanted"
+        EngineError, match=r"not adopted, the engine agrees with the net itself on 37\.50% of pixels, expected"
     ):
         adopt(model_file(FLAG_NET), card(), [flag])
 

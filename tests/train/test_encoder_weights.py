@@ -113,7 +113,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_file_of_which_nothing_matches_is_refused(tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.rand(4, 3, 3, 3)}, tmp_path / "vgg.pth")
-    with pytest.raises(DataError, match=r"vgg\.pth: holds the of another net; expected .*, got features\.0\.weight"):
+    with pytest.raises(
+        DataError, match=r"vgg\.pth: holds the weights of another net; expected .*, got features\.0\.weight"
+    ):
         Trainer(recipe(tmp_path, encoder_weights=str(tmp_path / "vgg.pth")), tmp_path / "run", "cpu")
 
 
