@@ -6,7 +6,6 @@ import difflib
 import json
 import os
 import re
-import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from yaml.error import MarkedYAMLError
 
 from edge.errors import ConfigError
 from edge.paths import shown
+from edge.regular import open_regular
 
 LIMIT_BYTES = 1 << 18
 TEXT_MAX = 4096  # characters of one value: PATH_MAX, and more than any address or pipeline has
@@ -112,12 +112,8 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
 
 
 def _read(path: Path) -> bytes:
-    """Raises ConfigError for what is no file, or too large: a pipe would be waited for."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as file:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise ConfigError(f"{path}: expected a file, got a pipe or device")
+    """Raises OSError for what is no file, ConfigError for what is too large."""
+    with open_regular(path) as file:
         content = file.read(LIMIT_BYTES + 1)
     if len(content) > LIMIT_BYTES:
         raise ConfigError(f"{path}: is larger than {LIMIT_BYTES} bytes, which no config is")

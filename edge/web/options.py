@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import ssl
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import Field
 from edge.config import StrictModel
 from edge.errors import ConfigError
 from edge.paths import check_private, expanded, shown
+from edge.regular import open_regular
 
 TOKEN_BYTES = (16, 256)
 _ANY = ("0.0.0.0", "::")
@@ -110,8 +112,8 @@ def read_token(path: Path) -> bytes:
         ConfigError: it cannot be read, is open to all, or is no such line. The message does not show it.
     """
     try:
-        with path.open("rb") as file:
-            mode, token = path.stat().st_mode, file.read(TOKEN_BYTES[1] + 3).strip()
+        with open_regular(path) as file:
+            mode, token = os.fstat(file.fileno()).st_mode, file.read(TOKEN_BYTES[1] + 3).strip()
     except OSError as error:
         raise ConfigError(f"web.token_file: {path}: the token cannot be read: {error.strerror}") from error
     check_private("web.token_file", path, mode)
@@ -127,8 +129,10 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """TLS 1.2 or newer with that certificate.
 
     Raises:
-        ConfigError: the files cannot be read, or do not belong together.
+        ConfigError: the files cannot be read, do not belong together, or every user may read or change the key.
     """
+    _check_pem("web.certificate_file", certificate)
+    check_private("web.key_file", key, _check_pem("web.key_file", key))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -139,6 +143,15 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
             f" certificate and its unencrypted key: {error}"
         ) from error
     return context
+
+
+def _check_pem(name: str, path: Path) -> int:
+    """The mode of a file that can be opened: OpenSSL names neither the file nor the reason, and waits for a pipe."""
+    try:
+        with open_regular(path) as file:
+            return os.fstat(file.fileno()).st_mode
+    except OSError as error:
+        raise ConfigError(f"{name}: {path}: cannot be read: {error.strerror}") from error
 
 
 def _no_password() -> str:

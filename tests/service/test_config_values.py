@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -207,9 +208,32 @@ def test_a_file_with_a_secret_that_every_user_may_read_or_change_is_refused(mode
     path = tmp_path / "secret"
     path.write_text("correct-horse-battery-staple\nanother-line\n")
     path.chmod(mode)
+    certificate = tmp_path / "web.crt"
+    certificate.touch()
     for key, read in (
+        ("web.key_file", lambda: read_files(WebOptions(certificate_file=str(certificate), key_file=str(path)))),
         ("web.token_file", lambda: read_files(WebOptions(token_file=str(path)))),
         ("mqtt.credentials_file", lambda: address_of(MqttOptions("mqtt://127.0.0.1", "edge", str(path)))),
     ):
         with pytest.raises(ConfigError, match=rf"{key}: .*every user .* Run: chmod o-rwx {path}"):
             read()
+
+
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [
+        ("web.token_file", {"web": {"token_file": "@pipe"}}),
+        ("web.key_file", {"web": {"certificate_file": "@file", "key_file": "@pipe"}}),
+        ("web.certificate_file", {"web": {"certificate_file": "@pipe", "key_file": "@file"}}),
+        ("mqtt.credentials_file", {"mqtt": {"url": "mqtt://127.0.0.1", "topic": "edge", "credentials_file": "@pipe"}}),
+        ("mqtt.ca_file", {"mqtt": {"url": "mqtts://broker.invalid", "topic": "edge", "ca_file": "@pipe"}}),
+    ],
+)
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(
+    key: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    (tmp_path / "file").touch(0o600)
+    text = json.dumps({**BASE, **options}).replace("@", f"{tmp_path}/")
+    with pytest.raises(ConfigError, match=rf"{key}: .*pipe.*: expected a file, got a pipe"):
+        check(parse_tree(json.loads(text), ServeConfig, "here"))

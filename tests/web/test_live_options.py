@@ -92,12 +92,10 @@ def test_tls_below_1_2_is_not_spoken(tmp_path: Path) -> None:
     assert tls_context(*make_certificate(tmp_path)).minimum_version == ssl.TLSVersion.TLSv1_2
 
 
-@pytest.mark.parametrize("broken", ["no file", "no certificate", "another's key", "a locked key"])
+@pytest.mark.parametrize("broken", ["no certificate", "another's key", "a locked key"])
 def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path, broken: str) -> None:
     certificate, key = make_certificate(tmp_path, password=b"secret" if broken == "a locked key" else None)
-    if broken == "no file":
-        certificate = tmp_path / "nothing.pem"
-    elif broken == "no certificate":
+    if broken == "no certificate":
         certificate.write_text("hello")
     elif broken == "another's key":
         (tmp_path / "other").mkdir()
@@ -105,3 +103,12 @@ def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path, broken: s
     with pytest.raises(ConfigError, match="its unencrypted key") as caught:
         tls_context(certificate, key)
     assert "\n" not in str(caught.value)
+
+
+def test_a_certificate_or_key_that_is_missing_is_named(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    missing = tmp_path / "nothing.pem"
+    with pytest.raises(ConfigError, match=r"web\.certificate_file: .*nothing\.pem: cannot be read: No such file"):
+        tls_context(missing, key)
+    with pytest.raises(ConfigError, match=r"web\.key_file: .*nothing\.pem: cannot be read: No such file"):
+        tls_context(certificate, missing)

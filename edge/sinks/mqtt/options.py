@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import os
 import re
 import ssl
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from urllib.parse import urlsplit
 
 from edge.errors import ConfigError
 from edge.paths import check_private, expanded, shown
+from edge.regular import open_regular
 from edge.sinks.mqtt.link import Address
+
+_CREDENTIALS_MAX = 1 << 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,13 @@ def _is_this_machine(host: str) -> bool:
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=None if ca_file is None else expanded("mqtt.ca_file", ca_file))
+        path = None if ca_file is None else expanded("mqtt.ca_file", ca_file)
+        if path is not None:
+            open_regular(path).close()  # OpenSSL would wait for a pipe
+        context = ssl.create_default_context(cafile=path)
     except OSError as error:  # SSLError is one
-        raise ConfigError(f"mqtt.ca_file: {ca_file}: cannot be read as PEM certificates: {error}") from error
+        reason = error.strerror or error
+        raise ConfigError(f"mqtt.ca_file: {ca_file}: cannot be read as PEM certificates: {reason}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
@@ -105,7 +113,8 @@ def _credentials(options: MqttOptions) -> tuple[str | None, str | None]:
         return None, None
     path = expanded("mqtt.credentials_file", options.credentials_file)
     try:
-        mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
+        with open_regular(path) as file:
+            mode, text = os.fstat(file.fileno()).st_mode, file.read(_CREDENTIALS_MAX).decode("utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8"
         raise ConfigError(f"mqtt.credentials_file: {path}: cannot be read: {reason}") from error
