@@ -64,6 +64,7 @@ CONFIDENCE = Output(
     "confidence",
     default=False,
 )
+STEP_OUTPUTS = frozenset({"instances"})  # asked for as an engine's are; steps give them (edge/steps.py)
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,14 @@ def _summarize_confidence(array: NDArray[Any]) -> dict[str, float]:
     return {"mean": round(float(array.mean()) / 255, 4), "low": round(float((array < 128).mean()), 4)}
 
 
+def _count_instances(array: NDArray[Any]) -> dict[str, float]:
+    """How many objects there are: their ids count from 1."""
+    return {"count": int(array.max()) if array.size else 0}
+
+
 DECODERS: dict[str, Decoder] = {
     "class_ids": Decoder(("uint8",), True, _summarize_ids),
+    "instance_ids": Decoder(("uint8",), True, _count_instances),
     "confidence": Decoder(("uint8",), True, _summarize_confidence),
     "values": Decoder(DTYPES, False, _summarize_values),
     "value_map": Decoder(DTYPES, True, _summarize_values),
@@ -139,13 +146,14 @@ def as_shape(value: Any) -> tuple[int | str, ...] | None:
 
 
 def select(outputs: Iterable[Output], names: Iterable[str] | None, origin: str) -> tuple[Output, ...]:
-    """The outputs to compute, in the card's order: its default ones and those that are asked for by name.
+    """The outputs to compute, in the card's order: its default ones and those that are asked for by name. What steps
+    give, an engine does not have to.
 
     Raises:
         EngineError: a name that the engine does not have.
     """
     listed, asked = list(outputs), set(names or ())
-    if missing := asked - {output.name for output in listed}:
+    if missing := asked - STEP_OUTPUTS - {output.name for output in listed}:
         known = ", ".join(output.name for output in listed)
         hint = f" To add it: edge build engines/{origin}.yaml" if missing == {CONFIDENCE.name} else ""
         raise EngineError(f"engine {origin}: expected an output of {known}, got {min(missing)!r}.{hint}")

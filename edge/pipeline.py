@@ -109,7 +109,8 @@ def segment(
     a file is not. Of images every one is taken, in your thread: with `live=True` one at a time by all threads, so that
     its mask is young; otherwise several side by side, and results come a few images late.
 
-    `outputs`, such as "confidence", are computed besides the default ones, of an engine by name.
+    `outputs`, such as "confidence", are computed besides the default ones, of an engine by name; "instances", people
+    and vehicles one by one, of any engine.
 
         for result in edge.segment("drive.mp4"):
             print(result.frame.index, result.age_ms, result.mask("road").mean())
@@ -128,7 +129,7 @@ def segment(
                     open_engine(engine, side_by_side=not frames.live, source_wh=display_wh_of(source), outputs=outputs)
                 )
             )
-        yield from Segmenter(engine).segment_all(frames)
+        yield from Segmenter(engine, outputs).segment_all(frames)
 
 
 def _segment_images(
@@ -144,7 +145,7 @@ def _segment_images(
         if isinstance(engine, (str, Path)):
             opened = open_engine(engine, side_by_side=not live, source_wh=first.size_wh, outputs=outputs)
             engine = stack.enter_context(closing(opened))
-        yield from Segmenter(engine).segment_all(chain([first], frames))
+        yield from Segmenter(engine, outputs).segment_all(chain([first], frames))
 
 
 def run(

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.classes import ClassTable
+from edge.errors import ConfigError
 from edge.frame import Frame, Image, Letterbox
+from edge.instances import INSTANCES, Instance, thing_ids
 from edge.outputs import DECODERS, SEMANTIC, Output
 from edge.overlay import paint_bgr
 from edge.rle import coco_rle
@@ -31,6 +33,8 @@ class Prediction:
         table: what the class ids mean.
         ready_ns: monotonic clock when the outputs were complete.
         specs: what each output is, by name.
+        instances: its people, cyclists and vehicles one by one, the largest first; None unless they are asked for
+            (docs/instances.md). The output "instances" says which pixels are whose.
     """
 
     frame: Frame
@@ -39,6 +43,7 @@ class Prediction:
     table: ClassTable
     ready_ns: int
     specs: Mapping[str, Output] = field(default_factory=lambda: _ONLY_SEMANTIC)
+    instances: tuple[Instance, ...] | None = None
 
     @property
     def age_ms(self) -> float:
@@ -83,6 +88,52 @@ class Prediction:
     def coco_rle(self, name: str) -> dict[str, object]:
         """`mask(name)` as COCO's compressed run lengths: {"size": [H, W], "counts": string}, for pycocotools."""
         return coco_rle(self.mask(name))
+
+    def instance_mask(self, number: int) -> NDArray[np.bool_]:
+        """bool (H, W) at source resolution: True where the object of that id is; for COCO's run lengths,
+        `edge.rle.coco_rle` takes it.
+
+        Raises:
+            ConfigError: objects were not asked for.
+        """
+        return self.letterbox.to_source(self._instance_ids()) == number
+
+    def panoptic(self) -> tuple[NDArray[np.int32], list[dict[str, Any]]]:
+        """Objects and background in COCO's panoptic convention, at source resolution: int32 (H, W) ids, and what each
+        id is (`segments_info`): id, category_id (the class id), isthing, iscrowd, area and bbox [x, y, w, h] in pixels.
+
+        An object keeps its id, 1 to 255; a class that is not counted is one segment, 256 + its class id. 0 is void:
+        what is too small to be an object. COCO's PNG files hold an id as R + 256 G + 65536 B.
+
+        Raises:
+            ConfigError: objects were not asked for.
+        """
+        number, classes = self.letterbox.to_source(self._instance_ids()), self.class_map()
+        background = np.arange(256, 512, dtype=np.int32)
+        background[list(thing_ids(self.table))] = 0
+        ids = np.where(number > 0, number, background[classes]).astype(np.int32)
+        kinds = {one.id: one.class_id for one in self.instances or ()}
+        segments: list[dict[str, Any]] = []
+        for segment in np.unique(ids[ids > 0]).tolist():
+            mask = (ids == segment).view(np.uint8)
+            segments.append(
+                {
+                    "id": segment,
+                    "category_id": kinds.get(segment, segment - 256),
+                    "isthing": segment in kinds,
+                    "iscrowd": 0,
+                    "area": int(np.count_nonzero(mask)),
+                    "bbox": list(cv2.boundingRect(mask)),
+                }
+            )
+        return ids, segments
+
+    def _instance_ids(self) -> Image:
+        if self.instances is None or INSTANCES not in self.outputs:
+            raise ConfigError(
+                'expected a prediction with instances, got none. Ask: edge.segment(..., outputs=["instances"])'
+            )
+        return self.outputs[INSTANCES]
 
     def detections(self, names: Sequence[str] | None = None) -> Any:
         """A `supervision.Detections` with a mask at source size for each of `names` that was seen: groups or classes;

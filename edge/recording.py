@@ -128,7 +128,7 @@ def record(
         if opened is None:
             summary = _camera_alone(flow, sink, max_frames)
         else:
-            summary = run(flow, Segmenter(opened), [sink], stages, max_frames=max_frames, on_result=on_result)
+            summary = run(flow, Segmenter(opened, outputs), [sink], stages, max_frames=max_frames, on_result=on_result)
     return Recorded(target, summary, str(sink), sink.health.frames_lost if isinstance(sink, Recorder) else 0)
 
 

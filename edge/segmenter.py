@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
@@ -28,10 +28,15 @@ class Segmenter:
         stages: the times of "resize", "infer" and, where there are any, "steps".
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, outputs: Collection[str] = ()) -> None:
+        """Of `outputs`, those that steps give are computed; the engine computes its own as it was opened.
+
+        Raises:
+            ConfigError: the engine's classes cannot give one.
+        """
         self.engine = engine
         self._specs = {output.name: output for output in engine.outputs}
-        self.steps = Steps.of(engine)
+        self.steps = Steps.of(engine, outputs)
         self.stages = Stages()
         self._local = threading.local()
 

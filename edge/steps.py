@@ -1,18 +1,22 @@
 """Stateful steps behind the engine, such as tracking and smoothing: after results are in order, before sinks.
 
 They run wherever results are taken in order: `edge.segment`, `pipeline.run`, the service, replay and evaluation alike.
-A step is a row of `STEPS`, and runs where the engine computes all outputs that it needs. Without one, nothing is paid.
+A step is a row of `STEPS`. It runs where all that it needs is computed, by the engine or a step before it; one that
+gives an output which is asked for runs only then. Without one, nothing is paid.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edge.card import Card
 from edge.engine import Engine
+from edge.grouping import Instances
+from edge.instances import INSTANCES
+from edge.outputs import STEP_OUTPUTS
 from edge.prediction import Prediction
 
 MAX_MISSED = 10  # frames: under load, a live loop drops some, and what moves is still found again
@@ -33,13 +37,16 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class StepKind:
-    """A row of `STEPS`: makes a step for an engine of that card which computes the outputs `needs`."""
+    """A row of `STEPS`: makes a step for an engine of that card, where the outputs `needs` are computed. A row with the
+    name of one of `edge.outputs.STEP_OUTPUTS` gives that output, and runs where it is asked for.
+    """
 
     make: Callable[[Card], Step]
     needs: tuple[str, ...] = ("semantic",)
 
 
-STEPS: dict[str, StepKind] = {}  # by name, in the order in which they run
+# By name, in the order in which they run.
+STEPS: dict[str, StepKind] = {INSTANCES: StepKind(lambda card: Instances(card.table))}
 
 
 class Steps:
@@ -55,9 +62,14 @@ class Steps:
         self._last: Prediction | None = None
 
     @classmethod
-    def of(cls, engine: Engine) -> Steps:
-        """Those for what the engine computes."""
-        return cls([STEPS[name].make(engine.card) for name in step_names([output.name for output in engine.outputs])])
+    def of(cls, engine: Engine, asked: Collection[str] = ()) -> Steps:
+        """Those for what the engine computes, and for what else is asked for.
+
+        Raises:
+            ConfigError: the engine's classes cannot give it.
+        """
+        names = step_names([output.name for output in engine.outputs], asked)
+        return cls([STEPS[name].make(engine.card) for name in names])
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -78,9 +90,14 @@ class Steps:
             step.reset()
 
 
-def step_names(outputs: Sequence[str]) -> list[str]:
-    """The steps that run where these outputs are computed, in their order."""
-    return [name for name, kind in STEPS.items() if set(kind.needs) <= set(outputs)]
+def step_names(outputs: Sequence[str], asked: Collection[str] = ()) -> list[str]:
+    """The steps that run where these outputs are computed and those asked for, in their order."""
+    there, names = set(outputs), list[str]()
+    for name, kind in STEPS.items():
+        if set(kind.needs) <= there and (name in asked or name not in STEP_OUTPUTS):
+            names.append(name)
+            there.add(name)
+    return names
 
 
 def follows(prediction: Prediction, last: Prediction) -> bool:

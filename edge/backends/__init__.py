@@ -128,7 +128,8 @@ def open_engine(
     `source_wh` is the size of the frames to come, or gives it when called: of the bundle's input sizes, the one that
     wastes least on them is taken. `input_wh` names one. Without either, the card's own.
 
-    `outputs` names outputs to compute besides those that the card computes by default, such as "confidence".
+    `outputs` names outputs to compute besides those that the card computes by default, such as "confidence". Those that
+    steps give, such as "instances", are a matter of `edge.segmenter.Segmenter`.
 
     Raises:
         EngineNotFound: there is no such bundle.

@@ -25,6 +25,7 @@ from edge.cli.shared import (
     Backend,
     Confidence,
     EngineName,
+    Instances,
     JsonFile,
     Live,
     Masks,
@@ -129,6 +130,7 @@ def run(
     json_file: JsonFile = None,
     show: Annotated[bool, typer.Option("--show", help="Show the masks in a window. q ends, space pauses.")] = False,
     confidence: Confidence = False,
+    instances: Instances = False,
     live: Live = None,
     max_frames: MaxFrames = None,
     quiet: Quiet = False,
@@ -142,7 +144,12 @@ def run(
     outputs = Outputs.of(overlay, masks, masks_as, results, sink or (), json_file)
     check_outputs(outputs.paths, sources)
     end_on_sigterm()
-    wishes = {"precision": precision, "threads": threads, "backend": backend, "outputs": outputs_asked(confidence)}
+    wishes = {
+        "precision": precision,
+        "threads": threads,
+        "backend": backend,
+        "outputs": outputs_asked(confidence, instances),
+    }
     opened, frames = _open_both(sources, engine, live, **wishes)
     from edge.pipeline import buffered  # behind the opening, whose waits hide these imports
     from edge.pipeline import run as run_pipeline
@@ -156,7 +163,7 @@ def run(
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
                 buffered(frames, live),
-                Segmenter(opened),
+                Segmenter(opened, outputs_asked(confidence, instances)),
                 [*sinks, window] if window else sinks,
                 stages,
                 max_frames=max_frames,

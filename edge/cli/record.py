@@ -12,6 +12,7 @@ from edge.cli.shared import (
     Backend,
     Confidence,
     EngineName,
+    Instances,
     JsonFile,
     Live,
     MaxFrames,
@@ -41,6 +42,7 @@ def record(
     ] = None,
     masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Masks and results, or the camera alone.")] = True,
     confidence: Confidence = False,
+    instances: Instances = False,
     live: Live = None,
     max_frames: MaxFrames = None,
     json_file: JsonFile = None,
@@ -65,7 +67,7 @@ def record(
         precision=precision,
         threads=threads,
         backend=backend,
-        outputs=outputs_asked(confidence),
+        outputs=outputs_asked(confidence, instances),
         watch=lambda frames: Progress(None if quiet else frames.frame_count, max_frames, frames.name),
     )
     if not quiet:

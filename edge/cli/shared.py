@@ -46,6 +46,9 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine;
 Confidence = Annotated[
     bool, typer.Option("--confidence", help="Also how sure the engine is of each pixel, where it can tell.")
 ]
+Instances = Annotated[
+    bool, typer.Option("--instances", help="Also people, cyclists and vehicles one by one (docs/instances.md).")
+]
 Live = Annotated[
     bool | None,
     typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every."),
@@ -65,9 +68,9 @@ OtherSinks = Annotated[
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too; - is standard output.")]
 
 
-def outputs_asked(confidence: bool) -> tuple[str, ...]:
-    """The outputs that `open_engine` is asked for."""
-    return ("confidence",) if confidence else ()
+def outputs_asked(confidence: bool, instances: bool = False) -> tuple[str, ...]:
+    """The outputs that engine and steps are asked for."""
+    return (*(["confidence"] if confidence else []), *(["instances"] if instances else []))
 
 
 def end_on_sigterm() -> None:

@@ -30,6 +30,7 @@ _RESULT = {
     "age_ms": _NUMBER,
     "shares": {"type": "object", "additionalProperties": _NUMBER},
     "dropped": _COUNT,
+    "instances": {"type": "array", "items": {"type": "object"}},
     "outputs": {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": _NUMBER}},
 }
 _EVENT = {"event": _TEXT, "active": {"type": "boolean"}, "captured_ns": _COUNT, "frame": _COUNT, "value": _NUMBER}

@@ -15,6 +15,7 @@ from edge.classes import ClassTable
 from edge.engine import Engine
 from edge.errors import SourceDamaged
 from edge.frame import Frame, Image, Letterbox
+from edge.instances import Instance
 from edge.outputs import SEMANTIC, Output
 from edge.prediction import Prediction
 from edge.replay.identity import engine_identity
@@ -36,6 +37,8 @@ class RecordedMask(Protocol):
     def letterbox(self) -> Letterbox: ...
     @property
     def age_ms(self) -> float: ...
+    @property
+    def instances(self) -> tuple[Instance, ...] | None: ...
     @property
     def outputs(self) -> Mapping[str, NDArray[Any]]: ...
     @property
@@ -100,6 +103,6 @@ def recorded_track(source: Playable) -> tuple[MaskTrack, ClassTable] | None:
             )
         ready_ns = frame.captured_ns + round(mask.age_ms * 1e6)
         outputs, specs = {"semantic": mask.classes, **mask.outputs}, {"semantic": SEMANTIC, **mask.specs}
-        return Prediction(frame, outputs, mask.letterbox, card.table, ready_ns, specs)
+        return Prediction(frame, outputs, mask.letterbox, card.table, ready_ns, specs, mask.instances)
 
     return MaskTrack(RECORDED, [RECORDED], of), card.table

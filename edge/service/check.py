@@ -13,6 +13,7 @@ from edge.backends import choose_backend
 from edge.engine import find_bundle
 from edge.errors import ConfigError
 from edge.events import Watcher
+from edge.grouping import Instances
 from edge.outputs import select
 from edge.paths import expanded, is_path, make_folder, shown
 from edge.service.config import ServeConfig
@@ -38,7 +39,10 @@ def check(config: ServeConfig) -> None:
     for key, source in _keyed_sources(config):
         _check_source(key, source)
     expanded("engine", config.engine)
-    select(find_bundle(config.engine).card.outputs, config.asked, config.engine)
+    card = find_bundle(config.engine).card
+    select(card.outputs, config.asked, config.engine)
+    if config.instances:
+        Instances(card.table)
     choose_backend(config.backend)
     asked = [name for name in OUTPUTS if getattr(config, name)]
     if not asked:

@@ -44,6 +44,7 @@ class ServeConfig(StrictModel):
             its metrics, its topics (TOPIC/front/...) and its folder of recordings (FOLDER/front).
         engine, precision, backend, threads: as `edge run` takes them; several cameras share the cores evenly.
         confidence: also compute how sure the engine is of each pixel, for all outputs.
+        instances: also people, cyclists and vehicles one by one, for all outputs (docs/instances.md).
         ladder: under overload, a smaller image; without it, only frames are dropped.
         events: what is looked for in the masks, and reported in the log; without it, nothing.
         mqtt: results, masks and events to a broker.
@@ -61,6 +62,7 @@ class ServeConfig(StrictModel):
     backend: Backend | None = None
     threads: int | None = Field(default=None, ge=1)
     confidence: bool = False
+    instances: bool = False
     ladder: LadderOptions | None = None
     events: EventOptions | None = None
     mqtt: MqttOptions | None = None
@@ -72,8 +74,8 @@ class ServeConfig(StrictModel):
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The engine's outputs to compute besides its default ones."""
-        return ("confidence",) if self.confidence else ()
+        """The outputs to compute besides the engine's default ones."""
+        return tuple(name for name in ("confidence", "instances") if getattr(self, name))
 
     @property
     def sources(self) -> dict[str, str]:

@@ -155,5 +155,16 @@ def flight_of(options: FlightOptions, camera: str, cameras: int) -> FlightOption
 
 def settings_of(config: ServeConfig) -> str:
     """What of the config goes with a drive, as YAML: nothing that names an address or a file of secrets."""
-    parts = {"engine", "precision", "backend", "threads", "confidence", "ladder", "events", "recorder", "flight"}
+    parts = {
+        "engine",
+        "precision",
+        "backend",
+        "threads",
+        "confidence",
+        "instances",
+        "ladder",
+        "events",
+        "recorder",
+        "flight",
+    }
     return yaml.safe_dump(config.model_dump(mode="json", include=parts, exclude_none=True), sort_keys=False)

@@ -28,6 +28,7 @@ from edge.config import StrictModel
 from edge.errors import ConfigError, DataError, EdgeError, EngineError
 from edge.events import EventOptions
 from edge.frame import Frame, Image, Letterbox
+from edge.instances import instances_from_json
 from edge.maskcodec import decode_mask
 from edge.outputs import SEMANTIC, Output
 from edge.paths import expanded
@@ -279,7 +280,8 @@ class Publisher:
         for sent, data in zip(head.outputs, further, strict=True):
             output, array = _further(sent, data, head.input_wh)
             outputs[output.name], specs[output.name] = array, output
-        return Prediction(frame, outputs, box, self._card.table, head.ready_ns, specs)
+        instances = None if head.instances is None else instances_from_json(head.instances)
+        return Prediction(frame, outputs, box, self._card.table, head.ready_ns, specs, instances)
 
     def _look(self) -> None:
         self._looked_at_s = time.monotonic()

@@ -129,6 +129,7 @@ class ResultsSocket:
             source_wh=frame.size_wh,
             input_wh=box.input_wh,
             content_xywh=box.content_xywh,
+            instances=None if result.instances is None else [one.as_json() for one in result.instances],
             outputs=tuple(
                 Array(output=output_to_json(output), size_bytes=len(array))
                 for output, array in zip(further, arrays, strict=True)

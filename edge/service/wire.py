@@ -11,12 +11,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edge.config import StrictModel
 from edge.errors import SourceError
+from edge.instances import MOST
 
 VERSION = 2
 IMAGES_S = 2.0
@@ -63,7 +64,9 @@ class Array(StrictModel):
 
 
 class Result(StrictModel):
-    """One frame's result; its mask is the class map at network size, black bars included."""
+    """One frame's result; its mask is the class map at network size, black bars included. Its objects are as
+    `edge.instances.Instance.as_json` says.
+    """
 
     kind: Literal["result"] = "result"
     index: Count
@@ -75,6 +78,7 @@ class Result(StrictModel):
     input_wh: tuple[Side, Side]
     content_xywh: tuple[Offset, Offset, Side, Side]
     outputs: tuple[Array, ...] = Field(default=(), max_length=OUTPUTS_MAX)
+    instances: list[dict[str, Any]] | None = Field(default=None, max_length=MOST)
 
     def parts(self, arrays: bytes) -> list[bytes]:
         """The message of the mask, and of each of the outputs.

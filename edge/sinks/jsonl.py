@@ -21,6 +21,7 @@ class JsonLines:
     machine's monotonic clock; `age_ms` runs from capture to mask; `shares` are parts of the frame; `dropped` counts
     frames dropped since the run began. Of a source of image files there is `file` too, the image's path. Where the
     engine gives more than classes, `outputs` has each in numbers: {"confidence": {"mean": 0.93, "low": 0.04}}.
+    With instances, `instances` is a list of objects, each as `edge.instances.Instance.as_json`.
     """
 
     def __init__(self, path: Path, stages: Stages, *, names_files: bool = False) -> None:
@@ -74,4 +75,8 @@ def as_record(result: Prediction, dropped: int) -> dict[str, object]:
         "shares": {name: round(share, 5) for name, share in result.shares().items()},
         "dropped": dropped,
     }
-    return record | {"outputs": result.summaries()} if result.further() else record
+    if result.further():
+        record["outputs"] = result.summaries()
+    if result.instances is not None:
+        record["instances"] = [one.as_json() for one in result.instances]
+    return record

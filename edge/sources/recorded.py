@@ -15,6 +15,7 @@ from edge.drive.schema import ABOUT, IMAGE_SCHEMA, MASKS, OLD_MASK_SCHEMA, OUTPU
 from edge.errors import DataError, SourceDamaged
 from edge.frame import Image, Letterbox
 from edge.indexed_png import decode_ids
+from edge.instances import Instance, instances_from_json
 from edge.maskcodec import decode_mask
 from edge.outputs import Output
 
@@ -31,6 +32,7 @@ class Recorded:
         age_ms: from capture to mask.
         shares: parts of the image by class.
         dropped: frames dropped until then.
+        instances: its objects; None where they were not asked for.
         outputs: what else the engine gave, by name, without black bars; specs: what each of them is.
     """
 
@@ -41,6 +43,7 @@ class Recorded:
     age_ms: float
     shares: Mapping[str, float]
     dropped: int
+    instances: tuple[Instance, ...] | None = None
     outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     specs: Mapping[str, Output] = field(default_factory=dict)
 
@@ -76,7 +79,9 @@ class RecordedResults:
             figures = json.loads(read[RESULTS])
             names = ("frame", "captured_ns", "age_ms", "shares", "dropped")
             outputs, specs = _outputs(found, read)
-            return Recorded(classes, box, **{name: figures[name] for name in names}, outputs=outputs, specs=specs)
+            known = {name: figures[name] for name in names}
+            instances = instances_from_json(figures["instances"]) if "instances" in figures else None
+            return Recorded(classes, box, **known, instances=instances, outputs=outputs, specs=specs)
         except (DataError, ValueError, KeyError, TypeError) as error:
             raise SourceDamaged(f"{self._name}: what was recorded with a frame is damaged: {error}") from error
 

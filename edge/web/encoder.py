@@ -97,7 +97,8 @@ def grey_maps(result: Prediction) -> dict[str, Image]:
     for output in result.further():
         array = result.content(output.name)
         if DECODERS[output.decoder].per_pixel and array.ndim == 2:
-            maps[output.name] = array if array.dtype == np.uint8 else _grey(array)
+            is_shade = array.dtype == np.uint8 and output.decoder != "instance_ids"  # low ids would all be black
+            maps[output.name] = array if is_shade else _grey(array)
     return maps
 
 

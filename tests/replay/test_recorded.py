@@ -34,6 +34,7 @@ class Mask:
     classes: Image
     letterbox: Letterbox
     age_ms: float = 25.0
+    instances: None = None
     outputs: Mapping[str, Any] = field(default_factory=dict)
     specs: Mapping[str, Output] = field(default_factory=dict)
 

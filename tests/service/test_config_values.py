@@ -82,6 +82,7 @@ MEANT: dict[str, set[str]] = {
     "cameras": {"mapping"},  # a camera named password
     "cameras.front": {*NAME, "URL"},
     "confidence": {"true"},
+    "instances": {"true"},
     "events.out_of_domain.begin": NUMBER,
     "events.road_gone.begin": NUMBER,
     "events.pedestrian_ahead": UNSET,

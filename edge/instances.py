@@ -1,0 +1,106 @@
+"""Objects one by one: what is known of each person, cyclist and vehicle of a frame, and its form in JSON.
+
+`edge.grouping` finds them; `Prediction.instances` holds them. Imports nothing but the class tables: carriers read and
+write objects without knowing how they were found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from edge.classes import ClassTable
+from edge.errors import DataError
+
+INSTANCES = "instances"  # the output's name, and what is asked for
+THINGS = ("pedestrian", "cyclist", "vehicle")  # groups whose classes can be counted
+MOST = 255  # objects of a frame: their ids fit a byte
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One object in one frame. Pixels are the source's; figures are rounded so that JSON gives back the same object.
+
+    Attributes:
+        id: 1 to 255, in this frame alone: its number in the output "instances". The largest object has 1.
+        class_id, class_name: what it is, by the engine's class table.
+        box: left, top, right and bottom in pixels, right and bottom exclusive.
+        area: in pixels.
+        centre: x and y of its centre of mass, in pixels.
+        confidence: mean of the output "confidence" over its pixels, 0 to 1; None where the engine does not compute it.
+    """
+
+    id: int
+    class_id: int
+    class_name: str
+    box: Box
+    area: float
+    centre: tuple[float, float]
+    confidence: float | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """As JSON takes it; what is None is left out."""
+        values = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: value for name, value in values if value is not None}
+
+
+def thing_ids(table: ClassTable) -> tuple[int, ...]:
+    """The class ids of the groups `THINGS`, as far as the table has them, ascending."""
+    return tuple(sorted({i for group in THINGS if group in table.groups for i in table.ids(group)}))
+
+
+def instances_from_json(rows: object) -> tuple[Instance, ...]:
+    """The objects of a list by `Instance.as_json`, as a message or a file has it.
+
+    Raises:
+        DataError: it is no such list.
+    """
+    if not isinstance(rows, list) or len(cast("list[Any]", rows)) > MOST:
+        raise DataError(f"instances: expected a list of at most {MOST} objects, got {type(rows).__name__}")
+    found = tuple(_instance(row) for row in cast("list[Any]", rows))
+    if len({one.id for one in found}) != len(found):
+        raise DataError("instances: expected each id once, got one twice")
+    return found
+
+
+def _instance(row: Any) -> Instance:
+    if not isinstance(row, dict):
+        raise DataError(f"instances: expected an object, got {type(row).__name__}")
+    given = cast("dict[str, Any]", row)
+    name = given.get("class_name")
+    if not isinstance(name, str):
+        raise DataError(f"instances: class_name: expected a text, got {name!r}")
+    left, top, right, bottom = _numbers(given.get("box"), 4, "box")
+    x, y = _numbers(given.get("centre"), 2, "centre")
+    return Instance(
+        _whole(given, "id", MOST, least=1),
+        _whole(given, "class_id", 254),
+        name,
+        (left, top, right, bottom),
+        _numbers([given.get("area")], 1, "area")[0],
+        (x, y),
+        _optional(given, "confidence"),
+    )
+
+
+def _whole(given: dict[str, Any], name: str, most: int, least: int = 0) -> int:
+    value = given.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise DataError(f"instances: {name}: expected a whole number from {least} to {most}, got {value!r}")
+    return value
+
+
+def _optional(given: dict[str, Any], name: str) -> float | None:
+    return None if given.get(name) is None else _numbers([given[name]], 1, name)[0]
+
+
+def _numbers(values: object, count: int, name: str) -> Sequence[float]:
+    listed = cast("list[Any]", values) if isinstance(values, list) else []
+    plain = [value for value in listed if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    if len(plain) != count or len(listed) != count or not all(map(math.isfinite, plain)):
+        raise DataError(f"instances: {name}: expected {count} finite numbers, got {values!r}")
+    return [float(value) for value in plain]
