@@ -19,7 +19,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.backends import available_backends, load_backend, open_engine
+from edge.backends import available_backends, choose_backend, load_backend, open_engine
+from edge.backends.cpu import SATURATION, int8_saturates
+from edge.backends.layers import layers_text
 from edge.card import Accuracy, Card
 from edge.engine import Bundle, Engine, find_bundle
 from edge.errors import BundleTampered, EngineError
@@ -97,7 +99,8 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
         drive = source or write_drive(Path(folder) / "drive.mp4", frames, on_progress)
         cv2.setNumThreads(1)  # as `edge run` does
-        options: dict[str, Any] = {"precision": precision, "threads": threads, "backend": backend}
+        name = choose_backend(backend)
+        options: dict[str, Any] = {"precision": precision, "threads": threads, "backend": name}
         options["source_wh"] = _size_of(drive)
         with open_engine(engine_name, **options) as engine:
             on_progress("bare engine", 0, 3)
@@ -106,6 +109,8 @@ def bench(
                 "input_wh": engine.card.input_wh,
                 "precision": engine.precision,
                 "threads": engine.threads,
+                "layers": dict(load_backend(name).layer_precisions(engine)),
+                "notes": _notes([(name, engine.precision)]),
                 "machine": machine(),
                 "source": source or DRIVE.format(frames=frames),
                 "bare engine": bare_engine(engine, frames),
@@ -168,6 +173,7 @@ def compare(
             "frames": frames,
             "rounds": rounds,
             "entrants": [_entrant_figures(entrant, entrants, bundle) for entrant in entrants],
+            "notes": _notes([(entrant.backend, entrant.precision) for entrant in entrants]),
             "absent": absent,
         }
 
@@ -230,6 +236,13 @@ def _measure(
                 done += 1
 
 
+def _notes(measured: Sequence[tuple[str, str]]) -> list[str]:
+    """What makes masks worse here than the card says, and what to do; `measured` are backends with precisions."""
+    if ("openvino", "int8") not in measured or not int8_saturates():
+        return []
+    return [f"{SATURATION}. Take --precision f32, or bf16 where it is listed."]
+
+
 def _entrant_figures(entrant: _Entrant, entrants: Sequence[_Entrant], bundle: Bundle) -> dict[str, Any]:
     graph = bundle.graph(entrant.precision, entrant.backend)
     accuracy = _accuracy(bundle.card, graph.file, entrant)
@@ -239,6 +252,7 @@ def _entrant_figures(entrant: _Entrant, entrants: Sequence[_Entrant], bundle: Bu
     return {
         "precision": entrant.precision,
         "backend": entrant.backend,
+        "layers": dict(load_backend(entrant.backend).layer_precisions(entrant.together)),
         **figures,
         "times_f32": _times_f32(entrant, entrants),
         "age_added": added,
@@ -379,6 +393,7 @@ def bench_text(figures: dict[str, Any]) -> str:
             f"source {figures['source']}",
             "",
             table(header, rows),
+            *_below(figures["notes"], [layers_text(figures["precision"], figures["layers"])]),
         ]
     )
 
@@ -408,9 +423,21 @@ def compare_text(figures: Mapping[str, Any]) -> str:
         "bound: share of what the cores could do if always busy with this work.",
         "age +: ms from capture to mask, live, beyond the bare engine's p50.",
         "Accuracy is the card's; more: edge inspect",
+        *_below(figures["notes"], [_layers_line(entrant) for entrant in figures["entrants"]]),
         *(f"not here: {name}: {reason}" for name, reason in figures["absent"].items()),
     ]
     return "\n".join(lines)
+
+
+def _below(notes: Sequence[str], layers: Sequence[str]) -> list[str]:
+    """Lines for below a table: in which precision layers run, where that is known, and what to mind."""
+    known = [line for line in layers if line]
+    return [*([f"layers: {'; '.join(known)}"] if known else []), *(f"note: {note}" for note in notes)]
+
+
+def _layers_line(entrant: Mapping[str, Any]) -> str:
+    text = layers_text(entrant["precision"], entrant["layers"])
+    return text and f"{entrant['precision']} {entrant['backend']}: {text}"
 
 
 def _speed_cells(entrant: Mapping[str, Any]) -> list[str]:

@@ -183,6 +183,25 @@ def test_one_precision_is_looked_at_stage_by_stage(two_graphs: Bundle, video: st
     assert seen == ["bare engine", "masks", "overlay"]
 
 
+def test_layers_are_counted_by_the_precision_they_run_in(
+    colour_bundle: Bundle, video: str, scripted: list[str]
+) -> None:
+    figures = compare(str(colour_bundle.folder), video, 20, 1, rounds=1)
+    assert set(by_precision(figures)["f32"]["layers"]) <= {"f32"}
+    figures["entrants"][0]["layers"] = {"int8": 8, "f32": 47}
+    assert "layers: f32 openvino: 47 of 55 layers in f32, 8 in int8" in compare_text(figures)
+
+
+@pytest.mark.parametrize("saturates", [True, False])
+def test_where_int8_saturates_a_line_says_so(
+    two_graphs: Bundle, video: str, scripted: list[str], monkeypatch: pytest.MonkeyPatch, *, saturates: bool
+) -> None:
+    monkeypatch.setattr(benches, "int8_saturates", lambda: saturates)
+    text = compare_text(compare(str(two_graphs.folder), video, 20, 1, rounds=1))
+    assert ("note: this x86 CPU has no VNNI" in text) is saturates
+    assert ("Take --precision f32" in text) is saturates
+
+
 @pytest.mark.parametrize("measure", [bench, compare])
 def test_ctrl_c_ends_all_of_it(
     measure: Callable[..., Any], colour_bundle: Bundle, video: str, monkeypatch: pytest.MonkeyPatch

@@ -31,6 +31,7 @@ from edge.doctor.libraries import (
     check_default_engine,
     check_driver,
     check_engines,
+    check_onnxruntime,
     check_opencv,
     check_openvino,
     check_pycuda,
@@ -341,7 +342,9 @@ def test_an_opencv_without_v4l2_is_a_problem(make_host: MakeHost) -> None:
     [
         ("flags\t\t: fpu avx2 avx512f avx512_vnni amx_int8\n", "ok", "AMX, AVX-512 VNNI"),
         ("Features\t: fp asimd asimddp\n", "ok", "dot"),
-        ("flags\t\t: fpu avx2\n", "note", "no 8-bit dot products"),
+        ("flags\t\t: fpu avx2\n", "note", "no VNNI: OpenVINO's INT8 saturates here"),
+        ("flags\t\t: fpu avx2 avx512f\n", "note", "no VNNI: OpenVINO's INT8 saturates here"),
+        ("Features\t: fp asimd\n", "note", "no 8-bit dot products"),
     ],
 )
 def test_what_makes_int8_quick_is_named(cpuinfo: str, level: str, means: str, make_host: MakeHost) -> None:
@@ -351,6 +354,47 @@ def test_what_makes_int8_quick_is_named(cpuinfo: str, level: str, means: str, ma
     assert found["CPU"].level == level
     assert means in found["CPU"].found
     assert "EPYC: int8, f32;" in found["CPU"].found
+
+
+def test_where_int8_saturates_another_precision_is_what_to_type(make_host: MakeHost) -> None:
+    files = {"/proc/cpuinfo": "flags\t\t: fpu avx2\n"}
+    for capabilities, precision in ((["FP32", "INT8"], "f32"), (["FP32", "BF16", "INT8"], "bf16")):
+        facts = {"version": "2026.4.1", "devices": ["CPU"], "cpu": "EPYC", "capabilities": capabilities}
+        finding = by_name(check_openvino(make_host(files, openvino=facts)))["CPU"]
+        assert f"--precision {precision} " in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("facts", "openvino", "level", "found"),
+    [
+        ({"version": "1.32.0", "providers": ["CUDAExecutionProvider"]}, {}, "ok", "1.32.0, providers CUDA"),
+        ({"error": "not installed", "missing": True}, {}, "ok", "not needed to run engines"),
+        ({"error": "not installed", "missing": True}, ABSENT, "note", "in OpenVINO's place"),
+        ({"error": "libstdc++.so.6: too old", "missing": False}, {}, "problem", "cannot be imported: libstdc++"),
+    ],
+)
+def test_onnx_runtime_is_a_finding_installed_or_not(
+    facts: dict[str, Any], openvino: dict[str, Any], level: str, found: str, make_host: MakeHost
+) -> None:
+    finding = only(check_onnxruntime(make_host(onnxruntime=facts, openvino=openvino)))
+    assert finding.level == level
+    assert found in finding.found
+    assert bool(finding.fix) is (level != "ok")
+
+
+def test_the_installed_onnx_runtime_answers_with_version_and_providers(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    facts = ask("onnxruntime", str(tmp_path), 60)
+    assert "CPUExecutionProvider" in facts["providers"]
+    assert facts["version"][0].isdigit()
+
+
+@pytest.mark.parametrize(("int8", "level"), [(54, "ok"), (8, "note")])
+def test_layers_that_fell_back_to_another_precision_are_counted(int8: int, level: str, make_host: MakeHost) -> None:
+    facts = {"name": "road", "precision": "int8", "obstacle": "no GPU", "layers": {"int8": int8, "f32": 55 - int8}}
+    finding = only(check_default_engine(make_host(default_engine=facts)))
+    assert f"({int8} of 55 layers in int8, {55 - int8} in f32)" in finding.found
+    assert (finding.level, finding.fix.startswith("edge bench")) == (level, level == "note")
 
 
 def test_a_bundle_that_is_not_in_order_is_a_problem_beside_one_that_is(make_host: MakeHost) -> None:

@@ -12,7 +12,7 @@ A backend's module is imported when it is asked for: importing this one is quick
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -69,6 +69,12 @@ class Backend(Protocol):
         Raises:
             BundleTampered: the graph is not the one that the card was made for.
             EngineError: it cannot run here, or not with these arguments.
+        """
+        ...
+
+    def layer_precisions(self, engine: Any) -> Mapping[str, int]:
+        """How many convolutions and matrix products of an engine that `open` gave run in each precision; empty where
+        the library does not report it.
         """
         ...
 

@@ -76,6 +76,11 @@ def open(  # noqa: A001  # the name of the table's function
     return OnnxRuntimeEngine(model, bundle.card, precision, origin=str(bundle.folder / graph.file), **options)
 
 
+def layer_precisions(engine: OnnxRuntimeEngine) -> dict[str, int]:
+    """See `edge.backends.Backend.layer_precisions`: ONNX Runtime does not report it."""
+    return {}
+
+
 def load_graph(model: bytes, precision: str = "f32", output: str | None = None) -> Callable[[Any], Any]:
     """What runs any ONNX graph of one input on the CPU: from its array to that of `output`, or of the first. The graph
     says itself what `precision` it computes in.

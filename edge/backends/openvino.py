@@ -14,6 +14,7 @@ import platform
 import queue
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,9 @@ PRECISIONS = ("f32", "bf16", "int8")
 GRAPHS = "openvino"
 OPENS_QUICKLY = True
 CACHED_MODELS = 8  # a DDRNet-23-slim is 23 MB
+
+_ARITHMETIC = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})  # of its CPU plugin's layer types
+_PRECISION_NAMES = {"u8": "int8", "i8": "int8", "f16": "fp16"}  # of its element types, where edge's differ
 
 log = logging.getLogger(__name__)
 _IMPORTING = threading.Lock()
@@ -140,6 +144,23 @@ class OpenVinoEngine:
         finally:
             self._idle.put(request)
 
+    def layer_precisions(self) -> dict[str, int]:
+        """How many convolutions and matrix products run in each precision, as OpenVINO compiled them.
+
+        Raises:
+            EngineError: the engine is closed.
+        """
+        request = self._idle.get()
+        try:
+            if request is None:
+                raise EngineError(f"engine {self.card.name}: is closed")
+            infos = [node.get_rt_info() for node in request.get_compiled_model().get_runtime_model().get_ops()]
+        finally:
+            self._idle.put(request)
+        kept = [info for info in infos if "layerType" in info and info["layerType"].astype(str) in _ARITHMETIC]
+        found: list[str] = [info["runtimePrecision"].astype(str) for info in kept if "runtimePrecision" in info]
+        return dict(Counter(_PRECISION_NAMES.get(name, name) for name in found))
+
     def close(self) -> None:
         """Wait for what runs and free it; a later `infer` raises."""
         for _ in range(self.streams):
@@ -167,6 +188,11 @@ def open(  # noqa: A001  # the name of the table's function
 ) -> OpenVinoEngine:
     """See `edge.backends.Backend.open`."""
     return OpenVinoEngine(bundle, precision=precision, threads=threads, side_by_side=side_by_side, outputs=outputs)
+
+
+def layer_precisions(engine: OpenVinoEngine) -> dict[str, int]:
+    """See `edge.backends.Backend.layer_precisions`."""
+    return engine.layer_precisions()
 
 
 def load_graph(model: bytes, precision: str = "f32", output: str | None = None) -> Callable[[Any], Any]:

@@ -84,6 +84,11 @@ def open(  # noqa: A001  # the name of the table's function
     return TensorRtEngine(bundle, precision=precision, side_by_side=side_by_side, plan=plan, outputs=outputs)
 
 
+def layer_precisions(engine: TensorRtEngine) -> dict[str, int]:
+    """See `edge.backends.Backend.layer_precisions`: not known of a loaded plan; `edge plan` prints it."""
+    return {}
+
+
 class TensorRtEngine:
     """A bundle's plan on the first GPU. See `edge.engine.Engine`.
 

@@ -34,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     libraries.check_pycuda,
     access.check_gpu_nodes,
     libraries.check_openvino,
+    libraries.check_onnxruntime,
     libraries.check_opencv,
     libraries.check_av,
     access.check_cameras,

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge.backends.cpu import SATURATION, int8_saturates
+from edge.backends.layers import layers_text, mostly_in
 from edge.doctor.finding import Finding, Host, in_virtual_environment
 from edge.doctor.probe import Facts
 
@@ -29,6 +31,8 @@ _INT8_FLAGS = {
     "i8mm": "I8MM",
     "asimddp": "dot",
 }
+
+_INSTALL_ORT = "pip install onnxruntime"
 
 
 def check_python(host: Host) -> Iterator[Finding]:
@@ -185,8 +189,28 @@ def check_openvino(host: Host) -> Iterator[Finding]:
     found = f"{facts['cpu']}: {', '.join(precisions)}; {host.cores} threads"
     if fast:
         yield Finding("CPU", f"{found}; 8-bit arithmetic by {', '.join(fast)}")
+    elif int8_saturates(host.path("/proc/cpuinfo")):
+        fix = f"edge run VIDEO --precision {'bf16' if 'bf16' in precisions else 'f32'}  # as docs/results.md says"
+        yield Finding("CPU", f"{found}; {SATURATION}", "note", fix)
     else:
         yield Finding("CPU", f"{found}; no 8-bit dot products, INT8 gains less here", "note", "edge bench")
+
+
+def check_onnxruntime(host: Host) -> Iterator[Finding]:
+    """ONNX Runtime and its providers: needed only where neither TensorRT nor OpenVINO runs, or to adopt a net."""
+    facts = host.facts["onnxruntime"]
+    if facts.get("slow"):
+        yield _slow("ONNX Runtime", facts)
+    elif "error" not in facts:
+        providers = ", ".join(name.removesuffix("ExecutionProvider") for name in facts["providers"])
+        yield Finding("ONNX Runtime", f"{facts['version']}, providers {providers}")
+    elif not facts.get("missing"):
+        fix = "pip install --force-reinstall onnxruntime"
+        yield Finding("ONNX Runtime", f"cannot be imported: {facts['error']}", "problem", fix)
+    elif "error" in host.facts["openvino"]:
+        yield Finding("ONNX Runtime", "not installed; it could run engines in OpenVINO's place", "note", _INSTALL_ORT)
+    else:
+        yield Finding("ONNX Runtime", "not installed; not needed to run engines, which OpenVINO does")
 
 
 def check_opencv(host: Host) -> Iterator[Finding]:
@@ -280,11 +304,20 @@ def check_default_engine(host: Host) -> Iterator[Finding]:
     elif "error" in facts:
         yield Finding(about, f"cannot run: {facts['error']}", "problem", _command_in(facts["error"]) or "edge inspect")
     elif facts["obstacle"]:
-        found = f"{facts['name']} ran in {facts['precision']} on the CPU; not by TensorRT: {facts['obstacle']}"
-        command = _command_in(facts["obstacle"])
-        yield Finding(about, found, "note" if command else "ok", command)
+        yield _default_on_cpu(about, facts)
     else:
         yield Finding(about, f"{facts['name']} ran in {facts['precision']} by TensorRT")
+
+
+def _default_on_cpu(about: str, facts: Facts) -> Finding:
+    """Why not by TensorRT, and whether most layers run in the precision asked for, which on ARM CPUs they may not."""
+    precision, layers = facts["precision"], facts.get("layers", {})
+    inner = layers_text(precision, layers)
+    ran = f"{facts['name']} ran in {precision} on the CPU" + (f" ({inner})" if inner else "")
+    found, command = f"{ran}; not by TensorRT: {facts['obstacle']}", _command_in(facts["obstacle"])
+    if not command and not mostly_in(precision, layers):
+        command = "edge bench  # another precision may be as fast, and more exact"
+    return Finding(about, found, "note" if command else "ok", command)
 
 
 def _slow(about: str, facts: Facts) -> Finding:

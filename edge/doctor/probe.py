@@ -138,6 +138,15 @@ def _openvino() -> Facts:
     }
 
 
+def _onnxruntime() -> Facts:
+    from edge.backends.onnxruntime import import_library, unavailable_reason
+
+    if reason := unavailable_reason():
+        return {"error": reason, "missing": True}
+    library = import_library()
+    return {"version": library.__version__, "providers": library.get_available_providers()}
+
+
 def _opencv() -> Facts:
     import cv2
 
@@ -191,21 +200,24 @@ def _default_engine() -> Facts:
     """
     import numpy as np
 
-    from edge.backends import available_backends, load_backend, open_engine
+    from edge.backends import available_backends, choose_backend, load_backend, open_engine
     from edge.engine import DEFAULT_ENGINE, find_bundle
 
     bundle = find_bundle(DEFAULT_ENGINE)
     engine, obstacle = _by_tensorrt(bundle)
+    backend = "tensorrt"
     if engine is None:
         os.environ["XDG_CACHE_HOME"] = os.environ[SCRATCH]  # where OpenVINO leaves what it compiles
         quick = [
             name for name, reason in available_backends().items() if not reason and load_backend(name).OPENS_QUICKLY
         ]
-        engine = open_engine(bundle.folder, backend=quick[0] if quick else None)
+        backend = choose_backend(quick[0] if quick else None)
+        engine = open_engine(bundle.folder, backend=backend)
     with engine:
         width, height = engine.card.input_wh
         engine.infer(np.zeros((height, width, 3), np.uint8))
-        return {"name": engine.card.name, "precision": engine.precision, "obstacle": obstacle}
+        layers = dict(load_backend(backend).layer_precisions(engine))
+        return {"name": engine.card.name, "precision": engine.precision, "obstacle": obstacle, "layers": layers}
 
 
 def _by_tensorrt(bundle: Any) -> tuple[Any, str | None]:
@@ -225,6 +237,7 @@ PROBES = {
     "tensorrt": _tensorrt,
     "pycuda": _pycuda,
     "openvino": _openvino,
+    "onnxruntime": _onnxruntime,
     "opencv": _opencv,
     "av": _av,
     "engines": _engines,

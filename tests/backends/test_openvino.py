@@ -156,6 +156,20 @@ def test_without_a_wish_all_allowed_cpus_are_used(colour_bundle: Bundle) -> None
 # ------------------------------------------------------------------------------------------------- what is not its card
 
 
+@pytest.mark.slow
+def test_layers_are_counted_in_the_precision_that_they_run_in() -> None:
+    with open_engine("road", precision="f32", backend="openvino") as engine:
+        exact = backend.layer_precisions(engine)
+    assert set(exact) == {"f32"}
+    with open_engine("road", precision="int8", backend="openvino") as engine:
+        counts = backend.layer_precisions(engine)
+        again = backend.layer_precisions(engine)
+    assert sum(counts.values()) == sum(exact.values())
+    assert again == counts
+    with pytest.raises(EngineError, match="is closed"):
+        backend.layer_precisions(engine)
+
+
 def test_a_tampered_graph_is_not_compiled_even_if_the_true_one_is_cached(colour_bundle: Bundle) -> None:
     OpenVinoEngine(colour_bundle, threads=1).close()
     content = bytearray((colour_bundle.folder / MODEL_FILE).read_bytes())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from edge.backends.cpu import cpu_kind
+from edge.backends.cpu import int8_saturates
 from edge.engine import Bundle, find_bundle
 from edge.errors import CalibrationError, ConfigError, EngineError
 from edge.street.render import StreetScene
@@ -44,8 +44,7 @@ FORMS: tuple[Form, ...] = ("openvino", "tensorrt")
 RUNTIMES: dict[Form, tuple[Runtime, ...]] = {"openvino": ("onnxruntime", "openvino"), "tensorrt": ("onnxruntime",)}
 ROUNDINGS = ("QuantizeLinear", "DequantizeLinear")
 
-# AVX2 without VNNI adds pairs of 8-bit products in 16 bits (vpmaddubsw), which saturate.
-SATURATES = cpu_kind().startswith("x86_64") and "vnni" not in cpu_kind()
+SATURATES = int8_saturates()
 
 
 class Written:
