@@ -41,12 +41,16 @@ MARKS = {
     "service/test_service.py": "system",
     "sources/test_supervised.py": "system",
     "web/test_live_page.py": "system",
-    "nets/test_contract.py": "train",
     "train/test_qat.py": "train",
     "train/test_qat_build.py": "train",
     "train/test_train.py": "train",
     "train/test_train_cli.py": "train",
+    "compile/test_build.py": "slow",
     "compile/test_tensorrt_rtx.py": "slow",
+    "nets/test_sizes.py": "slow",
+    "nets/test_storage.py": "slow",
+    "service/test_flight_service.py": "slow",
+    "service/test_hung.py": "slow",
     "fuzz": "slow",
 }
 # And what tests need that take these: a net exported and compiled in every process anew, a broker.
@@ -87,11 +91,18 @@ def make_card() -> MakeCard:
 
 @pytest.fixture(scope="session")
 def colour_model() -> bytes:
-    """The graph of a net without weights whose logits are the mean blue, green and red of 8x8 cells."""
-    torch = pytest.importorskip("torch")
-    from edge.compile.export import export_onnx
+    """The graph of a net without weights whose logits are the mean blue, green and red of 8x8 cells.
 
-    return export_onnx(torch.nn.AvgPool2d(8), COLOUR_WH)
+    It is written down, and no torch asked for it, whose exporter takes seconds to load.
+    """
+    onnx = pytest.importorskip("onnx")
+    from edge.compile.wrap import wrap
+
+    pool = "AveragePool <kernel_shape = [8, 8], strides = [8, 8]>"
+    width, height = COLOUR_WH
+    net = f"mean (float[1,3,{height},{width}] input) => (float[1,3,{height // 8},{width // 8}] logits)"
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {net} {{ logits = {pool} (input) }}')
+    return wrap(model, COLOUR_WH).SerializeToString(deterministic=True)
 
 
 @pytest.fixture

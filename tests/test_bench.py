@@ -135,7 +135,6 @@ def test_ratios_are_taken_within_rounds_and_figures_from_the_middle_one(
     assert entrants["int8"]["age_added"] == {"p50_ms": 8.5, "p99_ms": 11.0}
 
 
-@pytest.mark.slow
 def test_accuracy_is_the_cards_by_the_runtime_that_runs(two_graphs: Bundle, video: str, scripted: list[str]) -> None:
     figures = compare(str(two_graphs.folder), video, 20, None, rounds=1)
     scores = {precision: entrant["accuracy"] for precision, entrant in by_precision(figures).items()}
@@ -152,7 +151,6 @@ def test_the_table_has_a_line_for_each(two_graphs: Bundle, video: str, scripted:
     assert int8[5:-1] == ["50.0", "90%", "50.0", "90%", "+8.50", "+11.00", "0.6250", "0.5000"]
 
 
-@pytest.mark.slow
 def test_progress_tells_each_step_of_all(two_graphs: Bundle, video: str, scripted: list[str]) -> None:
     seen: list[tuple[str, int, int]] = []
     compare(str(two_graphs.folder), video, 20, None, rounds=2, on_progress=lambda *step: seen.append(step))

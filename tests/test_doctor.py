@@ -195,6 +195,7 @@ def test_a_driver_that_crashes_is_a_finding(
     assert (finding.found, finding.level) == ("crashed (Segmentation fault)", "problem")
 
 
+@pytest.mark.slow
 def test_a_driver_that_hangs_is_a_finding(install_driver: Callable[[str], None], tmp_path: Path) -> None:
     install_driver("sleep(60); return 0;")
     assert ask("cuda", str(tmp_path), limit_s=2) == {"error": "no answer within 2 s", "slow": True}

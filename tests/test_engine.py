@@ -75,7 +75,6 @@ def test_a_card_survives_the_way_through_json(card: Card) -> None:
     assert Card.from_json(full.to_json(), "card.json") == full
 
 
-@pytest.mark.slow
 @given(
     names=st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=4, unique=True),
     colour=st.tuples(*[st.integers(0, 255)] * 3),
@@ -225,7 +224,6 @@ def test_what_is_no_card_is_refused_with_the_reason(text: str, reason: str) -> N
     assert reason in str(caught.value)
 
 
-@pytest.mark.slow
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda x: st.lists(x, max_size=3)))
 def test_no_value_under_any_key_breaks_the_card_reader(value: Any) -> None:
     keys = [field.name for field in dataclasses.fields(Card)] + ["classes", "groups", "tints", "ignore_id"]
@@ -407,7 +405,6 @@ def test_what_is_neither_name_nor_path_is_not_found(homes: Path, name: str) -> N
 # ---------------------------------------------------------------------------------------------------------- the engine
 
 
-@pytest.mark.slow
 def test_an_opened_engine_sees_what_its_card_says(colour_bundle: Bundle, flag: Any, flag_classes: Any) -> None:
     with open_engine(colour_bundle.folder, threads=1) as engine:
         assert (engine.card, engine.precision, engine.threads) == (colour_bundle.card, "f32", 1)

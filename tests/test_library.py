@@ -56,6 +56,7 @@ def test_frames_alone_are_recorded_without_an_engine(flags: Path) -> None:
     assert "2 frames" in str(done)
 
 
+@pytest.mark.slow
 def test_an_onnx_file_is_built_into_an_engine_that_opens(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     net = "(float[1,3,48,64] x) => (float[1,3,6,8] y) { y = AveragePool <kernel_shape = [8, 8], strides = [8, 8]> (x) }"

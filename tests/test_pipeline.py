@@ -171,6 +171,7 @@ def test_a_run_without_sinks_is_a_run(drive: Path, engine: BrightnessEngine) -> 
     assert list(summary.stages) == ["decode", "resize", "infer"]
 
 
+@pytest.mark.slow
 def test_a_live_run_counts_every_frame_as_segmented_or_dropped(
     drive: Path, engine: BrightnessEngine, tmp_path: Path
 ) -> None:

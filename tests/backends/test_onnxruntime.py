@@ -35,6 +35,7 @@ def test_an_engine_of_onnx_runtime_does_what_every_engine_does(
         sentence(engine, flag, flag_classes)
 
 
+@pytest.mark.slow
 def test_it_sees_what_openvino_sees_of_a_trained_net_in_either_precision() -> None:
     image = np.random.default_rng(5).integers(0, 256, (180, 320, 3), np.uint8)
     for precision in ("f32", "int8"):

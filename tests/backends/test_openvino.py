@@ -240,7 +240,6 @@ def test_another_graph_or_setting_is_compiled_for_itself(
         assert len(blobs(cache_home)) == 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "foreign", "of another key", "a folder"])
 def test_a_damaged_cache_file_is_replaced_and_logged(
     damage: str,

@@ -321,13 +321,11 @@ def test_an_engine_that_does_not_give_what_the_net_gives_is_refused(
         adopt(model_file(FLAG_NET), card(), [flag])
 
 
-@pytest.mark.slow
 def test_a_net_that_gives_nan_is_refused(model_file: Write, card: Write, flag: Image) -> None:
     with pytest.raises(EngineError, match=r"the net itself gives NaN, in 66\.7% of its answers"):
         adopt(model_file("(float[1,3,48,64] x) => (float[1,3,48,64] y) { y = Div (x, x) }"), card(), [flag])
 
 
-@pytest.mark.slow
 def test_a_crash_of_the_runtime_is_a_message(
     model_file: Write, card: Write, flag: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,7 +368,6 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("text", "words"), REFUSED.items())
 def test_what_edge_cannot_take_is_refused_with_what_was_found(
     text: str, words: str, model_file: Write, card: Write, flag: Image

@@ -63,6 +63,7 @@ def write_net(scale: float) -> None:
 BUILD = ("build", "--onnx", "net.onnx", "--card", "card.yaml")
 
 
+@pytest.mark.slow
 def test_an_onnx_file_becomes_an_int8_engine_that_runs(home: Path) -> None:
     chosen = edge("calibrate", "select", "patches", "train", "--count", "8", "--sheet", "sheet.png")
     assert chosen.returncode == 0, chosen.stderr
@@ -82,6 +83,7 @@ def test_an_onnx_file_becomes_an_int8_engine_that_runs(home: Path) -> None:
     assert np.mean(mask == truth) > 0.75
 
 
+@pytest.mark.slow
 def test_scales_of_other_frames_are_stale_and_those_of_a_changed_frame_are_refused(home: Path) -> None:
     assert edge("calibrate", "select", "patches", "train", "--count", "8").returncode == 0
     made = edge("calibrate", "run", "--onnx", "net.onnx", "--card", "card.yaml")
@@ -98,6 +100,7 @@ def test_scales_of_other_frames_are_stale_and_those_of_a_changed_frame_are_refus
     assert "Traceback" not in stale.stderr + changed.stderr
 
 
+@pytest.mark.slow
 def test_an_engine_that_loses_more_than_it_may_is_refused_with_the_table_and_the_pictures(home: Path) -> None:
     write_net(1000.0)
     assert edge("calibrate", "select", "patches", "train", "--count", "8").returncode == 0
@@ -109,6 +112,7 @@ def test_an_engine_that_loses_more_than_it_may_is_refused_with_the_table_and_the
     assert cv2.imread("engines/built/patches.report/worst-int8.openvino.png") is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -91,8 +91,9 @@ def test_the_graph_tells_nothing_of_the_machine_it_was_made_on(street_bundle: Bu
 
 
 @pytest.mark.slow
-def test_a_net_gives_the_same_bytes_each_time(colour_model: bytes) -> None:
-    assert export.export_onnx(torch.nn.AvgPool2d(8), (64, 48)) == colour_model
+def test_a_net_gives_the_same_bytes_each_time() -> None:
+    first, second = (export.export_onnx(torch.nn.AvgPool2d(8), (64, 48)) for _ in range(2))
+    assert first == second
 
 
 @pytest.mark.slow

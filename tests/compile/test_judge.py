@@ -333,7 +333,6 @@ def ort() -> None:
     pytest.importorskip("onnxruntime")
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("ort")
 def test_onnx_runtime_adds_biases_as_they_are_written_and_does_not_round_them() -> None:
     onnx = pytest.importorskip("onnx")

@@ -102,7 +102,6 @@ sizes = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.in
 numbers = st.one_of(st.just(0.0), st.floats(2**-20, 2**20, width=32), st.floats(-(2**20), -(2**-20), width=32))
 
 
-@pytest.mark.slow
 @given(arrays.arrays(np.float32, sizes, elements=numbers), st.sampled_from([0, 1]), st.booleans())
 def test_weights_round_to_within_half_a_step_and_each_channels_largest_to_127(
     weights: NDArray[np.float32], axis: int, half_scales: bool
@@ -131,7 +130,6 @@ def test_channels_have_steps_of_their_own() -> None:
 # ------------------------------------------------------------------------------------------------- steps of activations
 
 
-@pytest.mark.slow
 @given(st.floats(-1e6, 0), st.floats(0, 1e6))
 def test_openvinos_steps_cover_the_range_and_hold_zero_exactly(low: float, high: float) -> None:
     scale, zero = step_of("openvino", low, high)

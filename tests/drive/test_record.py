@@ -34,6 +34,7 @@ def edge(command: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch
     return int(end.value.code or 0)
 
 
+@pytest.mark.slow
 def test_a_street_is_recorded_with_its_masks_its_engine_and_what_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,6 +53,7 @@ def test_a_street_is_recorded_with_its_masks_its_engine_and_what_was_asked_for(
         assert asked == {"source": STREET, "codec": "jpeg", "live": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size", ["320x240", "320x180", "320x160", "240x320", "180x320", "240x240", "160x480", "480x160"]
 )
@@ -73,6 +75,7 @@ def test_a_drive_of_any_shape_is_recorded_replayed_and_evaluated(
     assert "damaged" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_camera_alone_is_recorded_into_segments_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "drives"
     assert record([STREET, str(folder), "--no-masks", "--split-s", "0.5", "-q"], monkeypatch) == 0
@@ -101,6 +104,7 @@ def test_what_cannot_be_is_refused_before_anything_is_opened(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_recording_with_a_whole_drive(tmp_path: Path) -> None:
     path = tmp_path / "drive.mcap"
     endless = STREET.replace("frames=12", "frames=100000")

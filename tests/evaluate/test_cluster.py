@@ -17,6 +17,7 @@ from edge.evaluate.run import EvaluationConfig, evaluate_drives
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time_and_a_missing_engine_or_cluster_is_told(
     colour_bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_drive_that_is_not_there_is_named_and_the_others_reported(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_budget_is_measured_live_and_may_break(words: list[str], tmp_path: Path) -> None:
     report = tmp_path / "r.json"
     assert edge("evaluate", tmp_path / "a.mp4", *words[2:], "--budget-ms", "0.1", "--json", report) == 3

@@ -166,6 +166,7 @@ def test_two_labels_of_a_frame_or_one_without_number_are_refused(tmp_path: Path,
         (drive.labels / name).unlink()
 
 
+@pytest.mark.slow
 def test_a_rendered_street_knows_its_labels() -> None:
     with open_drive("scene:street?seed=3&frames=2&size=320x180&fps=10") as street:
         truths = find_labels(street, None, False, CAMVID)

@@ -83,6 +83,7 @@ def test_every_parameter_learns(name: str) -> None:
     assert [n for n, p in net.named_parameters() if not p.grad.any()] == []
 
 
+@pytest.mark.train
 @every_net
 def test_it_learns_to_tell_left_from_right_in_bf16(name: str) -> None:
     net = narrow(name).to(memory_format=torch.channels_last).train()  # as edge.train has it
@@ -146,6 +147,7 @@ def pictures(count: int) -> list[Any]:
     return list((smooth.permute(0, 2, 3, 1) * 255).numpy().astype(np.uint8))
 
 
+@pytest.mark.train
 @every_graph
 def test_the_graph_gives_the_classes_of_the_net_at_an_odd_size(name: str, exported: Exported) -> None:
     net, plain = exported(name)
@@ -154,6 +156,7 @@ def test_the_graph_gives_the_classes_of_the_net_at_an_odd_size(name: str, export
     assert found.widest_margin < 1e-3
 
 
+@pytest.mark.train
 @every_graph
 def test_the_graph_says_itself_in_opset_17_without_loops_and_searches(name: str, exported: Exported) -> None:
     _, plain = exported(name)
@@ -162,6 +165,7 @@ def test_the_graph_says_itself_in_opset_17_without_loops_and_searches(name: str,
     assert avoided.isdisjoint(node.op_type for node in plain.graph.node)
 
 
+@pytest.mark.train
 @every_graph
 @pytest.mark.parametrize(("form", "runtime"), [("openvino", "openvino"), ("tensorrt", "onnxruntime")])
 def test_in_int8_the_logits_are_nearly_the_nets(name: str, form: str, runtime: str, exported: Exported) -> None:

@@ -25,6 +25,7 @@ def video(tmp_path: Path) -> Path:
     return write_video(tmp_path / "a.mp4")
 
 
+@pytest.mark.slow
 def test_a_fast_replay_says_how_many_frames_it_decoded_and_names_its_masks(
     video: Path, colour_bundle: Bundle, tmp_path: Path
 ) -> None:

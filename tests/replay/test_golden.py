@@ -65,6 +65,7 @@ def test_the_golden_clip_decodes_to_the_same_bits_on_every_machine() -> None:
     assert digest.hexdigest() == PLANES_SHA256
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads need two cores")
 def test_masks_are_the_same_with_one_thread_with_two_and_with_frames_side_by_side() -> None:
     ways = [{"threads": 1}, {"threads": 2}, {"threads": 2, "side_by_side": True}]
@@ -97,6 +98,7 @@ def test_masks_are_the_golden_ones_of_this_kind_of_machine(road: Engine) -> None
     assert digest.hexdigest() == golden[name][key]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CITY.exists(), reason=f"{CITY} is not here; set EDGE_DATA")
 def test_the_city_clip_replayed_twice_gives_the_same_bytes() -> None:
     first, second = replayed(CITY, side_by_side=True), replayed(CITY, side_by_side=True)

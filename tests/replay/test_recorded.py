@@ -79,6 +79,7 @@ def test_a_mask_of_a_picture_of_another_size_is_not_laid_over_the_frame(make_car
         found[0].of(drive, drive.at(4))
 
 
+@pytest.mark.slow
 def test_a_recorded_drive_is_compared_with_its_own_masks_without_being_asked(
     colour_bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -226,6 +226,7 @@ def terminal(colour_bundle: Bundle, tmp_path: Path) -> Iterator[Terminal]:
     terminal.close()
 
 
+@pytest.mark.slow
 def test_keys_lead_through_the_recording_and_the_terminal_is_left_as_it_was(terminal: Terminal) -> None:
     assert terminal.shows("frame 0 of 90")
     assert terminal.shows("colours f32 | colours f32 (2)")
@@ -252,6 +253,7 @@ def test_keys_lead_through_the_recording_and_the_terminal_is_left_as_it_was(term
     assert terminal.raw.endswith(b"\x1b[?25h\x1b[?1049l")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130)])
 def test_the_terminal_is_left_as_it_was_by_a_signal_too(terminal: Terminal, number: signal.Signals, code: int) -> None:
     assert terminal.shows("frame 0 of 90")

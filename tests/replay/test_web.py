@@ -210,6 +210,7 @@ def test_both_masks_lie_over_the_frame_that_was_asked_for(page: tuple[Page, Play
     assert page_.complaints() == []
 
 
+@pytest.mark.slow
 def test_buttons_keys_and_the_number_field_lead_the_player(page: tuple[Page, Player]) -> None:
     page_, player = page
     from selenium.webdriver.common.keys import Keys

@@ -48,6 +48,7 @@ def test_a_camera_of_the_usual_shape_gets_the_engine_that_was_opened_meanwhile(o
         assert engine.card.input_wh == (480, 288)
 
 
+@pytest.mark.slow
 def test_a_camera_of_another_shape_gets_an_engine_of_its_own_and_the_other_is_closed(opened: list[Engine]) -> None:
     with early().for_frames((640, 480)).engine as engine:
         assert engine.card.input_wh == (480, 360)
@@ -57,6 +58,7 @@ def test_a_camera_of_another_shape_gets_an_engine_of_its_own_and_the_other_is_cl
         assert not is_closed(second)
 
 
+@pytest.mark.slow
 def test_with_a_ladder_all_its_sizes_are_opened_meanwhile(opened: list[Engine]) -> None:
     with early(ladder={}).for_frames((1920, 1080)).engine as engine:
         assert [step.card.input_wh for step in opened] == [(480, 288), (320, 200)]

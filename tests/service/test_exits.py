@@ -64,6 +64,7 @@ def serve(tmp_path: Path, config: str, fault: str = "") -> subprocess.Popen[str]
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS_OUT)
 def test_an_error_while_an_engine_opens_ends_the_process_with_its_own_exit_code(tmp_path: Path, way: str) -> None:
     config, fault, code = WAYS_OUT[way]
@@ -74,6 +75,7 @@ def test_an_error_while_an_engine_opens_ends_the_process_with_its_own_exit_code(
     assert "Fatal Python error" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_an_engine_opens_ends_the_process_in_good_order(tmp_path: Path, number: int) -> None:
     with serve(tmp_path, f"camera: '{STREET}'\nweb: {{port: 0}}\n") as process:

@@ -155,6 +155,7 @@ def test_a_port_that_another_program_has_is_refused_before_the_page_is_let_go(
     assert f"port {taken}" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_config_that_is_in_order_comes_with_its_engine_open(reloading: Reloading, opened: list[Engine]) -> None:
     ready = reloading.outcome({"cameras": {"a": STREET, "b": STREET.replace("seed=3", "seed=4")}, "web": {}})
     assert ready is not None
@@ -163,6 +164,7 @@ def test_a_config_that_is_in_order_comes_with_its_engine_open(reloading: Reloadi
     assert opened == []
 
 
+@pytest.mark.slow
 def test_reloads_that_come_while_one_is_made_ready_are_made_once(
     reloading: Reloading, monkeypatch: pytest.MonkeyPatch
 ) -> None:

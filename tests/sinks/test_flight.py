@@ -83,6 +83,7 @@ def test_nothing_is_written_where_nothing_happens(tmp_path: Path) -> None:
     assert str(sink.health) == "stopped"
 
 
+@pytest.mark.slow
 def test_a_trigger_has_the_seconds_before_it_and_some_after_it_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

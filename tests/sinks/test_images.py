@@ -35,6 +35,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_an_image_in_is_an_image_out_and_again(
     images: Path, colour_bundle: Bundle, tmp_path: Path, flag: Image
 ) -> None:

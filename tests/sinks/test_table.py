@@ -71,6 +71,7 @@ def test_the_sinks_of_edge_are_found_without_looking_at_other_packages(monkeypat
     assert [find_kind(name).name for name in ("overlay", "masks", "results")] == ["overlay", "masks", "results"]
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_it(colour_bundle: Bundle, tmp_path: Path) -> None:
     words = ["run", "scene:street?frames=2&size=320x180", "-e", str(colour_bundle.folder), "-q"]
     command = [sys.executable, "-m", "edge.cli", *words, "--sink", f"csv={tmp_path / 'a.csv'}"]

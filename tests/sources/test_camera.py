@@ -52,6 +52,7 @@ def test_a_camera_that_this_user_may_not_use_says_how_to_join_its_group(
             open_camera(str(path))
 
 
+@pytest.mark.slow
 def test_a_device_that_is_no_camera_is_refused() -> None:
     with open_camera("/dev/null") as source, pytest.raises(SourceError, match=r"cannot be opened as a camera.*fuser"):
         source.await_first(2.0)

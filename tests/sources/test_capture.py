@@ -63,7 +63,6 @@ messages: st.SearchStrategy[Message] = st.one_of(
 )
 
 
-@pytest.mark.slow
 @given(message=messages)
 def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
     assert unpacked(packed(message)) == message
@@ -92,7 +91,6 @@ def test_what_a_camera_says_cannot_write_a_second_line_into_the_log() -> None:
     assert told.why == "no 2026 ok [2J "
 
 
-@pytest.mark.slow
 @given(
     order=st.builds(
         CaptureRequest, st.just("v4l2"), words, st.none() | st.tuples(u32, u32), st.none() | seconds, st.none()
@@ -129,7 +127,6 @@ def test_a_leased_slot_is_a_read_only_view_of_what_was_written(ring: tuple[RingW
     assert data[0] == 77, "a copy, not a view"
 
 
-@pytest.mark.slow
 def test_a_slot_comes_back_when_the_last_view_of_it_is_gone_and_not_before(ring: tuple[RingWriter, RingReader]) -> None:
     writer, reader = ring
     slot = writer.take()

@@ -166,7 +166,6 @@ def test_an_error_in_the_loop_ends_the_thread_and_closes_the_source_once(flow: t
     assert source.closed == 1
 
 
-@pytest.mark.slow
 def test_a_second_ctrl_c_while_the_thread_is_waited_for_leaves_neither_thread_nor_open_source() -> None:
     main = threading.main_thread().ident
     assert main is not None

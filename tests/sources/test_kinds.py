@@ -91,6 +91,7 @@ def test_names_of_our_own_kinds_look_for_no_other_package(monkeypatch: pytest.Mo
         open_source("nothing/there.mp4")
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_a_source_of_another_package(tmp_path: Path) -> None:
     results = tmp_path / "r.jsonl"
     path = os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONPATH", "")])

@@ -143,6 +143,7 @@ def test_a_recording_behind_an_address_is_no_camera(tmp_path: Path) -> None:
         server.wait()
 
 
+@pytest.mark.slow
 def test_a_playlist_may_not_name_files_of_this_machine(tmp_path: Path) -> None:
     write_video(tmp_path / "private.ts", 40)
     (tmp_path / "live.m3u8").write_text(
@@ -265,6 +266,7 @@ def jpeg_of(level: int, size_wh: tuple[int, int] = (64, 48)) -> bytes:
     return cv2.imencode(".jpg", np.full((size_wh[1], size_wh[0], 3), level, np.uint8))[1].tobytes()
 
 
+@pytest.mark.slow
 def test_damaged_jpegs_of_a_camera_are_counted_and_never_shown() -> None:
     cut = jpeg_of(250)
     with (
@@ -277,11 +279,13 @@ def test_damaged_jpegs_of_a_camera_are_counted_and_never_shown() -> None:
         assert source.health.corrupt > 0
 
 
+@pytest.mark.slow
 def test_a_camera_that_changes_its_size_gives_both() -> None:
     with jpeg_camera([jpeg_of(10)] * 5 + [jpeg_of(60, (96, 64))] * 5) as url, open_source(url) as source:
         assert {frame.size_wh for frame in islice(source, 40)} == {(64, 48), (96, 64)}
 
 
+@pytest.mark.slow
 def test_a_camera_that_sends_a_huge_jpeg_is_told_and_takes_no_memory() -> None:
     data = jpeg_of(10)
     at = data.index(b"\xff\xc0") + 5

@@ -110,6 +110,7 @@ def test_labels_that_a_map_leaves_out_are_told(recipe: Path) -> None:
     assert "ignored are the labels Sky, Building" in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (DATA / "camvid").is_dir(), reason=f"no CamVid in {DATA}")
 def test_camvid_is_in_order_and_its_validation_drive_is_trained_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_DATA", str(DATA))

@@ -92,6 +92,7 @@ def test_a_viewer_who_answers_nothing_gets_two_messages_and_is_let_go(
     assert (count, code) == (1 + AHEAD, feed.SILENT)
 
 
+@pytest.mark.slow
 def test_answers_in_advance_buy_nothing(
     server: WebServer, live: Live, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +138,7 @@ def test_too_many_viewers_are_asked_to_come_later(server: WebServer, monkeypatch
         next_figures(first)
 
 
+@pytest.mark.slow
 def test_figures_come_without_frames_and_tell_of_a_lost_camera(server: WebServer, live: Live) -> None:
     live.set_camera_state("lost", "unplugged")
     with looking(server) as line:
@@ -147,6 +149,7 @@ def test_figures_come_without_frames_and_tell_of_a_lost_camera(server: WebServer
         assert next_figures(line)["camera"]["for_s"] >= figures["camera"]["for_s"]
 
 
+@pytest.mark.slow
 def test_figures_hold_rates_ages_and_the_time_of_each_stage(
     server: WebServer, live: Live, make_result: MakeResult, stages: Stages
 ) -> None:

@@ -164,6 +164,7 @@ def is_cut(line: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_connections_that_say_nothing_are_cut_and_keep_nobody_out(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "REQUEST_S", 0.5)
     with WebServer(live, WebOptions(port=0)) as server, ExitStack() as stack:
@@ -189,6 +190,7 @@ def test_silent_connections_take_a_bounded_number_of_descriptors_and_keep_nobody
             assert soon(lambda: ask(server, "/healthz").status == 200)
 
 
+@pytest.mark.slow
 def test_a_tls_handshake_that_does_not_come_is_cut(live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "GREETING_S", 0.1)
     certificate, key = map(str, make_certificate(tmp_path))
@@ -203,6 +205,7 @@ def test_a_server_may_have_a_quarter_of_the_descriptors(monkeypatch: pytest.Monk
         assert connections.most_connections() == most
 
 
+@pytest.mark.slow
 def test_a_viewer_outlives_the_time_that_plain_requests_get(
     live: Live, make_result: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +246,7 @@ def test_the_server_ends_with_viewers_of_every_kind_and_leaves_no_thread(live: L
         ask(server, "/healthz")
 
 
+@pytest.mark.slow
 def test_it_starts_and_ends_many_times_on_one_port(live: Live) -> None:
     with WebServer(live, WebOptions(port=0)) as server:
         port = place_of(server)[1]
