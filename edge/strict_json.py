@@ -30,7 +30,7 @@ def parse_json(text: str, origin: str) -> Any:
     if len(text.encode()) > JSON_LIMIT_BYTES:
         raise EngineError(f"{origin}: is larger than {JSON_LIMIT_BYTES} bytes, which no card is")
     try:
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_int=_int)
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_int=bounded_int)
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
         raise EngineError(f"{origin}: is not valid JSON: {error}") from error
 
@@ -47,7 +47,12 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not a number JSON has")
 
 
-def _int(text: str) -> int:
+def bounded_int(text: str) -> int:
+    """A whole number in JSON; `parse_int` of `json.loads`.
+
+    Raises:
+        ValueError: it has more digits than a machine word.
+    """
     if len(text) > _DIGITS:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text)

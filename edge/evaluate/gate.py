@@ -13,7 +13,9 @@ import numpy as np
 from edge.classes import ClassTable
 from edge.errors import ConfigError
 from edge.evaluate.figures import difference
+from edge.regular import read_regular
 from edge.report import table
+from edge.strict_json import as_shares, as_whole, bounded_int
 
 DEFAULT_DROPS = {"miou": 0.5}  # points
 
@@ -72,15 +74,53 @@ def load_baseline(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or is no such report.
     """
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(read_regular(path).decode("utf-8"), parse_int=bounded_int)
     except OSError as error:
         raise ConfigError(f"--baseline {path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
         raise ConfigError(f"--baseline {path}: is not JSON: {error}") from error
-    wanted = ("miou", "iou", "group_iou", "pixel_accuracy")
-    if not isinstance(report, dict) or any(key not in report for key in wanted):
-        raise ConfigError(f"--baseline {path}: is no report. Make one: edge evaluate DRIVES... --json {path}")
+    if misfit := _misfit(report):
+        raise ConfigError(
+            f"--baseline {path}: is not a report: {misfit}. Make one: edge evaluate DRIVES... --json {path}"
+        )
     return report
+
+
+_BY_NAME = "an object of numbers"
+_FIGURES = {"miou": "a number", "pixel_accuracy": "a number", "iou": _BY_NAME, "group_iou": _BY_NAME}
+_COUNT_MAX = 1 << 53  # pixels
+
+
+def _misfit(report: Any) -> str:
+    """The first thing in which a JSON tree differs from what a gate reads of a report; "" where all of it fits."""
+    if not isinstance(report, dict):
+        return f"expected an object, got a {type(report).__name__}"
+    for key, expected in _FIGURES.items():
+        if key not in report:
+            return f"{key} is missing"
+        value = report[key]
+        shares = value if expected == _BY_NAME else {key: value}
+        if as_shares(shares) is None:
+            return f"{key}: expected {expected} from 0 to 1 or null"
+    blocks = report.get("blocks", [])
+    if not isinstance(blocks, list) or not all(map(_is_block, blocks)):
+        return "blocks: expected a list of objects with drive, first and triples of whole numbers"
+    rows = {len(block["triples"]) for block in blocks}
+    return f"blocks: expected as many triples in each, got {min(rows)} to {max(rows)}" if len(rows) > 1 else ""
+
+
+def _is_block(block: Any) -> bool:
+    return (
+        isinstance(block, dict)
+        and isinstance(block.get("drive"), str)
+        and as_whole(block.get("first"), 0, _COUNT_MAX) is not None
+        and isinstance(block.get("triples"), list)
+        and all(map(_is_triple, block["triples"]))
+    )
+
+
+def _is_triple(triple: Any) -> bool:
+    return isinstance(triple, list) and len(triple) == 3 and all(as_whole(n, 0, _COUNT_MAX) is not None for n in triple)
 
 
 def judge_drops(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from bundles import COLOURS
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.errors import ConfigError
 from edge.evaluate.figures import confusion_figures, triples_of
@@ -72,6 +76,82 @@ def test_a_baseline_that_is_no_report_is_refused_by_name(tmp_path: Path, content
     if content is not None:
         path.write_text(content)
     with pytest.raises(ConfigError, match=r"before\.json"):
+        load_baseline(path)
+
+
+WRONG = ["null", "true", '"text"', "[]", "[[]]", "{}", '{"a": {}}', "NaN", "Infinity", "-1", "2", "1e400", "9" * 5000]
+FIGURES = ("miou", "pixel_accuracy", "iou", "group_iou", "blocks")
+OF_BLOCK = ("drive", "first", "triples")
+MEANT = {("miou", "null"), ("pixel_accuracy", "null"), ("iou", "{}"), ("group_iou", "{}"), ("blocks", "[]")}
+MEANT |= {("drive", '"text"'), ("first", "2")}
+
+
+def spoilt(key: str, value: str) -> str:
+    """A report in which one value is another JSON text."""
+    tree = report(COUNTS)
+    (tree["blocks"][1] if key in OF_BLOCK else tree)[key] = "@"
+    return json.dumps(tree).replace('"@"', value)
+
+
+@pytest.mark.parametrize("key", [*FIGURES, *OF_BLOCK])
+def test_a_value_of_a_baseline_that_does_not_fit_is_one_line_that_names_it(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "before.json"
+    for value in WRONG:
+        path.write_text(spoilt(key, value))
+        if (key, value) in MEANT:
+            judge_drops(
+                report(worse(3)), load_baseline(path), {"pixel_accuracy": 1.0} if key == "miou" else {}, COLOURS
+            )
+            continue
+        with pytest.raises(ConfigError, match=r"^--baseline .*before\.json: is not (JSON|a report): ") as caught:
+            load_baseline(path)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert len(message) < 400
+        assert "is not JSON" in message or key in message
+
+
+@pytest.mark.parametrize("key", [*FIGURES[:4], *OF_BLOCK])
+def test_a_key_that_a_baseline_lacks_is_named(tmp_path: Path, key: str) -> None:
+    tree = report(COUNTS)
+    del (tree["blocks"][1] if key in OF_BLOCK else tree)[key]
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(tree))
+    with pytest.raises(ConfigError, match=rf"before\.json: is not a report: .*\b{key}\b"):
+        load_baseline(path)
+
+
+JSON_TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*FIGURES, *OF_BLOCK]), inner),
+    max_leaves=12,
+)
+
+
+def in_a_line_or_judged(path: Path, limits: dict[str, float]) -> bool:
+    try:
+        drops = judge_drops(report(worse(3)), load_baseline(path), limits, COLOURS)
+    except ConfigError as error:
+        return "\n" not in str(error)
+    return [drop.name for drop in drops] == list(limits)
+
+
+@pytest.mark.slow
+@given(tree=JSON_TREES, part=st.fixed_dictionaries({}, optional=dict.fromkeys(FIGURES, JSON_TREES)))
+def test_any_json_is_refused_as_a_baseline_in_a_line_or_can_be_compared_with(tree: Any, part: dict[str, Any]) -> None:
+    limits = {"miou": 1.0, "Blue": 1.0, "warm": 1.0}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "before.json"
+        for spoilt_tree in (tree, {**report(COUNTS), **part}):
+            path.write_text(json.dumps(spoilt_tree))
+            assert in_a_line_or_judged(path, limits)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe", b"", b"{"])
+def test_what_is_no_json_is_no_baseline(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "before.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"before\.json: is not JSON"):
         load_baseline(path)
 
 
