@@ -27,6 +27,7 @@ from edge.card import CARD_LIMIT_BYTES, NAME, Card, Graph
 from edge.delta import apply_delta
 from edge.errors import BundleTampered, EngineError, EngineNotFound
 from edge.outputs import Output
+from edge.regular import open_regular
 
 if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
     from types import TracebackType
@@ -139,7 +140,7 @@ def load_bundle(folder: Path) -> Bundle:
         EngineError: the card cannot be read or is not one.
     """
     path = folder / CARD_FILE
-    if not path.is_file():
+    if not path.exists():
         raise EngineNotFound(f"{folder}: is not an engine bundle, {CARD_FILE} missing")
     try:
         text = _read_file(path, CARD_LIMIT_BYTES).decode("utf-8")
@@ -233,7 +234,7 @@ def _write_file(path: Path, content: bytes) -> None:
 
 def _read_file(path: Path, limit_bytes: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(limit_bytes + 1)
     except OSError as error:
         raise EngineError(f"{path}: cannot be read: {error.strerror}") from error

@@ -23,6 +23,7 @@ from edge.compile.head import attributes, describe, only_input
 from edge.compile.portable import INVALID, IR_VERSION, OPSET, all_graphs, lower_opset, opset_of
 from edge.engine import GRAPH_LIMIT_BYTES
 from edge.errors import EngineError
+from edge.regular import read_regular
 
 Precision = Literal["fp32", "fp16", "int8"]
 Layout = Literal["nchw", "nhwc"]
@@ -67,7 +68,7 @@ def _parse(path: Path) -> ModelProto:
         size = path.stat().st_size
         if size > GRAPH_LIMIT_BYTES:
             raise EngineError(f"{path}: has {size >> 20} MiB, edge takes up to {GRAPH_LIMIT_BYTES >> 20}")
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise EngineError(f"{path}: cannot be read: {error.strerror}") from error
     if content.startswith((b"PK\x03\x04", b"\x80")):

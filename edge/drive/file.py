@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from edge.drive.inflate import LIMIT_BYTES, checked, inflate
 from edge.drive.schema import missing
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
+from edge.regular import open_regular
 
 if TYPE_CHECKING:
     from mcap.records import Channel, Schema
@@ -260,7 +261,7 @@ def _parsing(what: str) -> Iterator[None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             yield file
     except SourceError:
         raise

@@ -15,6 +15,7 @@ from edge.frame import Frame, Image
 from edge.indexed_png import decode_ids
 from edge.metrics import Confusion
 from edge.natural import natural_key
+from edge.regular import read_regular
 from edge.sources.images import ImageFiles
 from edge.sources.scene import SceneSource
 from edge.sources.source import Source
@@ -220,6 +221,8 @@ def _by_order(paths: list[Path], folder: Path) -> PathOf:
 
 def _read_label(path: Path) -> Image:
     try:
-        return decode_ids(path.read_bytes())
-    except (OSError, DataError) as error:
+        return decode_ids(read_regular(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except DataError as error:
         raise DataError(f"{path}: {error}") from error

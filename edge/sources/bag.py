@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from edge.drive.schema import missing
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
 from edge.natural import natural_key
+from edge.regular import open_regular
 from edge.sources.drive import choose_topic, split_topic
 from edge.sources.imagefile import ImageError, decode_image
 from edge.sources.rawimage import bgr_of_rows
@@ -51,7 +52,9 @@ class Bag:
             if not path.exists():
                 raise SourceNotFound(f"{path}: is not there. Look at what is: ls {path.parent}")
             # Bags of ROS 2 before Iron do not say what their messages are made of; those of cameras never changed.
-            self._reader = AnyReader(_storages(path), default_typestore=get_typestore(Stores.LATEST))
+            storages = _storages(path)
+            _check_regular(storages)
+            self._reader = AnyReader(storages, default_typestore=get_typestore(Stores.LATEST))
             self._reader.open()
         try:
             self._open(wanted)
@@ -172,6 +175,21 @@ def _storages(path: Path) -> list[Path]:
     if not path.is_dir() or (path / "metadata.yaml").exists():
         return [path]
     return sorted(path.glob("*.db3"), key=natural_key) or [path]
+
+
+def _check_regular(storages: Sequence[Path]) -> None:
+    """Refuse a pipe or device, which the library would wait for.
+
+    Raises:
+        SourceError: with what was found.
+    """
+    for path in storages:
+        for file in path.iterdir() if path.is_dir() else (path,):
+            if not file.is_dir():
+                try:
+                    open_regular(file).close()
+                except OSError as error:
+                    raise SourceError(f"{file}: cannot be read: {error.strerror}") from error
 
 
 def _decoded(message: Any, what: str) -> Image:

@@ -10,6 +10,7 @@ from pathlib import Path
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
 from edge.natural import natural_key
+from edge.regular import read_regular
 from edge.sources.imagefile import ImageError, decode_image
 from edge.sources.index import check_times, load_times, median_rate_hz
 from edge.sources.kinds import IMAGE_SUFFIXES
@@ -113,7 +114,7 @@ def _read(path: Path) -> Image:
         SourceDamaged: it cannot be read, with the reason.
     """
     try:
-        return decode_image(path.read_bytes())
+        return decode_image(read_regular(path))
     except ImageError as error:
         raise SourceDamaged(f"{path}: {error}. Replace or remove it.") from error
     except OSError as error:

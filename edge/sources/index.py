@@ -12,10 +12,12 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
 from edge.errors import SourceError
+from edge.regular import read_regular
 
 HEADER = ["frame", "time_s"]
 _SECONDS = re.compile(r"(-?)(\d{1,10})(?:\.(\d{1,12}))?")
@@ -30,12 +32,13 @@ def load_times(place: str) -> list[int] | None:
     path = Path(place)
     index = path / "times.csv" if path.is_dir() else path.with_suffix(".times.csv")
     try:
-        with index.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
+        rows = list(csv.reader(StringIO(read_regular(index).decode("utf-8"), newline="")))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{index}: cannot be read as an index of times: {error}") from error
+        raise SourceError(
+            f"{index}: cannot be read as an index of times: {getattr(error, 'strerror', None) or error}"
+        ) from error
     if not rows or rows[0] != HEADER:
         found = ",".join(rows[0]) if rows else "nothing"
         raise SourceError(f"{index}: an index of times begins with {','.join(HEADER)}; found {found!r}")

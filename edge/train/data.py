@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge.classes import ClassTable
 from edge.errors import DataError
 from edge.frame import Image, Letterbox, ResizePolicy
+from edge.regular import read_regular
 from edge.sources.imagefile import ImageError, decode_image
 from edge.street.render import StreetScene
 from edge.train.augment import Pair, augment
@@ -67,7 +68,7 @@ def read_image(path: Path, *, unchanged: bool = False) -> Image:
         DataError: it is missing, not an image, damaged, or larger than allowed (`edge.limits`).
     """
     try:
-        return decode_image(path.read_bytes(), unchanged=unchanged)
+        return decode_image(read_regular(path), unchanged=unchanged)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except ImageError as error:
