@@ -32,6 +32,10 @@ class Instance:
         area: in pixels.
         centre: x and y of its centre of mass, in pixels.
         confidence: mean of the output "confidence" over its pixels, 0 to 1; None where the engine does not compute it.
+        track_id: the same from frame to frame for as long as it is followed (`edge.tracking`); None for an object that
+            the engine is not sure of and that was not followed before.
+        age_s: seconds since it was first seen.
+        speed_px_s: of its box's centre, in pixels per second; None where it was seen once.
     """
 
     id: int
@@ -41,6 +45,14 @@ class Instance:
     area: float
     centre: tuple[float, float]
     confidence: float | None = None
+    track_id: int | None = None
+    age_s: float | None = None
+    speed_px_s: float | None = None
+
+    def followed(self, track_id: int, age_s: float, speed_px_s: float | None) -> Instance:
+        """The object with what is known of its track."""
+        about = (self.id, self.class_id, self.class_name, self.box, self.area, self.centre, self.confidence)
+        return Instance(*about, track_id, age_s, speed_px_s)
 
     def as_json(self) -> dict[str, object]:
         """As JSON takes it; what is None is left out."""
@@ -84,6 +96,9 @@ def _instance(row: Any) -> Instance:
         _numbers([given.get("area")], 1, "area")[0],
         (x, y),
         _optional(given, "confidence"),
+        None if given.get("track_id") is None else _whole(given, "track_id", (1 << 63) - 1, least=1),
+        _optional(given, "age_s"),
+        _optional(given, "speed_px_s"),
     )
 
 

@@ -137,8 +137,9 @@ class Prediction:
 
     def detections(self, names: Sequence[str] | None = None) -> Any:
         """A `supervision.Detections` with a mask at source size for each of `names` that was seen: groups or classes;
-        all groups if not given. `class_id` counts the table's groups, then its classes; `data["class_name"]` names
-        them. supervision is not installed with edge.
+        all groups if not given. With instances and without names, it has each object, and `tracker_id` with -1 for one
+        that is not followed. `class_id` counts the table's groups, then its classes; `data["class_name"]` names them.
+        supervision is not installed with edge.
 
         Raises:
             ConfigError: a name is neither a group nor a class.
@@ -146,6 +147,8 @@ class Prediction:
         """
         import supervision  # pyright: ignore[reportMissingImports]  # for this alone: edge does not need it
 
+        if names is None and self.instances is not None:
+            return supervision.Detections(**self._objects())
         asked = list(self.table.groups) if names is None else list(names)
         masks = {name: mask for name in asked if (mask := self.mask(name)).any()}
         known = [*self.table.groups, *self.table.names]
@@ -157,6 +160,19 @@ class Prediction:
             class_id=np.array([known.index(name) for name in masks], np.int64),
             data={"class_name": np.array(list(masks), dtype=np.str_)},
         )
+
+    def _objects(self) -> dict[str, Any]:
+        """The arguments of a `supervision.Detections` of each object."""
+        found, numbers = self.instances or (), self.letterbox.to_source(self._instance_ids())
+        sure = [one.confidence for one in found if one.confidence is not None]
+        return {
+            "xyxy": np.array([one.box for one in found], np.float32).reshape(-1, 4),
+            "mask": numbers == np.arange(1, len(found) + 1, dtype=np.uint8)[:, None, None],
+            "class_id": np.array([len(self.table.groups) + one.class_id for one in found], np.int64),
+            "confidence": np.array(sure, np.float32) if len(sure) == len(found) else None,
+            "tracker_id": np.array([-1 if one.track_id is None else one.track_id for one in found], np.int64),
+            "data": {"class_name": np.array([one.class_name for one in found], dtype=np.str_)},
+        }
 
     def shares(self) -> dict[str, float]:
         """The part of the frame that each class covers, 0 to 1, by class name."""

@@ -18,6 +18,7 @@ from edge.grouping import Instances
 from edge.instances import INSTANCES
 from edge.outputs import STEP_OUTPUTS
 from edge.prediction import Prediction
+from edge.tracking import Tracks
 
 MAX_MISSED = 10  # frames: under load, a live loop drops some, and what moves is still found again
 MAX_GAP_NS = 1_000_000_000
@@ -46,7 +47,10 @@ class StepKind:
 
 
 # By name, in the order in which they run.
-STEPS: dict[str, StepKind] = {INSTANCES: StepKind(lambda card: Instances(card.table))}
+STEPS: dict[str, StepKind] = {
+    INSTANCES: StepKind(lambda card: Instances(card.table)),
+    "tracks": StepKind(lambda card: Tracks(), needs=(INSTANCES,)),
+}
 
 
 class Steps:

@@ -146,9 +146,10 @@ def test_an_evaluation_takes_frames_through_the_steps_in_order(make_card: MakeCa
 def test_a_step_runs_only_where_what_it_needs_is_computed(
     engine: BrightnessEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(STEPS, "tracks", StepKind(Counter, needs=("instances",)))
+    monkeypatch.setitem(STEPS, "distances", StepKind(Counter, needs=("depth",)))
     assert step_names(["semantic"]) == ["counter"]
-    assert step_names(["semantic", "instances"]) == ["counter", "tracks"]
+    assert step_names(["semantic", "depth"]) == ["counter", "distances"]
+    assert step_names(["semantic"], ["instances"]) == ["instances", "tracks", "counter"]
     assert len(Steps.of(engine)) == 1  # type: ignore[arg-type]
 
 

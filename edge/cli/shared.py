@@ -47,7 +47,10 @@ Confidence = Annotated[
     bool, typer.Option("--confidence", help="Also how sure the engine is of each pixel, where it can tell.")
 ]
 Instances = Annotated[
-    bool, typer.Option("--instances", help="Also people, cyclists and vehicles one by one (docs/instances.md).")
+    bool,
+    typer.Option(
+        "--instances", help="Also people, cyclists and vehicles one by one, with ids that last (docs/instances.md)."
+    ),
 ]
 Live = Annotated[
     bool | None,
