@@ -115,8 +115,8 @@ class CameraLoop:
 
     @property
     def is_opening(self) -> bool:
-        """Whether an engine is opened: a compiler's work, which cannot be ended and need not be."""
-        return self._phase == "opening"
+        """Whether an engine or a recorded source is opened: work which cannot be ended and need not be."""
+        return self._phase == "opening" or (self._phase == "waiting" and self._camera is None)
 
     @property
     def has_ended(self) -> bool:

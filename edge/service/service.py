@@ -130,7 +130,7 @@ class Service:
             camera.stop()
         until_s = time.monotonic() + LEAVE_S
         for camera in self._cameras:
-            if not camera.join(0.0 if camera.is_opening else until_s - time.monotonic()):
+            if not camera.join(0.0 if camera.is_opening else until_s - time.monotonic()) and not camera.is_opening:
                 log.error("camera %s does not end: %s", camera.name, camera.words())
 
     def _attend(self) -> Next | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import OutputError
+from edge.pattern import matching
 from edge.sinks.files import IMAGES, STDOUT, open_descriptor
 
 _READ = IMAGES | {".mcap", ".bag", ".db3", ".yaml", ".yml", ".csv"}  # what a folder can be a source by
@@ -89,7 +89,7 @@ def _named_by(name: str) -> list[Path]:
         if os.path.exists(place):  # noqa: PTH110 Path.exists raises for what can be no file's name
             return [Path(place)]
     if any(sign in name for sign in "*?["):
-        return [Path(found) for found in glob.glob(name, recursive=True)]  # noqa: PTH207 Path.glob: none absolute
+        return matching(name)
     return []
 
 

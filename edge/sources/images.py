@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
 from edge.natural import natural_key
+from edge.pattern import matching
 from edge.regular import read_regular
 from edge.sources.imagefile import ImageError, decode_image
 from edge.sources.index import check_times, load_times, median_rate_hz
@@ -90,6 +90,8 @@ def list_image_files(place: str) -> list[Path]:
     """
     try:
         found = [path for path in _candidates(place) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    except SourceError:
+        raise
     except OSError as error:
         raise SourceError(f"{place}: cannot be listed: {error.strerror}. See who may: namei -l {place}") from error
     if not found:
@@ -104,7 +106,7 @@ def _candidates(place: str) -> list[Path]:
         return list(Path(place).iterdir())
     if Path(place).exists():  # a name is a name, even with a pattern's signs in it
         return [Path(place)]
-    return [Path(name) for name in glob.glob(place, recursive=True)]  # noqa: PTH207 Path.glob takes no absolute pattern
+    return matching(place)
 
 
 def _read(path: Path) -> Image:

@@ -161,8 +161,17 @@ def recording_while_its_broker_is_silent(folder: Path) -> Iterator[Serving]:
             yield serving
 
 
+@contextlib.contextmanager
+def opening_a_recording_that_gives_nothing(folder: Path) -> Iterator[Serving]:
+    os.mkfifo(folder / "drive.mp4")
+    with Serving(folder, f"camera: {folder / 'drive.mp4'}\nweb: {{port: 0}}\n") as serving:
+        serving.says("opening its source")
+        yield serving
+
+
 STATES: tuple[State, ...] = (
     opening_its_engine,
+    opening_a_recording_that_gives_nothing,
     waiting_for_its_camera,
     running,
     camera_lost,

@@ -1,0 +1,65 @@
+"""Patterns find what the standard library's glob finds, and have an end."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+import pytest
+
+from edge import pattern
+from edge.errors import SourceError
+from edge.pattern import matching
+from edge.sinks.collisions import check_outputs
+from edge.sources.images import ImageFiles
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with files at three depths, hidden ones, and odd names."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.jpg", "x/c.png", "x/y/d.png", "x/[1].png", ".hidden/e.png", "x/.f.png", "x/y/z/g.PNG"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "link").symlink_to("x/y")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*.png",
+        "**/*.png",
+        "x/**",
+        "x/*/d.png",
+        "?/[cd].png",
+        "x/[[]1].png",
+        "x/.*",
+        "**/y/*",
+        "no/*",
+        "x/../*.jpg",
+        "**",
+    ],
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_pattern_matches_what_glob_matches(text: str, tree: Path, *, absolute: bool) -> None:
+    text = f"{tree}/{text}" if absolute else text
+    found = [path for path in matching(text) if path.is_file()]
+    expected = {Path(name) for name in glob.glob(text, recursive=True) if Path(name).is_file()}  # noqa: PTH207
+    assert {path.resolve() for path in found} == {path.resolve() for path in expected}
+    assert len(found) == len(set(found))
+
+
+def test_links_that_lead_around_are_followed_once(tree: Path) -> None:
+    (tree / "x" / "up").symlink_to(tree)
+    (tree / "x" / "y" / "up").symlink_to(tree)
+    found = {path.resolve().name for path in matching(f"{tree}/**/*.png") if path.is_file()}
+    assert found == {"a.png", "c.png", "d.png", "[1].png"}
+
+
+def test_a_pattern_over_a_huge_tree_ends_with_what_to_do(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pattern, "ENTRIES_MAX", 5)
+    for use in (ImageFiles, lambda name: check_outputs([tree / "o.json"], [name])):
+        with pytest.raises(SourceError, match=r"\*\*/\*\.none: more than 5 files .* Name a folder further down"):
+            use(f"{tree}/**/*.none")
