@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.classes import ClassTable
+from edge.contours import Mark, draw_bgr, marks_of
 from edge.errors import ConfigError
 from edge.frame import Frame, Image, Letterbox
 from edge.instances import INSTANCES, Instance, thing_ids
@@ -185,8 +186,18 @@ class Prediction:
         return {o.name: DECODERS[o.decoder].summarize(self.content(o.name)) for o in self.further()}
 
     def overlay(self, alpha: float = 0.5) -> Image:
-        """uint8 (H, W, 3) BGR: the frame with the card's groups tinted."""
-        return paint_bgr(self.frame.image, self.semantic, self.letterbox, self.table, alpha)
+        """uint8 (H, W, 3) BGR: the frame with the card's groups tinted; objects with their contours and track ids."""
+        image = paint_bgr(self.frame.image, self.semantic, self.letterbox, self.table, alpha)
+        draw_bgr(image, self.marks((image.shape[1], image.shape[0])))
+        return image
+
+    def marks(self, size_wh: tuple[int, int]) -> list[Mark]:
+        """What an overlay draws of each object over an image of that size, which shows the whole frame; nothing where
+        objects were not asked for.
+        """
+        if not self.instances or INSTANCES not in self.outputs:
+            return []
+        return marks_of(self.outputs[INSTANCES], self.letterbox, self.instances, size_wh)
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows of it: the overlay."""

@@ -144,9 +144,10 @@ class Tracks:
         its = rows[objects]
         numbers[its, _SEEN], numbers[its, _COUNT] = self._now_ns, numbers[its, _COUNT] + 1
         inside = pairs.is_one_class & (pairs.covered >= _COVERED) & free[:, None]
-        another = inside.any(axis=0)[objects]
-        larger = seen.boxes[objects, 2:].prod(axis=1) > _LARGER * motion[its, _WH].prod(axis=1)
-        alone = ~(another & larger) | (self._now_ns - numbers[its, _ALONE] > LOST_NS)
+        another = np.any(inside, axis=0)[objects]
+        larger = np.greater(seen.boxes[objects, 2:].prod(axis=1), _LARGER * motion[its, _WH].prod(axis=1))
+        recent = np.less_equal(self._now_ns - numbers[its, _ALONE], LOST_NS)
+        alone = ~(another & larger & recent)
         numbers[its[alone], _ALONE] = self._now_ns
         self._tracks.correct(its[alone], seen.of_rows(objects[alone]))
 

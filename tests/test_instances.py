@@ -15,7 +15,7 @@ from test_further_outputs import received, sent_over_the_socket
 
 import edge
 from edge.classes import CAMVID
-from edge.errors import ConfigError, DataError
+from edge.errors import ConfigError, DataError, SourceDamaged
 from edge.frame import Frame, Image, Letterbox
 from edge.grouping import LEAST_SHARE, Groups, Instances
 from edge.instances import Instance, instances_from_json
@@ -289,6 +289,21 @@ def test_a_drive_gives_back_the_same_objects_and_their_pixels(
             assert kept is not None
             assert kept.instances == result.instances
             np.testing.assert_array_equal(kept.instance_mask(1), result.instance_mask(1))
+
+
+def test_objects_that_were_damaged_in_a_drive_are_reported(
+    results: list[Prediction], engine: PeopleEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge.sinks import drive
+    from edge.sources.drive import Drive
+
+    damaged = {**as_record(results[0], 0), "instances": [{"id": 1}]}
+    monkeypatch.setattr(drive, "as_record", lambda result, dropped: damaged)
+    options = drive.DriveOptions("edge 0", "test", 10, engine.card)
+    with drive.DriveSink(tmp_path / "a.mcap", options, Stages()) as sink:
+        sink.write(results[0], 0)
+    with Drive(str(tmp_path / "a.mcap")) as source, pytest.raises(SourceDamaged, match="instances: "):
+        source.recorded(0)
 
 
 def test_mqtt_sends_objects_with_the_results_and_their_pixels_beside(results: list[Prediction]) -> None:

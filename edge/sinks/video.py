@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import cv2
 import numpy as np
 
+from edge.contours import draw_yuv
 from edge.errors import OutputError
 from edge.frame import Frame, Image, Letterbox, Matrix, Yuv420
 from edge.overlay import YuvPainter, write_caption
@@ -190,6 +191,8 @@ class VideoEncoder:
         """The frame, its tints and the line of figures into the encoder's image."""
         canvas = self._canvas_for(result.frame)
         canvas.paint(result)
+        if marks := result.marks(result.frame.size_wh):
+            draw_yuv(canvas.planes, marks, self._matrix, self._full_range)
         self._take(canvas)
         draw_figures(self._target, f"age {result.age_ms:.0f} ms   frame {result.frame.index}   dropped {dropped}")
 

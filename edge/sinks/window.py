@@ -15,7 +15,7 @@ import numpy as np
 
 from edge.errors import ConfigError, OutputError
 from edge.frame import Image
-from edge.overlay import paint_bgr, write_caption
+from edge.overlay import write_caption
 from edge.prediction import Prediction
 from edge.timing import Stages
 
@@ -117,7 +117,7 @@ class _Shown:
         if self.is_paused:
             return
         self._plain = frame.image.copy()
-        self._tinted = paint_bgr(self._plain, result.semantic, result.letterbox, result.table, TINT)
+        self._tinted = result.overlay(TINT)
         self._captured_ns = frame.captured_ns
         self._text = f"age {result.age_ms:.0f} ms   {self._rate_hz():.1f} Hz   frame {frame.index}   dropped {dropped}"
 
