@@ -8,6 +8,7 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -21,6 +22,7 @@ from edge.errors import ConfigError
 from edge.web.connections import CONNECTIONS_MAX, Listener
 
 REQUEST_S = 10.0  # all that a plain connection gets, from its first byte to its last answer's end
+CONTROLS_PER_S = 10  # pings and pongs of a viewer; browsers send a pong each 20 s
 LINGER_S = 2.0  # for a viewer to take what it was sent before its connection is cut
 HEADER_LIMIT_BYTES, MESSAGE_LIMIT_BYTES = 16_384, 256
 STOP_S = 0.2  # for requests under way at the end
@@ -206,6 +208,26 @@ class _Request(H11Protocol):
 
 class _Viewer(WebSocketsSansIOProtocol):
     """A WebSocket, cut when the app is through with it: a viewer who reads nothing would keep it open without end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._controls, self._counted_s = 0, 0.0
+        super().connection_made(transport)
+
+    def handle_ping(self) -> None:
+        self._count_control()
+        super().handle_ping()
+
+    def handle_pong(self, event: Any) -> None:
+        self._count_control()
+        super().handle_pong(event)
+
+    def _count_control(self) -> None:
+        """Cut who sends pings or pongs in a loop: no app reads them, so nothing else holds them back."""
+        if (now_s := time.monotonic()) - self._counted_s >= 1.0:
+            self._controls, self._counted_s = 0, now_s
+        self._controls += 1
+        if self._controls > CONTROLS_PER_S:
+            self.transport.abort()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)

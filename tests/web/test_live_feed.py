@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -104,6 +108,35 @@ def test_answers_in_advance_buy_nothing(
         with publishing(live, make_result):
             count, _ = messages_until_closed(line)
     assert count <= 1 + 2 + AHEAD  # what was sent while the answers came in, and then no more than any other gets
+
+
+def cpu_s_while(line: ClientConnection, frame: bytes, lasting_s: float = 1.5) -> float:
+    """CPU time of this process's server while another process sends a frame of WebSocket in a loop on this line."""
+    code = "import os, sys\nwhile True: os.write(int(sys.argv[1]), bytes.fromhex(sys.argv[2]) * 500)"
+    fd = line.socket.fileno()
+    os.set_blocking(fd, True)
+    flood = subprocess.Popen(
+        [sys.executable, "-c", code, str(fd), frame.hex()], pass_fds=[fd], stderr=subprocess.DEVNULL
+    )
+    try:
+        time.sleep(0.5)
+        before_s = time.process_time()
+        time.sleep(lasting_s)
+        return (time.process_time() - before_s) / lasting_s
+    finally:
+        flood.kill()
+        flood.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "frame",
+    [b"\x81\x84\0\0\0\0next", b"\x81\x82\0\0\0\0xx", b"\x82\x82\0\0\0\0xx", b"\x89\x80\0\0\0\0", b"\x8a\x80\0\0\0\0"],
+    ids=["next", "other text", "bytes", "ping", "pong"],
+)
+def test_a_viewer_who_sends_in_a_loop_takes_no_time_from_the_masks(server: WebServer, frame: bytes) -> None:
+    with contextlib.suppress(ConnectionClosed), looking(server) as line:
+        assert cpu_s_while(line, frame) < 0.2  # without a limit it is most of a core
 
 
 def test_silent_viewers_take_nothing_from_one_who_reads(server: WebServer, live: Live, make_result: MakeResult) -> None:
