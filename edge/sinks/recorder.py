@@ -37,6 +37,7 @@ State = Literal["ok", "lost", "stopped"]
 
 SYNC_S = 0.5  # what a power cut can cost
 RETRY_S = 2.0
+SIZE_CHANGES, SIZE_CHANGE_S = 10, 10.0  # of a live camera: so many at once, then one in so long
 QUOTA_MAX_GB, SEGMENT_MAX_S = 1e6, 86_400.0
 RESERVE = (0.05, 1 << 30)  # of the disk are left free: so great a part, and at most so many bytes
 _SEGMENTS_IN_QUOTA = 4  # at least: so that a small one still holds more than the segment that is being written
@@ -85,7 +86,7 @@ class RecorderHealth:
         state, reason: "ok"; "lost": nothing is recorded, for that reason, and it is tried again; "stopped".
         since_ns: when that began, on the monotonic clock.
         file: what is being written; None if nothing is.
-        frames: recorded; frames_lost: that came while nothing could be.
+        frames: recorded; frames_lost: that came while nothing could be, or in a size that alternates.
         segments, size_bytes: kept on the disk, the one being written included.
         deleted: segments that made room.
     """
@@ -179,6 +180,7 @@ class Recorder:
         self._kind = kind or _Videos(rate_hz, options.overlay)
         self._store = SegmentStore(folder, int(options.quota_gb * 1e9), self._kind.suffix, self._kind.repair)
         self._segment: Segment | None = None
+        self._sizes = _SizeChanges()
         self._next_try_s = self._next_sync_s = 0.0
         self._health = RecorderHealth("ok", "", time.monotonic_ns())
 
@@ -227,6 +229,11 @@ class Recorder:
             self._give_up(str(error))
 
     def _record(self, result: Prediction, dropped: int) -> None:
+        if self._segment is not None and result.frame.size_wh != self._segment.size_wh:
+            if not self._sizes.may_change(result.frame):
+                self._leave_out(result.frame, self._segment)
+                return
+            self._end_segment()
         if self._segment is not None and self._is_over(self._segment, result):
             self._end_segment()
         if self._segment is None:
@@ -234,15 +241,24 @@ class Recorder:
         self._segment.write(result, dropped, self._stages)
         self._count(frames=self._health.frames + 1)
         if self._segment.plays:
-            self._become("ok", "")
+            self._become("ok", self._sizes.trouble)
         if time.monotonic() >= self._next_sync_s:
             self._sync(self._segment)
 
     def _is_over(self, segment: Segment, result: Prediction) -> bool:
-        """It has its length, or its share of the quota; or the camera's frame has another size now."""
+        """It has its length, or its share of the quota."""
         lasted_s = (time_of_ns(result.frame) - segment.began_ns) / 1e9
         too_large = segment.size_bytes >= self._store.quota_bytes // _SEGMENTS_IN_QUOTA
-        return lasted_s >= self._options.segment_s or too_large or result.frame.size_wh != segment.size_wh
+        return lasted_s >= self._options.segment_s or too_large
+
+    def _leave_out(self, frame: Frame, segment: Segment) -> None:
+        """The camera changes its size too often for a file each time."""
+        is_news = not self._sizes.trouble
+        self._sizes.left_out(frame, segment.size_wh)
+        if is_news:
+            log.warning("recorder: %s", self._sizes.trouble)
+        self._count(frames_lost=self._health.frames_lost + 1)
+        self._become("ok", self._sizes.trouble)
 
     def _begin_segment(self, first: Prediction) -> Segment:
         self._make_room(0, self._reserve_bytes() * 5 // 4)  # more than at which it stops: it does not stop at once
@@ -313,6 +329,39 @@ class Recorder:
             self._health = dataclasses.replace(self._health, since_ns=time.monotonic_ns())
             log.log(logging.WARNING if state == "lost" else logging.INFO, "recorder: %s %s", state, reason)
         self._health = dataclasses.replace(self._health, state=state, reason=reason)
+
+
+class _SizeChanges:
+    """How often a camera may change its size: each time costs a file. A few at once, then one in a while."""
+
+    def __init__(self) -> None:
+        self._left, self._earned_s = SIZE_CHANGES, time.monotonic()
+        self._trouble, self._trouble_s = "", 0.0
+
+    def may_change(self, frame: Frame) -> bool:
+        """Whether a file of the frame's size may be begun now, which is counted. Of a recording all frames are kept."""
+        if frame.media_ns is not None:
+            return True
+        earned = int((time.monotonic() - self._earned_s) / SIZE_CHANGE_S)
+        self._left = min(self._left + earned, SIZE_CHANGES)
+        self._earned_s += earned * SIZE_CHANGE_S
+        if not self._left:
+            return False
+        self._left -= 1
+        return True
+
+    def left_out(self, frame: Frame, kept_wh: tuple[int, int]) -> None:
+        """A frame was not recorded for its size."""
+        sizes = " and ".join("x".join(map(str, wh)) for wh in sorted((frame.size_wh, kept_wh)))
+        self._trouble_s = time.monotonic()
+        self._trouble = (
+            f"the camera alternates between {sizes}: one of them is recorded, a new file each {SIZE_CHANGE_S:g} s"
+        )
+
+    @property
+    def trouble(self) -> str:
+        """What is left out, for a while after the last frame that was; else ""."""
+        return self._trouble if time.monotonic() - self._trouble_s < 2 * SIZE_CHANGE_S else ""
 
 
 class _DiskFull(OutputError):

@@ -108,6 +108,46 @@ def test_a_camera_that_changes_its_size_begins_a_new_segment(tmp_path: Path) -> 
     assert [frames_in(path) for path in segments(tmp_path)] == [4, 4, 4]
 
 
+def test_a_camera_that_alternates_its_size_does_not_write_a_file_for_each_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(recorder_module, "SIZE_CHANGES", 3)
+    with recorder(tmp_path) as sink:
+        for index in range(60):
+            sink.write(result(index, WH if index % 2 else (64, 48)), 0)
+        assert sink.health.segments == 1 + 3
+        assert sink.health.frames + sink.health.frames_lost == 60
+        assert str(sink.health) == (
+            "ok (the camera alternates between 64x48 and 128x96: one of them is recorded, a new file each 10 s)"
+        )
+    assert sum(map(frames_in, segments(tmp_path))) == sink.health.frames >= 30
+    assert caplog.text.count("the camera alternates") == 1
+
+
+def test_a_camera_that_stays_with_its_new_size_is_recorded_in_it_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "SIZE_CHANGES", 1)
+    monkeypatch.setattr(recorder_module, "SIZE_CHANGE_S", 0.1)
+    with recorder(tmp_path) as sink:
+        for index in range(10):
+            sink.write(result(index, WH if index % 2 else (64, 48)), 0)
+        until_s = time.monotonic() + 10
+        while sink.health.reason or sink.health.frames < 10:
+            assert time.monotonic() < until_s, sink.health
+            sink.write(result(index := index + 1, (320, 240)), 0)
+            time.sleep(0.01)
+        assert "camera" not in str(sink.health)
+
+
+def test_of_a_recording_that_alternates_its_size_no_frame_is_left_out(tmp_path: Path) -> None:
+    with recorder(tmp_path) as sink:
+        for index in range(30):
+            image = noise(index, WH if index % 2 else (64, 48))
+            sink.write(result_of(index, HALF_ROAD, image=image, media_ns=index * 10**9 // RATE_HZ), 0)
+    assert (sink.health.frames, sink.health.frames_lost) == (30, 0)
+
+
 def test_a_later_run_goes_on_counting_and_removes_what_never_held_a_frame(tmp_path: Path) -> None:
     record(tmp_path, 3)
     (tmp_path / ".edge-20260101T000000Z-000009.mp4.part").touch()
