@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import bz2
+import os
+import shutil
 import zlib
 from collections.abc import Callable
 from io import BytesIO
+from typing import IO
 
+RATIO_MAX = 1000  # of a whole file, beyond LIMIT_BYTES
+_DISK_KEPT = 20  # a twentieth of a disk is left free
 LIMIT_BYTES = 1 << 28  # of a chunk or message: larger than a raw 8K frame
 
 
@@ -29,6 +34,49 @@ def inflate(data: bytes, compression: str, limit_bytes: int | None = None) -> by
     if len(content) > limit_bytes:
         raise ValueError(f"more than {limit_bytes} bytes when decompressed")
     return content
+
+
+class InflatingFile:
+    """A zstd file that is read inflated, in pieces; it ends with an error before it fills the disk it is copied to.
+
+    At most `RATIO_MAX` times the file's own size comes out, or `LIMIT_BYTES` if that is more, and at most what leaves
+    the disk of `folder` a twentieth free.
+    """
+
+    def __init__(self, file: IO[bytes], folder: str) -> None:
+        """Raises ImportError: the library is missing."""
+        import zstandard
+
+        packed, disk = os.fstat(file.fileno()).st_size, shutil.disk_usage(folder)
+        self._folder, self._left_bytes = folder, max(LIMIT_BYTES, RATIO_MAX * packed)
+        self._room_bytes = disk.free - disk.total // _DISK_KEPT
+        self._reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+
+    def __enter__(self) -> InflatingFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._reader.close()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most a mebibyte; b"" at the end.
+
+        Raises:
+            ValueError: it is damaged, or more comes out than may.
+        """
+        import zstandard
+
+        try:
+            piece = self._reader.read(1 << 20 if size < 0 else min(size, 1 << 20))
+        except zstandard.ZstdError as error:
+            raise ValueError(f"zstd: {error}") from error
+        self._left_bytes -= len(piece)
+        self._room_bytes -= len(piece)
+        if self._left_bytes < 0:
+            raise ValueError(f"more than {RATIO_MAX} times its size when decompressed. If it is meant: zstd -d FILE")
+        if self._room_bytes < 0:
+            raise ValueError(f"decompressed, it does not fit into {self._folder}. Name a larger disk: TMPDIR=FOLDER")
+        return piece
 
 
 def checked(content: bytes, size_bytes: int, crc: int) -> bytes:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import gettempdir
 from types import SimpleNamespace
 from typing import Any
 
-from edge.drive.inflate import inflate
+from edge.drive.inflate import InflatingFile, inflate
 from edge.drive.schema import missing
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
@@ -167,7 +168,10 @@ def _bound_decompression() -> None:
         rosbag1.decompressors[name] = partial(inflate, compression=name)
     for name in ("lz4", "zstd"):
         storage_mcap.DECOMPRESSORS[name] = lambda data, _, name=name: inflate(data, name)
-    rosbag2.zstd = SimpleNamespace(decompress=partial(inflate, compression="zstd"), open=rosbag2.zstd.open)  # type: ignore[assignment]
+    # A bag that was compressed as a whole is inflated into a temporary folder first.
+    rosbag2.zstd = SimpleNamespace(  # type: ignore[assignment]
+        decompress=partial(inflate, compression="zstd"), open=lambda file, _: InflatingFile(file, gettempdir())
+    )
 
 
 def _storages(path: Path) -> list[Path]:

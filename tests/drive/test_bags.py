@@ -203,6 +203,58 @@ def test_the_bag_library_inflates_by_our_limit(tmp_path: Path, monkeypatch: pyte
         open_source(str(path))
 
 
+@pytest.fixture
+def whole_compressed(tmp_path: Path) -> Path:
+    """A bag whose storage file is compressed as a whole."""
+    path = tmp_path / "bag"
+    writer = Writer2(path, version=9, storage_plugin=StoragePlugin.SQLITE3)
+    writer.set_compression(CompressionMode.FILE, CompressionFormat.ZSTD)
+    with writer:
+        connection = writer.add_connection("/image", IMAGE, typestore=ROS2)
+        for index in range(3):
+            writer.write(connection, BEGIN_NS + index * STEP_NS, ROS2.serialize_cdr(plain(ROS2, index), IMAGE))
+    return path
+
+
+def test_a_bag_that_was_compressed_as_a_whole_is_read(
+    whole_compressed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with open_source(str(whole_compressed)) as source:
+        assert len(list(source)) == 3
+        assert list(scratch.iterdir())
+    assert not list(scratch.iterdir())
+
+
+def test_a_whole_bag_is_not_inflated_beyond_its_ratio_or_its_disk(
+    whole_compressed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with monkeypatch.context() as little:
+        little.setattr("edge.drive.inflate.LIMIT_BYTES", 100)
+        little.setattr("edge.drive.inflate.RATIO_MAX", 1)
+        with pytest.raises(SourceError, match="more than 1 times its size when decompressed"):
+            open_source(str(whole_compressed))
+    with monkeypatch.context() as full:
+        full.setattr("edge.drive.inflate._DISK_KEPT", 1)  # all of it
+        with pytest.raises(SourceError, match=r"does not fit into .*scratch\. Name a larger disk: TMPDIR=FOLDER"):
+            open_source(str(whole_compressed))
+    assert not list(scratch.iterdir())
+
+
+def test_a_whole_bag_that_is_damaged_is_an_error(whole_compressed: Path) -> None:
+    (file,) = whole_compressed.glob("*.zstd")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    file.write_bytes(content)
+    with pytest.raises(SourceError, match="cannot be read as a ROS bag"):
+        open_source(str(whole_compressed))
+
+
 def test_pictures_of_an_unknown_kind_are_refused_by_its_name(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "drive.bag", {"/image": [plain(ROS1, 0, "32FC1", np.zeros((4, 4, 4), np.uint8))]})
     with pytest.raises(NotAVideo, match=r"none of the 1 images can be read.*'32FC1'; expected one of: bgr8"):
