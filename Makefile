@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+QUICK := not (slow or system or train or gpu)
 
 .PHONY: demo test quick lint bench clean
 
@@ -19,11 +20,13 @@ test: $(VENV)/.dev $(VENV)/.pycuda
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pytest
+	$(BIN)/pytest -q -n 2 --dist worksteal -m '$(QUICK)'
+	$(BIN)/pytest -m 'not ($(QUICK))'
 
-# What needs no training, no browser, no container and not much time; spread over the cores.
+# What needs no training, no browser, no container and not much time; spread over the cores. `make test` runs the others
+# after it, one by one.
 quick: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal -m 'not (slow or system or train or gpu)'
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal -m '$(QUICK)'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

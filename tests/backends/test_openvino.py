@@ -18,7 +18,7 @@ from edge.backends import open_engine
 from edge.backends import openvino as backend
 from edge.backends.openvino import OpenVinoEngine
 from edge.cache import seal_of
-from edge.engine import MODEL_FILE, Bundle, load_bundle, write_bundle
+from edge.engine import MODEL_FILE, Bundle, find_bundle, load_bundle, write_bundle
 from edge.errors import BundleTampered, EngineError
 from edge.frame import Image
 
@@ -158,10 +158,10 @@ def test_without_a_wish_all_allowed_cpus_are_used(colour_bundle: Bundle) -> None
 
 @pytest.mark.slow
 def test_layers_are_counted_in_the_precision_that_they_run_in() -> None:
-    with open_engine("road", precision="f32", backend="openvino") as engine:
+    with OpenVinoEngine(find_bundle("road"), precision="f32") as engine:
         exact = backend.layer_precisions(engine)
     assert set(exact) == {"f32"}
-    with open_engine("road", precision="int8", backend="openvino") as engine:
+    with OpenVinoEngine(find_bundle("road"), precision="int8") as engine:
         counts = backend.layer_precisions(engine)
         again = backend.layer_precisions(engine)
     assert sum(counts.values()) == sum(exact.values())
