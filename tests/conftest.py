@@ -60,12 +60,16 @@ MARKS_OF_FIXTURES = {"street_net": "slow", "make_broker": "system"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for path in MARKS:
         assert (TESTS / path).exists(), f"{path} has moved: mend MARKS in tests/conftest.py"
+    marks = {file: marks_of(file) for file in {item.path for item in items}}
     for item in items:
-        for path, mark in MARKS.items():
-            if item.path.is_relative_to(TESTS / path):
-                item.add_marker(mark)
+        for mark in marks[item.path]:
+            item.add_marker(mark)
         for name in MARKS_OF_FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(MARKS_OF_FIXTURES[name])
+
+
+def marks_of(file: Path) -> list[str]:
+    return [mark for path, mark in MARKS.items() if file.is_relative_to(TESTS / path)]
 
 
 @pytest.fixture(autouse=True)

@@ -180,6 +180,8 @@ def run(
 
 
 def _report_summary(summary: Summary, outputs: Outputs, quiet: bool) -> None:
+    if quiet and not outputs.json_file:
+        return
     from edge.report import summary_json, summary_text
 
     if not quiet:

@@ -13,10 +13,9 @@ from __future__ import annotations
 import logging
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,8 @@ from edge.sources.place import place_of
 from edge.sources.secrets import redacted
 
 if TYPE_CHECKING:  # a name is looked at before OpenCV is loaded
+    from importlib.metadata import EntryPoint
+
     from edge.sources.source import Source
 
 log = logging.getLogger(__name__)
@@ -98,14 +99,20 @@ def kind_of(name: str) -> SourceKind:
     scheme = _SCHEME.match(name)
     if builtin.name not in _YIELDING or scheme is None or scheme[1].lower() in ADDRESSES or _mode(name):
         return builtin
-    plugin = next(iter(entry_points(group=GROUP, name=scheme[1])), None)
+    plugin = next((plugin for plugin in _plugins() if plugin.name == scheme[1]), None)
     return builtin if plugin is None else _plugged(plugin)
 
 
 def source_kinds() -> Iterator[SourceKind]:
     """All kinds, ours and those of other packages; one that cannot be loaded is logged and left out."""
     yield from BUILTIN
-    yield from filter(None, map(_plugged_or_logged, entry_points(group=GROUP)))
+    yield from filter(None, map(_plugged_or_logged, _plugins()))
+
+
+def _plugins() -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points  # late: it brings email, zipfile and socket, which a file does not need
+
+    return entry_points(group=GROUP)
 
 
 def _plugged_or_logged(plugin: EntryPoint) -> SourceKind | None:
