@@ -84,7 +84,7 @@ def test_a_file_that_is_there_wins_over_a_scheme(tmp_path: Path, monkeypatch: py
 
 
 def test_names_of_our_own_kinds_look_for_no_other_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "entry_points", lambda **_: pytest.fail("looked for other packages"))
+    monkeypatch.setattr(kinds, "_plugins", lambda: pytest.fail("looked for other packages"))
     for kind in BUILTIN:
         kind_of(kind.example)
     with pytest.raises(SourceNotFound):
