@@ -1,4 +1,4 @@
-"""How strange each drive is to an engine: 1 = the farthest of its calibration frames (`edge.events`).
+"""How strange each drive is to an engine: 1 = the farthest of its calibration frames (`edge.domain`).
 
     python -m benchmarks.domain SOURCE ... [--engine road] [--frames 220]
 
@@ -11,8 +11,8 @@ import argparse
 import statistics
 
 from edge.backends import open_engine
+from edge.domain import Calm, describe, strangeness
 from edge.errors import EngineError
-from edge.events import Calm, describe, strangeness
 from edge.pipeline import segment
 from edge.report import table
 from edge.sources.open import open_source

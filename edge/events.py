@@ -8,27 +8,27 @@ neither begins nor ends an event.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from edge.card import LAYOUT_BANDS, Fingerprint
+from edge.card import Fingerprint
 from edge.classes import ClassTable
 from edge.config import StrictModel
+from edge.domain import UNLIKE, Calm, describe, strangeness
 from edge.errors import ConfigError
 from edge.frame import Image, Letterbox
+from edge.hysteresis import Hysteresis
 from edge.prediction import Prediction
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ZONE_MIN = 1e-5  # share of the image: two pixels of 640x360
 FIGURE_MAX = 1000.0  # of a figure: the strangest masks have less than 100
 USUAL_S = 10.0  # the road's usual share is the median over so long
-CALM_S = 2.0  # what a camera sees is averaged over so long before it is called strange
 
 
 class Limits(StrictModel):
@@ -55,7 +55,7 @@ class EventOptions(StrictModel):
     )
     pedestrian_ahead: Limits | None = Limits(begin=0.004, end=0.002)
     road_gone: Limits | None = Limits(begin=0.6, end=0.4, hold_s=0.5)
-    out_of_domain: Limits | None = Limits(begin=0.9, end=0.8, hold_s=2.0)
+    out_of_domain: Limits | None = Limits(**UNLIKE._asdict())
 
     @field_validator("zone")
     @classmethod
@@ -92,36 +92,6 @@ class Event:
             "frame": self.frame,
             "value": round(self.value, 5),
         }
-
-
-class Hysteresis:
-    """Whether an event is on, from a figure over time."""
-
-    def __init__(self, limits: Limits) -> None:
-        """Raises:
-        ConfigError: the event would end where it begins.
-        """
-        if limits.end > limits.begin:
-            raise ConfigError(f"events: end ({limits.end:g}) must not be above begin ({limits.begin:g})")
-        self._limits = limits
-        self.active = False
-        self._since_ns: int | None = None  # the figure is on the other side since
-
-    def update(self, value: float, now_ns: int) -> bool:
-        """Whether this figure begins or ends the event."""
-        crosses = value <= self._limits.end if self.active else value >= self._limits.begin
-        if not crosses:
-            self._since_ns = None
-            return False
-        return self._hold(now_ns)
-
-    def _hold(self, now_ns: int) -> bool:
-        if self._since_ns is None:
-            self._since_ns = now_ns
-        if now_ns - self._since_ns < self._limits.hold_s * 1e9:
-            return False
-        self.active, self._since_ns = not self.active, None
-        return True
 
 
 class Watcher:
@@ -202,98 +172,6 @@ class Watcher:
             cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], (1,))
             self._zone = (box, mask)
         return self._zone[1]
-
-
-# ---------------------------------------------------------------------------------------------------------- strangeness
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What masks are like.
-
-    Attributes:
-        shares: float (C,): the share of the image that each class covers.
-        layout: float (bands, C): the share of each band of the image, from its top.
-        edges: the share of cells whose class is not that of the one to the right: masks of what a net was never shown
-            fall to pieces.
-    """
-
-    shares: NDArray[np.float64]
-    layout: NDArray[np.float64]
-    edges: float
-
-    def towards(self, other: Description, weight: float) -> Description:
-        """So much of the way to another one."""
-        shares = self.shares + weight * (other.shares - self.shares)
-        layout = self.layout + weight * (other.layout - self.layout)
-        return Description(shares, layout, self.edges + weight * (other.edges - self.edges))
-
-
-def describe(result: Prediction) -> Description:
-    """Of one frame, over the part of the network's input that the image covers."""
-    inside = np.ascontiguousarray(result.letterbox.content(result.semantic))
-    classes = len(result.table)
-    bands = np.array_split(inside, LAYOUT_BANDS)
-    counts = np.array([np.bincount(band.reshape(-1), minlength=classes)[:classes] for band in bands], np.float64)
-    sizes = np.array([[max(1, band.size)] for band in bands])
-    edges = np.count_nonzero(inside[:, 1:] != inside[:, :-1]) / max(1, inside[:, 1:].size)
-    return Description(counts.sum(axis=0) / inside.size, counts / sizes, edges)
-
-
-def fingerprint_of(results: Iterable[Prediction], table: ClassTable) -> Fingerprint:
-    """What an engine's masks are like on frames that it is at home with."""
-    described = [describe(result) for result in results]
-    mean, edges = np.mean([one.shares for one in described], axis=0), [one.edges for one in described]
-    layout = np.mean([one.layout for one in described], axis=0)
-    return Fingerprint(
-        shares={name: round(float(share), 5) for name, share in zip(table.names, mean, strict=True)},
-        drift=round(max(divergence(one.shares, mean) for one in described), 5),
-        edges=round(float(np.mean(edges)), 5),
-        edges_high=round(float(max(edges)), 5),
-        layout={name: tuple(np.round(bands, 5).tolist()) for name, bands in zip(table.names, layout.T, strict=True)},
-        layout_drift=round(max(divergence(one.layout, layout) for one in described), 5),
-    )
-
-
-def strangeness(seen: Description, known: Fingerprint, table: ClassTable) -> float:
-    """How far masks are from the usual, 1 = as far as the farthest frame of the calibration set.
-
-    Layout, what is where in the image, tells what the net was never shown far better than shares, fragments or any
-    entropy of them (docs/results.md). A fingerprint without it has the stranger of shares and fragments.
-    """
-    if known.layout:
-        usual = np.array([known.layout.get(name, (0.0,) * LAYOUT_BANDS) for name in table.names]).T
-        return divergence(seen.layout, usual) / max(known.layout_drift, 0.005)
-    mean = np.array([known.shares.get(name, 0.0) for name in table.names])
-    drift = divergence(seen.shares, mean) / max(known.drift, 0.005)
-    return max(drift, seen.edges / max(known.edges_high, 0.005))
-
-
-def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
-    """Jensen-Shannon divergence in bits, 0 to 1 (Lin, "Divergence measures based on the Shannon entropy", 1991)."""
-    p, q = p / max(p.sum(), 1e-12), q / max(q.sum(), 1e-12)
-    middle = (p + q) / 2
-
-    def relative(a: NDArray[np.float64]) -> float:
-        inside = a > 0
-        return float((a[inside] * np.log2(a[inside] / middle[inside])).sum())
-
-    return max(0.0, (relative(p) + relative(q)) / 2)
-
-
-class Calm:
-    """A running mean of descriptions over `CALM_S`, by the time that passes between them."""
-
-    def __init__(self) -> None:
-        self._mean: Description | None = None
-        self._last_ns = 0
-
-    def update(self, seen: Description, now_ns: int) -> Description:
-        """The mean, with what was seen now in it."""
-        was, passed_s = self._mean, max(0, now_ns - self._last_ns) / 1e9
-        self._last_ns = now_ns
-        self._mean = seen if was is None else was.towards(seen, 1 - float(np.exp(-passed_s / CALM_S)))
-        return self._mean
 
 
 def words(active: Mapping[str, bool]) -> str:

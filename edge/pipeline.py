@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 
 from edge.backends import open_engine
+from edge.domain import UnlikeShare
 from edge.engine import Engine
 from edge.errors import EdgeError
 from edge.frame import Image
@@ -49,6 +50,7 @@ class Summary:
         cores: processors this process may use.
         age: from capture to mask.
         stages: time per stage, in the order of the pipeline.
+        unlike: share of the frames that are unlike the training data, 0 to 1; None where the engine cannot tell.
         failure: what ended the run early, or was found wrong with its input; None for a sound run.
         interrupted: the user ended it.
     """
@@ -64,6 +66,7 @@ class Summary:
     elapsed_s: float = 0.0
     cpu_s: float = 0.0
     cores: int = 1
+    unlike: float | None = None
     failure: EdgeError | None = None
     interrupted: bool = False
 
@@ -168,16 +171,17 @@ def run(
     summary = Summary(source.name, f"{card.name} ({segmenter.engine.precision})", cores=len(os.sched_getaffinity(0)))
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     backgrounds: list[Background] = []
+    unlike = UnlikeShare(card.fingerprint)
     try:
         with ExitStack() as outputs, source:  # the source is left first: what comes after the last result is not used
             backgrounds.extend(outputs.enter_context(_in_background(sink, source.live)) for sink in sinks)
-            _loop(source, segmenter, backgrounds, summary, max_frames, on_result, is_over)
+            _loop(source, segmenter, backgrounds, summary, unlike, max_frames, on_result, is_over)
     except KeyboardInterrupt:
         summary.interrupted = True
     except EdgeError as error:
         summary.failure = error
     summary.elapsed_s, summary.cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
-    summary.dropped = source.dropped
+    summary.dropped, summary.unlike = source.dropped, unlike.share
     summary.unwritten = sum(background.dropped for background in backgrounds)
     summary.frames_in = summary.frames_out + source.dropped
     summary.stages = _in_order({"decode": source.decode, **segmenter.stages.by_name, **stages.by_name})
@@ -199,6 +203,7 @@ def _loop(
     segmenter: Segmenter,
     sinks: Sequence[Background],
     summary: Summary,
+    unlike: UnlikeShare,
     max_frames: int | None,
     on_result: Callable[[Prediction], object],
     is_over: Callable[[], bool],
@@ -209,6 +214,7 @@ def _loop(
             summary.age.add(result.ready_ns - result.frame.captured_ns)
             for sink in sinks:
                 sink.write(result, source.dropped)
+            unlike.add(result)
             on_result(result)
             if is_over():
                 summary.interrupted = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edge.card import Accuracy, Card, Gate, Graph
+from edge.domain import warning
 from edge.engine import Bundle
 from edge.pipeline import Summary
 
@@ -23,6 +24,8 @@ def summary_text(summary: Summary) -> str:
         lines.append(f"outputs  lost {summary.unwritten} results: they are slower than the camera")
     if not summary.frames_out:
         return "\n".join([*lines, "no frame was segmented"])
+    if unlike := warning(summary.unlike):
+        lines.append(f"scene    {unlike.removeprefix('scene ')}")
     per_frame_ms = summary.cpu_s * 1e3 / summary.frames_out
     lines += [
         f"rate     {summary.rate_hz:.1f} frames/s over {summary.elapsed_s:.1f} s",
@@ -49,6 +52,7 @@ def summary_json(summary: Summary) -> dict[str, object]:
         "rate_hz": round(summary.rate_hz, 3),
         "cpu_ms": round(summary.cpu_s * 1e3 / summary.frames_out, 3) if seen else None,
         "cores": summary.cores,
+        "unlike_training": None if summary.unlike is None else round(summary.unlike, 4),
         "age_ms": {f"p{p}": round(summary.age.percentile_ms(p), 3) for p in (50, 99)} if seen else None,
         "stages_ms": {name: round(times.mean_ms, 3) for name, times in summary.stages.items()},
         "bottleneck": summary.bottleneck,

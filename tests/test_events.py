@@ -11,20 +11,11 @@ from stand_in import PEDESTRIAN, ROAD, SKY, result_of
 
 from edge.card import Fingerprint
 from edge.classes import CAMVID, ClassTable
+from edge.domain import describe, divergence, fingerprint_of, strangeness
 from edge.errors import ConfigError
-from edge.events import (
-    Event,
-    EventOptions,
-    Hysteresis,
-    Limits,
-    Watcher,
-    describe,
-    divergence,
-    fingerprint_of,
-    strangeness,
-    words,
-)
+from edge.events import Event, EventOptions, Limits, Watcher, words
 from edge.frame import Image
+from edge.hysteresis import Hysteresis
 from edge.prediction import Prediction
 from edge.sinks.events import EventSink
 

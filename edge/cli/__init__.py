@@ -50,6 +50,7 @@ from edge.errors import ConfigError, EdgeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge.card import Card
     from edge.engine import Engine
     from edge.pipeline import Summary
     from edge.sinks.window import Window
@@ -159,7 +160,7 @@ def run(
     stages = Stages()
     try:
         sinks = outputs.make(frames, opened.card, stages)
-        window = _window(frames, stages) if show else None
+        window = _window(frames, opened.card, stages) if show else None
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
                 buffered(frames, live),
@@ -190,12 +191,13 @@ def _report_summary(summary: Summary, outputs: Outputs, quiet: bool) -> None:
         write_json(outputs.json_file, summary_json(summary))
 
 
-def _window(source: Source, stages: Stages) -> Window:
+def _window(source: Source, card: Card, stages: Stages) -> Window:
     """A window that ends the run when it is closed, also while a camera gives nothing."""
     from edge.sinks.window import Window
     from edge.sources.source import Stoppable
 
-    return Window(stages, on_close=source.stop if isinstance(source, Stoppable) else lambda: None)
+    on_close = source.stop if isinstance(source, Stoppable) else lambda: None
+    return Window(stages, on_close, card.fingerprint)
 
 
 def _open_both(sources: list[str], engine: str, live: bool | None, **wishes: Any) -> tuple[Engine, Source]:

@@ -44,6 +44,7 @@ def report_of(results: Sequence[DriveResult], table: ClassTable) -> dict[str, An
         "frames": results[0].drive.frames if len(results) == 1 else f"{len(results)} drives",
         "frame_count": sum(map(len, records)),
         "labelled_frames": int(sum(part.labelled.sum() for part in records)),
+        "unlike_training": unlike_share(records),
         "classes": list(table.names),
         **confusion_figures(confusion, table),
         "intervals": intervals(np.array([b.triples for b in blocks]), table) if blocks else None,
@@ -73,6 +74,12 @@ def output_figures(records: Sequence[Records]) -> dict[str, dict[str, float | No
     for (name, number), columns in found.items():
         figures.setdefault(name, {})[number] = plain(float(nan_mean(np.concatenate(columns))))
     return figures
+
+
+def unlike_share(records: Sequence[Records]) -> float | None:
+    """The share of the sampled frames that are unlike the training data; None where the engine cannot tell."""
+    unlike, looked_at = summed((part.unlike for part in records), (2,))
+    return plain(unlike / looked_at if looked_at else np.nan)
 
 
 def summed(arrays: Iterable[NDArray[Any]], shape: tuple[int, ...]) -> Counts:
@@ -200,6 +207,7 @@ def _drive_figures(result: DriveResult) -> dict[str, Any]:
         "decoded": len(measured.records) if measured else 0,
         "expected": measured.expected if measured else None,
         "labelled": int(measured.records.labelled.sum()) if measured else 0,
+        "unlike_training": unlike_share([measured.records]) if measured else None,
         "fault": measured.fault if measured else "",
         "error": result.error,
     }

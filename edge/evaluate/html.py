@@ -10,6 +10,7 @@ from string import Template
 from typing import Any
 
 from edge.classes import ClassTable
+from edge.domain import warning as unlike_warning
 from edge.evaluate.figures import FEW_BLOCKS
 from edge.evaluate.gate import Drop
 from edge.evaluate.run import DriveResult, EvaluationConfig
@@ -71,6 +72,8 @@ def _head(report: Report) -> str:
     warning = (
         f' <span class="bad">{torn} of {len(report["drives"])} drives failed or are not whole.</span>' if torn else ""
     )
+    if unlike := unlike_warning(report.get("unlike_training")):
+        warning += f' <span class="bad">{unlike.capitalize()}.</span>'
     name = f"{escape(report['engine'])} <span class='soft'>{escape(report['precision'])}</span>"
     return (
         f"<h1>{name}</h1><p class='soft'>{report['frame_count']} frames, {report['labelled_frames']} of them labelled,"

@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.card import Fingerprint
 from edge.classes import ClassTable
+from edge.domain import is_unlike
 from edge.errors import ConfigError, DataError
 from edge.evaluate.drives import HORIZON
 from edge.evaluate.labels import ignored_ids
@@ -86,9 +88,10 @@ class Measures:
         horizon: float = HORIZON,
         other: Segmenter | None = None,
         mirror: Segmenter | None = None,
+        fingerprint: Fingerprint | None = None,
     ) -> None:
         self._table, self._truths, self._horizon = table, truths, horizon
-        self._other, self._mirror = other, mirror
+        self._other, self._mirror, self._fingerprint = other, mirror, fingerprint
         self._people_ids = table.ids("pedestrian") if "pedestrian" in table.groups else ()
         self._ignored_ids = ignored_ids(table)
         self._local = threading.local()
@@ -99,7 +102,7 @@ class Measures:
         count = len(self._table)
         none = np.zeros(2, np.int64)
         return Record(
-            *(0, -1, 0, np.zeros(count, np.int64), none, np.zeros((count, 3), np.int64), none, none),
+            *(0, -1, 0, np.zeros(count, np.int64), none, np.zeros((count, 3), np.int64), none, none, none),
             confusion=np.zeros((len(BANDS), count, count), np.int64),
             other=np.zeros((count, count), np.int64),
             outlines=np.zeros((count, 4), np.int64),
@@ -127,9 +130,16 @@ class Measures:
             steady=steady,
             agreement=_agreement(result, second) if second else np.zeros(2, np.int64),
             mirrored=_same(inside, self._seen_mirrored(result)) if self._mirror else np.zeros(2, np.int64),
+            unlike=self._unlike(result),
             **labelled,
             outputs=json.dumps(result.summaries()),
         )
+
+    def _unlike(self, result: Prediction) -> Counts:
+        """Sampled by the frame's number, so that shards add up to the whole."""
+        if self._fingerprint is None or not is_followed(result.frame.index):
+            return np.zeros(2, np.int64)
+        return np.array([is_unlike(result, self._fingerprint), 1], np.int64)
 
     def _against_label(self, result: Prediction, inside: Image, second: Prediction | None) -> dict[str, Counts]:
         """What a label adds to a record: nothing without one. `seen` is among it where network and label share a size:

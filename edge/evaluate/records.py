@@ -30,6 +30,7 @@ class Record:
         steady: (C, 3) of the followed pixels: those that kept the class, had it before, have it now.
         agreement: (2,) pixels of the same class with the other engine, and all; zeros without one.
         mirrored: (2,) pixels of the same class in the mirrored image, and all; zeros if not asked for.
+        unlike: (2,) 1 if unlike the training data, 1 if looked at; zeros where not sampled or unknown.
         confusion: (B, C, C) truth by prediction, per distance band; None for a frame without label.
         other: (C, C) the other engine's; zeros without one. None for a frame without label.
         outlines: (C, 4) see `edge.metrics.count_outlines`; None for a frame without label.
@@ -45,6 +46,7 @@ class Record:
     steady: Counts
     agreement: Counts
     mirrored: Counts
+    unlike: Counts
     confusion: Counts | None = None
     other: Counts | None = None
     outlines: Counts | None = None
@@ -70,6 +72,7 @@ class Records:
     steady: Counts
     agreement: Counts
     mirrored: Counts
+    unlike: Counts
     labelled: Counts
     confusion: Counts
     other: Counts

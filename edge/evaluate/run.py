@@ -198,7 +198,14 @@ class Worker:
             truths = find_labels(inner, drive.labels, drive.sparse, table, binary=bool(self.config.labels_of))
             mirror = self.config.segmenter(engine) if self.config.mirror else None
             rival = self.config.segmenter(other) if other else None
-            measures = Measures(table, truths, horizon=drive.horizon, other=rival, mirror=mirror)
+            measures = Measures(
+                table,
+                truths,
+                horizon=drive.horizon,
+                other=rival,
+                mirror=mirror,
+                fingerprint=None if self.config.labels_of else engine.card.fingerprint,  # it is of the card's classes
+            )
             records: list[Record] = []
             fault = ""
             try:

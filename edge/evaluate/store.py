@@ -17,7 +17,7 @@ from edge.sinks.files import write_bytes
 if TYPE_CHECKING:
     from edge.evaluate.run import EvaluationConfig, Measured, Shard
 
-FORMAT = 1  # of the records: another one is measured again
+FORMAT = 2  # of the records: another one is measured again
 _CHUNK_BYTES = 1 << 20
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edge.domain import warning
 from edge.evaluate.figures import FEW_BLOCKS
 from edge.evaluate.score import figure
 from edge.report import table
@@ -16,6 +17,7 @@ def report_text(report: Report) -> str:
     """Everything in tables: what is missing is left out."""
     parts = [
         f"engine {report['engine']} ({report['precision']}) on {report['frame_count']} frames of {report['frames']}",
+        _unlike(report),
         *(_accuracy(report) if report["labelled_frames"] else ["no labels: accuracy is not known"]),
         _temporal(report["temporal"]),
         _pedestrians(report["pedestrians"]),
@@ -25,6 +27,15 @@ def report_text(report: Report) -> str:
         _drives(report["drives"]),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _unlike(report: Report) -> str:
+    """Of all drives together; of several also each that needs the warning: familiar ones may outnumber it."""
+    lines = [warning(report.get("unlike_training"))]
+    if len(report["drives"]) > 1:
+        found = {drive["name"]: warning(drive.get("unlike_training")) for drive in report["drives"]}
+        lines += [f"{name}: {words}" for name, words in found.items() if words]
+    return "\n".join(filter(None, lines))
 
 
 def _outputs(outputs: Report) -> str:

@@ -78,7 +78,14 @@ class CameraLoop:
         self.name, self._early = name, early
         self._config, self._on_news = config, on_news
         self._card = find_bundle(config.engine).card
-        self.live = Live(_NotOpen(self._card), "", self._stages_now, health=self._health, outputs=self._outputs_health)
+        self.live = Live(
+            _NotOpen(self._card),
+            "",
+            self._stages_now,
+            health=self._health,
+            outputs=self._outputs_health,
+            unlike_limits=config.events.out_of_domain if config.events else None,
+        )
         self.trouble: EdgeError | None = None
         self._last_trouble = ""
         self.failure: BaseException | None = None

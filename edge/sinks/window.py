@@ -13,6 +13,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from edge.card import Fingerprint
+from edge.domain import ADVICE, WARNING, UnlikeNow
 from edge.errors import ConfigError, OutputError
 from edge.frame import Image
 from edge.overlay import write_caption
@@ -35,8 +37,11 @@ class Window:
     no frame comes. What is old is shown as old.
     """
 
-    def __init__(self, stages: Stages, on_close: Callable[[], object] = lambda: None) -> None:
-        """`on_close` is called, from the window's thread, when the user closes it.
+    def __init__(
+        self, stages: Stages, on_close: Callable[[], object] = lambda: None, fingerprint: Fingerprint | None = None
+    ) -> None:
+        """`on_close` is called, from the window's thread, when the user closes it. By `fingerprint`, the engine's, it
+        is known when the scene is unlike the training data.
 
         Raises:
             ConfigError: there can be no window here; what to do is in it.
@@ -47,7 +52,7 @@ class Window:
         self._error: cv2.error | None = None
         self._stages, self._on_close = stages, on_close
         self._newest: tuple[Prediction, int] | None = None
-        self._shown = _Shown()
+        self._shown = _Shown(UnlikeNow(fingerprint))
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._work, name="window", daemon=True)
 
@@ -102,8 +107,9 @@ class Window:
 class _Shown:
     """What is in the window. It keeps no frame, only images made of one: with masks, and without."""
 
-    def __init__(self) -> None:
+    def __init__(self, unlike: UnlikeNow) -> None:
         self.has_masks, self.is_paused = True, False
+        self._unlike = unlike
         self._plain: Image = np.zeros((360, 640, 3), np.uint8)
         self._tinted = self._plain
         self._captured_ns: int | None = None
@@ -119,7 +125,8 @@ class _Shown:
         self._plain = frame.image.copy()
         self._tinted = result.overlay(TINT)
         self._captured_ns = frame.captured_ns
-        self._text = f"age {result.age_ms:.0f} ms   {self._rate_hz():.1f} Hz   frame {frame.index}   dropped {dropped}"
+        figures = f"age {result.age_ms:.0f} ms   {self._rate_hz():.1f} Hz   frame {frame.index}   dropped {dropped}"
+        self._text = f"{WARNING.upper()}: {ADVICE}   {figures}" if self._unlike.look(result) else figures
 
     def _rate_hz(self) -> float:
         span_ns = self._times_ns[-1] - self._times_ns[0]

@@ -140,6 +140,7 @@ class Figures:
                 "reason": now.camera.reason,
                 "for_s": round((now.at_ns - now.camera.since_ns) / 1e9, 1),
             },
+            "unlike_training": now.unlike,
             "outputs": {name: _output(health) for name, health in now.outputs.items()},
             "newest_age_ms": None if newest_age_s is None else round(newest_age_s * 1e3, 1),
             "rate_hz": round(rate_hz(now.steps), 1),

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from edge.card import Card
+from edge.domain import UnlikeNow
+from edge.hysteresis import Bounds
 from edge.prediction import Prediction
 from edge.sinks.health import OutputHealth
 from edge.timing import Durations
@@ -127,6 +129,7 @@ class Snapshot:
         steps: the last minute, oldest first.
         stages: time per stage, in the order in which a frame passes them.
         outputs: state of each output that reports one.
+        unlike: the newest scene is unlike the training data.
     """
 
     at_ns: int
@@ -140,6 +143,7 @@ class Snapshot:
     steps: list[Step]
     stages: Mapping[str, Durations]
     outputs: Mapping[str, OutputHealth]
+    unlike: bool
 
     @property
     def newest_age_s(self) -> float | None:
@@ -173,11 +177,12 @@ class Live:
         health: Callable[[], Health | None] = lambda: None,
         outputs: Callable[[], Mapping[str, OutputHealth]] = dict,
         stale_after_s: float = 0.5,
+        unlike_limits: Bounds | None = None,
     ) -> None:
         """`stages` gives the times of all stages so far, in the order in which a frame passes them.
 
         `health` gives that of the camera, where its source knows; else it is what `set_camera_state` was given.
-        `outputs` gives that of each output by name.
+        `outputs` gives that of each output by name. `unlike_limits`: see `UnlikeNow`.
         """
         self.engine, self.source, self.stale_after_s = engine, source, stale_after_s
         self._stages, self._health, self._outputs = stages, health, outputs
@@ -189,6 +194,9 @@ class Live:
         self._age, self._age_counts = Durations(), [0] * (len(AGE_BOUNDS_S) + 1)
         self._history = History(time.monotonic_ns())
         self._listeners: list[Callable[[], object]] = []
+        self._unlike_limits, self._unlike = unlike_limits, False
+        self._fingerprint = self.card.fingerprint
+        self._watch = UnlikeNow(self._fingerprint, unlike_limits)
 
     @property
     def card(self) -> Card:
@@ -203,7 +211,9 @@ class Live:
     def publish(self, result: Prediction, dropped: int) -> None:
         """A new result; `dropped` frames were dropped before it since its run began."""
         age_ns = result.ready_ns - result.frame.captured_ns
+        unlike = self._looks_unlike(result)
         with self._lock:
+            self._unlike = unlike
             if self._camera.state == "stopped":
                 self._camera = Camera("ok", "", time.monotonic_ns())
             newly_dropped = dropped - self._dropped_in_run if dropped >= self._dropped_in_run else dropped
@@ -216,6 +226,12 @@ class Live:
             self._history.add(time.monotonic_ns(), age_ns, newly_dropped)
             for listener in self._listeners:
                 listener()
+
+    def _looks_unlike(self, result: Prediction) -> bool:
+        """Asked by the one thread that publishes; another engine is watched anew."""
+        if self._fingerprint is not (fingerprint := self.card.fingerprint):
+            self._fingerprint, self._watch = fingerprint, UnlikeNow(fingerprint, self._unlike_limits)
+        return self._watch.look(result)
 
     def set_camera_state(self, state: CameraState, reason: str = "") -> None:
         """The camera's health, when it changes; saying the same again changes nothing."""
@@ -265,4 +281,5 @@ class Live:
                 steps=self._history.last(now_ns),
                 stages=dict(stages),
                 outputs=dict(outputs),
+                unlike=self._unlike,
             )

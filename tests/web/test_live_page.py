@@ -20,7 +20,7 @@ pytest.importorskip("uvicorn", reason="pip install 'edge-segmentation[serve]'")
 
 from web_client import ask, place_of, publishing, soon
 
-from edge.card import Card
+from edge.card import Card, Fingerprint
 from edge.outputs import CONFIDENCE
 from edge.prediction import Prediction
 from edge.sinks.health import OutputHealth
@@ -45,6 +45,8 @@ TOKEN = "correct-horse-battery-staple"
 GREEN_XY, RED_XY, BLUE_XY = (20, 24), (52, 24), (3, 24)  # in the stripes of the flag
 TINT = np.array((255, 60, 60))  # of the group "warm", which is green and red
 MakeResult = Callable[..., Prediction]
+# Of an engine that knows images of one class alone, which the flag is not.
+ELSEWHERE = Fingerprint(shares={"blue": 1.0}, drift=0.01, edges=0.0, edges_high=0.01)
 
 
 class Page:
@@ -191,6 +193,25 @@ def test_an_old_mask_is_never_shown_as_new(page: Page, server: WebServer, live: 
     assert page.js("return document.getElementById('news').textContent") == "No new frame, camera lost unplugged"
     with publishing(live, make_result, rate_hz=30):
         assert soon(page.is_live)
+
+
+def test_a_scene_unlike_the_training_data_has_a_banner_while_its_masks_are_shown(
+    page: Page, server: WebServer, patient: Live, make_result: MakeResult
+) -> None:
+    engine: Any = SimpleNamespace(card=dataclasses.replace(patient.card, fingerprint=ELSEWHERE), precision="int8")
+    patient.engine = engine
+    patient.publish(make_result(1), 0)
+    page.open(server)
+    assert soon(page.is_live)
+    assert not page.find("#unlike").is_displayed()
+    begin_ns = time.monotonic_ns()
+    for index in range(15):  # 3 s of captures: an event of 2 s begins
+        result = make_result(2 + index)
+        result.frame.captured_ns = begin_ns + index * 200_000_000
+        patient.publish(result, 0)
+    assert soon(page.find("#unlike").is_displayed)
+    assert page.text("#unlike") == "Scene unlike the training data: do not trust these masks"
+    assert page.complaints() == []
 
 
 def test_a_frame_that_comes_too_late_is_shown_as_old(

@@ -160,6 +160,7 @@ function draw() {
 function watch() {
   if (camera === null) { watchTiles(); return; }
   const stale = isStale(), connected = socket?.readyState === WebSocket.OPEN;
+  $("unlike").hidden = !(connected && !stale && figures?.unlike_training); // where no masks are shown, none mislead
   document.body.dataset.connected = String(connected);
   if (!connected) { $("camera").dataset.state = "stopped"; write("camera-text", "camera unknown"); }
   if (String(stale) !== stage.dataset.stale) { stage.dataset.stale = String(stale); draw(); }

@@ -105,9 +105,10 @@ export class Tile {
 
   // What is not as it should be, and how many masks there are.
   #report() {
-    const { camera, outputs, rate_hz: rate } = this.#figures;
+    const { camera, outputs, rate_hz: rate, unlike_training: unlike } = this.#figures;
     const bad = Object.entries(outputs).filter(([, output]) => output.state !== "ok").map(([name, output]) => `${name} ${words(output)}`);
     if (camera.state !== "ok") bad.unshift(`camera ${words(camera)}`);
+    if (unlike) bad.unshift("scene unlike the training data");
     this.#words.textContent = [`${rate.toFixed(1)} fps`, ...bad].join(" · ");
   }
 }
