@@ -20,7 +20,6 @@ from edge.card import Fingerprint
 from edge.classes import ClassTable
 from edge.config import StrictModel
 from edge.domain import UNLIKE, Calm, describe, strangeness
-from edge.errors import ConfigError
 from edge.frame import Image, Letterbox
 from edge.hysteresis import Hysteresis
 from edge.prediction import Prediction
