@@ -274,8 +274,12 @@ def test_bench_measures_engine_masks_and_overlay(video: Path, colour_bundle: Bun
 
 
 @pytest.mark.slow
-def test_the_progress_bar_shows_on_a_terminal(video: Path, colour_bundle: Bundle) -> None:
+def test_the_progress_bar_shows_on_a_terminal_however_long_the_path(
+    video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
     import pty
+
+    video = video.rename(tmp_path / f"{'a-long-name-' * 12}.mp4")
 
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "edge.cli", "run", str(video), "-e", str(colour_bundle.folder)]

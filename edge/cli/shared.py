@@ -178,18 +178,24 @@ class Progress:
         self._bar.update(self._task, advance=1, note=f"age {result.age_ms:.0f} ms")
 
 
+_FIGURES_WIDTH = 76  # columns: the bar's 40, counts, age and time, which a long path must not cut off
+
+
 def make_progress_bar(title: str, total: int | None) -> tuple[Any, Any]:
     """A started bar on standard error, and its task."""
     from rich import progress
     from rich.console import Console
+    from rich.table import Column
 
+    console = Console(stderr=True)
+    room = Column(max_width=max(12, console.width - _FIGURES_WIDTH), no_wrap=True, overflow="ellipsis")
     bar = progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
+        progress.TextColumn("{task.description}", markup=False, table_column=room),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TextColumn("{task.fields[note]}", markup=False),
         progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
     )
     bar.start()

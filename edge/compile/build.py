@@ -36,9 +36,9 @@ from edge.compile.quantize import Form as Target
 from edge.compile.quantize import to_bytes, write_int8
 from edge.compile.sensitivity import measure_sensitivity
 from edge.compile.trial import run_in_subprocess, trial
+from edge.domain import fingerprint_of
 from edge.engine import MODEL_FILE, Bundle, Engine, write_bundle
 from edge.errors import ConfigError, EngineError, GateRefused
-from edge.events import fingerprint_of
 from edge.frame import Image, Letterbox
 from edge.prediction import Prediction
 from edge.segmenter import Canvas, Segmenter

@@ -24,7 +24,7 @@ def records_of(confusions: np.ndarray, rate_hz: float | None = 10.0, every: int 
     times = np.full(count, -1) if rate_hz is None else np.round(index * 1e9 / rate_hz).astype(np.int64)
     by_band = np.zeros((count, 4, 3, 3), np.int64)
     by_band[:, 1] = confusions
-    zeros = {"followed": (2,), "steady": (3, 3), "agreement": (2,), "mirrored": (2,), "seen": (3,)}
+    zeros = {"followed": (2,), "steady": (3, 3), "agreement": (2,), "mirrored": (2,), "unlike": (2,), "seen": (3,)}
     return Records(
         index=index,
         media_ns=times,
