@@ -20,8 +20,8 @@ from edge.prediction import Prediction
 
 CALM_S = 2.0  # what a camera sees is averaged over so long before it is called strange
 
-EVERY_FRAMES = 50  # of a run, one frame in so many is looked at: at 10 a run without outputs was 5 % slower
-FIRST_FRAMES = 10  # of these each: few images are seen whole
+EVERY_FRAMES = 50  # of a long run, one frame in so many is looked at: at 10 a run without outputs was 5 % slower
+FIRST_FRAMES = 10  # of these each: few images are seen whole; behind them ever fewer
 SAMPLE_S = 0.2  # at this moment: five looks a second
 WARN_SHARE = 0.05  # of frames: fewer are the odd frame that a familiar drive has, too
 
@@ -149,15 +149,15 @@ class UnlikeShare:
     def __init__(self, fingerprint: Fingerprint | None) -> None:
         """Without a fingerprint, which an engine's card may lack, nothing is counted."""
         self._fingerprint = fingerprint
-        self._frames = self._looked_at = self._unlike = 0
+        self._frames = self._next = self._looked_at = self._unlike = 0
 
     def add(self, result: Prediction) -> None:
         """The next result of the run. A sampled frame stands for those that are skipped behind it."""
         number, self._frames = self._frames, self._frames + 1
-        first = number < FIRST_FRAMES
-        if self._fingerprint is None or not (first or number % EVERY_FRAMES == 0):
+        if self._fingerprint is None or number < self._next:
             return
-        weight = 1 if first else EVERY_FRAMES
+        weight = min(max(1, number // FIRST_FRAMES), EVERY_FRAMES)
+        self._next = number + weight
         self._looked_at += weight
         self._unlike += weight * is_unlike(result, self._fingerprint)
 

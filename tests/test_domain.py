@@ -55,6 +55,12 @@ def test_of_a_few_images_each_one_counts(known: Fingerprint) -> None:
     assert share_of(known, [STREET, UPSIDE_DOWN, UPSIDE_DOWN, STREET]) == 0.5
 
 
+@pytest.mark.parametrize("frames", [11, 20, 49, 120, 700])
+def test_a_run_of_any_length_is_judged_by_its_end_too(known: Fingerprint, frames: int) -> None:
+    share = share_of(known, [STREET] * 10 + [UPSIDE_DOWN] * (frames - 10))
+    assert share == pytest.approx(1 - 10 / frames, abs=0.1)
+
+
 def test_of_a_long_run_the_share_is_that_of_its_frames_though_few_are_looked_at(known: Fingerprint) -> None:
     share = share_of(known, [STREET] * 200 + [UPSIDE_DOWN] * 200)
     assert share == pytest.approx(0.5, abs=EVERY_FRAMES / 400)
