@@ -11,7 +11,7 @@ import argparse
 import statistics
 
 from edge.backends import open_engine
-from edge.domain import Calm, describe, strangeness
+from edge.domain import RunningMean, describe, ood_score
 from edge.errors import EngineError
 from edge.pipeline import segment
 from edge.report import table
@@ -19,18 +19,18 @@ from edge.sources.open import open_source
 
 
 def row(name: str, engine_name: str, frames: int) -> tuple[str, ...]:
-    """Count, lowest, median and highest strangeness of a source's first frames."""
+    """Count, lowest, median and highest out-of-domain score of a source's first frames."""
     found: list[float] = []
     with open_source(name) as source, open_engine(engine_name, side_by_side=True, source_wh=source.size_wh) as engine:
-        calm, card = Calm(), engine.card
+        mean, card = RunningMean(), engine.card
         if card.fingerprint is None:
             raise EngineError(f"engine {engine_name}: its card has no fingerprint")
         step_ns = round(1e9 / (source.rate_hz or 30.0))
         for result in segment(source, engine, live=False):
             if result.frame.index >= frames:
                 break
-            seen = calm.update(describe(result), result.frame.index * step_ns)
-            found.append(strangeness(seen, card.fingerprint, card.table))
+            seen = mean.update(describe(result), result.frame.index * step_ns)
+            found.append(ood_score(seen, card.fingerprint, card.table))
     figures = (min(found), statistics.median(found), max(found))
     return name, str(len(found)), *(f"{figure:.2f}" for figure in figures)
 

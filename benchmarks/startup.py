@@ -86,7 +86,7 @@ def _plain_blob(engine: str, precision: str, folder: Path) -> Path:
     openvino, bundle = import_library(), find_bundle(engine)
     core = openvino.Core()
     model = core.read_model(bundle.read(bundle.graph(precision, "openvino")), b"")
-    for result in list(model.get_results())[1:]:  # further outputs, which nobody asks for
+    for result in list(model.get_results())[1:]:  # further outputs, which edge does not compute either
         model.remove_result(result)
     hint = "bf16" if precision == "bf16" else "f32"
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}

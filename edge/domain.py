@@ -1,7 +1,7 @@
 """Whether a scene is unlike what the engine was trained on, of a whole run and at this moment: its masks are then not
 to be trusted.
 
-The figure is `strangeness`, which takes half a millisecond a frame; so frames are sampled.
+The figure is `ood_score` (out of domain), which takes half a millisecond a frame; so frames are sampled.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Limits(NamedTuple):
     hold_s: float
 
 
-UNLIKE = _Limits(begin=0.9, end=0.8, hold_s=2.0)  # of strangeness, where no config has others
+UNLIKE = _Limits(begin=0.9, end=0.8, hold_s=2.0)  # of ood_score, where no config has others
 WARNING = "scene unlike the training data"
 ADVICE = "do not trust these masks"
 
@@ -54,7 +54,7 @@ class Description:
     layout: NDArray[np.float64]
     edges: float
 
-    def towards(self, other: Description, weight: float) -> Description:
+    def lerp(self, other: Description, weight: float) -> Description:
         """So much of the way to another one."""
         shares = self.shares + weight * (other.shares - self.shares)
         layout = self.layout + weight * (other.layout - self.layout)
@@ -87,7 +87,7 @@ def fingerprint_of(results: Iterable[Prediction], table: ClassTable) -> Fingerpr
     )
 
 
-def strangeness(seen: Description, known: Fingerprint, table: ClassTable) -> float:
+def ood_score(seen: Description, known: Fingerprint, table: ClassTable) -> float:
     """How far masks are from the usual, 1 = as far as the farthest frame of the calibration set.
 
     Layout, what is where in the image, tells what the net was never shown far better than shares, fragments or any
@@ -113,7 +113,7 @@ def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
     return max(0.0, (relative(p) + relative(q)) / 2)
 
 
-class Calm:
+class RunningMean:
     """A running mean of descriptions over `CALM_S`, by the time that passes between them."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Calm:
         """The mean, with what was seen now in it."""
         was, passed_s = self._mean, max(0, now_ns - self._last_ns) / 1e9
         self._last_ns = now_ns
-        self._mean = seen if was is None else was.towards(seen, 1 - float(np.exp(-passed_s / CALM_S)))
+        self._mean = seen if was is None else was.lerp(seen, 1 - float(np.exp(-passed_s / CALM_S)))
         return self._mean
 
 
@@ -140,7 +140,7 @@ def warning(share: float | None) -> str:
 
 def is_unlike(result: Prediction, fingerprint: Fingerprint) -> bool:
     """Whether one frame, by itself, is unlike the training data."""
-    return strangeness(describe(result), fingerprint, result.table) >= UNLIKE.begin
+    return ood_score(describe(result), fingerprint, result.table) >= UNLIKE.begin
 
 
 class UnlikeShare:
@@ -173,7 +173,7 @@ class UnlikeNow:
     def __init__(self, fingerprint: Fingerprint | None, limits: Bounds | None = None) -> None:
         """`limits` default to the usual ones. Without a fingerprint nothing is unlike."""
         self._fingerprint = fingerprint
-        self._state, self._calm = Hysteresis(limits or UNLIKE), Calm()
+        self._state, self._running_mean = Hysteresis(limits or UNLIKE), RunningMean()
         self._due_ns = 0
 
     def look(self, result: Prediction) -> bool:
@@ -181,6 +181,6 @@ class UnlikeNow:
         now_ns = result.frame.captured_ns
         if self._fingerprint is not None and now_ns >= self._due_ns:
             self._due_ns = now_ns + round(SAMPLE_S * 1e9)
-            seen = self._calm.update(describe(result), now_ns)
-            self._state.update(strangeness(seen, self._fingerprint, result.table), now_ns)
+            seen = self._running_mean.update(describe(result), now_ns)
+            self._state.update(ood_score(seen, self._fingerprint, result.table), now_ns)
         return self._state.active

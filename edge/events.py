@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 from edge.card import Fingerprint
 from edge.classes import ClassTable
 from edge.config import StrictModel
-from edge.domain import UNLIKE, Calm, describe, strangeness
+from edge.domain import UNLIKE, RunningMean, describe, ood_score
 from edge.frame import Image, Letterbox
 from edge.hysteresis import Hysteresis
 from edge.prediction import Prediction
@@ -106,7 +106,7 @@ class Watcher:
             self._states[name] = Hysteresis(limits)
         self._zone: tuple[Letterbox, Image] | None = None
         self._roads: deque[tuple[int, float]] = deque()
-        self._calm = Calm()
+        self._running_mean = RunningMean()
 
     def _wanted(self, options: EventOptions) -> dict[str, Limits]:
         wanted: dict[str, Limits] = {}
@@ -144,8 +144,8 @@ class Watcher:
             figures["road_gone"] = self._road_gone(self._share(result.semantic, "road", zone), result)
         if "out_of_domain" in self._states:
             assert self._fingerprint is not None
-            seen = self._calm.update(describe(result), result.frame.captured_ns)
-            figures["out_of_domain"] = strangeness(seen, self._fingerprint, self._table)
+            seen = self._running_mean.update(describe(result), result.frame.captured_ns)
+            figures["out_of_domain"] = ood_score(seen, self._fingerprint, self._table)
         return figures
 
     def _share(self, classes: Image, group: str, zone: Image) -> float:

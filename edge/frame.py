@@ -77,6 +77,11 @@ class Frame:
             self._bgr = bgr_from_yuv(self.yuv)
         return self._bgr
 
+    @property
+    def taken_ns(self) -> int:
+        """When the frame was taken: in its recording, if it is from one."""
+        return self.captured_ns if self.media_ns is None else self.media_ns
+
 
 def display_wh(size_wh: tuple[int, int], pixel_aspect: float) -> tuple[int, int]:
     """The size in square pixels in which an image of `size_wh` pixels is shown; no side gets smaller."""

@@ -105,7 +105,7 @@ class Tracks:
         if prediction.instances is None:
             return prediction
         frame, found = prediction.frame, prediction.instances
-        now_ns = frame.captured_ns if frame.media_ns is None else frame.media_ns
+        now_ns = frame.taken_ns
         before_ns, self._now_ns = self._now_ns, now_ns
         self._tracks = self._tracks.kept(now_ns - self._tracks.numbers[:, _SEEN] <= LOST_NS)
         self._tracks.predict(max(0, now_ns - before_ns) / 1e9)

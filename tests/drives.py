@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from stand_in import ROAD, SKY, result_of
 from videos import picture
 
+from edge.card import Card
 from edge.prediction import Prediction
+from edge.replay.mask_track import recorded_track
 from edge.sinks.drive import DriveOptions, DriveSink
+from edge.sources.drive import Drive
 from edge.timing import Stages
 
 WH = (64, 48)
@@ -28,6 +32,19 @@ def seen(index: int) -> Prediction:
     count = index + index // 2
     captured_ns = 7_000_000_000 + count * 10**9 // RATE_HZ
     return result_of(count, mask_of(index), image=picture(index, WH), captured_ns=captured_ns)
+
+
+def through_a_drive(results: Sequence[Prediction], card: Card, path: Path) -> list[Prediction]:
+    """The results as a drive at `path`, recorded of them, gives them back."""
+    with DriveSink(path, DriveOptions("edge 0", "test", RATE_HZ, card), Stages()) as sink:
+        for result in results:
+            sink.write(result, 0)
+    with Drive(str(path)) as source:
+        track = recorded_track(source)
+        assert track is not None
+        kept = [track[0].of(source, source.at(index)) for index in range(len(results))]
+    assert all(one is not None for one in kept)
+    return [one for one in kept if one is not None]
 
 
 def write_drive(path: Path, frames: int = 25, codec: str = "h264", **options: object) -> Path:

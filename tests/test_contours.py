@@ -86,8 +86,8 @@ def test_an_overlay_shows_objects_and_without_them_is_as_it_was() -> None:
     result = seen([(30, 40, 20, 40)])
     plain = dataclasses.replace(result, instances=None)
     assert (result.overlay() != plain.overlay()).any(axis=2).sum() > 500
-    nobody = dataclasses.replace(result, instances=())
-    np.testing.assert_array_equal(nobody.overlay(), plain.overlay())
+    without = dataclasses.replace(result, instances=())
+    np.testing.assert_array_equal(without.overlay(), plain.overlay())
 
 
 def test_over_a_smaller_image_of_the_frame_marks_are_smaller() -> None:

@@ -11,7 +11,7 @@ from stand_in import PEDESTRIAN, ROAD, SKY, result_of
 
 from edge.card import Fingerprint
 from edge.classes import CAMVID, ClassTable
-from edge.domain import describe, divergence, fingerprint_of, strangeness
+from edge.domain import describe, divergence, fingerprint_of, ood_score
 from edge.errors import ConfigError
 from edge.events import Event, EventOptions, Limits, Watcher, words
 from edge.frame import Image
@@ -143,9 +143,9 @@ def test_the_same_classes_in_other_places_are_strange_and_a_fingerprint_without_
     usual = [seen(i, street(slice(10, 12 + i))) for i in range(4)]
     known = fingerprint_of(usual, CAMVID)
     upside_down = describe(seen(0, np.flipud(street(slice(10, 12)))))
-    assert strangeness(describe(usual[0]), known, CAMVID) <= 1
-    assert strangeness(upside_down, known, CAMVID) > 2
-    assert strangeness(upside_down, replace(known, layout={}), CAMVID) < 2
+    assert ood_score(describe(usual[0]), known, CAMVID) <= 1
+    assert ood_score(upside_down, known, CAMVID) > 2
+    assert ood_score(upside_down, replace(known, layout={}), CAMVID) < 2
 
 
 def test_the_sink_tells_every_listener_of_each_event(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bundles import MakeCard, graph_of
+from drives import through_a_drive
 from stand_in import BrightnessEngine
 
 from edge.arrays import decode_array
@@ -93,23 +94,11 @@ def test_records_of_an_engine_that_gives_classes_alone_are_as_they_were(make_car
 
 
 def test_a_drive_has_it_and_gives_it_back(engine: DepthEngine, tmp_path: Path) -> None:
-    from edge.replay.mask_track import recorded_track
-    from edge.sinks.drive import DriveOptions, DriveSink
-    from edge.sources.drive import Drive
-
     results = [Segmenter(engine).segment(frame(index)) for index in range(3)]
-    with DriveSink(tmp_path / "a.mcap", DriveOptions("edge 0", "test", 10, engine.card), Stages()) as sink:
-        for result in results:
-            sink.write(result, 0)
-    with Drive(str(tmp_path / "a.mcap")) as source:
-        track = recorded_track(source)
-        assert track is not None
-        for index, result in enumerate(results):
-            found = track[0].of(source, source.at(index))
-            assert found is not None
-            assert found.further() == [DEPTH, GLOW]
-            for name, array in content(result).items():
-                np.testing.assert_array_equal(found.content(name), array)
+    for found, result in zip(through_a_drive(results, engine.card, tmp_path / "a.mcap"), results, strict=True):
+        assert found.further() == [DEPTH, GLOW]
+        for name, array in content(result).items():
+            np.testing.assert_array_equal(found.content(name), array)
 
 
 def test_a_map_of_bytes_in_a_drive_is_a_png_for_other_viewers(result: Prediction, tmp_path: Path) -> None:

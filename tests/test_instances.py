@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bundles import COLOURS, MakeCard
+from drives import through_a_drive
 from stand_in import PEDESTRIAN, ROAD, SKY, BrightnessEngine, result_of
 from test_further_outputs import received, sent_over_the_socket
 
@@ -274,21 +275,10 @@ def test_an_object_that_is_not_one_is_refused(change: dict[str, Any]) -> None:
 def test_a_drive_gives_back_the_same_objects_and_their_pixels(
     results: list[Prediction], engine: PeopleEngine, tmp_path: Path
 ) -> None:
-    from edge.replay.mask_track import recorded_track
-    from edge.sinks.drive import DriveOptions, DriveSink
-    from edge.sources.drive import Drive
-
-    with DriveSink(tmp_path / "a.mcap", DriveOptions("edge 0", "test", 10, engine.card), Stages()) as sink:
-        for result in results:
-            sink.write(result, 0)
-    with Drive(str(tmp_path / "a.mcap")) as source:
-        track = recorded_track(source)
-        assert track is not None
-        for index, result in enumerate(results):
-            kept = track[0].of(source, source.at(index))
-            assert kept is not None
-            assert kept.instances == result.instances
-            np.testing.assert_array_equal(kept.instance_mask(1), result.instance_mask(1))
+    kept = through_a_drive(results, engine.card, tmp_path / "a.mcap")
+    for one, result in zip(kept, results, strict=True):
+        assert one.instances == result.instances
+        np.testing.assert_array_equal(one.instance_mask(1), result.instance_mask(1))
 
 
 def test_objects_that_were_damaged_in_a_drive_are_reported(

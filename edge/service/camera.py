@@ -127,6 +127,7 @@ class CameraLoop:
 
     @property
     def has_ended(self) -> bool:
+        """Whether its loop is over for good."""
         return self._phase == "ended"
 
     # -- what is asked by the service's thread

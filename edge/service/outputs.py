@@ -47,6 +47,7 @@ class Output:
 
     @property
     def health(self) -> OutputHealth:
+        """Its own report, and whether it hangs."""
         health = OutputHealth.of(self._report()) if self._report else OutputHealth()
         busy_s = self.background.busy_s
         if busy_s > HUNG_S:
@@ -111,6 +112,7 @@ class Outputs:
 
     @property
     def backgrounds(self) -> list[Background]:
+        """The threads that write, in the outputs' order."""
         return [output.background for output in self.all]
 
     def tell_camera(self, health: Health | None) -> None:

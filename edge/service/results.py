@@ -68,6 +68,7 @@ class ResultsSocket:
         self._path.unlink(missing_ok=True)
 
     def write(self, result: Prediction, dropped: int) -> None:
+        """The newest result, which takes the place of one that was not sent yet."""
         with self._lock:
             self._newest = result, dropped
         os.eventfd_write(self._wake_fd, 1)

@@ -41,7 +41,7 @@ from edge.indexed_png import encode_indexed
 from edge.prediction import Prediction
 from edge.sinks.files import escaped, writing
 from edge.sinks.jsonl import as_record
-from edge.sinks.recorder import SYNC_S, time_of_ns
+from edge.sinks.recorder import SYNC_S
 from edge.sinks.shelf import SegmentFile
 from edge.sinks.video import VideoEncoder, nominal_rate
 from edge.timing import Stages
@@ -91,13 +91,13 @@ class DriveClock:
     """
 
     def __init__(self, first: Frame) -> None:
-        now_ns = time.monotonic_ns() if first.media_ns is None else time_of_ns(first)
+        now_ns = time.monotonic_ns() if first.media_ns is None else first.taken_ns
         self.offset_ns = time.time_ns() - now_ns
         self._last_ns = 0
 
     def stamp_ns(self, frame: Frame) -> int:
         """A frame's time in ns on the wall clock. Ask once for each frame, in their order."""
-        self._last_ns = max(self._last_ns + 1, time_of_ns(frame) + self.offset_ns)
+        self._last_ns = max(self._last_ns + 1, frame.taken_ns + self.offset_ns)
         return self._last_ns
 
 
@@ -219,7 +219,7 @@ class DriveSegment:
 
     def __init__(self, path: Path, number: int, first: Prediction, options: DriveOptions, clock: DriveClock) -> None:
         self.path, self.number, self._clock = path, number, clock
-        self.began_ns, self.size_wh = time_of_ns(first.frame), first.frame.size_wh
+        self.began_ns, self.size_wh = first.frame.taken_ns, first.frame.size_wh
         self._encoder = FrameEncoder(options, first)
         self._next_chunk_s = 0.0  # the first frame is a chunk of its own: the file is there at once
         self._file = SegmentFile(path)

@@ -27,6 +27,7 @@ from edge.frame import Frame
 from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.sinks.shelf import SegmentFile, SegmentStore
+from edge.sinks.size_changes import SizeChanges
 from edge.sinks.video import VideoEncoder, nominal_rate
 from edge.timing import Stages
 
@@ -37,7 +38,6 @@ State = Literal["ok", "lost", "stopped"]
 
 SYNC_S = 0.5  # what a power cut can cost
 RETRY_S = 2.0
-SIZE_CHANGES, SIZE_CHANGE_S = 10, 10.0  # of a live camera: so many at once, then one in so long
 QUOTA_MAX_GB, SEGMENT_MAX_S = 1e6, 86_400.0
 RESERVE = (0.05, 1 << 30)  # of the disk are left free: so great a part, and at most so many bytes
 _SEGMENTS_IN_QUOTA = 4  # at least: so that a small one still holds more than the segment that is being written
@@ -120,7 +120,7 @@ class Segment(Protocol):
 
     Attributes:
         path, number: its name, and the place in the order of segments that is in it.
-        began_ns: when its first frame was taken, see `time_of_ns`; size_wh: that all its frames have.
+        began_ns: when its first frame was taken, see `Frame.taken_ns`; size_wh: that all its frames have.
         plays: whether it has its name, which it gets when it holds a frame that plays.
         size_bytes: in the file so far.
     """
@@ -180,7 +180,7 @@ class Recorder:
         self._kind = kind or _Videos(rate_hz, options.overlay)
         self._store = SegmentStore(folder, int(options.quota_gb * 1e9), self._kind.suffix, self._kind.repair)
         self._segment: Segment | None = None
-        self._sizes = _SizeChanges()
+        self._sizes = SizeChanges()
         self._next_try_s = self._next_sync_s = 0.0
         self._health = RecorderHealth("ok", "", time.monotonic_ns())
 
@@ -247,7 +247,7 @@ class Recorder:
 
     def _is_over(self, segment: Segment, result: Prediction) -> bool:
         """It has its length, or its share of the quota."""
-        lasted_s = (time_of_ns(result.frame) - segment.began_ns) / 1e9
+        lasted_s = (result.frame.taken_ns - segment.began_ns) / 1e9
         too_large = segment.size_bytes >= self._store.quota_bytes // _SEGMENTS_IN_QUOTA
         return lasted_s >= self._options.segment_s or too_large
 
@@ -331,46 +331,8 @@ class Recorder:
         self._health = dataclasses.replace(self._health, state=state, reason=reason)
 
 
-class _SizeChanges:
-    """How often a camera may change its size: each time costs a file. A few at once, then one in a while."""
-
-    def __init__(self) -> None:
-        self._left, self._earned_s = SIZE_CHANGES, time.monotonic()
-        self._trouble, self._trouble_s = "", 0.0
-
-    def may_change(self, frame: Frame) -> bool:
-        """Whether a file of the frame's size may be begun now, which is counted. Of a recording all frames are kept."""
-        if frame.media_ns is not None:
-            return True
-        earned = int((time.monotonic() - self._earned_s) / SIZE_CHANGE_S)
-        self._left = min(self._left + earned, SIZE_CHANGES)
-        self._earned_s += earned * SIZE_CHANGE_S
-        if not self._left:
-            return False
-        self._left -= 1
-        return True
-
-    def left_out(self, frame: Frame, kept_wh: tuple[int, int]) -> None:
-        """A frame was not recorded for its size."""
-        sizes = " and ".join("x".join(map(str, wh)) for wh in sorted((frame.size_wh, kept_wh)))
-        self._trouble_s = time.monotonic()
-        self._trouble = (
-            f"the camera alternates between {sizes}: one of them is recorded, a new file each {SIZE_CHANGE_S:g} s"
-        )
-
-    @property
-    def trouble(self) -> str:
-        """What is left out, for a while after the last frame that was; else ""."""
-        return self._trouble if time.monotonic() - self._trouble_s < 2 * SIZE_CHANGE_S else ""
-
-
 class _DiskFull(OutputError):
     """The system has no room for what was to be written."""
-
-
-def time_of_ns(frame: Frame) -> int:
-    """When the frame was taken: in its recording, if it is from one."""
-    return frame.captured_ns if frame.media_ns is None else frame.media_ns
 
 
 class _Videos:
@@ -398,7 +360,7 @@ class _Video:
 
     def __init__(self, path: Path, number: int, rate: Fraction, overlay: bool, first: Prediction) -> None:
         self.path, self.number, self._overlay = path, number, overlay
-        self.began_ns, self.size_wh = time_of_ns(first.frame), first.frame.size_wh
+        self.began_ns, self.size_wh = first.frame.taken_ns, first.frame.size_wh
         self._file = SegmentFile(path)
         self._output = _Output(self._file.fd)
         self._whole_bytes: int | None = None

@@ -22,6 +22,7 @@ from videos import decoded_bgr, noise, open_files, picture, write_video
 from edge.errors import ConfigError, OutputError
 from edge.prediction import Prediction
 from edge.sinks import recorder as recorder_module
+from edge.sinks import size_changes
 from edge.sinks.recorder import Recorder, RecorderHealth, RecorderOptions
 from edge.sources.recording import Recording
 from edge.timing import Stages
@@ -111,7 +112,7 @@ def test_a_camera_that_changes_its_size_begins_a_new_segment(tmp_path: Path) -> 
 def test_a_camera_that_alternates_its_size_does_not_write_a_file_for_each_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(recorder_module, "SIZE_CHANGES", 3)
+    monkeypatch.setattr(size_changes, "SIZE_CHANGES", 3)
     with recorder(tmp_path) as sink:
         for index in range(60):
             sink.write(result(index, WH if index % 2 else (64, 48)), 0)
@@ -127,8 +128,8 @@ def test_a_camera_that_alternates_its_size_does_not_write_a_file_for_each_frame(
 def test_a_camera_that_stays_with_its_new_size_is_recorded_in_it_soon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder_module, "SIZE_CHANGES", 1)
-    monkeypatch.setattr(recorder_module, "SIZE_CHANGE_S", 0.1)
+    monkeypatch.setattr(size_changes, "SIZE_CHANGES", 1)
+    monkeypatch.setattr(size_changes, "SIZE_CHANGE_S", 0.1)
     with recorder(tmp_path) as sink:
         for index in range(10):
             sink.write(result(index, WH if index % 2 else (64, 48)), 0)
