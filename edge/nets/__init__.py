@@ -10,7 +10,7 @@ from torch import nn
 from edge.errors import ConfigError
 from edge.nets.ddrnet import DDRNet23Slim
 from edge.nets.edge_small import EdgeSmall
-from edge.nets.efficientnet import EfficientNetLiteSeg
+from edge.nets.efficientnet import EfficientNetLiteFine, EfficientNetLiteSeg
 from edge.nets.fcn import fcn_resnet18, fcn_vgg16
 from edge.nets.segnet import SegNet, SegNetBasic
 from edge.nets.unet import UNet, UNetResNet34
@@ -19,6 +19,7 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "ddrnet23_slim": DDRNet23Slim,
     "edge_small": EdgeSmall,
     "efficientnet_lite0": EfficientNetLiteSeg,
+    "efficientnet_lite0_fine": EfficientNetLiteFine,
     "segnet": SegNet,
     "segnet_basic": SegNetBasic,
     "unet": UNet,

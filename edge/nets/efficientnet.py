@@ -129,3 +129,29 @@ class EfficientNetLiteSeg(nn.Module):
         at16 = self.join16(F.relu(at16 + resize_to(deep, at16)))
         at8 = self.skip8(at8)
         return self.head(self.join8(F.relu(at8 + resize_to(at16, at8))))
+
+
+class EfficientNetLiteFine(EfficientNetLiteSeg):
+    """`EfficientNetLiteSeg` with a last step up to 1/4, for poles and people. Gives logits (N, classes, ceil(H/4),
+    ceil(W/4))."""
+
+    def __init__(self, classes: int, width: int = 32) -> None:
+        super().__init__(classes, width)
+        w, at4 = width, self.encoder.channels[1]
+        self.up4 = conv_bn(2 * w, w, 1, relu=False)
+        self.skip4 = conv_bn(at4, w, 1, relu=False)
+        self.head = nn.Sequential(conv_bn(w, w, 3), nn.Conv2d(w, classes, 1))
+        init_weights(self.up4)
+        init_weights(self.skip4)
+        init_weights(self.head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The contract of `edge.nets.make_net`, without an auxiliary head."""
+        _, at4, at8, at16, at32 = self.encoder(x)
+        deep = self.up16(self.context(self.narrow(at32)))
+        at16 = self.skip16(at16)
+        at16 = self.join16(F.relu(at16 + resize_to(deep, at16)))
+        at8 = self.skip8(at8)
+        at8 = self.up4(self.join8(F.relu(at8 + resize_to(at16, at8))))
+        at4 = self.skip4(at4)
+        return self.head(F.relu(at4 + resize_to(at8, at4)))

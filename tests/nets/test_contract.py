@@ -23,12 +23,13 @@ wrap = pytest.importorskip("edge.compile.wrap").wrap
 
 CLASSES = 5
 STRIDES = {"ddrnet23_slim": 8, "edge_small": 8, "segnet": 1, "segnet_basic": 1, "unet": 1, "unet_resnet34": 1}
-STRIDES["efficientnet_lite0"] = 8
+STRIDES |= {"efficientnet_lite0": 8, "efficientnet_lite0_fine": 4}
 STRIDES |= {f"fcn{stride}s_{encoder}": stride for stride in (32, 16, 8) for encoder in ("vgg16", "resnet18")}
 MILLIONS = {
     "ddrnet23_slim": 5.73,  # 5.70 in table IV, and the auxiliary head
     "edge_small": 0.89,
     "efficientnet_lite0": 3.21,
+    "efficientnet_lite0_fine": 3.18,
     "segnet": 29.44,  # table 6 has it as 117 MB
     "segnet_basic": 1.42,  # table 1 says 1.425
     "unet": 31.03,
