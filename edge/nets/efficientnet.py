@@ -133,7 +133,8 @@ class EfficientNetLiteSeg(nn.Module):
 
 class EfficientNetLiteFine(EfficientNetLiteSeg):
     """`EfficientNetLiteSeg` with a last step up to 1/4, for poles and people. Gives logits (N, classes, ceil(H/4),
-    ceil(W/4))."""
+    ceil(W/4)).
+    """
 
     def __init__(self, classes: int, width: int = 32) -> None:
         super().__init__(classes, width)
