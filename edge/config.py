@@ -147,7 +147,8 @@ def _problems(items: Iterable[Any], tree: Any, model: type[BaseModel]) -> Iterat
     """A line for each wrong value; what the members of a union say of the same value is one."""
     by_place: dict[tuple[Any, ...], list[Any]] = {}
     for item in items:
-        place = item["loc"] if item["type"] in _OF_KEYS else _place(item["loc"], tree)
+        *parents, key = item["loc"] or ("",)
+        place = (*_place(tuple(parents), tree), key) if item["type"] in _OF_KEYS else _place(item["loc"], tree)
         by_place.setdefault((*place, item["type"] in _OF_KEYS), []).append(item)
     for (*place, _), said in by_place.items():
         first, *others = (item["msg"].removeprefix("Value error, ") for item in said)

@@ -20,6 +20,7 @@ from edge.card import Fingerprint
 from edge.classes import ClassTable
 from edge.config import StrictModel
 from edge.domain import UNLIKE, RunningMean, describe, ood_score
+from edge.errors import ConfigError
 from edge.frame import Image, Letterbox
 from edge.hysteresis import Hysteresis
 from edge.prediction import Prediction
@@ -115,8 +116,12 @@ class Watcher:
             limits = getattr(options, name)
             if limits is None or (name == "out_of_domain" and self._fingerprint is None):
                 continue
-            if name in needs:
-                self._table.ids(needs[name])
+            if name in needs and needs[name] not in (*self._table.groups, *self._table.names):
+                raise ConfigError(
+                    f"events.{name}: the engine has no group or class {needs[name]!r}; groups:"
+                    f" {', '.join(self._table.groups)}; classes: {', '.join(self._table.names)}."
+                    f" Switch it off with `{name}: null`"
+                )
             wanted[name] = limits
         return wanted
 

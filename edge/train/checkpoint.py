@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,15 @@ def read_checkpoint(path: Path, recipe: Recipe, device: torch.device | str = "cp
         raise ConfigError(f"{path}: checkpoint not found. Train first: edge train RECIPE")
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-        held = {"net": state["recipe"]["net"], "classes": state["recipe"].get("classes", "camvid")}
+        held = {"net": state["recipe"]["net"], "classes": _class_names(state["recipe"].get("classes", "camvid"))}
     except Exception as error:  # torch raises a dozen types for a file that is not a checkpoint
         raise ConfigError(f"{path}: is not a checkpoint of edge train: {type(error).__name__}") from error
-    for key, expected in (("net", recipe.net), ("classes", recipe.classes)):
+    for key, expected in (("net", recipe.net), ("classes", _class_names(recipe.classes))):
         if held[key] != expected:
             raise ConfigError(f"{path}: expected {key} {expected}, got {held[key]}; use another --run folder")
     return state
+
+
+def _class_names(classes: str | Mapping[str, Any]) -> str:
+    """What decides which class an id is: the known table's name, or own names in their order, but not their colours."""
+    return classes if isinstance(classes, str) else ", ".join(classes)

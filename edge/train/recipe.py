@@ -5,16 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from typing_extensions import Self
 
 from edge.classes import ClassTable
 from edge.config import StrictModel, parse_size_wh
 from edge.train.label_sets import TABLES
+from edge.train.own_classes import OwnClass, as_rows, check_rows, own_table
 from edge.train.unions import Unions, parse_meaning
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+# By kind, so that a wrong row is not said to be none of the known names too.
+Classes = Annotated[
+    Annotated[Literal["camvid", "cityscapes", "comma10k", "pet"], Tag("known")]
+    | Annotated[dict[str, OwnClass], Tag("own")],
+    Discriminator(lambda given: "own" if isinstance(given, dict) else "known"),
+]
 Loss = Literal["cross_entropy", "ohem", "dice", "jaccard", "bce_jaccard", "bce_log_dice"]
 
 
@@ -240,7 +247,7 @@ class Recipe(StrictModel):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     net: str
-    classes: Literal["camvid", "cityscapes", "comma10k", "pet"] = "camvid"
+    classes: Classes = "camvid"
     rare_classes: tuple[str, ...] = ()
     input_size: str = "480x360"
     resize: Literal["letterbox", "stretch"] = "letterbox"
@@ -260,6 +267,19 @@ class Recipe(StrictModel):
     licence: str
     data_note: str
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _classes_are_rows(cls, given: Any) -> Any:
+        return as_rows(given)
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_fit_a_byte(cls, classes: str | dict[str, OwnClass]) -> str | dict[str, OwnClass]:
+        if isinstance(classes, dict):
+            check_rows(classes)
+            own_table(classes)  # its ConfigError is a ValueError
+        return classes
+
     @field_validator("input_size")
     @classmethod
     def _is_a_size(cls, text: str) -> str:
@@ -274,6 +294,12 @@ class Recipe(StrictModel):
     def _rare_classes_are_classes(self) -> Self:
         for name in self.rare_classes:
             self.table.ids(name)  # its ConfigError is a ValueError, and says which there are
+        return self
+
+    @model_validator(mode="after")
+    def _streets_are_of_these_classes(self) -> Self:
+        if self.rendered and self.table.names != TABLES["camvid"].names:
+            raise ValueError("rendered: streets are drawn with the classes of camvid; leave `rendered` out")
         return self
 
     @model_validator(mode="after")
@@ -319,7 +345,7 @@ class Recipe(StrictModel):
     @property
     def table(self) -> ClassTable:
         """The classes that the net tells apart."""
-        return TABLES[self.classes]
+        return TABLES[self.classes] if isinstance(self.classes, str) else own_table(self.classes)
 
     @property
     def training_data(self) -> str:
