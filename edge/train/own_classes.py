@@ -35,7 +35,7 @@ class OwnClass(StrictModel):
         is_rgb = isinstance(rgb, (list, tuple)) and len(rgb) == 3
         if rgb is not None and not (is_rgb and all(type(part) is int and 0 <= part <= 255 for part in rgb)):
             raise ValueError('expected a colour, "#rrggbb" in quotes or [red, green, blue] of 0 to 255')
-        return rgb if rgb is None else tuple(rgb)  # by now strict: a list is none
+        return rgb if rgb is None else tuple(rgb)  # strict by now, which refuses lists
 
 
 def as_rows(given: Any) -> Any:
@@ -61,7 +61,7 @@ def check_rows(rows: Mapping[str, OwnClass]) -> None:
     """
     if len(rows) < 2:
         example = f"classes: [background, {next(iter(rows), 'cat')}]"
-        raise ValueError(f"expected 2 classes or more, got {len(rows)}; what is none of yours is one: {example}")
+        raise ValueError(f"expected 2 classes or more, got {len(rows)}; everything else is one: {example}")
     if len(rows) > CLASSES_MAX:
         raise ValueError(f"expected at most {CLASSES_MAX} classes, got {len(rows)}")
 
