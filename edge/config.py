@@ -95,12 +95,21 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     Raises:
         ConfigError: the file cannot be read, is not YAML, or does not fit; all misfits are listed, a line each.
     """
+    return parse_tree(read_tree(path), model, str(path))
+
+
+def read_tree(path: Path) -> Any:
+    """What a YAML file holds: mappings, lists and scalars.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not YAML.
+    """
     try:
         content = _read(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        tree = yaml.load(content.decode("utf-8"), _StrictLoader)
+        return yaml.load(content.decode("utf-8"), _StrictLoader)
     except MarkedYAMLError as error:  # without the line itself, which may hold a password
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -108,7 +117,6 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         raise ConfigError(f"{path}: is not valid YAML: {where}{text}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or !!int x
         raise ConfigError(f"{path}: is not valid YAML: {_in_one_line(str(error))}") from error
-    return parse_tree(tree, model, str(path))
 
 
 def _read(path: Path) -> bytes:

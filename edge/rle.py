@@ -26,6 +26,29 @@ def compressed(runs: list[int]) -> str:
     return "".join(_characters(run - runs[i - 2] if i > 2 else run) for i, run in enumerate(runs))
 
 
+def read_runs(text: str) -> list[int]:
+    """The run lengths in COCO's string; one that no writer makes may give negative ones.
+
+    Raises:
+        ValueError: it holds another character, breaks off within a number, or has one of more than 64 bits.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or shift > 60:
+            raise ValueError(f"expected COCO's string of run lengths, got {character!r} in it")
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:
+            value -= (code & 16) << (shift - 4)  # the sign
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("COCO's string of run lengths breaks off within a number")
+    return runs
+
+
 def coco_rle(mask: NDArray[np.bool_]) -> dict[str, object]:
     """A bool (H, W) mask as JSON takes it: {"size": [H, W], "counts": string}."""
     return {"size": list(mask.shape), "counts": compressed(run_lengths(mask))}

@@ -50,6 +50,9 @@ def read_pair(labelled: Labelled, translate: Translation) -> Pair:
         DataError: one is unreadable, the mask has another size, or values that its label set does not know.
     """
     frame, mask = labelled.frame, labelled.mask
+    if labelled.drawn is not None:
+        image = read_image(frame)
+        return np.asarray(image, np.uint8), translate(labelled.drawn.paint((image.shape[1], image.shape[0])))
     if not mask.exists():
         raise DataError(f"{mask}: is missing; every frame needs a mask")
     image, values = read_image(frame), read_image(mask, unchanged=not translate.source.is_coloured)

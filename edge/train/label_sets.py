@@ -17,6 +17,7 @@ from edge.errors import ConfigError, DataError
 from edge.frame import Image
 from edge.train.unions import Unions, parse_meaning
 
+OTHERS = "*"  # in a map: every label that it does not name
 UNLABELLED = 255  # means "no label" in every set of ids, whatever else does
 
 
@@ -58,7 +59,10 @@ class Translation:
         """
         unions = unions or Unions(table)
         targets = {}
-        for label, text in (meanings or _declared(source, table)).items():
+        given = dict(meanings or _declared(source, table))
+        if others := given.pop(OTHERS, None):
+            given = {**dict.fromkeys(source.names, others), **given}
+        for label, text in given.items():
             if label not in source.names:
                 raise ConfigError(f"map: {source.name} has no label {label!r}; there are: {', '.join(source.names)}")
             try:

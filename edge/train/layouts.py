@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edge.classes import ClassTable
 from edge.config import data_path
 from edge.errors import ConfigError, DataError
 from edge.regular import read_regular
-from edge.train.label_sets import LABEL_SETS, Translation, ids_of, numbered
+from edge.train.coco import read_coco
+from edge.train.label_sets import LABEL_SETS, LabelSet, Translation, ids_of, numbered
 from edge.train.recipe import Folder, Split
+from edge.train.shapes import Drawn
 from edge.train.unions import Unions
+from edge.train.yolo import YoloFrame, read_names
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
@@ -26,13 +30,15 @@ class Layout:
 
     A frame's name ends in `frame`, or as any image's does; its mask has one of `masks` in its place, in the same
     subfolder. `drive` is a regular expression that finds the drive in a frame's path below the folder, without its
-    suffix; where it finds none, the whole folder is one drive.
+    suffix; where it finds none, the whole folder is one drive. With `shapes` labels are polygons in place of masks, in
+    one file for all frames or one for each.
     """
 
     label_set: str | None = None  # None: the net's own ids
     frame: str | None = None
     masks: tuple[str, ...] = (".png",)
     drive: str = r"^(.*?)[-_ ]?\d*$"
+    shapes: Literal["coco", "yolo"] | None = None
 
 
 _CAMVID_DRIVE = r"([^/_]+)_[^/]*$"
@@ -59,16 +65,20 @@ LAYOUTS: dict[str, Layout] = {
     "comma10k": Layout("comma10k", ".png", drive=r"^[^_/]+_(.+--\d\d-\d\d-\d\d)_"),
     # images with annotations/trimaps; the lists beside trimaps are for `names`. Every image shows another animal.
     "pet": Layout("pet", ".jpg", drive=r"([^/]+)$"),
+    # Any folder with annotations/instances_train.json, or images/train with labels/train and data.yaml above.
+    "coco": Layout(shapes="coco"),
+    "yolo": Layout(masks=(".txt",), shapes="yolo"),
 }
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A frame, its mask, and the drive they are of."""
+    """A frame, its mask, and the drive they are of. Where labels are `drawn`, the file `mask` is no image."""
 
     frame: Path
     mask: Path
     drive: str
+    drawn: Drawn | None = None
 
 
 def translation_of(folder: Folder, table: ClassTable, unions: Unions | None = None) -> Translation:
@@ -76,13 +86,19 @@ def translation_of(folder: Folder, table: ClassTable, unions: Unions | None = No
 
     Raises:
         ConfigError: the map does not fit, or is missing, or needs unions where there are none.
+        DataError: the file that names the classes is missing or not in order.
     """
-    name = LAYOUTS[folder.layout].label_set
+    return Translation.between(_source_of(folder, table), table, folder.map, unions)
+
+
+def _source_of(folder: Folder, table: ClassTable) -> LabelSet:
+    layout = LAYOUTS[folder.layout]
+    if layout.shapes:
+        labels = data_path(folder.labels)
+        return read_coco(labels).labels if layout.shapes == "coco" else read_names(labels)[0]
     if folder.map and all(key.isdecimal() for key in folder.map):
-        source = numbered(folder.map)
-    else:
-        source = ids_of(table) if name is None else LABEL_SETS[name]
-    return Translation.between(source, table, folder.map, unions)
+        return numbered(folder.map)
+    return ids_of(table) if layout.label_set is None else LABEL_SETS[layout.label_set]
 
 
 def find_pairs(folder: Folder) -> list[Labelled]:
@@ -94,14 +110,34 @@ def find_pairs(folder: Folder) -> list[Labelled]:
     """
     layout = LAYOUTS[folder.layout]
     frames, labels = data_path(folder.frames), data_path(folder.labels)
-    for place in (frames, labels):
+    for place in (frames, *([labels] if layout.shapes != "coco" else [])):
         if not place.is_dir():
             raise DataError(f"{place}: folder not found")
-    paths = _frames(frames, layout)
+    drawn = _drawn_in_one_file(frames, labels) if layout.shapes == "coco" else {}
+    paths = sorted(drawn) if drawn else _frames(frames, layout)
     if folder.names is not None:
         paths = _listed(paths, data_path(folder.names), layout)
-    pairs = [Labelled(path, _mask(path, frames, labels, layout), _drive(path, frames, layout)) for path in paths]
+    masks = {path: labels if drawn else _mask(path, frames, labels, layout) for path in paths}
+    if layout.shapes == "yolo":
+        drawn = _drawn_in_files(masks, labels)
+    pairs = [Labelled(path, masks[path], _drive(path, frames, layout), drawn.get(path)) for path in paths]
     return _part(pairs, folder.split, frames) if folder.split else pairs
+
+
+def _drawn_in_one_file(frames: Path, file: Path) -> Mapping[Path, Drawn]:
+    """By image. An image without an object is one too."""
+    found: dict[Path, Drawn] = {frames / frame.name: frame for frame in read_coco(file).frames}
+    if not found:
+        raise DataError(f"{file}: names no image")
+    return found
+
+
+def _drawn_in_files(masks: Mapping[Path, Path], labels: Path) -> Mapping[Path, Drawn]:
+    """By image. One without a file shows no object, but that none has one is a mistake."""
+    _, values = read_names(labels)
+    if not any(path.is_file() for path in masks.values()):
+        raise DataError(f"{labels}: expected a text file of each image's name, such as {next(iter(masks.values()))}")
+    return {frame: YoloFrame(path, values) for frame, path in masks.items()}
 
 
 def _frames(folder: Path, layout: Layout) -> list[Path]:

@@ -25,6 +25,12 @@ Classes = Annotated[
 Loss = Literal["cross_entropy", "ohem", "dice", "jaccard", "bce_jaccard", "bce_log_dice"]
 
 
+_MASKS = Literal[
+    "pairs", "camvid", "camvid32", "cityscapes", "cityscapes-train-ids", "bdd100k", "kitti", "comma10k", "pet"
+]
+LayoutName = _MASKS | Literal["coco", "yolo"]
+
+
 class Split(StrictModel):
     """The part of a data set that an entry takes. Whole drives are held out, chosen by the seed."""
 
@@ -37,18 +43,16 @@ class Folder(StrictModel):
     """Frames and their masks; `$EDGE_DATA` at the start of a path is the environment variable.
 
     Plain "pairs" are masks of the frames' names that hold the net's own ids; other layouts are those of published sets
-    (`edge.train.layouts`). `map` says what each label means, by the label's name or, where all keys are numbers, by its
-    id in the masks: "Road", "Car or Pedestrian", "not Road or Pavement". Labels that it leaves out are ignored; without
-    `map` the declared one is used. `names` is a text file with the frames to take. `share` is the part of each batch
-    that comes from this entry; entries without one divide the rest by their number of frames. `licence` goes into the
-    card.
+    and of exports (`edge.train.layouts`). `map` says what each label means, by the label's name or, where all keys are
+    numbers, by its id in the masks: "Road", "Car or Pedestrian", "not Road or Pavement". Labels that it leaves out mean
+    what "*" does, or are ignored; without `map` the declared one is used. `names` is a text file with the frames to
+    take. `share` is the part of each batch that comes from this entry; entries without one divide the rest by their
+    number of frames. `licence` goes into the card.
     """
 
     frames: str
     labels: str
-    layout: Literal[
-        "pairs", "camvid", "camvid32", "cityscapes", "cityscapes-train-ids", "bdd100k", "kitti", "comma10k", "pet"
-    ] = "pairs"
+    layout: LayoutName = "pairs"
     map: dict[str, str] | None = Field(default=None, min_length=1)
     names: str | None = None
     split: Split | None = None
