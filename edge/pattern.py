@@ -28,6 +28,22 @@ def matching(pattern: str) -> list[Path]:
     return [Path(path) for path in dict.fromkeys(found)]
 
 
+def is_pattern(name: str) -> bool:
+    """Whether a name holds a sign of patterns; a file may be called so all the same."""
+    return any(sign in name for sign in "*?[")
+
+
+def below(folder: Path) -> list[Path]:
+    """All files and folders below one, hidden ones too, in no order. Each folder is entered once.
+
+    Raises:
+        SourceError: there are more than `ENTRIES_MAX`.
+    """
+    search = _Search(str(folder))
+    inner = search.tree(str(folder), hidden=True)
+    return [Path(entry.path) for each in inner for entry in search.entries(each)]
+
+
 class _Search:
     def __init__(self, pattern: str) -> None:
         self._pattern, self._seen = pattern, 0
@@ -39,16 +55,16 @@ class _Search:
             return
         part, rest = parts[0], parts[1:]
         if part == "**":
-            for inner in self._tree(folder):
+            for inner in self.tree(folder):
                 yield from self.below(inner, rest or ("*",))
-        elif any(sign in part for sign in "*?["):
-            for entry in self._entries(folder):
+        elif is_pattern(part):
+            for entry in self.entries(folder):
                 if _matcher(part).match(entry.name) and (part.startswith(".") or not entry.name.startswith(".")):
                     yield from self.below(os.path.join(folder, entry.name), rest)  # noqa: PTH118 quicker by far
         elif os.path.lexists(path := os.path.join(folder, part)):  # noqa: PTH118
             yield from self.below(path, rest)
 
-    def _tree(self, folder: str) -> Iterator[str]:
+    def tree(self, folder: str, *, hidden: bool = False) -> Iterator[str]:
         """The folder and all folders below it."""
         entered: set[tuple[int, int]] = set()
         waiting = [folder]
@@ -64,11 +80,11 @@ class _Search:
             yield inner
             waiting += [
                 os.path.join(inner, entry.name)  # noqa: PTH118
-                for entry in self._entries(inner)
-                if not entry.name.startswith(".") and _is_folder(entry)
+                for entry in self.entries(inner)
+                if (hidden or not entry.name.startswith(".")) and _is_folder(entry)
             ]
 
-    def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+    def entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
         """What lies in a folder; nothing in what is not one, or may not be read."""
         try:
             entries = os.scandir(folder or ".")

@@ -9,7 +9,8 @@ import pytest
 
 from edge import pattern
 from edge.errors import SourceError
-from edge.pattern import matching
+from edge.evaluate.store import content_hash
+from edge.pattern import below, matching
 from edge.sinks.collisions import check_outputs
 from edge.sources.images import ImageFiles
 
@@ -63,3 +64,29 @@ def test_a_pattern_over_a_huge_tree_ends_with_what_to_do(tree: Path, monkeypatch
     for use in (ImageFiles, lambda name: check_outputs([tree / "o.json"], [name])):
         with pytest.raises(SourceError, match=r"\*\*/\*\.none: more than 5 files .* Name a folder further down"):
             use(f"{tree}/**/*.none")
+
+
+def test_below_a_folder_lies_what_rglob_finds_and_links_that_lead_around_are_entered_once(tree: Path) -> None:
+    expected = {path for path in tree.rglob("*") if path.is_file()}
+    (tree / "x" / "up").symlink_to(tree)
+    found = [path for path in below(tree) if path.is_file()]
+    assert {path.resolve() for path in found} == expected
+    assert len(found) <= len(expected) + len([path for path in expected if path.parent == tree / "x/y"])
+
+
+def test_a_hash_over_a_huge_tree_ends_with_what_to_do(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pattern, "ENTRIES_MAX", 5)
+    with pytest.raises(SourceError, match=r"more than 5 files .* Name a folder further down"):
+        content_hash(str(tree))
+
+
+@pytest.mark.parametrize("place", ["x", "x/*.png", "**/*.png", "x/c.png", "x/c.png#stream=1", "x?topic=/image"])
+def test_a_kept_evaluation_is_another_where_one_byte_of_its_source_is(tree: Path, place: str) -> None:
+    before = content_hash(place)
+    assert content_hash(place) == before
+    (tree / "x/c.png").write_bytes(b"1")
+    assert content_hash(place) != before
+
+
+def test_a_kept_evaluation_is_another_where_another_camera_of_the_file_is_taken(tree: Path) -> None:
+    assert content_hash("x/c.png#stream=1") != content_hash("x/c.png#stream=0")

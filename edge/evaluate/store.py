@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ import edge
 from edge.engine import find_bundle
 from edge.errors import SourceError
 from edge.evaluate.records import from_bytes, to_bytes
+from edge.pattern import below, is_pattern, matching
 from edge.sinks.files import write_bytes
+from edge.sources.place import place_of
 
 if TYPE_CHECKING:
     from edge.evaluate.run import EvaluationConfig, Measured, Shard
@@ -69,26 +72,36 @@ class Store:
 
 
 def content_hash(place: str) -> str:
-    """The SHA-256 of a file, of a folder's names and files, or of a scene's name.
+    """The SHA-256 of a file or of the names and files of a folder or pattern, and of the choice of a camera in it.
+
+    Anything else, such as a scene, is represented by its name.
 
     Raises:
-        SourceError: it cannot be read.
+        SourceError: it cannot be read, or holds too many files.
     """
-    path = Path(place)
-    hasher = hashlib.sha256()
+    chosen = place_of(place)
+    hasher = hashlib.sha256(f"{chosen.key}{chosen.value}".encode(errors="surrogateescape"))
     try:
-        if path.is_file():
-            _add(path, hasher)
-        elif path.is_dir():
-            for item in sorted(path.rglob("*")):
-                hasher.update(f"\0{item.relative_to(path)}\0".encode())
+        if chosen.path.is_file():
+            _add(chosen.path, hasher)
+        elif found := _found(chosen.path):
+            for item in sorted(found):
+                hasher.update(os.fsencode(f"\0{os.path.relpath(item, chosen.path)}\0"))
                 if item.is_file():
                     _add(item, hasher)
         else:
-            hasher.update(place.encode())
+            hasher.update(os.fsencode(place))
+    except SourceError:
+        raise
     except OSError as error:
         raise SourceError(f"{error.filename or place}: cannot be read: {error.strerror}") from error
     return hasher.hexdigest()
+
+
+def _found(path: Path) -> list[Path]:
+    if path.is_dir():
+        return below(path)
+    return matching(str(path)) if is_pattern(str(path)) else []
 
 
 def _add(path: Path, hasher: hashlib._Hash) -> None:

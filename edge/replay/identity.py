@@ -13,6 +13,7 @@ import cv2
 import edge
 from edge.errors import SourceError
 from edge.natural import natural_key
+from edge.pattern import below
 from edge.sources.images import ImageFiles
 from edge.sources.place import place_of
 from edge.sources.seek import Playable
@@ -46,6 +47,8 @@ def recording_sha256(source: Playable) -> str:
     try:
         for path in _files(source):
             digest.update(_file_sha256(path))
+    except SourceError:
+        raise
     except OSError as error:
         raise SourceError(
             f"{error.filename}: cannot be read: {error.strerror}. See who may: namei -l {error.filename}"
@@ -60,7 +63,7 @@ def _files(source: Playable) -> list[Path]:
         return source.paths
     path = place_of(source.name).path
     if path.is_dir():
-        return sorted((entry for entry in path.rglob("*") if entry.is_file()), key=natural_key)
+        return sorted((entry for entry in below(path) if entry.is_file()), key=natural_key)
     return [path] if path.is_file() else []
 
 

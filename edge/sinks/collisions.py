@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import OutputError
-from edge.pattern import matching
+from edge.pattern import is_pattern, matching
 from edge.sinks.files import IMAGES, STDOUT, open_descriptor
 
-_READ = IMAGES | {".mcap", ".bag", ".db3", ".yaml", ".yml", ".csv"}  # what a folder can be a source by
+_READ = IMAGES | {".mcap", ".bag", ".db3", ".zstd", ".yaml", ".yml", ".csv"}  # what a folder can be a source by
 _WISHES = re.compile(r"[?#].*")  # behind a name: ?topic=/camera, #stream=1
 
 
@@ -88,7 +88,7 @@ def _named_by(name: str) -> list[Path]:
     for place in (name, _WISHES.sub("", name)):
         if os.path.exists(place):  # noqa: PTH110 Path.exists raises for what can be no file's name
             return [Path(place)]
-    if any(sign in name for sign in "*?["):
+    if is_pattern(name):
         return matching(name)
     return []
 

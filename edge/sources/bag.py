@@ -1,13 +1,14 @@
-"""Images from ROS bags: ROS 1 (.bag) and ROS 2 (a folder with metadata.yaml, or its .db3 or .mcap alone)."""
+"""Images from ROS bags: ROS 1 (.bag) and ROS 2 (a folder with metadata.yaml, or its storage files alone)."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import TemporaryDirectory, gettempdir
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,11 +18,12 @@ from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
 from edge.natural import natural_key
 from edge.regular import open_regular
-from edge.sources.drive import choose_topic, split_topic
+from edge.sources.drive import STORAGES, choose_topic, split_topic
 from edge.sources.imagefile import ImageError, decode_image
 from edge.sources.rawimage import bgr_of_rows
 from edge.timing import Durations
 
+_ZSTD, _ZSTD_MAGIC = ".zstd", b"\x28\xb5\x2f\xfd"  # a message in CDR begins with a zero
 _PLAIN, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 
 
@@ -38,9 +40,6 @@ class Bag:
             ConfigError: the topic is missing or not given, or the library is not installed.
         """
         try:
-            from rosbags.highlevel import AnyReader
-            from rosbags.typesys import Stores, get_typestore
-
             _bound_decompression()
         except ImportError as error:
             raise missing(error) from error
@@ -48,20 +47,28 @@ class Bag:
         self.name = place
         self.decode = Durations()
         self._begin_ns = -1
-        self._is_closed = False
+        self._owned = ExitStack()
+        try:
+            self._read(path, place)
+            self._open(wanted)
+        except BaseException:  # Ctrl-C too: the caller has no object to close yet
+            self._owned.close()
+            raise
+
+    def _read(self, path: Path, place: str) -> None:
+        from rosbags.highlevel import AnyReader
+        from rosbags.typesys import Stores, get_typestore
+
         with _translated(place):
             if not path.exists():
                 raise SourceNotFound(f"{path}: is not there. Look at what is: ls {path.parent}")
             # Bags of ROS 2 before Iron do not say what their messages are made of; those of cameras never changed.
             storages = _storages(path)
             _check_regular(storages)
-            self._reader = AnyReader(storages, default_typestore=get_typestore(Stores.LATEST))
+            plain = [self._owned.enter_context(_inflated(storage)) for storage in storages]
+            self._reader = AnyReader(plain, default_typestore=get_typestore(Stores.LATEST))
             self._reader.open()
-        try:
-            self._open(wanted)
-        except BaseException:  # Ctrl-C too: the caller has no object to close yet
-            self._reader.close()
-            raise
+            self._owned.callback(self._reader.close)
 
     def _open(self, wanted: str | None) -> None:
         readable = [c for c in self._reader.connections if c.msgtype in (_PLAIN, _COMPRESSED) and c.msgcount]
@@ -84,9 +91,7 @@ class Bag:
 
     def close(self) -> None:
         """Let go of the bag; it may be called twice."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._reader.close()
+        self._owned.close()
 
     def __iter__(self) -> Iterator[Frame]:
         """Every image that can be read, as often as wanted.
@@ -145,6 +150,8 @@ class Bag:
         what = f"{self.name}: frame {index}"
         with self.decode.span():
             with _translated(what):
+                if content.startswith(_ZSTD_MAGIC):  # compressed each alone, of which only metadata.yaml tells
+                    content = inflate(content, "zstd")
                 message: Any = self._reader.deserialize(content, connection.msgtype)
                 stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec or time_ns
             if connection.msgtype == _COMPRESSED:
@@ -178,7 +185,23 @@ def _storages(path: Path) -> list[Path]:
     """The bag; or the storage files of a folder whose recorder was killed before it wrote metadata.yaml."""
     if not path.is_dir() or (path / "metadata.yaml").exists():
         return [path]
-    return sorted(path.glob("*.db3"), key=natural_key) or [path]
+    found = {file.name: file for pattern in STORAGES for file in path.glob(pattern)}
+    # Of one that was being compressed when its recorder was killed, the file before is whole.
+    halves = {name + _ZSTD for name in found}
+    return sorted((file for name, file in found.items() if name not in halves), key=natural_key) or [path]
+
+
+@contextmanager
+def _inflated(storage: Path) -> Iterator[Path]:
+    """A storage file that was compressed as a whole, in a temporary folder; any other as it is."""
+    if not storage.name.endswith(_ZSTD):
+        yield storage
+        return
+    with TemporaryDirectory(prefix="edge-bag-") as folder:
+        plain = Path(folder, storage.name.removesuffix(_ZSTD))
+        with storage.open("rb") as file, InflatingFile(file, folder) as inflating, plain.open("wb") as out:
+            shutil.copyfileobj(inflating, out)
+        yield plain
 
 
 def _check_regular(storages: Sequence[Path]) -> None:

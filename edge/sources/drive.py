@@ -29,7 +29,8 @@ from edge.sources.recorded import Recorded, RecordedResults
 from edge.sources.source import Source
 from edge.timing import Durations
 
-BAG_SUFFIXES = (".bag", ".db3")
+BAG_SUFFIXES = (".bag", ".db3", ".db3.zstd", ".mcap.zstd")
+STORAGES = ("*.db3", "*.db3.zstd", "*.mcap.zstd")  # of a ROS 2 bag's folder; one of *.mcap may also be a drive
 _KEY_SLICE, _OTHER_SLICE = 5, 1  # NAL units (ITU-T H.264, table 7-1)
 
 
@@ -310,7 +311,7 @@ def open_recorded(name: str) -> Source:
         ConfigError: there is no such topic, or the libraries are not installed.
     """
     path, _ = split_topic(name)
-    is_bag = path.suffix.lower() in BAG_SUFFIXES or holds_bag(path)
+    is_bag = path.name.lower().endswith(BAG_SUFFIXES) or holds_bag(path)
     if is_bag or (path.is_file() and DriveFile(path).profile == "ros2"):
         from edge.sources.bag import Bag
 
@@ -320,7 +321,7 @@ def open_recorded(name: str) -> Source:
 
 def holds_bag(path: Path) -> bool:
     """Whether a folder is a ROS 2 bag: by its metadata, or by its storage where the recorder was killed before."""
-    return (path / "metadata.yaml").exists() or any(path.glob("*.db3"))
+    return (path / "metadata.yaml").exists() or any(any(path.glob(each)) for each in STORAGES)
 
 
 def split_topic(name: str) -> tuple[Path, str | None]:

@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 GROUP = "edge.sources"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-DRIVE_SUFFIXES = (".mcap", ".bag", ".db3")
+DRIVE_SUFFIXES = (".mcap", ".bag", ".db3", ".db3.zstd", ".mcap.zstd")
+_DRIVE_FILES = ("metadata.yaml", "*.mcap", "*.db3", "*.db3.zstd", "*.mcap.zstd")  # by which a folder is a drive or bag
 _YIELDING = {"address", "drive", "images", "video"}  # to another package's scheme
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -148,8 +149,8 @@ def _is_recorded(name: str) -> bool:
     """A drive or a ROS bag: one of their files, or a folder with them in it."""
     path = place_of(name).path
     try:
-        return path.suffix.lower() in DRIVE_SUFFIXES or (
-            path.is_dir() and any(any(path.glob(pattern)) for pattern in ("metadata.yaml", "*.mcap", "*.db3"))
+        return path.name.lower().endswith(DRIVE_SUFFIXES) or (
+            path.is_dir() and any(any(path.glob(pattern)) for pattern in _DRIVE_FILES)
         )
     except (OSError, ValueError):  # it may not be seen, or is no name at all
         return False

@@ -12,15 +12,18 @@ from edge.errors import EdgeError
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _PIPELINE = "gst:"
 _OPTIONS = re.compile(r"(?:csi:|scene:|/dev/)[^?]*\?")
-_SECRET_KEY = r"[^=&;#?/\s_]*(?:pas|pwd|token|secret|auth|key|sig|cred|session)[^=&;#?/\s_]*|p|pw|pin|sid|psk"
+_SIGN = r"(?:(?!%3D|%26|%5F)[^=&;#?/\s_])"
+_SECRET_KEY = rf"{_SIGN}*(?:pas|pwd|token|secret|auth|key|sig|cred|session){_SIGN}*|p|pw|pin|sid|psk"
+_IS = "(?:=|%3D)"  # also percent-encoded, as some recorders' addresses are copied
 # Up to the last "@": a password may hold any sign, though "/", "?" and "#" should be written %2F, %3F and %23 there.
 # One slash or three are slips of the hand.
 _USER = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,3}(?P<user>[^@:]*)(?::(?P<secret>.*))?@", re.DOTALL)
 # XMEye and others: rtsp://host/user=admin_password=secret_channel=1; a value may hold "_" itself.
 _IN_PATH = re.compile(
-    rf"(?:^|[/_&;])(?:{_SECRET_KEY})=(?P<secret>.*?)(?=_[A-Za-z]+=|[&;/]|$)", re.IGNORECASE | re.DOTALL
+    rf"(?:^|[/_&;]|%26|%5F)(?:{_SECRET_KEY}){_IS}(?P<secret>.*?)(?=(?:_|%5F)[A-Za-z]+{_IS}|[&;/]|%26|$)",
+    re.IGNORECASE | re.DOTALL,
 )
-_IN_QUERY = re.compile(rf"(?:^|[?&;#])(?:[^=&;#]*_)?(?:{_SECRET_KEY})(?:_[^=&;#]*)?=(?P<secret>[^&;#]*)", re.I)
+_IN_QUERY = re.compile(rf"(?:^|[?&;#])(?:[^=&;#]*_)?(?:{_SECRET_KEY})(?:_[^=&;#]*)?{_IS}(?P<secret>[^&;#]*)", re.I)
 _PROPERTY = re.compile(
     r"(?:^|[\s\"'])[\w:.-]*(?:pw|pwd|pass(?:word|wd|phrase|code)?|token|secret|auth|credentials?|key)\s*=\s*"
     r"(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<plain>[^\s\"']+))",

@@ -228,6 +228,43 @@ def test_a_bag_that_was_compressed_as_a_whole_is_read(
     assert not list(scratch.iterdir())
 
 
+def test_a_bag_compressed_as_a_whole_is_read_without_its_metadata(
+    whole_compressed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    (whole_compressed / "metadata.yaml").unlink()
+    (storage,) = whole_compressed.iterdir()
+    for place in (whole_compressed, storage):
+        with open_source(str(place)) as source:
+            assert [np.array_equal(frame.image, picture(frame.index, WH)) for frame in source] == [True] * 3
+            assert list(scratch.iterdir())
+        assert not list(scratch.iterdir())
+    plain = storage.with_suffix("")  # the recorder was killed while it compressed this one
+    plain.write_bytes(zstandard.ZstdDecompressor().stream_reader(storage.read_bytes()).read())
+    storage.write_bytes(storage.read_bytes()[:1000])
+    with open_source(str(whole_compressed)) as source:
+        assert len(list(source)) == 3
+    plain.unlink()
+    with pytest.raises(SourceError, match="cannot be read as a ROS bag"):
+        open_source(str(whole_compressed))
+    assert not list(scratch.iterdir())
+
+
+def test_messages_that_were_compressed_each_are_read_without_the_metadata_that_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "bag"
+    writer = Writer2(path, version=9, storage_plugin=StoragePlugin.SQLITE3)
+    writer.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
+    with writer:
+        connection = writer.add_connection("/image", IMAGE, typestore=ROS2)
+        for index in range(3):
+            writer.write(connection, BEGIN_NS + index * STEP_NS, ROS2.serialize_cdr(plain(ROS2, index), IMAGE))
+    (path / "metadata.yaml").unlink()
+    with open_source(str(path)) as source:
+        assert [np.array_equal(frame.image, picture(frame.index, WH)) for frame in source] == [True] * 3
+
+
 def test_a_whole_bag_is_not_inflated_beyond_its_ratio_or_its_disk(
     whole_compressed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
