@@ -82,6 +82,12 @@ class Frame:
         """When the frame was taken: in its recording, if it is from one."""
         return self.captured_ns if self.media_ns is None else self.media_ns
 
+    def small_luma(self, size_wh: tuple[int, int]) -> Image:
+        """uint8 (h, w): its brightness at a smaller size, for finding motion."""
+        small = np.empty((size_wh[1], size_wh[0], *(() if self.yuv else (3,))), np.uint8)
+        shrink(self.yuv.y if self.yuv else self.image, small)
+        return small if self.yuv else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+
 
 def display_wh(size_wh: tuple[int, int], pixel_aspect: float) -> tuple[int, int]:
     """The size in square pixels in which an image of `size_wh` pixels is shown; no side gets smaller."""
@@ -142,6 +148,24 @@ class Letterbox:
             return np.ascontiguousarray(inside)
         # NEAREST_EXACT samples at pixel centres; NEAREST rounds down and shifts the mask by up to half a cell.
         return cv2.resize(inside, self.source_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def shrink(image: Image, target: Image) -> None:
+    """Resize uint8 (H, W[, C]) into `target` (h, w[, C]), in place, without aliasing.
+
+    Halving by averaging is exact and quick; one bilinear step does the rest, which is under 2:1 by then. OpenCV's
+    INTER_AREA is twelve times slower where the ratio is not whole, INTER_LINEAR alone skips pixels from 2:1 on.
+    """
+    height, width = target.shape[:2]
+    while image.shape[0] >= 2 * height or image.shape[1] >= 2 * width:
+        down, across = (2 if image.shape[0] >= 2 * height else 1), (2 if image.shape[1] >= 2 * width else 1)
+        rows, columns = image.shape[0] // down, image.shape[1] // across
+        whole = image[: rows * down, : columns * across]
+        exact = (rows, columns) == (height, width)
+        image = cv2.resize(whole, (columns, rows), dst=target if exact else None, interpolation=cv2.INTER_AREA)
+        if exact:
+            return
+    cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
 
 
 # BT.601 and BT.709, limited ("video") and full range: Y'CbCr -> R'G'B' (ITU-R BT.601-7, BT.709-6, section 3).

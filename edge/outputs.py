@@ -64,7 +64,8 @@ CONFIDENCE = Output(
     "confidence",
     default=False,
 )
-STEP_OUTPUTS = frozenset({"instances"})  # asked for as an engine's are; steps give them (edge/steps.py)
+# What steps give (edge/steps.py), asked for as an engine's outputs are: which of these each needs.
+STEP_OUTPUTS: dict[str, tuple[str, ...]] = {"instances": (), "steady": ("confidence",)}
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,10 @@ def select(outputs: Iterable[Output], names: Iterable[str] | None, origin: str) 
         EngineError: a name that the engine does not have.
     """
     listed, asked = list(outputs), set(names or ())
-    if missing := asked - STEP_OUTPUTS - {output.name for output in listed}:
+    asked |= {needed for name in asked for needed in STEP_OUTPUTS.get(name, ())}
+    if missing := asked - STEP_OUTPUTS.keys() - {output.name for output in listed}:
         known = ", ".join(output.name for output in listed)
         hint = f" To add it: edge build engines/{origin}.yaml" if missing == {CONFIDENCE.name} else ""
-        raise EngineError(f"engine {origin}: expected an output of {known}, got {min(missing)!r}.{hint}")
+        why = "".join(f", which {name!r} needs" for name in asked if min(missing) in STEP_OUTPUTS.get(name, ()))
+        raise EngineError(f"engine {origin}: expected an output of {known}, got {min(missing)!r}{why}.{hint}")
     return tuple(output for output in listed if output.default or output.name in asked)

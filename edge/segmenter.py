@@ -14,7 +14,7 @@ import numpy as np
 
 from edge.engine import Engine
 from edge.errors import EdgeError, EngineError
-from edge.frame import Frame, Image, Letterbox, Yuv420, yuv_to_bgr_coefficients
+from edge.frame import Frame, Image, Letterbox, Yuv420, shrink, yuv_to_bgr_coefficients
 from edge.prediction import Prediction
 from edge.steps import Steps
 from edge.timing import Stages
@@ -139,24 +139,6 @@ class Canvas:
             small_bgr_from_yuv(frame.yuv, content)
         else:
             shrink(frame.image, content)
-
-
-def shrink(image: Image, target: Image) -> None:
-    """Resize uint8 (H, W[, C]) into `target` (h, w[, C]), in place, without aliasing.
-
-    Halving by averaging is exact and quick; one bilinear step does the rest, which is under 2:1 by then. OpenCV's
-    INTER_AREA is twelve times slower where the ratio is not whole, INTER_LINEAR alone skips pixels from 2:1 on.
-    """
-    height, width = target.shape[:2]
-    while image.shape[0] >= 2 * height or image.shape[1] >= 2 * width:
-        down, across = (2 if image.shape[0] >= 2 * height else 1), (2 if image.shape[1] >= 2 * width else 1)
-        rows, columns = image.shape[0] // down, image.shape[1] // across
-        whole = image[: rows * down, : columns * across]
-        exact = (rows, columns) == (height, width)
-        image = cv2.resize(whole, (columns, rows), dst=target if exact else None, interpolation=cv2.INTER_AREA)
-        if exact:
-            return
-    cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
 
 
 def small_bgr_from_yuv(yuv: Yuv420, target: Image) -> None:

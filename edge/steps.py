@@ -18,6 +18,7 @@ from edge.grouping import Instances
 from edge.instances import INSTANCES
 from edge.outputs import STEP_OUTPUTS
 from edge.prediction import Prediction
+from edge.steady import Steady
 from edge.tracking import Tracks
 
 MAX_MISSED = 10  # frames: under load, a live loop drops some, and what moves is still found again
@@ -48,6 +49,7 @@ class StepKind:
 
 # By name, in the order in which they run.
 STEPS: dict[str, StepKind] = {
+    "steady": StepKind(lambda card: Steady(), needs=("semantic", "confidence")),
     INSTANCES: StepKind(lambda card: Instances(card.table)),
     "tracks": StepKind(lambda card: Tracks(), needs=(INSTANCES,)),
 }
@@ -61,8 +63,9 @@ class Steps:
     without times of its own, the capture clock counts. Another source is begun with `reset`.
     """
 
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._steps = list(steps)
+    def __init__(self, steps: Sequence[Step], hidden: Collection[str] = ()) -> None:
+        """`hidden` outputs are for the steps alone and not given on."""
+        self._steps, self._hidden = list(steps), frozenset(hidden)
         self._last: Prediction | None = None
 
     @classmethod
@@ -73,7 +76,9 @@ class Steps:
             ConfigError: the engine's classes cannot give it.
         """
         names = step_names([output.name for output in engine.outputs], asked)
-        return cls([STEPS[name].make(engine.card) for name in names])
+        needed = {output for name in asked for output in STEP_OUTPUTS.get(name, ())}
+        hidden = needed - {*asked, *(output.name for output in engine.outputs if output.default)}
+        return cls([STEPS[name].make(engine.card) for name in names], hidden)
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -85,7 +90,8 @@ class Steps:
         self._last = prediction
         for step in self._steps:
             prediction = step.update(prediction)
-        return replace(prediction, ready_ns=max(prediction.ready_ns, time.monotonic_ns()))
+        outputs = {name: array for name, array in prediction.outputs.items() if name not in self._hidden}
+        return replace(prediction, outputs=outputs, ready_ns=max(prediction.ready_ns, time.monotonic_ns()))
 
     def reset(self) -> None:
         """What comes next follows nothing."""

@@ -234,7 +234,7 @@ def test_nothing_is_computed_that_was_not_asked_for(engine: PeopleEngine) -> Non
     (result,) = Segmenter(engine).segment_all([frame(0)])
     assert result.instances is None
     assert "instances" not in as_record(result, 0)
-    assert set(STEPS) >= STEP_OUTPUTS
+    assert set(STEPS) >= set(STEP_OUTPUTS)
 
 
 def test_edge_segment_takes_instances_as_an_output(engine: PeopleEngine) -> None:
@@ -325,6 +325,5 @@ def test_the_service_refuses_instances_of_an_engine_that_has_none(colour_bundle:
 
     tree = {"camera": "scene:street", "engine": str(colour_bundle.folder), "instances": True}
     config = parse_tree({**tree, "recorder": {"folder": str(tmp_path)}}, ServeConfig, "edge.yaml")
-    assert config.asked == ("instances",)
     with pytest.raises(ConfigError, match="instances: expected an engine with a group"):
         check(config)

@@ -15,8 +15,8 @@ from videos import noise, picture
 
 from edge.classes import CAMVID
 from edge.errors import EngineError, SourceDamaged
-from edge.frame import Frame, Image, Matrix, Yuv420, bgr_from_yuv
-from edge.segmenter import Segmenter, shrink, small_bgr_from_yuv
+from edge.frame import Frame, Image, Matrix, Yuv420, bgr_from_yuv, shrink
+from edge.segmenter import Segmenter, small_bgr_from_yuv
 
 LENGTHS = st.one_of(st.integers(1, 9), st.integers(10, 150))
 

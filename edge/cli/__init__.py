@@ -38,6 +38,7 @@ from edge.cli.shared import (
     Progress,
     Quiet,
     Results,
+    Steady,
     Threads,
     end_on_sigterm,
     outputs_asked,
@@ -132,6 +133,7 @@ def run(
     show: Annotated[bool, typer.Option("--show", help="Show the masks in a window. q ends, space pauses.")] = False,
     confidence: Confidence = False,
     instances: Instances = False,
+    steady: Steady = False,
     live: Live = None,
     max_frames: MaxFrames = None,
     quiet: Quiet = False,
@@ -149,7 +151,7 @@ def run(
         "precision": precision,
         "threads": threads,
         "backend": backend,
-        "outputs": outputs_asked(confidence, instances),
+        "outputs": outputs_asked(confidence, instances, steady),
     }
     opened, frames = _open_both(sources, engine, live, **wishes)
     from edge.pipeline import buffered  # behind the opening, whose waits hide these imports
@@ -164,7 +166,7 @@ def run(
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
                 buffered(frames, live),
-                Segmenter(opened, outputs_asked(confidence, instances)),
+                Segmenter(opened, wishes["outputs"]),
                 [*sinks, window] if window else sinks,
                 stages,
                 max_frames=max_frames,

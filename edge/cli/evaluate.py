@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.cli.names import engine_and_precision
-from edge.cli.shared import Backend, Confidence, EngineName, JsonFile, Precision, end_on_sigterm, outputs_asked
+from edge.cli.shared import (
+    Backend,
+    Confidence,
+    EngineName,
+    JsonFile,
+    Precision,
+    Steady,
+    end_on_sigterm,
+    outputs_asked,
+)
 from edge.cli.stdio import print_report, printable
 from edge.errors import ConfigError, DataError, SourceDamaged, SourceError
 
@@ -83,6 +92,7 @@ def evaluate(
     backend: Backend = None,
     labels_of: LabelsOf = None,
     confidence: Confidence = False,
+    steady: Steady = False,
     sparse: Sparse = False,
     against: Against = None,
     parquet: ParquetFile = None,
@@ -119,7 +129,7 @@ def evaluate(
         other_precision,
         mirror=pick is not None,
         labels_of=labels_of,
-        outputs=outputs_asked(confidence),
+        outputs=outputs_asked(confidence, steady=steady),
     )
     table = table_of(config)
     drops = _drops(max_drop, baseline, table)

@@ -19,6 +19,7 @@ from edge.cli.shared import (
     Precision,
     Progress,
     Quiet,
+    Steady,
     Threads,
     end_on_sigterm,
     outputs_asked,
@@ -43,6 +44,7 @@ def record(
     masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Masks and results, or the camera alone.")] = True,
     confidence: Confidence = False,
     instances: Instances = False,
+    steady: Steady = False,
     live: Live = None,
     max_frames: MaxFrames = None,
     json_file: JsonFile = None,
@@ -67,7 +69,7 @@ def record(
         precision=precision,
         threads=threads,
         backend=backend,
-        outputs=outputs_asked(confidence, instances),
+        outputs=outputs_asked(confidence, instances, steady),
         watch=lambda frames: Progress(None if quiet else frames.frame_count, max_frames, frames.name),
     )
     if not quiet:

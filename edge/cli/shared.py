@@ -52,6 +52,9 @@ Instances = Annotated[
         "--instances", help="Also people, cyclists and vehicles one by one, with ids that last (docs/instances.md)."
     ),
 ]
+Steady = Annotated[
+    bool, typer.Option("--steady", help="Hold back changes that the engine is not sure of: borders stand still.")
+]
 Live = Annotated[
     bool | None,
     typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every."),
@@ -71,9 +74,10 @@ OtherSinks = Annotated[
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too; - is standard output.")]
 
 
-def outputs_asked(confidence: bool, instances: bool = False) -> tuple[str, ...]:
+def outputs_asked(confidence: bool, instances: bool = False, steady: bool = False) -> tuple[str, ...]:
     """The outputs that engine and steps are asked for."""
-    return (*(["confidence"] if confidence else []), *(["instances"] if instances else []))
+    wishes = {"confidence": confidence, "instances": instances, "steady": steady}
+    return tuple(name for name, wished in wishes.items() if wished)
 
 
 def end_on_sigterm() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import cv2
@@ -27,8 +28,8 @@ def binary_table(table: ClassTable, name: str) -> ClassTable:
 class BinarySegmenter(Segmenter):
     """A segmenter whose classes are those of `binary_table`."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: Engine, name: str, outputs: Collection[str] = ()) -> None:
+        super().__init__(engine, outputs)
         self._ids, self._table = engine.card.table.membership(name), binary_table(engine.card.table, name)
 
     def segment(self, frame: Frame) -> Prediction:

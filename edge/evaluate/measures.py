@@ -23,7 +23,7 @@ from edge.evaluate.records import Counts, Record
 from edge.frame import Frame, Image
 from edge.metrics import Confusion, count_bands, count_outlines
 from edge.prediction import Prediction
-from edge.segmenter import Canvas, Segmenter, shrink
+from edge.segmenter import Canvas, Segmenter
 
 # On a flat road the distance of a row hangs on its depth below the horizon: for a camera 1.4 m up that sees 40 degrees,
 # 1.4 m / (2 tan 20°) = 1.9 m over that depth as a share of the height. 0.1 is 19 m, 0.25 is 8 m.
@@ -69,12 +69,8 @@ def view_of(result: Prediction) -> View:
     """The small view of a result."""
     inside = result.letterbox.content(result.semantic)
     size_wh = (max(1, inside.shape[1] // _FLOW_SHARE), max(1, inside.shape[0] // _FLOW_SHARE))
-    frame = result.frame
-    small = np.empty((size_wh[1], size_wh[0], *(() if frame.yuv else (3,))), np.uint8)
-    shrink(frame.yuv.y if frame.yuv else frame.image, small)
-    luma = small if frame.yuv else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     classes = cv2.resize(np.ascontiguousarray(inside), size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
-    return View(frame.index, luma, classes)
+    return View(result.frame.index, result.frame.small_luma(size_wh), classes)
 
 
 class Measures:

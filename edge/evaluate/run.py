@@ -68,7 +68,7 @@ class EvaluationConfig:
             EngineError: the engine lacks one of the outputs.
         """
         found = select(find_bundle(self.engine).card.outputs, self.outputs, self.engine)
-        return step_names([output.name for output in found])
+        return step_names([output.name for output in found], self.outputs)
 
     def table(self, table: ClassTable) -> ClassTable:
         """The classes that are scored, of an engine's table."""
@@ -76,7 +76,8 @@ class EvaluationConfig:
 
     def segmenter(self, engine: Engine) -> Segmenter:
         """What gives those classes."""
-        return Segmenter(engine) if self.labels_of is None else BinarySegmenter(engine, self.labels_of)
+        asked = self.outputs
+        return BinarySegmenter(engine, self.labels_of, asked) if self.labels_of else Segmenter(engine, asked)
 
     def open(self, size_wh: tuple[int, int]) -> Engine:
         """The engine, fitted to frames of that size."""

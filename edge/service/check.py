@@ -40,7 +40,7 @@ def check(config: ServeConfig) -> None:
         _check_source(key, source)
     expanded("engine", config.engine)
     card = find_bundle(config.engine).card
-    select(card.outputs, config.asked, config.engine)
+    select(card.outputs, config.asked(card), config.engine)
     if config.instances:
         Instances(card.table)
     choose_backend(config.backend)

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from edge.backends import BACKENDS
+from edge.card import Card
 from edge.config import Model, StrictModel, load_yaml
 from edge.errors import ConfigError
 from edge.events import EventOptions
 from edge.ladder import LadderOptions
+from edge.outputs import CONFIDENCE
 from edge.sinks.flight import FlightOptions
 from edge.sinks.mqtt.options import MqttOptions
 from edge.sinks.recorder import RecorderOptions
@@ -45,6 +47,7 @@ class ServeConfig(StrictModel):
         engine, precision, backend, threads: as `edge run` takes them; several cameras share the cores evenly.
         confidence: also compute how sure the engine is of each pixel, for all outputs.
         instances: also people, cyclists and vehicles one by one, for all outputs (docs/instances.md).
+        steady: hold back changes of class that the engine is not sure of; by default where it tells how sure it is.
         ladder: under overload, a smaller image; without it, only frames are dropped.
         events: what is looked for in the masks, and reported in the log; without it, nothing.
         mqtt: results, masks and events to a broker.
@@ -63,6 +66,7 @@ class ServeConfig(StrictModel):
     threads: int | None = Field(default=None, ge=1)
     confidence: bool = False
     instances: bool = False
+    steady: bool | None = None
     ladder: LadderOptions | None = None
     events: EventOptions | None = None
     mqtt: MqttOptions | None = None
@@ -72,10 +76,15 @@ class ServeConfig(StrictModel):
     sinks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     socket: str | None = Field(default=None, min_length=1)
 
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """The outputs to compute besides the engine's default ones."""
-        return tuple(name for name in ("confidence", "instances") if getattr(self, name))
+    def asked(self, card: Card) -> tuple[str, ...]:
+        """The outputs to compute besides the engine's default ones, and what steps are to do."""
+        can_be_steady = any(output.name == CONFIDENCE.name for output in card.outputs)
+        wishes = {
+            "confidence": self.confidence,
+            "instances": self.instances,
+            "steady": can_be_steady if self.steady is None else self.steady,
+        }
+        return tuple(name for name, wished in wishes.items() if wished)
 
     @property
     def sources(self) -> dict[str, str]:

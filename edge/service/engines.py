@@ -107,7 +107,7 @@ class EarlyEngine:
                     backend=config.backend,
                     threads=threads,
                     input_wh=input_wh,
-                    outputs=config.asked,
+                    outputs=config.asked(self._bundle.card),
                 )
                 opened.callback(engine.close)
                 engines.append(engine)

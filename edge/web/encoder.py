@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import OutputError
-from edge.frame import Frame, Image
+from edge.frame import Frame, Image, shrink
 from edge.outputs import DECODERS
 from edge.prediction import Prediction
-from edge.segmenter import shrink, small_bgr_from_yuv
+from edge.segmenter import small_bgr_from_yuv
 from edge.timing import Durations
 from edge.web.state import Live, Newest
 
