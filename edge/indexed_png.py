@@ -47,6 +47,11 @@ def encode_indexed(ids: Image, colours: Sequence[tuple[int, int, int]]) -> bytes
     return _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
 
 
+def is_indexed(content: bytes) -> bool:
+    """Whether a file's bytes are those of a PNG with a palette."""
+    return content.startswith(_SIGNATURE) and content[25:26] == bytes([_INDEXED])
+
+
 def decode_ids(png: bytes) -> Image:
     """uint8 (h, w): the ids in a PNG that is indexed or 8-bit grey; of one with fewer bits, the palette's indices.
 

@@ -133,9 +133,9 @@ class _Reader:
         name = row["file_name"].replace("\\", "/")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
             self._problems.append(f"{place}.file_name: expected a path below the frames' folder, got {shown(name)}")
-        width, height = (row.get(key) for key in ("width", "height"))
-        is_size = isinstance(width, int) and isinstance(height, int) and min(width, height) > 0
-        return CocoFrame(self._path, place, name, (width, height) if is_size else None)
+        width, height = row.get("width"), row.get("height")
+        size_wh = (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
+        return CocoFrame(self._path, place, name, size_wh if min(size_wh) > 0 else None)
 
     def _draw(
         self, place: str, row: Mapping[str, Any], frames: Mapping[int, CocoFrame], values: Mapping[int, int]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge.classes import ClassTable
 from edge.errors import DataError
 from edge.frame import Image, Letterbox, ResizePolicy
+from edge.indexed_png import decode_ids, is_indexed
 from edge.regular import read_regular
 from edge.sources.imagefile import ImageError, decode_image
 from edge.street.render import StreetScene
@@ -55,7 +56,7 @@ def read_pair(labelled: Labelled, translate: Translation) -> Pair:
         return np.asarray(image, np.uint8), translate(labelled.drawn.paint((image.shape[1], image.shape[0])))
     if not mask.exists():
         raise DataError(f"{mask}: is missing; every frame needs a mask")
-    image, values = read_image(frame), read_image(mask, unchanged=not translate.source.is_coloured)
+    image, values = read_image(frame), read_image(mask) if translate.source.is_coloured else read_ids(mask)
     if values.shape[:2] != image.shape[:2]:
         raise DataError(f"{mask}: has shape {values.shape}, {values.dtype}; expected uint8 {image.shape[:2]}")
     try:
@@ -71,11 +72,31 @@ def read_image(path: Path, *, unchanged: bool = False) -> Image:
         DataError: it is missing, not an image, damaged, or larger than allowed (`edge.limits`).
     """
     try:
-        return decode_image(read_regular(path), unchanged=unchanged)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        return decode_image(_read(path), unchanged=unchanged)
     except ImageError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def read_ids(path: Path) -> Image:
+    """A mask's own channels and depth; of an indexed PNG, as labelling tools write it, the indices: uint8 (H, W).
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    content = _read(path)
+    if not is_indexed(content):
+        return read_image(path, unchanged=True)
+    try:
+        return decode_ids(content)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_regular(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def fit_pair(

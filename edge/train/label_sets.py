@@ -6,6 +6,7 @@ the meaning of each by name; labels that it leaves out are ignored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -147,6 +148,17 @@ def _declared(source: LabelSet, table: ClassTable) -> Mapping[str, str]:
 def numbered(ids: Iterable[str]) -> LabelSet:
     """The label set of masks whose ids a recipe's `map` names by number."""
     return LabelSet("the map", {int(text): text for text in ids})
+
+
+def coloured(colours: Iterable[str]) -> LabelSet | None:
+    """The label set of masks whose colours a recipe's `map` names as "#rrggbb"; None where it names anything else."""
+    values: dict[Rgb, str | None] = {}
+    for text in colours:
+        if not re.fullmatch("#[0-9a-fA-F]{6}", text):
+            return None
+        red, green, blue = bytes.fromhex(text[1:])
+        values[red, green, blue] = text
+    return LabelSet("the map", values)
 
 
 def ids_of(table: ClassTable, name: str = "the net's classes") -> LabelSet:

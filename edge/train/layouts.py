@@ -13,9 +13,10 @@ from typing import Literal
 from edge.classes import ClassTable
 from edge.config import data_path
 from edge.errors import ConfigError, DataError
+from edge.natural import natural_key
 from edge.regular import read_regular
 from edge.train.coco import read_coco
-from edge.train.label_sets import LABEL_SETS, LabelSet, Translation, ids_of, numbered
+from edge.train.label_sets import LABEL_SETS, LabelSet, Translation, coloured, ids_of, numbered
 from edge.train.recipe import Folder, Split
 from edge.train.shapes import Drawn
 from edge.train.unions import Unions
@@ -98,6 +99,8 @@ def _source_of(folder: Folder, table: ClassTable) -> LabelSet:
         return read_coco(labels).labels if layout.shapes == "coco" else read_names(labels)[0]
     if folder.map and all(key.isdecimal() for key in folder.map):
         return numbered(folder.map)
+    if folder.map and (colours := coloured(folder.map)):
+        return colours
     return ids_of(table) if layout.label_set is None else LABEL_SETS[layout.label_set]
 
 
@@ -186,13 +189,29 @@ def _listed(paths: list[Path], file: Path, layout: Layout) -> list[Path]:
 
 
 def _part(pairs: Sequence[Labelled], split: Split, frames: Path) -> list[Labelled]:
+    if split.by == "tail":
+        if len({pair.drive for pair in pairs}) == len(pairs):
+            raise ConfigError(f"{frames}: no drive has two frames, so none has a tail to hold out; write `by: drive`")
+        return _tails(pairs, split)
     held_out = drives_held_out(Counter(pair.drive for pair in pairs), split)
     if not held_out:
         raise ConfigError(
             f"{frames}: holds one drive only, which is not split: training would see the neighbours of what validation"
-            " asks. Name other frames for `val`"
+            " asks. Name other frames for `val`, or hold out its end: `by: tail`"
         )
     return [pair for pair in pairs if (pair.drive in held_out) == (split.part == "val")]
+
+
+def _tails(pairs: Sequence[Labelled], split: Split) -> list[Labelled]:
+    """Of each drive's frames the last ones for validation, at least one where it has two or more."""
+    drives: dict[str, list[Labelled]] = {}
+    for pair in sorted(pairs, key=lambda pair: natural_key(pair.frame)):
+        drives.setdefault(pair.drive, []).append(pair)
+    found: list[Labelled] = []
+    for own in drives.values():
+        cut = len(own) - min(len(own) - 1, max(1, round(split.held_out * len(own))))
+        found += own[cut:] if split.part == "val" else own[:cut]
+    return found
 
 
 def drives_held_out(frames_by_drive: Counter[str], split: Split) -> frozenset[str]:

@@ -32,11 +32,14 @@ LayoutName = _MASKS | Literal["coco", "yolo"]
 
 
 class Split(StrictModel):
-    """The part of a data set that an entry takes. Whole drives are held out, chosen by the seed."""
+    """The part of a data set that an entry takes. Held out are whole drives, chosen by the seed; or the tail of each
+    drive, the last frames by name, for sets of few drives: training then sees the neighbours of one frame a drive.
+    """
 
     part: Literal["train", "val"]
     held_out: float = Field(gt=0, lt=1)  # of the frames, as nearly as drives allow
     seed: int = 0
+    by: Literal["drive", "tail"] = "drive"
 
 
 class Folder(StrictModel):
@@ -44,10 +47,10 @@ class Folder(StrictModel):
 
     Plain "pairs" are masks of the frames' names that hold the net's own ids; other layouts are those of published sets
     and of exports (`edge.train.layouts`). `map` says what each label means, by the label's name or, where all keys are
-    numbers, by its id in the masks: "Road", "Car or Pedestrian", "not Road or Pavement". Labels that it leaves out mean
-    what "*" does, or are ignored; without `map` the declared one is used. `names` is a text file with the frames to
-    take. `share` is the part of each batch that comes from this entry; entries without one divide the rest by their
-    number of frames. `licence` goes into the card.
+    numbers or "#rrggbb", by its id or colour in the masks: "Road", "Car or Pedestrian", "not Road or Pavement". Labels
+    that it leaves out mean what "*" does, or are ignored; without `map` the declared one is used. `names` is a text
+    file with the frames to take. `share` is the part of each batch that comes from this entry; entries without one
+    divide the rest by their number of frames. `licence` goes into the card.
     """
 
     frames: str
@@ -328,8 +331,8 @@ class Recipe(StrictModel):
             if folder.split is None:
                 continue
             cut = cuts.setdefault(folder.frames, folder.split)
-            if (cut.held_out, cut.seed) != (folder.split.held_out, folder.split.seed):
-                raise ValueError(f"{folder.frames}: is split in two ways; held_out and seed must be the same")
+            if cut.model_copy(update={"part": folder.split.part}) != folder.split:
+                raise ValueError(f"{folder.frames}: is split in two ways; held_out, seed and by must be the same")
         return self
 
     @model_validator(mode="after")

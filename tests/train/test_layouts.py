@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from edge.classes import CAMVID
 from edge.config import parse_tree
 from edge.errors import ConfigError, DataError
+from edge.indexed_png import encode_indexed
 from edge.train.data import load_folder, plain_folder
 from edge.train.label_sets import CITYSCAPES, COMMA10K, LABEL_SETS, MAPS, PET, TABLES, Translation
 from edge.train.layouts import drives_held_out, find_pairs
@@ -168,6 +169,36 @@ def test_every_declared_map_names_labels_and_classes_that_are_there() -> None:
         assert Translation.between(LABEL_SETS[source], TABLES[target], None).target_of
 
 
+def test_a_map_names_the_ids_in_masks(tmp_path: Path) -> None:
+    put_frame(tmp_path / "frames/1.png")
+    put(tmp_path / "labels/1.png", [[0, 7, 8, 255]] * 2)
+    found = folder(tmp_path, "frames", "labels", map={0: "Sky", 7: "Road", 8: "ignore"})
+    assert ids(found) == [[0, 3, IGNORED, IGNORED]] * 2
+
+
+def test_a_map_may_name_255_as_masks_of_0_and_255_need(tmp_path: Path) -> None:
+    put_frame(tmp_path / "frames/1.png")
+    put(tmp_path / "labels/1.png", [[0, 255, 255, 0]] * 2)
+    assert ids(folder(tmp_path, "frames", "labels", map={0: "Sky", 255: "Road"})) == [[0, 3, 3, 0]] * 2
+
+
+def test_a_map_names_the_colours_in_masks(tmp_path: Path) -> None:
+    put_frame(tmp_path / "frames/1.png")
+    put(tmp_path / "labels/1.png", [[(0, 0, 0), (128, 64, 128), (1, 2, 3), (0, 0, 0)]] * 2)
+    found = folder(tmp_path, "frames", "labels", map={"#000000": "Sky", "#804080": "Road", "#010203": "ignore"})
+    assert ids(found) == [[0, 3, IGNORED, 0]] * 2
+    with pytest.raises(DataError, match="holds the colour #010203, which the map does not define"):
+        ids(folder(tmp_path, "frames", "labels", map={"#000000": "Sky", "#804080": "Road"}))
+
+
+def test_masks_may_be_indexed_png_as_labelling_tools_write_them(tmp_path: Path) -> None:
+    put_frame(tmp_path / "frames/1.png")
+    (tmp_path / "labels").mkdir()
+    mask = np.array([[0, 3, 9, 3]] * 2, np.uint8)
+    (tmp_path / "labels/1.png").write_bytes(encode_indexed(mask, [(i, 50, 60) for i in range(12)]))
+    assert ids(folder(tmp_path, "frames", "labels")) == mask.tolist()
+
+
 # ------------------------------------------------------------------------------------------------------------ errors
 
 
@@ -266,6 +297,27 @@ def test_a_single_drive_is_not_split(tmp_path: Path) -> None:
         parts(tmp_path, held_out=0.5)
 
 
+def test_the_tails_of_drives_are_held_out_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for name in [*(f"cat_{number}" for number in range(1, 13)), "dog_1", "dog_2", "fox_1"]:
+        put_frame(tmp_path / f"frames/{name}.png")
+    (tmp_path / "labels").mkdir()
+    split = {"held_out": 0.25, "by": "tail"}
+    train, val = (
+        {pair.frame.stem for pair in find_pairs(folder(tmp_path, "frames", "labels", split={"part": part, **split}))}
+        for part in ("train", "val")
+    )
+    assert val == {"cat_10", "cat_11", "cat_12", "dog_2"}
+    assert train == {*(f"cat_{number}" for number in range(1, 10)), "dog_1", "fox_1"}
+
+
+def test_frames_that_are_each_a_drive_have_no_tails(tmp_path: Path) -> None:
+    for name in "abc":
+        put_frame(tmp_path / f"frames/{name}.png")
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(ConfigError, match="no drive has two frames, so none has a tail to hold out"):
+        parts(tmp_path, held_out=0.2, by="tail")
+
+
 @given(
     st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(1, 50), min_size=2, max_size=12),
     st.floats(0.01, 0.99),
@@ -288,7 +340,7 @@ def test_a_recipe_that_splits_a_set_in_two_ways_is_refused(drives: Path) -> None
         "licence": "none",
         "data_note": "made up",
     }
-    with pytest.raises(ConfigError, match="is split in two ways; held_out and seed must be the same"):
+    with pytest.raises(ConfigError, match="is split in two ways; held_out, seed and by must be the same"):
         parse_tree(tree, Recipe, "test")
 
 
