@@ -57,6 +57,8 @@ def _mark(ids: Image, one: Instance, box: list[list[int]], scale: NDArray[np.flo
     found, _ = cv2.findContours(own, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))
     contours = [np.rint((contour + 0.5) * scale - 0.5).astype(np.int32) for contour in found]
     label = "" if one.track_id is None else str(one.track_id)
+    if one.distance_m is not None:
+        label = f"{label} {one.distance_m:.0f} m".lstrip()
     return Mark(contours, label, (round(left * scale[0]), round(top * scale[1])), track_rgb(one.track_id))
 
 

@@ -16,6 +16,9 @@ from edge.errors import DataError
 
 INSTANCES = "instances"  # the output's name, and what is asked for
 THINGS = ("pedestrian", "cyclist", "vehicle")  # groups whose classes can be counted
+ABOVE_HORIZON, CUT, TOO_FAR = "above the horizon", "cut by the image's bottom", "too far to tell"
+NO_DISTANCE = (ABOVE_HORIZON, CUT, TOO_FAR)
+_MEASURED = ("age_s", "speed_px_s", "distance_m", "lateral_m", "distance_sd_m", "speed_m_s", "closing_m_s")
 MOST = 255  # objects of a frame: their ids fit a byte
 
 Box = tuple[float, float, float, float]
@@ -36,6 +39,11 @@ class Instance:
             the engine is not sure of and that was not followed before.
         age_s: seconds since it was first seen.
         speed_px_s: of its box's centre, in pixels per second; None where it was seen once.
+        distance_m, lateral_m: with a camera model, how far ahead of the lens and to the right of it the object stands,
+            on a flat road (`edge.metres`); distance_sd_m: the standard error of the distance.
+        no_distance: with a camera model, why the distance is unknown: one of `NO_DISTANCE`.
+        speed_m_s: relative to the camera; closing_m_s: how fast it comes nearer, negative where it draws away. None
+            until they are known.
     """
 
     id: int
@@ -48,6 +56,12 @@ class Instance:
     track_id: int | None = None
     age_s: float | None = None
     speed_px_s: float | None = None
+    distance_m: float | None = None
+    lateral_m: float | None = None
+    distance_sd_m: float | None = None
+    no_distance: str | None = None
+    speed_m_s: float | None = None
+    closing_m_s: float | None = None
 
     def followed(self, track_id: int, age_s: float, speed_px_s: float | None) -> Instance:
         """The object with what is known of its track."""
@@ -86,6 +100,9 @@ def _instance(row: Any) -> Instance:
     name = given.get("class_name")
     if not isinstance(name, str):
         raise DataError(f"instances: class_name: expected a text, got {name!r}")
+    reason = given.get("no_distance")
+    if reason is not None and reason not in NO_DISTANCE:
+        raise DataError(f"instances: no_distance: expected one of {', '.join(NO_DISTANCE)}, got {reason!r}")
     left, top, right, bottom = _numbers(given.get("box"), 4, "box")
     x, y = _numbers(given.get("centre"), 2, "centre")
     return Instance(
@@ -97,8 +114,8 @@ def _instance(row: Any) -> Instance:
         (x, y),
         _optional(given, "confidence"),
         None if given.get("track_id") is None else _whole(given, "track_id", (1 << 63) - 1, least=1),
-        _optional(given, "age_s"),
-        _optional(given, "speed_px_s"),
+        no_distance=reason,
+        **{name: _optional(given, name) for name in _MEASURED},
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from edge.sources.flow import Ahead, Latest, Paced
 from edge.sources.open import open_source
 from edge.sources.source import Source, display_wh_of
 from edge.timing import Durations, Stages
+
+if TYPE_CHECKING:
+    from edge.geometry.model import CameraModel
 
 STAGES = (
     "decode",
@@ -99,6 +102,7 @@ def segment(
     *,
     live: bool | None = None,
     outputs: Collection[str] = (),
+    camera_model: str | Path | CameraModel | None = None,
 ) -> Iterator[Prediction]:
     """Yield the segmentation of each frame of `source`: by name, opened, one image, or any iterable of images, such as
     a generator around your own `cv2.VideoCapture`. Images are uint8 (H, W, 3) BGR, each an array of its own.
@@ -113,13 +117,18 @@ def segment(
     its mask is young; otherwise several side by side, and results come a few images late.
 
     `outputs`, such as "confidence", are computed besides the default ones, of an engine by name; "instances", people
-    and vehicles one by one, of any engine.
+    and vehicles one by one, of any engine. With a camera model, by its file's name or loaded, these have distances in
+    metres, and each result its `free_space` and `ground` (docs/metres.md).
 
         for result in edge.segment("drive.mp4"):
             print(result.frame.index, result.age_ms, result.mask("road").mean())
     """
+    if isinstance(camera_model, (str, Path)):
+        from edge.geometry.model import load_camera_model
+
+        camera_model = load_camera_model(Path(camera_model))
     if not isinstance(source, (str, Path)) and not hasattr(source, "live"):
-        yield from _segment_images(cast("Image | Iterable[Image]", source), engine, live, outputs)
+        yield from _segment_images(cast("Image | Iterable[Image]", source), engine, live, outputs, camera_model)
         return
     source = cast("str | Path | Source", source)
     with ExitStack() as stack:
@@ -132,11 +141,15 @@ def segment(
                     open_engine(engine, side_by_side=not frames.live, source_wh=display_wh_of(source), outputs=outputs)
                 )
             )
-        yield from Segmenter(engine, outputs).segment_all(frames)
+        yield from Segmenter(engine, outputs, camera_model).segment_all(frames)
 
 
 def _segment_images(
-    images: Image | Iterable[Image], engine: str | Path | Engine, live: bool | None, outputs: Collection[str]
+    images: Image | Iterable[Image],
+    engine: str | Path | Engine,
+    live: bool | None,
+    outputs: Collection[str],
+    camera_model: CameraModel | None,
 ) -> Iterator[Prediction]:
     """`images` in their order; an engine by name is opened for the size of the first."""
     is_one = isinstance(images, np.ndarray) and images.ndim != 4
@@ -148,7 +161,7 @@ def _segment_images(
         if isinstance(engine, (str, Path)):
             opened = open_engine(engine, side_by_side=not live, source_wh=first.size_wh, outputs=outputs)
             engine = stack.enter_context(closing(opened))
-        yield from Segmenter(engine, outputs).segment_all(chain([first], frames))
+        yield from Segmenter(engine, outputs, camera_model).segment_all(chain([first], frames))
 
 
 def run(

@@ -14,6 +14,8 @@ from edge.classes import ClassTable
 from edge.contours import Mark, draw_bgr, marks_of
 from edge.errors import ConfigError
 from edge.frame import Frame, Image, Letterbox
+from edge.geometry.free_space import FreeSpace
+from edge.geometry.ground import GroundPlane
 from edge.instances import INSTANCES, Instance, thing_ids
 from edge.outputs import DECODERS, SEMANTIC, Output
 from edge.overlay import paint_bgr
@@ -36,6 +38,8 @@ class Prediction:
         specs: what each output is, by name.
         instances: its people, cyclists and vehicles one by one, the largest first; None unless they are asked for
             (docs/instances.md). The output "instances" says which pixels are whose.
+        free_space: with a camera model, where the free road ahead ends, in metres (docs/metres.md).
+        ground: with a camera model, its pixels <-> metres on the road; None of what was recorded or sent.
     """
 
     frame: Frame
@@ -45,6 +49,8 @@ class Prediction:
     ready_ns: int
     specs: Mapping[str, Output] = field(default_factory=lambda: _ONLY_SEMANTIC)
     instances: tuple[Instance, ...] | None = None
+    free_space: FreeSpace | None = None
+    ground: GroundPlane | None = None
 
     @property
     def age_ms(self) -> float:
@@ -172,8 +178,19 @@ class Prediction:
             "class_id": np.array([len(self.table.groups) + one.class_id for one in found], np.int64),
             "confidence": np.array(sure, np.float32) if len(sure) == len(found) else None,
             "tracker_id": np.array([-1 if one.track_id is None else one.track_id for one in found], np.int64),
-            "data": {"class_name": np.array([one.class_name for one in found], dtype=np.str_)},
+            "data": {
+                "class_name": np.array([one.class_name for one in found], dtype=np.str_),
+                "distance_m": np.array([one.distance_m for one in found], np.float64),  # None is NaN
+            },
         }
+
+    def nearest(self, group: str) -> Instance | None:
+        """Of the objects of a group (or class), the one with the least distance; None where none has one."""
+        class_ids = self.table.ids(group)
+        known = [(one.distance_m, one) for one in self.instances or () if one.class_id in class_ids]
+        return min(((far, one) for far, one in known if far is not None), key=lambda pair: pair[0], default=(0, None))[
+            1
+        ]
 
     def shares(self) -> dict[str, float]:
         """The part of the frame that each class covers, 0 to 1, by class name."""

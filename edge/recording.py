@@ -20,6 +20,7 @@ import edge
 from edge.backends import open_engine
 from edge.engine import Engine
 from edge.errors import ConfigError, EdgeError, OutputError
+from edge.geometry.model import CameraModel, load_camera_model
 from edge.pipeline import Summary, buffered, run
 from edge.prediction import Prediction
 from edge.report import summary_json, summary_text
@@ -90,19 +91,23 @@ def record(
     threads: int | None = None,
     backend: str | None = None,
     outputs: Collection[str] = (),
+    camera_model: str | Path | CameraModel | None = None,
     watch: Callable[[Source], AbstractContextManager[OnResult]] = _unwatched,
 ) -> Recorded:
     """Record a source until it ends, Ctrl-C, or after `max_frames`.
 
     `drive` is a file that ends with .mcap, or a folder for segments of `split_s` seconds within `quota_gb` (1e9 bytes).
-    Without an engine the frames alone are recorded. `watch` gets the open source, and gives a context whose value is
-    called with each result.
+    Without an engine the frames alone are recorded. With a camera model, by its file's name or loaded, results are in
+    metres too, and the drive has the camera's calibration. `watch` gets the open source, and gives a context whose
+    value is called with each result.
 
     Raises:
         ConfigError, SourceError, EngineError, OutputError: it cannot begin. What ends it later is `Recorded.failure`.
     """
     target = Path(drive)
     _check(source, target, codec, split_s, quota_gb)
+    if isinstance(camera_model, (str, Path)):
+        camera_model = load_camera_model(Path(camera_model))
     cv2.setNumThreads(1)  # every stage has a thread of its own
     stages = Stages()
     with ExitStack() as stack:
@@ -122,13 +127,15 @@ def record(
                     outputs=outputs,
                 )
             )
-        asked = {"codec": codec, "live": is_live, "split_s": split_s, "quota_gb": quota_gb}
+        geometry = camera_model and camera_model.model_dump(mode="json", exclude_unset=True)
+        asked = {"codec": codec, "live": is_live, "split_s": split_s, "quota_gb": quota_gb, "geometry": geometry}
         sink = _sink(target, _options(frames, opened, asked), split_s or SPLIT_S, quota_gb or QUOTA_GB, stages)
         on_result, flow = stack.enter_context(watch(frames)), buffered(frames, live)
         if opened is None:
             summary = _camera_alone(flow, sink, max_frames)
         else:
-            summary = run(flow, Segmenter(opened, outputs), [sink], stages, max_frames=max_frames, on_result=on_result)
+            segmenter = Segmenter(opened, outputs, camera_model)
+            summary = run(flow, segmenter, [sink], stages, max_frames=max_frames, on_result=on_result)
     return Recorded(target, summary, str(sink), sink.health.frames_lost if isinstance(sink, Recorder) else 0)
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ from edge.prediction import Prediction
 from edge.steps import Steps
 from edge.timing import Stages
 
+if TYPE_CHECKING:
+    from edge.geometry.model import CameraModel
+
 
 class Segmenter:
     """Asks one engine. It may be used from several threads; each has an input buffer of its own.
@@ -28,15 +32,16 @@ class Segmenter:
         stages: the times of "resize", "infer" and, where there are any, "steps".
     """
 
-    def __init__(self, engine: Engine, outputs: Collection[str] = ()) -> None:
-        """Of `outputs`, those that steps give are computed; the engine computes its own as it was opened.
+    def __init__(self, engine: Engine, outputs: Collection[str] = (), camera_model: CameraModel | None = None) -> None:
+        """Of `outputs`, those that steps give are computed; the engine computes its own as it was opened. With a camera
+        model, results are in metres too.
 
         Raises:
             ConfigError: the engine's classes cannot give one.
         """
         self.engine = engine
         self._specs = {output.name: output for output in engine.outputs}
-        self.steps = Steps.of(engine, outputs)
+        self.steps = Steps.of(engine, outputs, camera_model)
         self.stages = Stages()
         self._local = threading.local()
 

@@ -10,16 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edge.card import Card
 from edge.engine import Engine
 from edge.grouping import Instances
-from edge.instances import INSTANCES
+from edge.instances import INSTANCES, thing_ids
 from edge.outputs import STEP_OUTPUTS
 from edge.prediction import Prediction
 from edge.steady import Steady
 from edge.tracking import Tracks
+
+if TYPE_CHECKING:
+    from edge.geometry.model import CameraModel
 
 MAX_MISSED = 10  # frames: under load, a live loop drops some, and what moves is still found again
 MAX_GAP_NS = 1_000_000_000
@@ -69,16 +72,25 @@ class Steps:
         self._last: Prediction | None = None
 
     @classmethod
-    def of(cls, engine: Engine, asked: Collection[str] = ()) -> Steps:
-        """Those for what the engine computes, and for what else is asked for.
+    def of(cls, engine: Engine, asked: Collection[str] = (), camera_model: CameraModel | None = None) -> Steps:
+        """Those for what the engine computes, and for what else is asked for. A camera model asks for instances, where
+        the engine has classes of such, and for metres.
 
         Raises:
             ConfigError: the engine's classes cannot give it.
         """
+        table = engine.card.table
+        if camera_model is not None and thing_ids(table):
+            asked = {*asked, INSTANCES}
         names = step_names([output.name for output in engine.outputs], asked)
         needed = {output for name in asked for output in STEP_OUTPUTS.get(name, ())}
         hidden = needed - {*asked, *(output.name for output in engine.outputs if output.default)}
-        return cls([STEPS[name].make(engine.card) for name in names], hidden)
+        steps: list[Step] = [STEPS[name].make(engine.card) for name in names]
+        if camera_model is not None:
+            from edge.metres import Metres
+
+            steps.append(Metres(camera_model, table))
+        return cls(steps, hidden)
 
     def __len__(self) -> int:
         return len(self._steps)

@@ -23,6 +23,7 @@ from edge.cli.replay import replay
 from edge.cli.shared import (
     INTERRUPTED,
     Backend,
+    CameraModelFile,
     Confidence,
     EngineName,
     Instances,
@@ -40,6 +41,7 @@ from edge.cli.shared import (
     Results,
     Steady,
     Threads,
+    camera_model_of,
     end_on_sigterm,
     outputs_asked,
     progress_report,
@@ -134,6 +136,7 @@ def run(
     confidence: Confidence = False,
     instances: Instances = False,
     steady: Steady = False,
+    camera_model: CameraModelFile = None,
     live: Live = None,
     max_frames: MaxFrames = None,
     quiet: Quiet = False,
@@ -146,6 +149,7 @@ def run(
 
     outputs = Outputs.of(overlay, masks, masks_as, results, sink or (), json_file)
     check_outputs(outputs.paths, sources)
+    model = camera_model_of(camera_model)
     end_on_sigterm()
     wishes = {
         "precision": precision,
@@ -166,7 +170,7 @@ def run(
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
                 buffered(frames, live),
-                Segmenter(opened, wishes["outputs"]),
+                Segmenter(opened, wishes["outputs"], model),
                 [*sinks, window] if window else sinks,
                 stages,
                 max_frames=max_frames,

@@ -10,6 +10,7 @@ import typer
 from edge.cli.shared import (
     INTERRUPTED,
     Backend,
+    CameraModelFile,
     Confidence,
     EngineName,
     Instances,
@@ -45,6 +46,7 @@ def record(
     confidence: Confidence = False,
     instances: Instances = False,
     steady: Steady = False,
+    camera_model: CameraModelFile = None,
     live: Live = None,
     max_frames: MaxFrames = None,
     json_file: JsonFile = None,
@@ -70,6 +72,7 @@ def record(
         threads=threads,
         backend=backend,
         outputs=outputs_asked(confidence, instances, steady),
+        camera_model=camera_model,
         watch=lambda frames: Progress(None if quiet else frames.frame_count, max_frames, frames.name),
     )
     if not quiet:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edge.card import Card
+    from edge.geometry.model import CameraModel
     from edge.prediction import Prediction
     from edge.sinks.sink import Sink
     from edge.sources.source import Source
@@ -55,6 +56,13 @@ Instances = Annotated[
 Steady = Annotated[
     bool, typer.Option("--steady", help="Hold back changes that the engine is not sure of: borders stand still.")
 ]
+CameraModelFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--camera-model",
+        help="Where the camera is and looks, as YAML: people, vehicles and the free road in metres (docs/metres.md).",
+    ),
+]
 Live = Annotated[
     bool | None,
     typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every."),
@@ -78,6 +86,19 @@ def outputs_asked(confidence: bool, instances: bool = False, steady: bool = Fals
     """The outputs that engine and steps are asked for."""
     wishes = {"confidence": confidence, "instances": instances, "steady": steady}
     return tuple(name for name, wished in wishes.items() if wished)
+
+
+def camera_model_of(path: Path | None) -> CameraModel | None:
+    """The model in the file; its libraries are loaded only for one.
+
+    Raises:
+        ConfigError: the file cannot be read or does not fit.
+    """
+    if path is None:
+        return None
+    from edge.geometry.model import load_camera_model
+
+    return load_camera_model(path)
 
 
 def end_on_sigterm() -> None:

@@ -11,6 +11,7 @@ from edge.errors import ConfigError
 
 IMAGE, MASKS, OUTLINES = "/camera/image", "/masks", "/masks/outlines"
 RESULTS, EVENTS = "/results", "/events"
+CALIBRATION = "/camera/calibration"
 OUTPUTS = "/outputs/"  # and the name of a further output
 FRAME_ID = "camera"
 
@@ -18,6 +19,7 @@ ABOUT, END, TRIGGER = "edge.drive", "edge.end", "edge.trigger"  # metadata
 CARD, CONFIG = "card.json", "config.yaml"  # attachments
 
 VIDEO_SCHEMA, IMAGE_SCHEMA = "foxglove.CompressedVideo", "foxglove.CompressedImage"
+CALIBRATION_SCHEMA = "foxglove.CameraCalibration"
 ARRAY_SCHEMA = "edge.Array"
 OLD_MASK_SCHEMA = "edge.Mask"  # of drives recorded before masks were PNG
 OUTPUT = "output"  # a further output's channel metadata: what it is, as a card has it
@@ -31,6 +33,7 @@ _RESULT = {
     "shares": {"type": "object", "additionalProperties": _NUMBER},
     "dropped": _COUNT,
     "instances": {"type": "array", "items": {"type": "object"}},
+    "free_space": {"type": "object"},
     "outputs": {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": _NUMBER}},
 }
 _EVENT = {"event": _TEXT, "active": {"type": "boolean"}, "captured_ns": _COUNT, "frame": _COUNT, "value": _NUMBER}
@@ -53,7 +56,11 @@ def schema_of(topic: str, codec: str, channel: Mapping[str, str] | None = None) 
         name, properties = ("edge.Result", _RESULT) if topic == RESULTS else ("edge.Event", _EVENT)
         text = json.dumps({"title": name, "type": "object", "properties": properties})
         return Schema(name, "jsonschema", text.encode(), "json")
-    names = {IMAGE: VIDEO_SCHEMA if codec == "h264" else IMAGE_SCHEMA, MASKS: IMAGE_SCHEMA}
+    names = {
+        IMAGE: VIDEO_SCHEMA if codec == "h264" else IMAGE_SCHEMA,
+        MASKS: IMAGE_SCHEMA,
+        CALIBRATION: CALIBRATION_SCHEMA,
+    }
     default = "foxglove.ImageAnnotations"
     if topic.startswith(OUTPUTS):
         default = IMAGE_SCHEMA if is_image(channel or {}) else ARRAY_SCHEMA
@@ -78,6 +85,7 @@ def message_class(name: str) -> Any:
         if name in _OURS:
             return _our_class(name, _OURS[name])
         from foxglove_schemas_protobuf import (
+            CameraCalibration_pb2,
             CompressedImage_pb2,
             CompressedVideo_pb2,
             ImageAnnotations_pb2,
@@ -85,7 +93,7 @@ def message_class(name: str) -> Any:
         )
     except ImportError as error:
         raise missing(error) from error
-    modules = (CompressedVideo_pb2, CompressedImage_pb2, RawImage_pb2, ImageAnnotations_pb2)
+    modules = (CompressedVideo_pb2, CompressedImage_pb2, RawImage_pb2, ImageAnnotations_pb2, CameraCalibration_pb2)
     classes = {f"foxglove.{kind}": getattr(m, kind) for m in modules for kind in m.DESCRIPTOR.message_types_by_name}
     return classes[name]
 

@@ -15,6 +15,7 @@ from edge.classes import ClassTable
 from edge.engine import Engine
 from edge.errors import SourceDamaged
 from edge.frame import Frame, Image, Letterbox
+from edge.geometry.free_space import FreeSpace
 from edge.instances import Instance
 from edge.outputs import SEMANTIC, Output
 from edge.prediction import Prediction
@@ -39,6 +40,8 @@ class RecordedMask(Protocol):
     def age_ms(self) -> float: ...
     @property
     def instances(self) -> tuple[Instance, ...] | None: ...
+    @property
+    def free_space(self) -> FreeSpace | None: ...
     @property
     def outputs(self) -> Mapping[str, NDArray[Any]]: ...
     @property
@@ -103,6 +106,7 @@ def recorded_track(source: Playable) -> tuple[MaskTrack, ClassTable] | None:
             )
         ready_ns = frame.captured_ns + round(mask.age_ms * 1e6)
         outputs, specs = {"semantic": mask.classes, **mask.outputs}, {"semantic": SEMANTIC, **mask.specs}
-        return Prediction(frame, outputs, mask.letterbox, card.table, ready_ns, specs, mask.instances)
+        seen = (mask.instances, mask.free_space)
+        return Prediction(frame, outputs, mask.letterbox, card.table, ready_ns, specs, *seen)
 
     return MaskTrack(RECORDED, [RECORDED], of), card.table

@@ -248,7 +248,8 @@ class CameraLoop:
         engine, climb = early.for_frames(source.size_wh)
         stack.enter_context(engine)
         self.live.engine = engine
-        segmenter = self._segmenter = Segmenter(engine, self._config.asked(engine.card))
+        asked, geometry = self._config.asked(engine.card), self._config.geometry_of(self.name)
+        segmenter = self._segmenter = Segmenter(engine, asked, geometry)
         outputs = self._outputs = Outputs(self._config, self.name, engine.card, source.rate_hz, self.live, self._stages)
         if self._camera is None:
             self.live.set_camera_state("ok")

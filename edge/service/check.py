@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edge.backends import choose_backend
+from edge.classes import ClassTable
 from edge.engine import find_bundle
 from edge.errors import ConfigError
 from edge.events import Watcher
 from edge.grouping import Instances
+from edge.metres import Metres
 from edge.outputs import select
 from edge.paths import expanded, is_path, make_folder, shown
 from edge.service.config import ServeConfig
@@ -43,6 +45,7 @@ def check(config: ServeConfig) -> None:
     select(card.outputs, config.asked(card), config.engine)
     if config.instances:
         Instances(card.table)
+    _check_geometry(config, card.table)
     choose_backend(config.backend)
     asked = [name for name in OUTPUTS if getattr(config, name)]
     if not asked:
@@ -69,6 +72,16 @@ def probe(config: ServeConfig, running: ServeConfig) -> None:
     for key, source in _keyed_sources(config):
         if source not in running.sources.values():
             _probe_source(key, source)
+
+
+def _check_geometry(config: ServeConfig, table: ClassTable) -> None:
+    if config.geometry is not None and config.cameras:
+        raise ConfigError("geometry: is of one camera only; with `cameras`, write `geometries: {NAME: {...}}`")
+    if unknown := sorted(set(config.geometries) - set(config.cameras)):
+        known = ", ".join(config.cameras) or "none; with `camera`, write `geometry`"
+        raise ConfigError(f"geometries.{unknown[0]}: expected a name in `cameras` ({known})")
+    for model in filter(None, (config.geometry, *config.geometries.values())):
+        Metres(model, table)
 
 
 def _check_source(key: str, source: str) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import stat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from edge.backends import BACKENDS
 from edge.card import Card
 from edge.config import Model, StrictModel, load_yaml
 from edge.errors import ConfigError
 from edge.events import EventOptions
+from edge.geometry.model import CameraModel
 from edge.ladder import LadderOptions
 from edge.outputs import CONFIDENCE
 from edge.sinks.flight import FlightOptions
@@ -48,6 +49,9 @@ class ServeConfig(StrictModel):
         confidence: also compute how sure the engine is of each pixel, for all outputs.
         instances: also people, cyclists and vehicles one by one, for all outputs (docs/instances.md).
         steady: hold back changes of class that the engine is not sure of; by default where it tells how sure it is.
+        geometry: where the only camera is and looks: people, vehicles and the free road ahead in metres, for all
+            outputs (docs/metres.md).
+        geometries: of several cameras, by name.
         ladder: under overload, a smaller image; without it, only frames are dropped.
         events: what is looked for in the masks, and reported in the log; without it, nothing.
         mqtt: results, masks and events to a broker.
@@ -67,6 +71,8 @@ class ServeConfig(StrictModel):
     confidence: bool = False
     instances: bool = False
     steady: bool | None = None
+    geometry: CameraModel | None = None
+    geometries: dict[CameraName, CameraModel] = Field(default_factory=dict)
     ladder: LadderOptions | None = None
     events: EventOptions | None = None
     mqtt: MqttOptions | None = None
@@ -85,6 +91,17 @@ class ServeConfig(StrictModel):
             "steady": can_be_steady if self.steady is None else self.steady,
         }
         return tuple(name for name, wished in wishes.items() if wished)
+
+    @field_validator("geometries", mode="before")
+    @classmethod
+    def _are_sections(cls, value: Any) -> Any:
+        if isinstance(value, dict) and not all(isinstance(one, dict) for one in cast("dict[Any, Any]", value).values()):
+            raise ValueError("expected a section for each camera, such as {front: {height_m: 1.35, hfov_deg: 62}}")
+        return value
+
+    def geometry_of(self, camera: str) -> CameraModel | None:
+        """The camera model of a camera by its name in `sources`."""
+        return self.geometries.get(camera) if camera else self.geometry
 
     @property
     def sources(self) -> dict[str, str]:

@@ -164,6 +164,8 @@ def settings_of(config: ServeConfig) -> str:
         "threads",
         "confidence",
         "instances",
+        "geometry",
+        "geometries",
         "ladder",
         "events",
         "recorder",

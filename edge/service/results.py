@@ -131,6 +131,7 @@ class ResultsSocket:
             input_wh=box.input_wh,
             content_xywh=box.content_xywh,
             instances=None if result.instances is None else [one.as_json() for one in result.instances],
+            free_space=None if result.free_space is None else result.free_space.as_json(),
             outputs=tuple(
                 Array(output=output_to_json(output), size_bytes=len(array))
                 for output, array in zip(further, arrays, strict=True)

@@ -20,9 +20,11 @@ import numpy as np
 
 from edge.card import Card
 from edge.classes import ClassTable
+from edge.drive.calibration import calibration_message
 from edge.drive.outlines import outlines_of
 from edge.drive.outputs import output_messages
 from edge.drive.schema import (
+    CALIBRATION,
     CARD,
     CONFIG,
     FRAME_ID,
@@ -171,7 +173,11 @@ def open_writer(fd: int, options: DriveOptions, clock: DriveClock, size_wh: tupl
 
 
 def add_seen(writer: DriveWriter, result: Prediction, dropped: int, time_ns: int) -> None:
-    """What was seen in a frame: its mask, outlines to show, figures, and what else the engine gives."""
+    """What was seen in a frame: its mask, outlines to show, figures, what else the engine gives, and with a camera
+    model the camera's calibration.
+    """
+    if result.ground is not None:
+        writer.add(CALIBRATION, time_ns, calibration_message(result.ground, time_ns))
     writer.add(MASKS, time_ns, mask_message(result, time_ns))
     writer.add(OUTLINES, time_ns, outlines_of(result, time_ns))
     writer.add(RESULTS, time_ns, json.dumps(as_record(result, dropped)).encode())

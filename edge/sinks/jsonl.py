@@ -21,7 +21,8 @@ class JsonLines:
     machine's monotonic clock; `age_ms` runs from capture to mask; `shares` are parts of the frame; `dropped` counts
     frames dropped since the run began. Of a source of image files there is `file` too, the image's path. Where the
     engine gives more than classes, `outputs` has each in numbers: {"confidence": {"mean": 0.93, "low": 0.04}}.
-    With instances, `instances` is a list of objects, each as `edge.instances.Instance.as_json`.
+    With instances, `instances` is a list of objects, each as `edge.instances.Instance.as_json`; with a camera model,
+    `free_space` is as `edge.geometry.free_space.FreeSpace.as_json`.
     """
 
     def __init__(self, path: Path, stages: Stages, *, names_files: bool = False) -> None:
@@ -79,4 +80,6 @@ def as_record(result: Prediction, dropped: int) -> dict[str, object]:
         record["outputs"] = result.summaries()
     if result.instances is not None:
         record["instances"] = [one.as_json() for one in result.instances]
+    if result.free_space is not None:
+        record["free_space"] = result.free_space.as_json()
     return record

@@ -14,6 +14,7 @@ from edge.drive.outputs import output_array, output_of
 from edge.drive.schema import ABOUT, IMAGE_SCHEMA, MASKS, OLD_MASK_SCHEMA, OUTPUTS, RESULTS, message_class
 from edge.errors import DataError, SourceDamaged
 from edge.frame import Image, Letterbox
+from edge.geometry.free_space import FreeSpace, free_space_from_json
 from edge.indexed_png import decode_ids
 from edge.instances import Instance, instances_from_json
 from edge.maskcodec import decode_mask
@@ -33,6 +34,7 @@ class Recorded:
         shares: parts of the image by class.
         dropped: frames dropped until then.
         instances: its objects; None where they were not asked for.
+        free_space: the free road ahead in metres; None without a camera model.
         outputs: what else the engine gave, by name, without black bars; specs: what each of them is.
     """
 
@@ -46,6 +48,7 @@ class Recorded:
     instances: tuple[Instance, ...] | None = None
     outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     specs: Mapping[str, Output] = field(default_factory=dict)
+    free_space: FreeSpace | None = None
 
 
 class _Message(NamedTuple):
@@ -81,7 +84,8 @@ class RecordedResults:
             outputs, specs = _outputs(found, read)
             known = {name: figures[name] for name in names}
             instances = instances_from_json(figures["instances"]) if "instances" in figures else None
-            return Recorded(classes, box, **known, instances=instances, outputs=outputs, specs=specs)
+            free = free_space_from_json(figures["free_space"]) if "free_space" in figures else None
+            return Recorded(classes, box, **known, instances=instances, outputs=outputs, specs=specs, free_space=free)
         except (DataError, ValueError, KeyError, TypeError) as error:
             raise SourceDamaged(f"{self._name}: what was recorded with a frame is damaged: {error}") from error
 

@@ -35,6 +35,7 @@ class Mask:
     letterbox: Letterbox
     age_ms: float = 25.0
     instances: None = None
+    free_space: None = None
     outputs: Mapping[str, Any] = field(default_factory=dict)
     specs: Mapping[str, Output] = field(default_factory=dict)
 

@@ -83,6 +83,8 @@ MEANT: dict[str, set[str]] = {
     "cameras.front": {*NAME, "URL"},
     "confidence": {"true"},
     "instances": {"true"},
+    "geometry": UNSET,
+    "geometries": {"empty mapping"},
     "events.out_of_domain.begin": NUMBER,
     "events.road_gone.begin": NUMBER,
     "events.pedestrian_ahead": UNSET,

@@ -1,0 +1,126 @@
+"""The free road ahead in metres: how far it goes from the image's bottom up, column by column."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import DataError
+from edge.frame import Image, Letterbox
+from edge.geometry.ground import GroundPlane
+
+POINTS = 48  # of the polyline, at most
+POINTS_MAX = 1024  # that a message may hold
+REACH_M = 100.0
+HALF_WIDTH_M = 1.0  # of the way that the car itself needs
+SURE_SHARE = 0.5  # a distance whose standard error is a larger part of it counts as unknown
+_CLOSE = np.ones((3, 3), np.uint8)
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSpace:
+    """Where the free road ends, on a flat road.
+
+    Attributes:
+        polyline_m: from left to right, metres to the right of the lens and ahead of it. Between the camera and this
+            line the mask has road alone. A point at `reach_m` says that the road goes on at least so far.
+        ahead_m: the nearest point of it within a metre to either side of the lens: how far the car's own way is free,
+            straight on; `reach_m` where it is free as far as is known, None where none of it is in the image.
+        reach_m: how far ahead is known: where the standard error of a distance is half of it, 100 m at most.
+    """
+
+    polyline_m: tuple[Point, ...]
+    ahead_m: float | None
+    reach_m: float
+
+    def as_json(self) -> dict[str, object]:
+        """As JSON takes it."""
+        return {
+            "polyline_m": [list(point) for point in self.polyline_m],
+            "ahead_m": self.ahead_m,
+            "reach_m": self.reach_m,
+        }
+
+
+def free_space_from_json(given: object) -> FreeSpace:
+    """The free space of an object by `FreeSpace.as_json`, as a message or a file has it.
+
+    Raises:
+        DataError: it is no such object.
+    """
+    if not isinstance(given, dict):
+        raise DataError(f"free_space: expected an object, got {type(given).__name__}")
+    row = cast("dict[str, Any]", given)
+    points = row.get("polyline_m")
+    if not isinstance(points, list) or len(cast("list[Any]", points)) > POINTS_MAX:
+        raise DataError(f"free_space: polyline_m: expected a list of at most {POINTS_MAX} points")
+    line = tuple(_point(point) for point in cast("list[Any]", points))
+    ahead = None if row.get("ahead_m") is None else _number(row["ahead_m"], "ahead_m")
+    return FreeSpace(line, ahead, _number(row.get("reach_m"), "reach_m"))
+
+
+def _point(value: Any) -> Point:
+    if not isinstance(value, list) or len(cast("list[Any]", value)) != 2:
+        raise DataError(f"free_space: polyline_m: expected two numbers, got {value!r}")
+    right, ahead = cast("list[Any]", value)
+    return _number(right, "polyline_m"), _number(ahead, "polyline_m")
+
+
+def _number(value: Any, name: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise DataError(f"free_space: {name}: expected a finite number, got {value!r}")
+    return float(value)
+
+
+class FreeSpaceFinder:
+    """Finds the free space in masks of one shape; where each cell is on the road is worked out once."""
+
+    def __init__(self, plane: GroundPlane, letterbox: Letterbox) -> None:
+        width, height = letterbox.content_xywh[2:]
+        across, down = letterbox.source_wh[0] / width, letterbox.source_wh[1] / height
+        # The upper border of each row, and the lower one of the last: where a run of road cells can end.
+        x, y = np.meshgrid((np.arange(width) + 0.5) * across, np.arange(height + 1) * down)
+        pixels = np.stack([x.ravel(), y.ravel()], axis=1)
+        self.reach_m = reach_of(plane, down)
+        places = plane.ground(pixels).reshape(height + 1, width, 2)
+        self._right, self._ahead = (places[..., k].astype(np.float32) for k in range(2))
+        within = self._ahead <= self.reach_m  # NaN is not
+        self._columns = np.arange(width)
+        self._top = np.where(within.any(axis=0), within.argmax(axis=0), height)  # the first row within reach
+
+    def find(self, road: Image) -> FreeSpace:
+        """The free space of a mask, uint8 (h, w) at network size without black bars, 1 where there is road."""
+        closed = cv2.morphologyEx(road, cv2.MORPH_CLOSE, _CLOSE)  # a hole of a cell or two is no obstacle
+        height = len(closed)
+        blocked = closed[::-1] == 0
+        run = np.where(blocked.any(axis=0), blocked.argmax(axis=0), height)
+        rows = np.maximum(height - run, self._top)
+        right, ahead = self._right[rows, self._columns], np.array(self._ahead[rows, self._columns])
+        there = np.isfinite(ahead)
+        ahead[rows == self._top] = self.reach_m
+        own = there & (np.abs(right) <= HALF_WIDTH_M)
+        nearest = round(float(ahead[own].min()), 2) if own.any() else None
+        kept = self._nearest_of_each(rows, there)
+        line = np.round(np.stack([right[kept], ahead[kept]], axis=1).astype(np.float64), 2)
+        return FreeSpace(tuple((point[0], point[1]) for point in line.tolist()), nearest, round(self.reach_m, 2))
+
+    def _nearest_of_each(self, rows: NDArray[Any], there: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """The columns of the polyline: of each few side by side the one whose road ends first."""
+        found = np.flatnonzero(there)
+        parts = np.array_split(found, min(POINTS, len(found))) if len(found) else []
+        return np.array([part[rows[part].argmax()] for part in parts], np.intp)
+
+
+def reach_of(plane: GroundPlane, pixel_sd_px: float) -> float:
+    """How far ahead distances are known: the standard error is below half of it, and it is 100 m at most."""
+    ahead = np.geomspace(0.5, REACH_M, 200)
+    seen = plane.pixels(np.stack([np.zeros_like(ahead), ahead], axis=1))
+    good = plane.distance_sd(seen, pixel_sd_px) <= SURE_SHARE * ahead
+    return float(ahead[good].max()) if good.any() else 0.0

@@ -1,0 +1,148 @@
+"""The step that says what is how far, where a camera model is given: distances, speeds, the free road ahead.
+
+A distance is that of the foot point, the middle of the lower border of an object's box, on a flat road. No distance is
+made up: an object without one says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from edge.classes import ClassTable
+from edge.errors import ConfigError
+from edge.frame import Letterbox
+from edge.geometry.free_space import SURE_SHARE, FreeSpaceFinder
+from edge.geometry.ground import GroundPlane
+from edge.instances import ABOVE_HORIZON, CUT, THINGS, TOO_FAR, Instance, thing_ids
+from edge.prediction import Prediction
+
+if TYPE_CHECKING:
+    from edge.geometry.model import CameraModel
+
+WINDOW_NS, LEAST_NS = 1_000_000_000, 400_000_000  # a speed is over a second; from less than 0.4 s it is unknown
+LEAST_SEEN = 4
+SPEED_SD_MAX_M_S = 2.0  # a speed whose standard error is larger is left out
+_ROAD = "road"
+
+
+class Metres:
+    """The step: gives objects their place and speed in metres, and the prediction its `free_space` and `ground`."""
+
+    def __init__(self, model: CameraModel, table: ClassTable) -> None:
+        """Raises:
+        ConfigError: the engine's classes have neither road nor anything to count.
+        """
+        self._model, self._has_road = model, _ROAD in table.groups
+        if not self._has_road and not thing_ids(table):
+            raise ConfigError(
+                f"camera model: expected an engine with a group of {', '.join((_ROAD, *THINGS))}, got"
+                f" {', '.join(table.groups)}. Name its classes in the card file, under groups:"
+            )
+        self._road = table.membership(_ROAD) if self._has_road else None
+        self._shape: tuple[Letterbox, float] | None = None
+        self._speeds = Speeds()
+
+    def reset(self) -> None:
+        """All speeds are unknown again."""
+        self._speeds = Speeds()
+
+    def update(self, prediction: Prediction) -> Prediction:
+        """The prediction in metres; see `edge.steps.Step.update`.
+
+        Raises:
+            ConfigError: frames are of another shape than the camera model's images.
+        """
+        self._fit(prediction)
+        free_space = None
+        if self._road is not None:
+            road = cv2.LUT(np.ascontiguousarray(prediction.content("semantic")), self._road)
+            free_space = self._finder.find(road)
+        instances = prediction.instances
+        if instances:
+            placed = place(instances, self._plane, _cell_px(prediction.letterbox))
+            instances = self._speeds.update(placed, prediction.frame.taken_ns)
+        return replace(prediction, instances=instances, free_space=free_space, ground=self._plane)
+
+    def _fit(self, prediction: Prediction) -> None:
+        """What is worked out once for frames of a shape."""
+        shape = (prediction.letterbox, prediction.frame.pixel_aspect)
+        if shape != self._shape:
+            self._plane = GroundPlane(self._model, prediction.frame.size_wh, prediction.frame.pixel_aspect)
+            self._finder = FreeSpaceFinder(self._plane, prediction.letterbox)
+            self._shape = shape
+
+
+def place(found: Sequence[Instance], plane: GroundPlane, cell_px: float) -> tuple[Instance, ...]:
+    """The objects with distance, lateral place and standard error, or why they have none. `cell_px` is the height of
+    a cell of the mask in pixels: a foot point is known that well.
+    """
+    feet = np.array([((one.box[0] + one.box[2]) / 2, one.box[3]) for one in found], np.float64)
+    places, sds = plane.ground(feet), plane.distance_sd(feet, cell_px)
+    placed: list[Instance] = []
+    for one, (right, ahead), sd in zip(found, places.tolist(), sds.tolist(), strict=True):
+        reason = _no_distance(one, ahead, sd, plane.size_wh[1] - cell_px / 2)
+        known = (None, None, None) if reason else (round(ahead, 2), round(right, 2), round(sd, 2))
+        placed.append(replace(one, distance_m=known[0], lateral_m=known[1], distance_sd_m=known[2], no_distance=reason))
+    return tuple(placed)
+
+
+def _no_distance(one: Instance, ahead: float, sd: float, bottom: float) -> str | None:
+    if one.box[3] >= bottom:
+        return CUT
+    if not math.isfinite(ahead) or ahead <= 0:
+        return ABOVE_HORIZON
+    return TOO_FAR if not sd <= SURE_SHARE * ahead else None
+
+
+def _cell_px(box: Letterbox) -> float:
+    return box.source_wh[1] / box.content_xywh[3]
+
+
+class Speeds:
+    """How fast tracks move, relative to the camera: a line through their places of the last second, each weighted by
+    how well it is known.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[int, deque[tuple[int, float, float, float]]] = {}
+
+    def update(self, found: Sequence[Instance], now_ns: int) -> tuple[Instance, ...]:
+        """The objects with their speeds, as far as these are known."""
+        self._places = {track: kept for track, kept in self._places.items() if now_ns - kept[-1][0] <= WINDOW_NS}
+        return tuple(self._with_speed(one, now_ns) for one in found)
+
+    def _with_speed(self, one: Instance, now_ns: int) -> Instance:
+        if one.track_id is None or one.distance_m is None or one.lateral_m is None or not one.distance_sd_m:
+            return one
+        places = self._places.setdefault(one.track_id, deque())
+        places.append((now_ns, one.lateral_m, one.distance_m, one.distance_sd_m))
+        while now_ns - places[0][0] > WINDOW_NS:
+            places.popleft()
+        if len(places) < LEAST_SEEN or now_ns - places[0][0] < LEAST_NS:
+            return one
+        across, ahead, sd = _slopes(np.array(places, np.float64))
+        if sd > SPEED_SD_MAX_M_S:
+            return one
+        return replace(one, speed_m_s=round(math.hypot(across, ahead), 2), closing_m_s=round(-ahead, 2))
+
+
+def _slopes(places: np.ndarray) -> tuple[float, float, float]:
+    """Metres per second to the right and ahead of rows of time (ns), right, ahead and standard error (m); and the
+    standard error of the second, by how much the places scatter about their line.
+    """
+    at_s = (places[:, 0] - places[-1, 0]) / 1e9
+    weights = 1 / np.square(places[:, 3])
+    weights /= weights.sum()
+    off_s = at_s - weights @ at_s
+    spread = weights @ np.square(off_s)
+    slopes = (weights * off_s) @ places[:, 1:3] / spread
+    left = places[:, 1:3] - weights @ places[:, 1:3] - off_s[:, None] * slopes
+    variance = weights @ np.square(left[:, 1]) / spread / max(1, len(places) - 2)
+    return float(slopes[0]), float(slopes[1]), math.sqrt(variance)
