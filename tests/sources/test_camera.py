@@ -4,9 +4,6 @@ taken, in the capture process itself, by a camera that this file describes."""
 from __future__ import annotations
 
 import os
-import random
-import shutil
-import struct
 import subprocess
 import sys
 import time
@@ -20,13 +17,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from videos import picture
 
 from edge.errors import ConfigError, EdgeError, SourceError, SourceNotFound
 from edge.sources.camera import csi_pipeline, open_camera, open_csi, open_pipeline
 from edge.sources.capture import device
-from edge.sources.capture.device import Device, fourcc
-from edge.sources.capture.shot import CaptureError, DamagedImage
+from edge.sources.capture.device import Device
+from edge.sources.capture.shot import CaptureError
+from edge.sources.capture.v4l2 import fourcc, open_v4l2
 from edge.sources.capture.wire import CaptureRequest
 from edge.sources.open import open_source
 
@@ -146,7 +143,6 @@ class FakeCapture:
         }
         self.shape: tuple[int, ...] = ()
         self.released = False
-        self.jpegs: list[bytes] = []
 
     def isOpened(self) -> bool:  # noqa: N802 OpenCV's name
         return True
@@ -169,10 +165,7 @@ class FakeCapture:
         self._left -= 1
         return self._left >= 0
 
-    def retrieve(self, target: np.ndarray | None = None) -> tuple[bool, np.ndarray | None]:
-        if target is None:
-            data = self.jpegs.pop(0) if self.jpegs else b""
-            return bool(data), np.frombuffer(data, np.uint8) if data else None
+    def retrieve(self, target: np.ndarray) -> tuple[bool, np.ndarray]:
         if self.shape:
             return True, np.zeros(self.shape, np.uint8)
         target[:] = 10 + self._left
@@ -201,7 +194,6 @@ def test_format_then_size_then_rate_are_asked_for_and_all_granted_is_worth_no_wo
         cv2.CAP_PROP_FRAME_WIDTH,
         cv2.CAP_PROP_FRAME_HEIGHT,
         cv2.CAP_PROP_FPS,
-        cv2.CAP_PROP_CONVERT_RGB,
     ]
     assert (shot.format.width, shot.format.height, shot.format.rate_hz, shot.format.note) == (1280, 720, 30.0, "")
     assert fake.released
@@ -240,98 +232,6 @@ def test_a_picture_of_another_shape_ends_the_attempt_and_is_never_rescaled(fake:
             assert "videoconvert" not in str(refusal.value)
 
 
-def jpeg(size_wh: tuple[int, int] = (640, 480), index: int = 0) -> bytes:
-    return cv2.imencode(".jpg", picture(index, size_wh))[1].tobytes()
-
-
-def taken(camera: Device, count: int) -> list[np.ndarray | None]:
-    """What the next shots put into their slots; None for one that is damaged."""
-    images: list[np.ndarray | None] = []
-    for shot in islice(camera, count):
-        slot = bytearray(shot.format.slot_bytes)
-        if not shot.corrupt:
-            try:
-                shot.write(memoryview(slot))
-            except DamagedImage:
-                shot = shot._replace(corrupt=True)
-        image = np.frombuffer(slot, np.uint8).reshape(shot.format.height, shot.format.width, 3)
-        images.append(None if shot.corrupt else image)
-    return images
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: data[: len(data) // 2],
-        lambda data: b"",
-        lambda data: b"\x00" * len(data),
-        lambda data: data[: len(data) // 2] + data,
-        lambda data: data[:200] + random.Random(1).randbytes(len(data) - 202) + data[-2:],
-        lambda data: data.replace(b"\xff\xc0", b"\xff\xfe"),
-    ],
-)
-def test_a_damaged_jpeg_is_counted_and_no_former_image_takes_its_place(
-    damage: Callable[[bytes], bytes], fake: FakeCapture
-) -> None:
-    fake.properties[cv2.CAP_PROP_FOURCC] = float(fourcc("mjpeg"))
-    fake.jpegs, fake._left = [jpeg(index=0), damage(jpeg(index=9)), jpeg(index=20)], 3
-    with Device(order()) as camera:
-        first, damaged, last = taken(camera, 3)
-    assert damaged is None
-    assert first is not None
-    assert last is not None
-    assert np.abs(first.astype(int) - picture(0, (640, 480))).mean() < 3
-    assert np.abs(last.astype(int) - picture(20, (640, 480))).mean() < 3
-
-
-def test_a_jpeg_of_another_size_comes_in_its_own_size(fake: FakeCapture) -> None:
-    fake.properties[cv2.CAP_PROP_FOURCC] = float(fourcc("mjpeg"))
-    fake.jpegs, fake._left = [jpeg(), jpeg((320, 240)), jpeg()], 3
-    with Device(order()) as camera:
-        assert [image.shape for image in taken(camera, 3) if image is not None] == [
-            (480, 640, 3),
-            (240, 320, 3),
-            (480, 640, 3),
-        ]
-
-
-def test_a_jpeg_that_claims_to_be_huge_is_not_decoded(fake: FakeCapture) -> None:
-    fake.properties[cv2.CAP_PROP_FOURCC] = float(fourcc("mjpeg"))
-    data = jpeg()
-    at = data.index(b"\xff\xc0") + 5
-    fake.jpegs, fake._left = [data[:at] + struct.pack(">HH", 16240, 16240) + data[at + 4 :]], 1
-    with Device(order()) as camera, pytest.raises(CaptureError, match=r"16240x16240 is 263\.7 megapixels"):
-        next(iter(camera))
-
-
-def test_without_a_wish_the_drivers_own_size_and_its_buffers_are_kept(
-    fake: FakeCapture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(device, "driver_size_wh", lambda path: (1280, 720))
-    with Device(order()) as camera:
-        (shot, *_) = list(islice(camera, 1))
-    assert (shot.format.width, shot.format.height) == (1280, 720)
-    assert cv2.CAP_PROP_BUFFERSIZE not in fake.wishes
-
-
-def test_a_device_that_does_not_say_its_size_has_none() -> None:
-    assert device.driver_size_wh("/dev/null") is None
-    assert device.driver_size_wh("/dev/video98") is None
-
-
-def test_the_drivers_format_is_asked_for_as_the_kernels_header_has_it(tmp_path: Path) -> None:
-    if not Path("/usr/include/linux/videodev2.h").exists() or shutil.which("gcc") is None:
-        pytest.skip("no C compiler, or no kernel headers: apt-get install gcc linux-libc-dev")
-    (tmp_path / "a.c").write_text(
-        "#include <stdio.h>\n#include <stddef.h>\n#include <linux/videodev2.h>\n"
-        'int main(void) { printf("%zu %lu %zu %d", sizeof(struct v4l2_format), (unsigned long)VIDIOC_G_FMT,'
-        " offsetof(struct v4l2_format, fmt.pix.width), V4L2_BUF_TYPE_VIDEO_CAPTURE); return 0; }"
-    )
-    subprocess.run(["gcc", "-o", tmp_path / "a", tmp_path / "a.c"], check=True)
-    said = subprocess.run([tmp_path / "a"], capture_output=True, text=True, check=True).stdout.split()
-    assert list(map(int, said)) == [device._FORMAT_BYTES, device._GET_FORMAT, 8, device._VIDEO_CAPTURE]
-
-
 def test_the_drivers_time_is_taken_where_it_is_by_our_clock_and_ours_where_it_is_not(fake: FakeCapture) -> None:
     for driver_ago_ns, ours in ((20_000_000, False), (5_000_000_000, True), (-1_000_000_000, True)):
         fake._left = 1
@@ -350,6 +250,8 @@ def test_a_camera_that_stops_is_an_error_and_no_end(fake: FakeCapture) -> None:
 def test_a_device_that_is_gone_is_told_without_asking_opencv() -> None:
     with pytest.raises(CaptureError, match=r"is not there \(is its cable in"):
         Device(CaptureRequest("v4l2", "/dev/video98"))
+    with pytest.raises(CaptureError, match=r"is not there \(is its cable in"):
+        open_v4l2(CaptureRequest("v4l2", "/dev/video98"), 1.0)
 
 
 def test_the_capture_process_of_a_stream_loads_neither_numpy_nor_opencv() -> None:

@@ -121,6 +121,10 @@ def reader_of(kind: Kind) -> Callable[[CaptureRequest, float], Reader]:
         from edge.sources.capture.network import Stream
 
         return Stream
+    if kind == "v4l2":
+        from edge.sources.capture.v4l2 import open_v4l2
+
+        return open_v4l2
     from edge.sources.capture.device import Device
 
     return Device
