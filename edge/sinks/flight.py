@@ -27,11 +27,13 @@ from annotated_types import Ge, Gt, Le
 from edge.drive.merge import merge
 from edge.drive.schema import EVENTS, IMAGE, TRIGGER, VIDEO_SCHEMA, message_class
 from edge.errors import ConfigError, OutputError
+from edge.frame import Frame
 from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.sinks.drive import DriveClock, DriveOptions, FrameEncoder, add_seen, open_writer
 from edge.sinks.files import writing
 from edge.sinks.shelf import SegmentFile, SegmentStore
+from edge.sinks.size_changes import SizeChanges
 from edge.timing import Stages
 
 if TYPE_CHECKING:
@@ -144,6 +146,7 @@ class FlightRecorder:
         self._options, self._drive, self._stages = options, drive, stages
         self._store = SegmentStore(folder, int(options.quota_gb * 1e9), ".mcap", repair=lambda path: None)
         self._ring = _Ring(ring_folder(folder), options.seconds + AFTER_S, int(options.memory_mb * 1e6))
+        self._sizes = SizeChanges()
         self._encoder: FrameEncoder | None = None
         self._clock: DriveClock | None = None
         self._events: deque[Event] = deque()
@@ -228,6 +231,9 @@ class FlightRecorder:
     def _keep(self, result: Prediction, dropped: int) -> None:
         """Raises OSError where memory is full, OutputError where the frame cannot be coded."""
         if self._encoder is None or self._encoder.size_wh != result.frame.size_wh:
+            if self._encoder is not None and not self._sizes.may_change(result.frame):
+                self._leave_out(result.frame, self._encoder.size_wh)
+                return
             self._begin(result)
         assert self._encoder is not None
         assert self._clock is not None
@@ -245,7 +251,13 @@ class FlightRecorder:
             while self._events:
                 writer.add(EVENTS, time_ns, json.dumps(self._events.popleft().as_json()).encode())
             self._ring.end_frame(time_ns)
-        self._tell(state="ok", reason="", ring_bytes=self._ring.size_bytes)
+        self._tell(state="ok", reason=self._sizes.trouble, ring_bytes=self._ring.size_bytes)
+
+    def _leave_out(self, frame: Frame, kept_wh: tuple[int, int]) -> None:
+        """The camera changes its size too often for a piece, with the engine's card in it, each time."""
+        if self._sizes.left_out(frame, kept_wh):
+            log.warning("flight recorder: %s", self._sizes.trouble)
+        self._tell(state="ok", reason=self._sizes.trouble, frames_lost=self._health.frames_lost + 1)
 
     def _begin(self, first: Prediction) -> None:
         """Frames of this size from here on."""

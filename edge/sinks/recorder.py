@@ -253,9 +253,7 @@ class Recorder:
 
     def _leave_out(self, frame: Frame, segment: Segment) -> None:
         """The camera changes its size too often for a file each time."""
-        is_news = not self._sizes.trouble
-        self._sizes.left_out(frame, segment.size_wh)
-        if is_news:
+        if self._sizes.left_out(frame, segment.size_wh):
             log.warning("recorder: %s", self._sizes.trouble)
         self._count(frames_lost=self._health.frames_lost + 1)
         self._become("ok", self._sizes.trouble)

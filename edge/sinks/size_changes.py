@@ -28,13 +28,15 @@ class SizeChanges:
         self._left -= 1
         return True
 
-    def left_out(self, frame: Frame, kept_wh: tuple[int, int]) -> None:
-        """A frame was not recorded for its size."""
+    def left_out(self, frame: Frame, kept_wh: tuple[int, int]) -> bool:
+        """A frame was not recorded for its size; whether that is news."""
+        is_news = not self.trouble
         sizes = " and ".join("x".join(map(str, wh)) for wh in sorted((frame.size_wh, kept_wh)))
         self._trouble_s = time.monotonic()
         self._trouble = (
             f"the camera alternates between {sizes}: one of them is recorded, a new file each {SIZE_CHANGE_S:g} s"
         )
+        return is_news
 
     @property
     def trouble(self) -> str:

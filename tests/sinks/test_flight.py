@@ -20,6 +20,7 @@ from edge.errors import ConfigError, EngineError, OutputError
 from edge.events import Event
 from edge.prediction import Prediction
 from edge.sinks import flight as flight_module
+from edge.sinks import size_changes
 from edge.sinks.drive import DriveOptions
 from edge.sinks.flight import FlightOptions, FlightRecorder, ring_folder
 from edge.sources.drive import Drive
@@ -158,6 +159,23 @@ def test_the_ring_is_bounded_in_seconds_and_in_bytes(tmp_path: Path, memory: Pat
     with recorder(tmp_path, seconds=3.0, memory_mb=by_time / 2e6) as sink:
         keep(sink, 0, 200)
         assert sink.health.ring_bytes <= by_time / 2
+
+
+def test_a_camera_that_alternates_its_size_does_not_begin_a_piece_for_each_frame(
+    tmp_path: Path, memory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(size_changes, "SIZE_CHANGES", 3)
+    with recorder(tmp_path / "out") as sink:
+        for index in range(60):
+            size_wh = (128, 96) if index % 2 else WH
+            sink.write(result_of(index, mask_of(index), image=picture(index, size_wh), captured_ns=index * 10**8), 0)
+        pieces = list(memory.glob("*/*.mcap"))
+        assert len(pieces) <= 1 + 3 + 6  # at the changes of size that may be, and one each second
+        assert 20 <= sink.health.frames_lost <= 30
+        assert str(sink.health).startswith("ok (the camera alternates between 64x48 and 128x96")
+        sink.trigger("somebody asked")
+    assert len(drives(tmp_path / "out")) == 1
+    assert caplog.text.count("the camera alternates") == 1
 
 
 def test_an_error_that_ends_the_run_has_its_last_seconds_written_and_a_ctrl_c_has_not(tmp_path: Path) -> None:
