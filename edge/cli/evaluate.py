@@ -18,6 +18,7 @@ from edge.cli.shared import (
     Backend,
     Confidence,
     EngineName,
+    Instances,
     JsonFile,
     Precision,
     Steady,
@@ -38,7 +39,10 @@ GATE_BROKEN = 3  # besides 1 and 2, which Python and the shell's own usage error
 Drives = Annotated[
     list[str], typer.Argument(metavar="DRIVES...", help="Videos, folders of images, drives; or a manifest (.yaml).")
 ]
-Labels = Annotated[Path | None, typer.Option(help="Folder of class-id PNG files; a manifest has its own.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option(help="Folder of class-id PNG files, COCO's panoptic .json, or MOT's gt.txt; a manifest has its own."),
+]
 LabelsOf = Annotated[str | None, typer.Option(help="Labels are masks, 0 or not, of this group or class, such as road.")]
 Sparse = Annotated[bool, typer.Option("--sparse", help="Only some frames have a label: by name, or by their number.")]
 Against = Annotated[
@@ -92,6 +96,7 @@ def evaluate(
     backend: Backend = None,
     labels_of: LabelsOf = None,
     confidence: Confidence = False,
+    instances: Instances = False,
     steady: Steady = False,
     sparse: Sparse = False,
     against: Against = None,
@@ -115,11 +120,15 @@ def evaluate(
     import cv2
 
     from edge.evaluate.drives import list_drives
+    from edge.evaluate.object_labels import are_objects
     from edge.evaluate.run import EvaluationConfig, evaluate_drives, table_of
     from edge.evaluate.store import Store
 
     cv2.setNumThreads(1)  # every stage has a thread of its own
     listed = list_drives(drives, labels, sparse)
+    asks_objects = instances or any(are_objects(drive.labels) for drive in listed)
+    if labels_of and asks_objects:
+        raise ConfigError("--labels-of is for masks of one group; objects need all classes: leave one of both out")
     other, other_precision = engine_and_precision(against)
     config = EvaluationConfig(
         engine,
@@ -129,7 +138,7 @@ def evaluate(
         other_precision,
         mirror=pick is not None,
         labels_of=labels_of,
-        outputs=outputs_asked(confidence, steady=steady),
+        outputs=outputs_asked(confidence, asks_objects, steady=steady),
     )
     table = table_of(config)
     drops = _drops(max_drop, baseline, table)
@@ -213,7 +222,7 @@ def _progress(drives: Sequence[Drive]) -> Iterator[Callable[[Shard, int], None]]
 
 def _frames_in(drives: Sequence[Drive]) -> int | None:
     """How many frames all drives say they have; None where one does not say, or cannot be opened."""
-    from edge.evaluate.run import open_drive
+    from edge.evaluate.spans import open_drive
 
     total = 0
     for drive in drives:

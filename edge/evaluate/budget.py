@@ -8,7 +8,8 @@ from typing import Any
 
 from edge.backends import open_engine
 from edge.evaluate.drives import Drive
-from edge.evaluate.run import EvaluationConfig, open_drive
+from edge.evaluate.run import EvaluationConfig
+from edge.evaluate.spans import open_drive
 from edge.pipeline import buffered, run
 from edge.prediction import Prediction
 from edge.report import table

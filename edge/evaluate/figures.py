@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge.classes import ClassTable
 from edge.evaluate.labels import make_confusion
 from edge.evaluate.measures import BANDS, SIZES
+from edge.evaluate.object_figures import object_figures
 from edge.evaluate.records import Counts, Records
 from edge.evaluate.run import DriveResult, Measured
 from edge.evaluate.score import confusion_figures, plain
@@ -53,12 +54,14 @@ def report_of(results: Sequence[DriveResult], table: ClassTable) -> dict[str, An
         "temporal": temporal_figures(records, table),
         "pedestrians": people_figures(records),
         "slices": _slices(fine, table),
-        "drives": [_drive_figures(result) for result in results],
+        "drives": [_drive_figures(result, table) for result in results],
         "against": _against(fine, blocks, table),
         "blocks": [block.as_json() for block in blocks],
     }
     if outputs := output_figures(records):
         report["outputs"] = outputs
+    if objects := object_figures(records, table):
+        report["objects"] = objects
     return {**report, "times": _times([measured for _, measured in fine])}
 
 
@@ -196,7 +199,7 @@ def _slice(records: Sequence[Records], table: ClassTable) -> dict[str, Any]:
     }
 
 
-def _drive_figures(result: DriveResult) -> dict[str, Any]:
+def _drive_figures(result: DriveResult, table: ClassTable) -> dict[str, Any]:
     drive, measured = result.drive, result.measured
     return {
         "name": drive.name,
@@ -208,6 +211,7 @@ def _drive_figures(result: DriveResult) -> dict[str, Any]:
         "expected": measured.expected if measured else None,
         "labelled": int(measured.records.labelled.sum()) if measured else 0,
         "unlike_training": unlike_share([measured.records]) if measured else None,
+        **({"objects": objects} if measured and (objects := object_figures([measured.records], table)) else {}),
         "fault": measured.fault if measured else "",
         "error": result.error,
     }

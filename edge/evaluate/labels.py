@@ -6,13 +6,18 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.classes import CAMVID, ClassTable
 from edge.errors import DataError
+from edge.evaluate.overlaps import TrueObjects, objects_of_maps
 from edge.frame import Frame, Image
+from edge.grouping import LEAST_SHARE
 from edge.indexed_png import decode_ids
+from edge.instances import thing_ids
 from edge.metrics import Confusion
 from edge.natural import natural_key
 from edge.regular import read_regular
@@ -54,12 +59,7 @@ class Labels:
         if not binary:
             _refuse_masks(self.paths, folder)
         self.dense = not sparse and not isinstance(source, ImageFiles)
-        if isinstance(source, ImageFiles):
-            self._path_of = _by_name(source, self.paths, folder, sparse)
-        elif sparse:
-            self._path_of = _by_number(self.paths)
-        else:
-            self._path_of = _by_order(self.paths, folder)
+        self._path_of = path_finder(source, self.paths, folder, sparse)
 
     def find(self, frame: Frame) -> Image | None:
         """uint8 (H, W) class ids, of the frame's size; None where labels are sparse and this frame has none.
@@ -71,9 +71,12 @@ class Labels:
         if path is None:
             return None
         label = self._read(path)
-        if label.shape != frame.size_wh[::-1]:
-            raise DataError(f"{path}: the label is {label.shape}, its frame {frame.size_wh[::-1]}; they must be equal")
+        check_size(path, label, frame)
         return label
+
+    def objects(self, frame: Frame) -> TrueObjects | None:
+        """None: class ids do not say what is one object."""
+        return None
 
     def of(self, frame: Frame) -> Image:
         """uint8 (H, W) class ids.
@@ -97,6 +100,17 @@ class Labels:
     def check_count(self, used: int) -> None:
         """Refuse a source whose frames used fewer labels than there are."""
         check_used(self._name, str(self._folder), self.count, used, self._sparse)
+
+
+def check_size(path: Path, label: NDArray[Any], frame: Frame) -> None:
+    """Refuse a label (H, W, ...) of another size than its frame.
+
+    Raises:
+        DataError: naming both sizes.
+    """
+    size = label.shape[:2]
+    if size != frame.size_wh[::-1]:
+        raise DataError(f"{path}: the label is {size}, its frame {frame.size_wh[::-1]}; they must be equal")
 
 
 def check_used(frames: str, folder: str, count: int, used: int, sparse: bool) -> None:
@@ -132,30 +146,38 @@ class SceneLabels:
         self.count = source.options.frames
         self._again = SceneSource(source.name)
         self._one_at_a_time = threading.Lock()
+        self._local = threading.local()  # a thread asks for both truths of one frame in turn
+        self._thing_ids = thing_ids(table)
 
     def find(self, frame: Frame) -> Image:
         """uint8 (H, W) class ids; what the barcode hides is unlabelled."""
-        with self._one_at_a_time:
-            return self._again.truth(frame.index)[0]
+        return self._truth(frame.index)[0]
+
+    def objects(self, frame: Frame) -> TrueObjects:
+        """Every car, cyclist and walker, with ids that last; those below `LEAST_SHARE` of the frame do not count."""
+        return objects_of_maps(*self._truth(frame.index), self._thing_ids, ignored_ids(CAMVID), least=LEAST_SHARE)
+
+    def _truth(self, index: int) -> tuple[Image, NDArray[np.uint16]]:
+        if getattr(self._local, "index", None) != index:
+            with self._one_at_a_time:
+                self._local.truth = self._again.truth(index)
+            self._local.index = index
+        return self._local.truth
 
     def where(self, frame: Frame) -> str:
         """What to call the frame's label in a complaint."""
         return f"{self._again.name} frame {frame.index}"
 
 
-def find_labels(
-    source: Source, folder: Path | None, sparse: bool, table: ClassTable, *, binary: bool = False
-) -> Labels | SceneLabels | None:
-    """The labels of a source; a rendered street knows its own.
+def path_finder(source: Source, paths: list[Path], origin: Path, sparse: bool) -> Callable[[Frame], Path | None]:
+    """Which of the labels in `origin` is a frame's: see `Labels`.
 
     Raises:
-        DataError: see `Labels` and `SceneLabels`.
+        DataError: an image has none and they are not sparse, or one says no frame's number.
     """
-    if folder is not None:
-        return Labels(source, folder, sparse=sparse, binary=binary)
-    if isinstance(source, SceneSource) and table.names == CAMVID.names:
-        return SceneLabels(source, table)
-    return None
+    if isinstance(source, ImageFiles):
+        return _by_name(source, paths, origin, sparse)
+    return _by_number(paths) if sparse else _by_order(paths, origin)
 
 
 def _label_paths(folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from edge.domain import is_unlike
 from edge.errors import ConfigError, DataError
 from edge.evaluate.drives import HORIZON
 from edge.evaluate.labels import ignored_ids
+from edge.evaluate.overlaps import TrueObjects, overlaps_of
 from edge.evaluate.records import Counts, Record
 from edge.frame import Frame, Image
 from edge.metrics import Confusion, count_bands, count_outlines
@@ -37,13 +38,17 @@ _FLOW_SHARE = 2  # optical flow is computed at half the network's size: a quarte
 
 
 class Truths(Protocol):
-    """Where labels come from: `Labels` or `SceneLabels`. `dense`: neighbours in time have labels, too, nearly alike."""
+    """Where labels come from, such as `Labels`. `dense`: neighbours in time have labels, too, nearly alike."""
 
     count: int
     dense: bool
 
     def find(self, frame: Frame) -> Image | None:
         """uint8 (H, W) class ids, of the frame's size; None where the frame has no label."""
+        ...
+
+    def objects(self, frame: Frame) -> TrueObjects | None:
+        """The objects of a frame; None where they are not known."""
         ...
 
     def where(self, frame: Frame) -> str:
@@ -128,6 +133,7 @@ class Measures:
             mirrored=_same(inside, self._seen_mirrored(result)) if self._mirror else np.zeros(2, np.int64),
             unlike=self._unlike(result),
             **labelled,
+            **self._against_objects(result),
             outputs=json.dumps(result.summaries()),
         )
 
@@ -157,6 +163,19 @@ class Measures:
             "people": self._people(truth, found),
             **({"seen": seen} if result.letterbox.is_identity else {}),
         }
+
+    def _against_objects(self, result: Prediction) -> dict[str, Any]:
+        """What the truth of objects adds to a record: nothing without it, or where objects are not asked for."""
+        if self._truths is None or result.instances is None:
+            return {}
+        truth = self._truths.objects(result.frame)
+        if truth is None:
+            return {}
+        try:
+            found = overlaps_of(result, truth)
+        except DataError as error:
+            raise DataError(f"{self._truths.where(result.frame)}: {error}") from error
+        return {"objects": found.kind, "truths": found.truths, "found": found.found, "overlaps": found.overlaps}
 
     def _outlines(self, index: int, truth: Image, found: Image, inside: Image) -> Counts:
         """Zeros, as of a frame without any outline, where its neighbours say the same: they cost most."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import DataError
+from edge.evaluate.overlaps import NOTHING
 
 Counts = NDArray[np.int64]
 
@@ -35,6 +36,8 @@ class Record:
         other: (C, C) the other engine's; zeros without one. None for a frame without label.
         outlines: (C, 4) see `edge.metrics.count_outlines`; None for a frame without label.
         people: (S, 4) per size: pedestrians, those found, their pixels, those found; None for a frame without label.
+        objects: how well its objects are known: 0 not at all, else `edge.evaluate.overlaps.MASKS` or `BOXES`.
+        truths, found, overlaps: (n, 6), (n, 7) and (n, 4), the tables of `edge.evaluate.overlaps`; None if not at all.
         outputs: what else the engine gives, in numbers, as JSON: `Prediction.summaries`.
     """
 
@@ -51,17 +54,22 @@ class Record:
     other: Counts | None = None
     outlines: Counts | None = None
     people: Counts | None = None
+    objects: int = 0
+    truths: Counts | None = None
+    found: Counts | None = None
+    overlaps: Counts | None = None
     outputs: str = "{}"
 
 
-OF_LABELS = ("confusion", "other", "outlines", "people")
+OF_OBJECTS = ("truths", "found", "overlaps")
 
 
 @dataclass(frozen=True)
 class Records:
     """Records as columns in the order of frames: `index` (N,), `seen` (N, C) and so on, int64; `outputs` (N,), text.
 
-    `labelled` (N,) is 1 where the frame has a label. The columns of labels have a row for each of these M frames only.
+    `labelled` (N,) is 1 where the frame has a label. The columns of labels have a row for each of these M frames only;
+    those of objects have one for each object or pair, which names its frame.
     """
 
     index: Counts
@@ -78,6 +86,10 @@ class Records:
     other: Counts
     outlines: Counts
     people: Counts
+    objects: Counts
+    truths: Counts
+    found: Counts
+    overlaps: Counts
     outputs: NDArray[np.str_]
 
     def __len__(self) -> int:
@@ -89,6 +101,9 @@ class Records:
         columns: dict[str, Any] = {"labelled": np.array([record.confusion is not None for record in records], np.int64)}
         for field in dataclasses.fields(Record):
             rows = [value for record in records if (value := getattr(record, field.name)) is not None]
+            if field.name in OF_OBJECTS:
+                columns[field.name] = np.concatenate([getattr(NOTHING, field.name), *rows])
+                continue
             shape = np.shape(getattr(empty, field.name))
             kind = np.str_ if field.name == "outputs" else np.int64
             columns[field.name] = np.array(rows, kind).reshape(len(rows), *shape)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edge.classes import ClassTable
 from edge.errors import SourceError
 from edge.evaluate.drives import Drive
-from edge.evaluate.labels import find_labels
+from edge.evaluate.object_labels import find_labels
 from edge.evaluate.run import Worker
 from edge.frame import Image
 from edge.prediction import Prediction

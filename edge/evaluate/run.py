@@ -15,25 +15,27 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import cast
 
+import numpy as np
+
 from edge.backends import open_engine
 from edge.classes import ClassTable
 from edge.engine import DEFAULT_ENGINE, Engine, find_bundle
 from edge.errors import DataError, EdgeError, SourceDamaged, SourceError
 from edge.evaluate.binary import BinarySegmenter, binary_table
 from edge.evaluate.drives import Drive
-from edge.evaluate.labels import check_used, find_labels
+from edge.evaluate.labels import check_used
 from edge.evaluate.measures import Measures, View, check_tables, is_followed, view_of
+from edge.evaluate.object_labels import find_labels, is_boxes
 from edge.evaluate.records import Record, Records
+from edge.evaluate.spans import Span, open_drive
 from edge.evaluate.store import Store
 from edge.frame import Frame
 from edge.outputs import select
 from edge.pipeline import buffered
 from edge.segmenter import Segmenter
-from edge.sources.open import open_source
-from edge.sources.seek import Playable, RecordedVideo, open_recording
+from edge.sources.seek import RecordedVideo, open_recording
 from edge.sources.source import Source, display_wh_of
 from edge.steps import step_names
-from edge.timing import Durations
 
 SHARD_FRAMES = 900  # of a long drive: half a minute at 30 Hz
 
@@ -304,43 +306,6 @@ def _pair(before: View | None, now: View | None) -> tuple[View, View] | None:
     return before, now
 
 
-class Span:
-    """Some frames of a recording as a source, with the one before them: how masks changed since is known, too."""
-
-    live = False
-
-    def __init__(self, inner: Playable, start: int, stop: int) -> None:
-        self.inner, self._numbers = inner, range(max(0, start - 1), min(stop, inner.frame_count))
-        self.name, self.size_wh, self.rate_hz = inner.name, inner.size_wh, inner.rate_hz
-        self.pixel_aspect = getattr(inner, "pixel_aspect", 1.0)
-        self.frame_count: int | None = len(self._numbers)
-        self.decode = Durations()
-
-    def __iter__(self) -> Iterator[Frame]:
-        for number in self._numbers:
-            with self.decode.span():
-                frame = self.inner.at(number)
-            frame.captured_ns = time.monotonic_ns()
-            yield frame
-
-    def __enter__(self) -> Span:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the recording."""
-        self.inner.close()
-
-
-def open_drive(name: str) -> Source:
-    """The drive from its first frame to its last; a rendered street on its recorded clock, alike every time."""
-    return cast(Source, open_recording(name)) if name.startswith("scene:") else open_source(name)
-
-
 def _open_shard(shard: Shard) -> Source | Span:
     if shard.stop is None:
         return open_drive(shard.drive.frames)
@@ -437,7 +402,8 @@ def _result(drive: Drive, ledger: _Ledger) -> DriveResult:
     )
     try:
         if whole.labels and not whole.fault:
-            check_used(drive.frames, str(drive.labels), whole.labels, int(whole.records.labelled.sum()), drive.sparse)
+            used = int(np.count_nonzero(whole.records.labelled | whole.records.objects))
+            check_used(drive.frames, str(drive.labels), whole.labels, used, drive.sparse or is_boxes(drive.labels))
     except DataError as error:
         return DriveResult(drive, error=str(error), exit_code=error.exit_code)
     return DriveResult(drive, whole)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import edge
 from edge.engine import find_bundle
 from edge.errors import SourceError
+from edge.evaluate.object_labels import label_places
 from edge.evaluate.records import from_bytes, to_bytes
 from edge.pattern import below, is_pattern, matching
 from edge.sinks.files import write_bytes
@@ -20,7 +21,7 @@ from edge.sources.place import place_of
 if TYPE_CHECKING:
     from edge.evaluate.run import EvaluationConfig, Measured, Shard
 
-FORMAT = 2  # of the records: another one is measured again
+FORMAT = 3  # of the records: another one is measured again
 _CHUNK_BYTES = 1 << 20
 
 
@@ -61,7 +62,8 @@ class Store:
 
     def _path(self, shard: Shard) -> Path:
         drive = shard.drive
-        facts = [self._of(drive.frames), drive.labels and self._of(str(drive.labels)), drive.sparse, drive.horizon]
+        labels = [self._of(str(place)) for place in label_places(drive.labels)]
+        facts = [self._of(drive.frames), labels, drive.sparse, drive.horizon]
         key = json.dumps([self._key, facts, shard.start, shard.stop])
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from edge.domain import warning
 from edge.evaluate.figures import FEW_BLOCKS
+from edge.evaluate.object_figures import objects_text
 from edge.evaluate.score import figure
 from edge.report import table
 
@@ -21,6 +22,7 @@ def report_text(report: Report) -> str:
         *(_accuracy(report) if report["labelled_frames"] else ["no labels: accuracy is not known"]),
         _temporal(report["temporal"]),
         _pedestrians(report["pedestrians"]),
+        *objects_text(report),
         _outputs(report.get("outputs", {})),
         *_slices(report["slices"]),
         _against(report["against"]),

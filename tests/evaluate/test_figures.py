@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.evaluate.figures import blocks_of, difference, intervals, iou_of, report_of, triples_of
+from edge.evaluate.overlaps import NOTHING
 from edge.evaluate.records import Records, from_bytes, to_bytes
 from edge.metrics import Confusion
 
@@ -34,6 +35,10 @@ def records_of(confusions: np.ndarray, rate_hz: float | None = 10.0, every: int 
         other=np.zeros((count, 3, 3), np.int64),
         outlines=np.zeros((count, 3, 4), np.int64),
         people=np.zeros((count, 4, 4), np.int64),
+        objects=np.zeros(count, np.int64),
+        truths=NOTHING.truths,
+        found=NOTHING.found,
+        overlaps=NOTHING.overlaps,
         outputs=np.full(count, "{}"),
         **{name: np.zeros((count, *shape), np.int64) for name, shape in zeros.items()},
     )

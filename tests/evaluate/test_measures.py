@@ -28,6 +28,9 @@ class Known:
     def find(self, frame: Frame) -> Image:
         return self.label
 
+    def objects(self, frame: Frame) -> None:
+        return None
+
     def where(self, frame: Frame) -> str:
         return "label.png"
 

@@ -21,9 +21,10 @@ from edge.errors import DataError, EngineError, SourceDamaged
 from edge.evaluate import run
 from edge.evaluate.drives import Drive
 from edge.evaluate.figures import report_of, without_times
-from edge.evaluate.labels import find_labels
 from edge.evaluate.measures import Measures
-from edge.evaluate.run import EvaluationConfig, Execute, Outcome, Shard, evaluate_drives, one_by_one, open_drive
+from edge.evaluate.object_labels import find_labels
+from edge.evaluate.run import EvaluationConfig, Execute, Outcome, Shard, evaluate_drives, one_by_one
+from edge.evaluate.spans import open_drive
 from edge.evaluate.store import Store
 from edge.frame import Frame, Image
 from edge.segmenter import Segmenter

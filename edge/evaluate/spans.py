@@ -1,0 +1,51 @@
+"""Drives as sources: whole, and some of their frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import cast
+
+from edge.frame import Frame
+from edge.sources.open import open_source
+from edge.sources.seek import Playable, open_recording
+from edge.sources.source import Source
+from edge.timing import Durations
+
+
+class Span:
+    """Some frames of a recording as a source, with the one before them: how masks changed since is known, too."""
+
+    live = False
+
+    def __init__(self, inner: Playable, start: int, stop: int) -> None:
+        self.inner, self._numbers = inner, range(max(0, start - 1), min(stop, inner.frame_count))
+        self.name, self.size_wh, self.rate_hz = inner.name, inner.size_wh, inner.rate_hz
+        self.pixel_aspect = getattr(inner, "pixel_aspect", 1.0)
+        self.frame_count: int | None = len(self._numbers)
+        self.decode = Durations()
+
+    def __iter__(self) -> Iterator[Frame]:
+        for number in self._numbers:
+            with self.decode.span():
+                frame = self.inner.at(number)
+            frame.captured_ns = time.monotonic_ns()
+            yield frame
+
+    def __enter__(self) -> Span:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the recording."""
+        self.inner.close()
+
+
+def open_drive(name: str) -> Source:
+    """The drive from its first frame to its last; a rendered street on its recorded clock, alike every time."""
+    return cast(Source, open_recording(name)) if name.startswith("scene:") else open_source(name)
