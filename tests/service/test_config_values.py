@@ -85,6 +85,7 @@ MEANT: dict[str, set[str]] = {
     "instances": {"true"},
     "geometry": UNSET,
     "geometries": {"empty mapping"},
+    "steady": {"true", "null"},
     "events.out_of_domain.begin": NUMBER,
     "events.road_gone.begin": NUMBER,
     "events.pedestrian_ahead": UNSET,
