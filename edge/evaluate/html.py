@@ -13,6 +13,8 @@ from edge.classes import ClassTable
 from edge.domain import warning as unlike_warning
 from edge.evaluate.figures import FEW_BLOCKS
 from edge.evaluate.gate import Drop
+from edge.evaluate.object_html import object_sections
+from edge.evaluate.page import html_table, section
 from edge.evaluate.run import DriveResult, EvaluationConfig
 from edge.evaluate.strips import strips_of
 from edge.evaluate.worst import Shot, badness, shots_of, worst_places
@@ -44,6 +46,7 @@ def write_html(
         _classes(report, table),
         strips_of(results, table, shots),
         _worst(shots, table),
+        object_sections(report, results, config, table),
         _confusion(report, table),
         f'<div class="two">{"".join(_slices(report["slices"]))}{_pedestrians(report["pedestrians"])}'
         f"{_against(report['against'])}</div>",
@@ -52,19 +55,6 @@ def write_html(
     title = f"{report['engine']} ({report['precision']}) on {report['frames']}"
     template = Template((files("edge.evaluate") / "report.html").read_text(encoding="utf-8"))
     write_text(path, template.safe_substitute(title=escape(title), body="\n".join(filter(None, sections))))
-
-
-def section(title: str, body: str, note: str = "") -> str:
-    """A titled box; `note` stands below the title."""
-    words = f'<p class="soft">{escape(note)}</p>' if note else ""
-    return f"<section><h2>{escape(title)}</h2>{words}{body}</section>"
-
-
-def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML already, the header is text."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _head(report: Report) -> str:

@@ -9,21 +9,26 @@ from dataclasses import dataclass
 from edge.classes import ClassTable
 from edge.errors import SourceError
 from edge.evaluate.drives import Drive
-from edge.evaluate.object_labels import find_labels
+from edge.evaluate.object_labels import AnyLabels, find_labels
+from edge.evaluate.overlaps import TrueObjects
 from edge.evaluate.run import Worker
-from edge.frame import Image
+from edge.frame import Frame, Image
 from edge.prediction import Prediction
+from edge.segmenter import Segmenter
 from edge.sources.seek import open_recording
 from edge.sources.source import display_wh_of
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A frame's segmentation, and its label where there is one, uint8 (H, W)."""
+    """A frame's segmentation through all steps, as if it were the drive's first; and what is known of its truth: its
+    label, uint8 (H, W), and its objects.
+    """
 
     drive: Drive
     result: Prediction
     truth: Image | None
+    objects: TrueObjects | None
 
 
 def reprocess(drive: Drive, numbers: Sequence[int], worker: Worker, table: ClassTable) -> Iterator[Seen]:
@@ -40,4 +45,12 @@ def reprocess(drive: Drive, numbers: Sequence[int], worker: Worker, table: Class
         for number in sorted(numbers):
             with suppress(SourceError):
                 frame = recording.at(number)
-                yield Seen(drive, segmenter.segment(frame), truths.find(frame) if truths else None)
+                yield _seen(drive, segmenter, truths, frame)
+
+
+def _seen(drive: Drive, segmenter: Segmenter, truths: AnyLabels | None, frame: Frame) -> Seen:
+    segmenter.steps.reset()
+    result = segmenter.steps.update(segmenter.segment(frame))
+    if truths is None:
+        return Seen(drive, result, None, None)
+    return Seen(drive, result, truths.find(frame), truths.objects(frame) if result.instances is not None else None)

@@ -109,7 +109,7 @@ def shots_of(places: Sequence[Place], config: EvaluationConfig, table: ClassTabl
     with Worker(config) as worker:
         for place, seen in visits(places, worker, table):
             outlined, coloured = images_of(seen, table)
-            shots[place.result.drive.name, place.index] = Shot(place, _data_uri(outlined), _data_uri(coloured))
+            shots[place.result.drive.name, place.index] = Shot(place, data_uri(outlined), data_uri(coloured))
     keys = [(place.result.drive.name, place.index) for place in places]
     return [shots[key] for key in keys if key in shots]
 
@@ -133,20 +133,22 @@ def images_of(seen: Seen, table: ClassTable) -> tuple[Image, Image]:
     found = cv2.resize(found, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
     outlined = image.copy()
     coloured = cv2.addWeighted(image, 0.35, table.palette_rgb[found][..., ::-1], 0.65, 0)
-    outlined[_edges(found)] = _FOUND_BGR
+    outlined[edges_of(found)] = _FOUND_BGR
     if seen.truth is not None:
         truth = cv2.resize(seen.truth, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
         unknown = np.isin(truth, ignored_ids(table))
         coloured[(truth != found) & ~unknown] = _WRONG_BGR
         coloured[unknown] //= 4
-        outlined[_edges(truth)] = _TRUE_BGR
+        outlined[edges_of(truth)] = _TRUE_BGR
     return outlined, coloured
 
 
-def _edges(ids: Image) -> NDArray[np.bool_]:
+def edges_of(ids: Image) -> NDArray[np.bool_]:
+    """bool (H, W): where a map of ids changes."""
     return cv2.morphologyEx(ids, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0
 
 
-def _data_uri(image: Image) -> str:
+def data_uri(image: Image) -> str:
+    """An image as a page's own JPEG."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

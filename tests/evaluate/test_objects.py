@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -325,15 +326,23 @@ def test_a_drive_is_evaluated_against_boxes_and_reported_in_every_form(
     drive: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [f"{i + 1},{n},{left},10,8,{height},1,1,1" for i in range(4) for n, left, height in STANDING]
+    lines.append("4,3,30,20,4,4,1,1,1")  # nobody sees this one
     (tmp_path / "gt.txt").write_text("\n".join(lines))
-    report = tmp_path / "report.json"
-    assert run(*drive, "--labels", tmp_path / "gt.txt", "--json", report) == 0
+    report, page = tmp_path / "report.json", tmp_path / "report.html"
+    assert run(*drive, "--labels", tmp_path / "gt.txt", "--json", report, "--html", page) == 0
     assert "IDF1" in capsys.readouterr().out
     objects = json.loads(report.read_text())["objects"]
     assert objects["frames"] == 4
-    assert objects["tracks"]["pedestrian"]["idf1"] == 1
-    assert objects["tracks"]["pedestrian"]["objects"] == 8
+    assert objects["tracks"]["pedestrian"]["idf1"] == round(16 / 17, 5)
+    assert objects["tracks"]["pedestrian"]["objects"] == 9
     assert "classes" not in objects  # boxes do not say which pixels are whose
+    told = page.read_text()
+    assert re.findall(r"<title>(.*?)</title></rect>", told) == [
+        "id 1, 4 frames from 0",
+        "id 2, 4 frames from 0",
+        "missed, 1 frames from 3",
+    ]
+    assert re.findall(r"<figcaption><b>(.*?)</b>.*?frame (\d+)", told, re.DOTALL)[-1] == ("1 missed", "3")
 
 
 def test_boxes_behind_the_end_of_a_drive_are_refused(drive: list[Any], tmp_path: Path) -> None:
