@@ -44,6 +44,12 @@ def test_the_units_expose_little(unit: str, most: float) -> None:
     assert float(level[1]) <= most
 
 
+@pytest.mark.parametrize(("unit", "first"), [("edge", True), ("edge-infer", True), ("edge-publish", False)])
+def test_the_masks_come_before_other_work(unit: str, *, first: bool) -> None:
+    lines = (HOME / f"{unit}.service").read_text().splitlines()
+    assert ("Nice=-10" in lines, "CPUWeight=1000" in lines) == (first, first)
+
+
 def test_the_installer_is_a_shell_script_that_wants_root() -> None:
     script = str(HOME / "install.sh")
     assert subprocess.run(["sh", "-n", script]).returncode == 0
