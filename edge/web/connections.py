@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 CONNECTIONS_MAX = 256
+CUT_MAX = 8  # that wait to be closed
 SHARE = 4  # of the process's descriptors the server may take one in so many
 GREETING_S = 5.0  # for a TLS handshake
 
@@ -22,22 +23,27 @@ def most_connections() -> int:
 class Listener(socket.socket):
     """A listening socket that keeps at most `most` of the connections that it accepted.
 
-    For one more, the oldest that has not become a WebSocket is cut: silent connections keep no viewer out.
+    For one more, the oldest that has not become a WebSocket is cut: silent connections keep no viewer out. The server
+    accepts in rows and closes what was cut behind a row, so a row is ended before many wait to be closed.
     """
 
     def __init__(self, family: int) -> None:
         super().__init__(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self.most = most_connections()
         self._open: dict[int, _Connection] = {}  # by descriptor, the oldest first
+        self._cut: list[_Connection] = []  # not closed yet
 
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection.
 
         Raises:
             ConnectionAbortedError: all that are kept are WebSockets, and there is no room for another; it was closed.
+            BlockingIOError: first, those that were cut are to be closed.
         """
-        line, address = super().accept()
         self._forget_closed()
+        if len(self._cut) >= CUT_MAX:
+            raise BlockingIOError
+        line, address = super().accept()
         if len(self._open) >= self.most and not self._cut_oldest():
             line.close()
             raise ConnectionAbortedError
@@ -65,13 +71,14 @@ class Listener(socket.socket):
     def _forget_closed(self) -> None:
         for fd in [fd for fd, connection in self._open.items() if connection.is_closed]:
             del self._open[fd]
+        self._cut = [connection for connection in self._cut if not connection.is_closed]
 
     def _cut_oldest(self) -> bool:
         """Whether there was one that could be cut."""
         for fd, connection in self._open.items():
             if not connection.is_kept:
                 connection.cut()
-                del self._open[fd]
+                self._cut.append(self._open.pop(fd))
                 return True
         return False
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,7 +36,8 @@ STREET = "scene:street?seed=3&frames=100000&size=160x120&fps=20"
 class Manager:
     """Listens as systemd does, and runs the service."""
 
-    def __init__(self, folder: Path, config: str) -> None:
+    def __init__(self, folder: Path, config: str, descriptors: int = 1024) -> None:
+        """`descriptors`: that the service may have open, as systemd's unit limits them."""
         self.config = folder / "edge.yaml"
         self.config.write_text(config)
         self.log = folder / "log.txt"
@@ -44,7 +46,8 @@ class Manager:
         environment = {**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "600000"}
         with self.log.open("w") as log:
             command = [sys.executable, "-m", "edge.cli", "serve", "-c", str(self.config)]
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            limited = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
+            self.process = subprocess.Popen(limited, env=environment, stdout=log, stderr=log)
 
     def __enter__(self) -> Manager:
         return self
@@ -80,6 +83,14 @@ class Manager:
             assert time.monotonic() < end_s, f"{words!r} was not logged within {within_s} s: {self.log.read_text()}"
             time.sleep(0.05)
 
+    def open_files(self) -> list[Path]:
+        """Its descriptors now."""
+        return list(Path(f"/proc/{self.process.pid}/fd").iterdir())
+
+    def engines(self) -> int:
+        """How many it has open now: each maps its compiled model."""
+        return Path(f"/proc/{self.process.pid}/maps").read_text().count(".blob\n")
+
     def ends(self, within_s: float = 10) -> int:
         return self.process.wait(within_s)
 
@@ -90,7 +101,7 @@ Start = Callable[..., Manager]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
-        yield lambda config: stack.enter_context(Manager(tmp_path, config))
+        yield lambda config, **options: stack.enter_context(Manager(tmp_path, config, **options))
 
 
 def config(camera: str = STREET, engine: str = "road") -> str:
@@ -246,6 +257,49 @@ def test_reloads_in_a_row_do_not_delay_sigterm(start: Start) -> None:
     service.heard("STOPPING=1")
     assert service.ends(30) == 0
     assert service.log.read_text().count("live page:") == 1
+
+
+@pytest.mark.system
+@pytest.mark.slow
+def test_silent_connections_take_nothing_from_masks_recordings_and_the_page(start: Start, tmp_path: Path) -> None:
+    recorder = f"recorder: {{folder: {tmp_path / 'drive'}, segment_s: 0.5}}\n"
+    service = start(config() + recorder, descriptors=256)
+    service.heard("READY=1", within_s=120)
+    service.logs("live page: ")
+    (port,) = re.findall(r"live page: http://127\.0\.0\.1:(\d+)/", service.log.read_text())
+    with contextlib.ExitStack() as stack:
+        for _ in range(400):  # more than the descriptors that it may have
+            stack.enter_context(socket.create_connection(("127.0.0.1", int(port)), timeout=10))
+        service.forget()
+        segments = len(list((tmp_path / "drive").glob("*.mp4")))
+        for _ in range(10):
+            service.heard("WATCHDOG=1", within_s=5)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+                assert answer.status == 200
+        assert len(service.open_files()) < 256 * 3 // 4
+        until_s = time.monotonic() + 30
+        while len(list((tmp_path / "drive").glob("*.mp4"))) < segments + 3:  # a new file needs a descriptor
+            assert time.monotonic() < until_s, service.log.read_text()
+            time.sleep(0.1)
+    assert len(service.log.read_text().splitlines()) < 20, service.log.read_text()
+
+
+@pytest.mark.system
+@pytest.mark.slow
+def test_reloads_to_and_from_a_camera_that_refuses_leave_no_engine_and_no_file_behind(start: Start) -> None:
+    service = start(config())
+    service.heard("READY=1", within_s=120)
+    for turn in range(30):
+        service.config.write_text(config("rtsp://127.0.0.1:9/x" if turn % 2 == 0 else STREET))
+        service.process.send_signal(signal.SIGHUP)
+        service.heard("RELOADING=1", within_s=60)
+        assert service.engines() <= 8  # the one in use, and those that were being opened for a config that is gone
+    until_s = time.monotonic() + 60
+    while service.engines() > 1 or len(service.open_files()) > 20:
+        assert time.monotonic() < until_s, (service.engines(), service.open_files())
+        time.sleep(0.1)
+    service.process.send_signal(signal.SIGTERM)
+    assert service.ends(30) == 0
 
 
 def test_a_camera_that_is_lost_does_not_keep_the_other_from_being_ready(start: Start) -> None:
