@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.cli import make
+from edge.cli.camera import camera
 from edge.cli.data import data
 from edge.cli.evaluate import evaluate
 from edge.cli.imports import import_advice
@@ -372,5 +373,6 @@ _COMMANDS: dict[str, list[tuple[Callable[..., object], str]]] = {
 for _panel, _rows in _COMMANDS.items():
     for _function, _example in _rows:
         app.command(rich_help_panel=_panel, epilog=f"Example: {_example}")(_function)
+app.add_typer(camera, name="camera", rich_help_panel="Look and measure")
 app.add_typer(make.calibrate, name="calibrate", rich_help_panel="Make engines")
 app.add_typer(data, name="data", rich_help_panel="Make engines")

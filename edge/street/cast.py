@@ -16,6 +16,7 @@ from edge.street.people import Looks, crowd, cyclists, make_looks, walkers
 from edge.street.place import BICYCLIST, CAR, FAR_M, PEDESTRIAN, Floats, rng_of
 from edge.street.shadows import ShadowMap
 from edge.street.traffic import PARKED_REACH_M, Actor, Traffic
+from edge.street.truth import Placed
 from edge.street.vehicles import Vehicle, make_vehicle
 from edge.street.view import View
 from edge.street.world import Block
@@ -42,7 +43,7 @@ class Cast:
         self, time_s: float, canvas: Canvas, view: View, light: Light, shadows: ShadowMap, blocks: list[Block]
     ) -> list[Paint]:
         """How to paint everybody in the image; their shadows are cast."""
-        reach = min(_PEOPLE_REACH_M, view.focal_px * 1.75 / _LEAST_PX)
+        reach = _reach_m(view)
         actors: list[Actor] = []
         meshes: list[Mesh] = []
         owners: list[int] = []
@@ -68,6 +69,19 @@ class Cast:
             if light.lamps and actor.kind == "car":
                 paints.append((actor.pose.s - 2.5, partial(_shine, canvas, view, light, actor)))
         return paints
+
+    def places(self, time_s: float, view: View, blocks: list[Block]) -> list[Placed]:
+        """Where everybody is who may be in view."""
+        found = (one for one in self._traffic.at(time_s, blocks, _reach_m(view)) if _in_view(one, view))
+        return [
+            Placed(
+                one.instance,
+                _CLASS[one.kind],
+                one.pose.x + float(view.bend(one.pose.s)) - view.x,
+                one.pose.s - view.s,
+            )
+            for one in found
+        ]
 
     def _groups(self, actors: list[Actor], view: View) -> Iterator[tuple[list[Actor], Mesh]]:
         """Actors whose shapes are made together, with those shapes."""
@@ -100,6 +114,11 @@ class Cast:
         if actor.identity not in self._looks:
             _keep(self._looks, actor.identity, make_looks(rng_of(self._seed, *actor.identity), actor.kind == "cyclist"))
         return self._looks[actor.identity]
+
+
+def _reach_m(view: View) -> float:
+    """How far away people are drawn."""
+    return min(_PEOPLE_REACH_M, view.focal_px * 1.75 / _LEAST_PX)
 
 
 def _fade(actor: Actor, view: View, people_reach_m: float) -> float:

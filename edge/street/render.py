@@ -22,6 +22,7 @@ from edge.street.scenery import Scenery
 from edge.street.shadows import ShadowMap
 from edge.street.sky import Backdrop
 from edge.street.traffic import Traffic
+from edge.street.truth import Placed, StreetCamera
 from edge.street.view import View, make_view
 from edge.street.wet import Wet
 from edge.street.world import Block, World
@@ -74,7 +75,7 @@ class StreetScene:
         """Frame `index`; it depends on seed, size, rate and index, and on nothing drawn before."""
         time_s = index / self.rate_hz
         light = self._sky.at(time_s)
-        view = make_view(self._drawn_wh, self._optics, self._path, time_s)
+        view = self._view(index)
         canvas = Canvas(*frame_arrays(self._drawn_wh), self._scratch, self._weave)
         self._backdrop.draw(canvas, view, light, time_s)
         self._ground.draw(canvas, view, light)
@@ -91,6 +92,20 @@ class StreetScene:
             self._wet.mirror(canvas, view)
             self._wet.fall(canvas.image, index)
         return self._reduced(canvas, light, index)
+
+    def camera(self, index: int) -> StreetCamera:
+        """The camera of frame `index`, in pixels of the image."""
+        view, times = self._view(index), self._times
+        pixels = (view.focal_px / times, view.centre_u / times, view.horizon_v / times)
+        return StreetCamera(*pixels, view.height_m, self.size_wh)
+
+    def places(self, index: int) -> list[Placed]:
+        """Where everybody is in frame `index` who may be in view, hidden ones too."""
+        view = self._view(index)
+        return self._cast.places(index / self.rate_hz, view, self._world.blocks_near(view.s))
+
+    def _view(self, index: int) -> View:
+        return make_view(self._drawn_wh, self._optics, self._path, index / self.rate_hz)
 
     def _reduced(self, canvas: Canvas, light: Light, index: int) -> Rendered:
         """The canvas at the size that was asked for, as the camera takes it."""
