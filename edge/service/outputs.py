@@ -135,8 +135,12 @@ class Outputs:
 
 
 def mqtt_of(options: MqttOptions, camera: str) -> MqttOptions:
-    """Topics of one of several cameras are below a part of its name."""
-    return dataclasses.replace(options, topic=f"{options.topic}/{camera}") if camera else options
+    """Topics of one of several cameras are below a part of its name, and its events in a file of their own."""
+    if not camera:
+        return options
+    path = None if options.events_file is None else Path(options.events_file)
+    own = None if path is None else str(path.with_stem(f"{path.stem}-{camera}"))
+    return dataclasses.replace(options, topic=f"{options.topic}/{camera}", events_file=own)
 
 
 def recorder_of(options: RecorderOptions, camera: str, cameras: int) -> RecorderOptions:

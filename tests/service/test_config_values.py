@@ -92,6 +92,7 @@ MEANT: dict[str, set[str]] = {
     "flight.cooldown_s": {*NUMBER, "zero"},
     "flight.deadline_ms": {*NUMBER, *UNSET},
     "flight.folder": NAME,
+    "mqtt.events_file": {*NAME, *UNSET},
     "mqtt.topic": {*NAME, "unknown home", "CSI"},
     "recorder.folder": NAME,
     "recorder.overlay": {"true"},

@@ -8,13 +8,16 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from edge.errors import ConfigError
 from edge.paths import check_private, expanded, shown
 from edge.regular import open_regular
 from edge.sinks.mqtt.link import Address
+
+if TYPE_CHECKING:
+    from edge.sinks.mqtt.journal import Journal
 
 _CREDENTIALS_MAX = 1 << 16  # bytes
 
@@ -28,6 +31,7 @@ class MqttOptions:
         topic: what all topics begin with, such as edge/car-7.
         credentials_file: user on the first line, password on the second; such as systemd's LoadCredential gives.
         ca_file: PEM of who signed the broker's certificate; None: whom the system trusts.
+        events_file: where events are kept until the broker has them, over a restart and a power cut; None: in memory.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
@@ -36,6 +40,7 @@ class MqttOptions:
     topic: str
     credentials_file: str | None = None
     ca_file: str | None = None
+    events_file: str | None = None
 
 
 def check_mqtt(options: MqttOptions) -> None:
@@ -48,6 +53,27 @@ def check_mqtt(options: MqttOptions) -> None:
         raise ConfigError("mqtt: paho-mqtt is not installed. Run: pip install 'edge-segmentation[serve]'")
     check_topic(options.topic)
     address_of(options)
+    journal_of(options)
+
+
+def journal_of(options: MqttOptions) -> Journal | None:
+    """Where events are kept on disk, not opened yet; None where the options name no file.
+
+    Raises:
+        ConfigError: the file cannot be there.
+    """
+    if options.events_file is None:
+        return None
+    path = expanded("mqtt.events_file", options.events_file)
+    if not path.parent.is_dir():
+        raise ConfigError(f"mqtt.events_file: {path.parent}: folder not found. Try: mkdir -p {path.parent}")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"mqtt.events_file: {path}: expected a file, which edge makes")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"mqtt.events_file: {path}: may not be written. See who may: namei -l {path}")
+    from edge.sinks.mqtt.journal import Journal  # late: most services do without SQLite
+
+    return Journal(path)
 
 
 def check_topic(topic: str) -> None:

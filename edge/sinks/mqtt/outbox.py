@@ -8,7 +8,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from edge.arrays import encode_array
 from edge.errors import DataError
@@ -18,23 +19,55 @@ from edge.sinks.jsonl import as_record
 from edge.sinks.mqtt.link import Message
 from edge.timing import Stages
 
+if TYPE_CHECKING:
+    from edge.sinks.mqtt.journal import Journal
+
 EVENTS_KEPT = 1000
 STALE_S = 2  # results and masks older than that are not delivered
 
 log = logging.getLogger(__name__)
 
 
-class Outbox:
-    """What is to be sent: the newest result, and the last events in their order. Any thread may put and take."""
+@dataclass(slots=True)
+class Kept:
+    """An event that the broker has not acknowledged: its payload, and whether it was sent before all the same."""
 
-    def __init__(self, boot: str, topic: str) -> None:
-        self._boot, self._topic = boot, topic
+    payload: bytes
+    tried: bool = False
+
+
+class Outbox:
+    """What is to be sent: the newest result, and the last events in their order. Any thread may put and take.
+
+    With a journal, events are on disk too, and begin with those that are left of earlier runs.
+    """
+
+    def __init__(self, boot: str, topic: str, journal: Journal | None = None) -> None:
+        self._boot, self._topic, self._journal = boot, topic, journal
         self._lock = threading.Lock()
         self._newest: tuple[int, Prediction, int] | None = None
-        self._events: dict[int, Message] = {}
+        self._events: dict[int, Kept] = {}  # by ascending keys
+        self._last_key = 0
         self._result_seq = self._event_seq = 0
         self._superseded = self._dropped = self._events_sent = self._too_large = 0
         self.frames_sent = self.refused = 0  # the thread's
+
+    def open(self) -> None:
+        """Begin with the events that the journal has. Called once, before any event is put."""
+        if self._journal is not None:
+            self._events = self._journal.open(EVENTS_KEPT)
+            self._last_key = max(self._events, default=0)
+
+    def close(self) -> None:
+        """No event comes any more."""
+        with self._lock:
+            if self._journal is not None:
+                self._journal.close()
+
+    @property
+    def fault(self) -> str:
+        """Why events are in memory alone, though they should be on disk; else ""."""
+        return self._journal.fault if self._journal is not None else ""
 
     def counts(self) -> dict[str, int]:
         """For `MqttHealth`."""
@@ -95,31 +128,51 @@ class Outbox:
         """One more event; of more than `EVENTS_KEPT` the oldest goes. `facts` are what JSON takes."""
         with self._lock:
             self._event_seq += 1
+            self._last_key += 1
             said = facts | {"boot": self._boot, "seq": self._event_seq, "unix_ms": unix_ms(), "event": name}
-            event = Message("events", f"{self._topic}/events", as_json(said), self._event_seq)
-            self._events[event.seq] = event
+            kept = self._events[self._last_key] = Kept(as_json(said))
+            if self._journal is not None:
+                self._journal.put(self._last_key, kept.payload)
             if len(self._events) > EVENTS_KEPT:
-                del self._events[next(iter(self._events))]
+                self._forget(next(iter(self._events)))
                 self._dropped += 1
 
-    def next_event(self, after_seq: int) -> Message | None:
-        """The oldest one that is kept and came after that."""
+    def next_event(self, after_key: int) -> Message | None:
+        """The oldest one that is kept and came after that; its `seq` is its key. One that was given before and may have
+        come over says so.
+        """
         with self._lock:
-            if self._event_seq <= after_seq or not self._events:
+            if self._last_key <= after_key or not self._events:
                 return None
             # None is missing among those that were not sent yet, so that the search ends at once in all but a retry.
-            oldest = max(after_seq + 1, next(iter(self._events)))
-            return next((self._events[seq] for seq in range(oldest, self._event_seq + 1) if seq in self._events), None)
+            oldest = max(after_key + 1, next(iter(self._events)))
+            key = next((key for key in range(oldest, self._last_key + 1) if key in self._events), None)
+            if key is None:
+                return None
+            kept = self._events[key]
+            payload = kept.payload[:-1] + b', "resent": true}' if kept.tried else kept.payload
+            if not kept.tried:
+                kept.tried = True
+                if self._journal is not None:
+                    self._journal.tried(key)
+            return Message("events", f"{self._topic}/events", payload, key)
 
-    def event_sent(self, seq: int) -> None:
+    def event_sent(self, key: int) -> None:
         """The broker has it; an answer that comes twice counts once."""
         with self._lock:
-            self._events_sent += self._events.pop(seq, None) is not None
+            self._events_sent += self._forget(key)
 
-    def too_large(self, seq: int) -> None:
+    def too_large(self, key: int) -> None:
         """No attempt would bring this event over, so it goes."""
         with self._lock:
-            self._too_large += self._events.pop(seq, None) is not None
+            self._too_large += self._forget(key)
+
+    def _forget(self, key: int) -> bool:
+        if self._events.pop(key, None) is None:
+            return False
+        if self._journal is not None:
+            self._journal.remove(key)
+        return True
 
 
 def _captured_unix_ms(result: Prediction) -> float:

@@ -21,7 +21,7 @@ from edge.card import Card
 from edge.errors import ConfigError
 from edge.prediction import Prediction
 from edge.sinks.mqtt.link import Link, LinkLost, Message
-from edge.sinks.mqtt.options import MqttOptions, address_of, check_mqtt
+from edge.sinks.mqtt.options import MqttOptions, address_of, check_mqtt, journal_of
 from edge.sinks.mqtt.outbox import Outbox, as_json, unix_ms
 from edge.timing import Stages
 
@@ -93,7 +93,7 @@ class MqttSink:
         check_mqtt(options)
         self.boot = secrets.token_hex(4)
         self._options, self._card, self._stages = options, card, stages
-        self._box = Outbox(self.boot, options.topic)
+        self._box = Outbox(self.boot, options.topic, journal_of(options))
         self._lock = threading.Lock()
         self._health = MqttHealth("lost", "starting", time.monotonic_ns())
         self._camera: tuple[str, str] = ("ok", "")
@@ -111,6 +111,7 @@ class MqttSink:
 
     def __enter__(self) -> MqttSink:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._box.open()
         self._thread.start()
         return self
 
@@ -120,6 +121,7 @@ class MqttSink:
         self._closing.set()
         self._wake()
         self._thread.join(CLOSING_S)
+        self._box.close()
         self._become("stopped", "")
 
     @property
@@ -276,6 +278,10 @@ class MqttSink:
             self._faults["broker"] = "the broker acknowledges nothing"
         else:
             self._faults.pop("broker", None)
+        if self._box.fault:
+            self._faults["journal"] = self._box.fault
+        else:
+            self._faults.pop("journal", None)
         self._become("degraded" if self._faults else "ok", "; ".join(self._faults.values()))
 
     def _become(self, state: State, reason: str) -> None:
