@@ -109,7 +109,7 @@ def read_tree(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return yaml.load(content.decode("utf-8"), _StrictLoader)
+        return parse_yaml(content.decode("utf-8"))
     except MarkedYAMLError as error:  # without the line itself, which may hold a password
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -117,6 +117,11 @@ def read_tree(path: Path) -> Any:
         raise ConfigError(f"{path}: is not valid YAML: {where}{text}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or !!int x
         raise ConfigError(f"{path}: is not valid YAML: {_in_one_line(str(error))}") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """What YAML text holds. Raises yaml.YAMLError or ValueError where it is not valid."""
+    return yaml.load(text, _StrictLoader)
 
 
 def _read(path: Path) -> bytes:

@@ -144,6 +144,11 @@ class Confusion:
         sizes = self.counts.sum(0) + self.counts.sum(1)
         return np.divide(both, sizes, out=np.full(self.classes, np.nan), where=sizes > 0)
 
+    def mean_dice(self) -> float:
+        """Mean Dice over the classes that occur; NaN if none does."""
+        dice = self.dice()
+        return float(np.nanmean(dice)) if np.isfinite(dice).any() else float("nan")
+
     def group_iou(self, ids: Sequence[int]) -> float:
         """IoU of the union of several classes; NaN if none of them occurs."""
         inside = np.zeros(self.classes, np.bool_)

@@ -365,7 +365,7 @@ _COMMANDS: dict[str, list[tuple[Callable[..., object], str]]] = {
         (evaluate, "edge evaluate frames --labels labels --html report.html"),
     ],
     "Make engines": [
-        (make.train, "edge train engines/road.yaml"),
+        (make.train, "edge train --net unet --data frames-and-labels --steps 2000 --size 320x240"),
         (make.build, "edge build --onnx city.onnx --card city.yaml"),
         (make.plan, "edge plan road --precision int8"),
     ],

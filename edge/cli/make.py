@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge.compile.build import Steps
+    from edge.train.recipe import Recipe
+    from edge.train.written import Wish
 
 LOG_EVERY = 20  # steps between lines where no progress bar is drawn
 
@@ -35,21 +37,34 @@ calibrate = typer.Typer(help="Choose calibration frames, and take INT8's ranges 
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines/road.yaml.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe's file, or one that comes with edge: pet, segnet, unet, fcn.")
+    ] = None,
+    net: Annotated[str | None, typer.Option(help="The net, in place of the recipe's: docs/nets.md.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder of labelled frames; its layout and classes are guessed.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="How many batches to learn from.")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of the net's input.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="With --data: the classes to tell apart, or the names of masks' ids: cat,dog")
+    ] = None,
     run_folder: Annotated[
         Path | None, typer.Option("--run", help="Its folder; default: engines/built/NAME.run")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Train a net. Ctrl-C saves and stops; the same command goes on where it stood."""
-    from edge.config import load_yaml, need
+    """Train a net. Ctrl-C saves and stops; the same command goes on where it stood. With any option but --run and
+    --device, the recipe is written into the run's folder.
+    """
+    from edge.config import need
 
     need("torch", "edge train")
     from edge.train.loop import Trainer
-    from edge.train.recipe import Recipe
+    from edge.train.written import Wish, names_of
 
-    loaded = load_yaml(recipe, Recipe)
-    folder = run_folder or Path("engines/built") / f"{loaded.name}.run"
+    wish = Wish(recipe, net, data, steps, size, names_of(classes), run_folder)
+    recipe, loaded, folder = _recipe_of(wish)
     end_on_sigterm()
     trainer = Trainer(loaded, folder, device)
     for note in trainer.journal.notes:
@@ -64,13 +79,31 @@ def train(
             if report.confusion is not None:
                 scores = zip(trainer.table.names, report.confusion.iou(), strict=True)
                 line = "  ".join(f"{name} {iou:.2f}" for name, iou in scores)
-                bar.console.print(f"step {report.step}: val mIoU {report.confusion.miou():.4f}  {line}")
+                dice = f"mean Dice {report.confusion.mean_dice():.4f}"
+                bar.console.print(f"step {report.step}: val mIoU {report.confusion.miou():.4f}, {dice}  {line}")
     except KeyboardInterrupt:
         bar.console.print(f"stopped at step {trainer.step}, saved in {trainer.checkpoint}")
         raise
     finally:
         bar.stop()
     print_report(f"{trainer.checkpoint}: done. Next: edge build {recipe} --run {folder}")
+
+
+def _recipe_of(wish: Wish) -> tuple[Path, Recipe, Path]:
+    """The recipe's file, which may be written for the purpose, what it holds, and the folder of the run."""
+    from edge.config import load_yaml
+    from edge.train.recipe import Recipe
+    from edge.train.written import BUILT, make_recipe, write_recipe
+
+    if wish.is_plain and wish.recipe is not None:
+        loaded = load_yaml(wish.recipe, Recipe)
+        return wish.recipe, loaded, wish.run or BUILT / f"{loaded.name}.run"
+    written = make_recipe(wish)
+    folder = wish.run or written.run
+    path = folder / "recipe.yaml"
+    write_recipe(written, wish, path)
+    print_report("\n".join([*written.notes, f"The recipe: {path}"]))
+    return path, load_yaml(path, Recipe), folder
 
 
 @calibrate.command(epilog="Example: edge calibrate select city drives/*.mp4 --count 64 --sheet sheet.png")

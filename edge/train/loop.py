@@ -260,6 +260,7 @@ class Trainer:
             "step": self.step,
             "frames": len(val),
             "miou": plain(confusion.miou()),
+            "mean_dice": plain(confusion.mean_dice()),
             "pixel_accuracy": plain(confusion.pixel_accuracy()),
             "mean_boundary_f1": plain(edges.mean()),
             **{

@@ -164,7 +164,7 @@ class Optimisation(StrictModel):
 
     steps: int = Field(gt=0)
     batch: int = Field(default=8, gt=1)
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: float = Field(default=0.02, ge=0)
     warmup_steps: int = Field(default=200, ge=0)

@@ -78,13 +78,22 @@ def read_names(labels: Path) -> tuple[LabelSet, list[int]]:
     file = find_names(labels)
     if file is None:
         raise DataError(f"{labels}: expected data.yaml, with the names of the classes, there or above; not found")
+    return label_set_of(names_in(file), file)
+
+
+def names_in(file: Path) -> list[str]:
+    """The names in such a file, by class.
+
+    Raises:
+        DataError: it is not in order.
+    """
     if file.suffix == ".txt":
-        return label_set_of(_lines_of(file), file)
+        return _lines_of(file)
     try:
         tree = read_tree(file)
     except ConfigError as error:
         raise DataError(str(error)) from error
-    return label_set_of(_names_in(tree, file), file)
+    return _listed(tree, file)
 
 
 def find_names(labels: Path) -> Path | None:
@@ -93,7 +102,7 @@ def find_names(labels: Path) -> Path | None:
     return next((path for folder in folders for name in NAMES_FILES if (path := folder / name).is_file()), None)
 
 
-def _names_in(tree: Any, file: Path) -> list[str]:
+def _listed(tree: Any, file: Path) -> list[str]:
     """`names: [cat, dog]`, or `names: {0: cat, 1: dog}` without a gap."""
     given = tree.get("names") if isinstance(tree, dict) else None
     if isinstance(given, dict) and set(given) == set(range(len(given))):
