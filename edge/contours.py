@@ -5,13 +5,12 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.frame import Image, Letterbox, Matrix, Yuv420, yuv_to_bgr_coefficients
+from edge.frame import Image, Letterbox, Matrix, Yuv420, yuv_from_rgb
 from edge.instances import Instance
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -76,7 +75,7 @@ def draw_bgr(image: Image, marks: Sequence[Mark]) -> None:
 def draw_yuv(planes: Yuv420, marks: Sequence[Mark], matrix: Matrix, full_range: bool) -> None:
     """Into the planes, in place. Colour is drawn in steps of two pixels, as the chroma planes are."""
     height, width = planes.y.shape
-    colours = _yuv([mark.rgb for mark in marks], matrix, full_range)
+    colours = yuv_from_rgb([mark.rgb for mark in marks], matrix, full_range).tolist()
     thick = _thickness(height)
     for mark, (y, u, v) in zip(marks, colours, strict=True):
         cv2.polylines(planes.y, mark.contours, True, (y,), thick)
@@ -107,11 +106,3 @@ def _label(mark: Mark, wh: tuple[int, int]) -> tuple[int, int, int, int, float]:
     x = max(0, min(mark.at[0], wh[0] - width)) // 2 * 2
     y = max(0, min(mark.at[1] - height, wh[1] - height)) // 2 * 2
     return x, y, min(x + width, wh[0] // 2 * 2), min(y + height, wh[1] // 2 * 2), scale
-
-
-def _yuv(rgbs: Sequence[tuple[int, int, int]], matrix: Matrix, full_range: bool) -> list[Any]:
-    """Y, U and V of each colour."""
-    a = yuv_to_bgr_coefficients(matrix, full_range).astype(np.float64)
-    bgr = np.array([rgb[::-1] for rgb in rgbs], np.float64).reshape(-1, 3)
-    yuv = np.linalg.solve(a[:, :3], (bgr - a[:, 3]).T).T
-    return np.clip(np.rint(yuv), 0, 255).astype(int).tolist()

@@ -7,7 +7,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edge.errors import ConfigError
 
@@ -172,10 +172,15 @@ def shrink(image: Image, target: Image) -> None:
 _LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 
 
+def luma_weights(matrix: Matrix) -> tuple[float, float, float]:
+    """What blue, green and red contribute to luma."""
+    kr, kb = _LUMA[matrix]
+    return kb, 1 - kr - kb, kr
+
+
 def yuv_to_bgr_coefficients(matrix: Matrix, full_range: bool) -> NDArray[np.float32]:
     """float32 (3, 4): BGR = A @ (Y, U, V, 1), all in 0..255."""
-    kr, kb = _LUMA[matrix]
-    kg = 1 - kr - kb
+    kb, kg, kr = luma_weights(matrix)
     y_gain, c_gain, y_zero = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
     blue, red = (2 * (1 - kb), 0.0), (0.0, 2 * (1 - kr))
     green = (-blue[0] * kb / kg, -red[1] * kr / kg)
@@ -183,6 +188,14 @@ def yuv_to_bgr_coefficients(matrix: Matrix, full_range: bool) -> NDArray[np.floa
         [y_gain, c_gain * cu, c_gain * cv, -y_gain * y_zero - 128 * c_gain * (cu + cv)] for cu, cv in (blue, green, red)
     ]
     return np.array(rows, np.float32)
+
+
+def yuv_from_rgb(rgb: ArrayLike, matrix: Matrix, full_range: bool) -> Image:
+    """uint8 (n, 3): the Y, U and V of n colours."""
+    a = yuv_to_bgr_coefficients(matrix, full_range).astype(np.float64)
+    bgr = np.asarray(rgb, np.float64).reshape(-1, 3)[:, ::-1]
+    yuv = np.linalg.solve(a[:, :3], (bgr - a[:, 3]).T).T
+    return np.clip(np.rint(yuv), 0, 255).astype(np.uint8)
 
 
 def bgr_from_yuv(yuv: Yuv420) -> Image:

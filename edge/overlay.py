@@ -1,197 +1,265 @@
-"""Classes painted over the image: the groups a class table tints, blended in BGR or straight in a video's planes.
+"""Classes painted over the image: the groups a class table tints, in BGR or straight in a video's planes.
 
-A blend is linear and so is the step from Y'CbCr to R'G'B': blending the planes gives the image that blending BGR
-gives, and spares both conversions. Region borders are smoothed from network to image size (in planes, by steps of two
-pixels), for the eye only; masks that are data (`Prediction.class_map`) keep the network's cells.
+Blending is linear and so is the step from Y'CbCr to R'G'B': blending the planes gives the image that blending BGR
+gives, and spares both conversions. A tint covers colour more than brightness: lane markings and texture stay visible.
+Borders are smooth at the image's size (`edge.borders`), for the eye only; masks that are data
+(`Prediction.class_map`) keep the network's cells.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.appearance import Appearance
+from edge.borders import SHIFT, Borders, Polygons, borders_of
+from edge.caption import legend_of
 from edge.classes import ClassTable
-from edge.frame import Image, Letterbox, Matrix, Yuv420, yuv_to_bgr_coefficients
+from edge.frame import Image, Letterbox, Matrix, Yuv420, luma_weights, yuv_from_rgb
 
-_NEIGHBOURS = np.ones((3, 3), np.uint8)
+_FINE_ROWS = 1440  # images of as many rows get thicker lines
+Colour = int | tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class TintMap:
-    """Which tint covers what, over the image's part of the network's output.
+def paint_bgr(
+    image: Image,
+    classes: Image,
+    letterbox: Letterbox,
+    table: ClassTable,
+    look: Appearance | None = None,
+    matrix: Matrix = "bt601",
+) -> Image:
+    """A new uint8 (H, W, 3) BGR image, or (H, 2 W, 3) side by side: `image` with the table's tints laid over it.
 
-    `rank` is uint8 (h, w): 0 = none, else 1 + the tint's place in the table. Ranks reach one cell beyond their region,
-    so that a smoothed border finds its colour. `cover` is uint8 (h, w): 255 where a tint is, else 0.
+    Args:
+        image: uint8 (H, W, 3) BGR; `classes` is uint8 (h, w) class ids at network size.
+        look: how it looks, `Appearance()` by default.
+        matrix: the luma that a tint leaves visible.
+
+    Raises:
+        ConfigError: the table has not the classes that are to be painted.
     """
-
-    rank: Image
-    cover: Image
-
-
-def tint_map(classes: Image, letterbox: Letterbox, table: ClassTable) -> TintMap:
-    """From uint8 (h, w) class ids at network size."""
-    return _tints(letterbox.content(classes), _ranks(table))
-
-
-def _tints(classes: Image, ranks: Image) -> TintMap:
-    rank = cv2.LUT(classes, ranks)
-    cover = cv2.threshold(rank, 0, 255, cv2.THRESH_BINARY)[1]
-    grown = cv2.dilate(rank, _NEIGHBOURS)
-    cv2.copyTo(rank, cover, grown)
-    return TintMap(grown, cover)
-
-
-def paint_bgr(image: Image, classes: Image, letterbox: Letterbox, table: ClassTable, alpha: float = 0.5) -> Image:
-    """A new uint8 (H, W, 3) BGR image: `image` with the table's tints laid over it, `alpha` strong."""
-    tints = tint_map(classes, letterbox, table)
-    painted = image.copy()
-    colours = np.array([(0, 0, 0), *(rgb[::-1] for rgb in table.tints.values())], np.uint8)
+    look = look or Appearance()
+    table = look.table(table)
     size_wh = (image.shape[1], image.shape[0])
-    small = cv2.LUT(cv2.merge([tints.rank] * 3), _lut(colours))
-    colour = cv2.resize(small, size_wh, interpolation=cv2.INTER_NEAREST)
-    cv2.copyTo(cv2.addWeighted(image, 1 - alpha, colour, alpha, 0), _cover(tints, size_wh), painted)
+    cells = letterbox.content(classes)
+    borders = borders_of(cv2.LUT(cells, _ranks(table)), len(table.tints))
+    polygons = _polygons(borders, cells, size_wh, len(table.tints))
+    colours = [(blue, green, red) for red, green, blue in table.tints.values()]
+    painted = _BGR[look.style](image, polygons, colours, look.strength, matrix)
+    if look.legend:
+        legend_of(size_wh, tuple(table.tints.items())).draw_bgr(painted)
+    return np.hstack([image, painted]) if look.is_doubled else painted
+
+
+def _tinted_bgr(
+    image: Image, polygons: Sequence[Polygons], colours: Sequence[Colour], strength: float, matrix: Matrix
+) -> Image:
+    """The sum of what the tint leaves of the image, which is the same below all tints, and of a constant for each."""
+    painted = image.copy()
+    weights, kept = np.array(luma_weights(matrix)), strength - _luma_strength(strength)
+    below = cv2.transform(image, (1 - strength) * np.eye(3) + kept * np.tile(weights, (3, 1)))
+    rank = np.zeros(image.shape[:2], np.uint8)
+    for number, found in enumerate(polygons, 1):
+        _fill(rank, found, number)
+    for number, (found, colour) in enumerate(zip(polygons, colours, strict=True), 1):
+        if found:
+            added = strength * np.array(colour) - kept * (weights @ colour)
+            _add(below, added, (rank == number).view(np.uint8), painted)
+    _draw(painted, polygons, colours, _thickness(len(image)))
     return painted
 
 
-class YuvPainter:
-    """Paints frames of one size into an encoder's planes; owns the buffers it needs for that.
+def _add(image: Image, constant: NDArray[np.float64], mask: Image, out: Image) -> None:
+    """Write `image` plus a constant where the mask is not 0."""
+    x, y, width, height = cv2.boundingRect(mask)
+    if width:  # else another region lies over all of it
+        part = slice(y, y + height), slice(x, x + width)
+        cv2.add(image[part], (*constant.tolist(), 0.0), dst=out[part], mask=mask[part])
 
-    Where tints lie is worked out once for all planes: in pixels of chroma, each of which is two by two of luma, or in
-    those of luma where the network's cells are finer than chroma.
+
+def _outlined_bgr(
+    image: Image, polygons: Sequence[Polygons], colours: Sequence[Colour], strength: float, matrix: Matrix
+) -> Image:
+    painted = image.copy()
+    _draw(painted, polygons, colours, 2 * _thickness(len(image)))
+    return painted
+
+
+def _masked_bgr(
+    image: Image, polygons: Sequence[Polygons], colours: Sequence[Colour], strength: float, matrix: Matrix
+) -> Image:
+    painted = np.zeros_like(image)
+    for found, colour in zip(polygons, colours, strict=True):
+        _fill(painted, found, colour, cv2.LINE_AA)
+    return painted
+
+
+_BGR: dict[str, Callable[[Image, Sequence[Polygons], Sequence[Colour], float, Matrix], Image]] = {
+    "tint": _tinted_bgr,
+    "outline": _outlined_bgr,
+    "mask": _masked_bgr,
+    "side-by-side": _tinted_bgr,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """What painting one plane takes: its colours by rank, black, the strength of tints, thickness and kind of lines,
+    and room for a plane.
     """
+
+    colours: Sequence[int]
+    black: int
+    strength: float
+    thickness: int
+    line: int
+    room: Image
+
+
+class YuvPainter:
+    """Paints frames of one size into an encoder's planes; owns the buffers it needs for that."""
 
     def __init__(
-        self, size_wh: tuple[int, int], table: ClassTable, matrix: Matrix, full_range: bool, alpha: float
+        self,
+        size_wh: tuple[int, int],
+        table: ClassTable,
+        matrix: Matrix,
+        full_range: bool,
+        look: Appearance | None = None,
     ) -> None:
-        self._alpha = alpha
-        self._ranks, self._values = _ranks(table), _plane_tints(table, matrix, full_range)
-        self._luma_wh = size_wh
-        self._chroma_wh = (size_wh[0] + 1) // 2, (size_wh[1] + 1) // 2
-        self._cover = np.empty((2 * self._chroma_wh[1], 2 * self._chroma_wh[0]), np.uint8)
-        self._buffers = [np.empty(size_wh[::-1], np.uint8) for _ in range(2)]
+        """Raises ConfigError: the table has not the classes that are to be painted."""
+        self._look = look = look or Appearance()
+        table = look.table(table)
+        self._ranks, self._count = _ranks(table), len(table.tints)
+        colours = yuv_from_rgb(list(table.tints.values()), matrix, full_range)
+        chroma = np.empty(((size_wh[1] + 1) // 2, (size_wh[0] + 1) // 2), np.uint8)
+        blacks, thick = (0 if full_range else 16, 128, 128), _thickness(size_wh[1])
+        rooms = (np.empty(size_wh[::-1], np.uint8), chroma, chroma)
+        lines = (cv2.LINE_AA, cv2.LINE_8, cv2.LINE_8)  # the eye sees steps of brightness, not of colour
+        strengths = (_luma_strength(look.strength), look.strength, look.strength)
+        self._planes = [
+            _Plane(
+                colours[:, i].tolist(),
+                blacks[i],
+                strengths[i],
+                thick if i == 0 else (thick + 1) // 2,
+                lines[i],
+                rooms[i],
+            )
+            for i in range(3)
+        ]
+        self._legend = (
+            legend_of(size_wh, tuple(table.tints.items())).planes(matrix, full_range) if look.legend else None
+        )
 
     def paint(self, source: Yuv420, target: Yuv420, classes: Image, letterbox: Letterbox) -> None:
-        """Write `source`, tinted, into the planes of `target`."""
-        planes = ((source.y, target.y), (source.u, target.u), (source.v, target.v))
-        for plane, out in planes:
-            np.copyto(out, plane)
-        tints = _tints(letterbox.content(classes), self._ranks)
-        if (rows := _tinted_rows(tints.cover)) is None:
-            return
-        high, wide = tints.cover.shape
-        if wide <= self._chroma_wh[0] and high <= self._chroma_wh[1]:
-            layout, (y, u, v) = self._lay_out(tints, rows, self._chroma_wh)
-            parts = (_twice_across(y), layout.doubled(self._cover)), (u, layout), (v, layout)
-        else:  # all rows: those of a part might not begin where a pixel of chroma does
-            layout, (y, u, v) = self._lay_out(tints, (0, high), self._luma_wh)
-            halved = layout.halved()
-            parts = (y, layout), (u[:, ::2], halved), (v[:, ::2], halved)
-        for (plane, out), (colour, layout) in zip(planes, parts, strict=True):
-            self._blend(plane, out, colour, layout)
-
-    def _lay_out(
-        self, tints: TintMap, rows: tuple[int, int], size_wh: tuple[int, int]
-    ) -> tuple[_Layout, tuple[Image, Image, Image]]:
-        """The layout of the rows of cells in a plane of that size, and its colours in Y, U and V: uint8 (cells, w)."""
-        width, height = size_wh
-        band = _Band.of(rows, tints.cover.shape[0], height)
-        cover = cv2.resize(tints.cover[band.cells], (width, band.bottom - band.top), interpolation=cv2.INTER_LINEAR)
-        cv2.threshold(cover, 127, 255, cv2.THRESH_BINARY, dst=cover)
-        # The three values of a tint go as one of four bytes. Nearest cell: across here, then whole rows are copied. One
-        # call for each plane and both directions would take three times as long.
-        rank = tints.rank[band.cells]
-        values = cv2.LUT(rank, self._values).view(np.uint8).reshape(*rank.shape, 4)
-        y, u, v, _ = cv2.split(cv2.resize(values, (width, len(rank)), interpolation=cv2.INTER_NEAREST))
-        return _Layout(band.top, np.arange(len(cover)) * len(rank) // len(cover), cover), (y, u, v)
-
-    def _blend(self, plane: Image, out: Image, colour: Image, layout: _Layout) -> None:
-        """Blend the rows of the layout; the rest is left as it is."""
-        width, rows = plane.shape[1], slice(layout.top, layout.top + len(layout.cells))
-        below = plane[rows]
-        cells, cover = layout.cells[: len(below)], layout.cover[: len(below), :width]
-        tint, blended = (buffer.reshape(-1)[: below.size].reshape(below.shape) for buffer in self._buffers)
-        np.take(colour[:, :width], cells, axis=0, out=tint, mode="clip")
-        cv2.addWeighted(below, 1 - self._alpha, tint, self._alpha, 0, dst=blended)
-        cv2.copyTo(blended, cover, out[rows])
+        """Write `source`, painted, into the planes of `target`: as large, or twice as wide side by side."""
+        if self._look.is_doubled:
+            left, target = halves(target)
+            for plane, out in zip(_planes(source), _planes(left), strict=True):
+                np.copyto(out, plane)
+        cells = letterbox.content(classes)
+        borders = borders_of(cv2.LUT(cells, self._ranks), self._count)
+        height, width = source.y.shape
+        luma = _polygons(borders, cells, (width, height), self._count)
+        chroma = _polygons(borders, cells, (width / 2, height / 2), self._count)
+        style = _PLANES[self._look.style]
+        for plane, out, polygons, how in zip(
+            _planes(source), _planes(target), (luma, chroma, chroma), self._planes, strict=True
+        ):
+            style(plane, out, _rows(borders, len(cells), len(plane)), polygons, how)
+        if self._legend is not None:
+            self._legend.draw(target)
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where tints lie in the rows of a plane from `top` on.
-
-    `cells` is int (h,): the row of cells that each row shows. `cover` is uint8 (h, w): 255 where a tint is, else 0.
-    """
-
-    top: int
-    cells: NDArray[np.intp]
-    cover: Image
-
-    def doubled(self, cover: Image) -> _Layout:
-        """The same for a plane of twice the size; written into `cover`."""
-        rows = np.arange(2 * len(self.cells)) // 2
-        across = _twice_across(self.cover)
-        np.take(across, rows, axis=0, out=cover[: len(rows)], mode="clip")
-        return _Layout(2 * self.top, self.cells[rows], cover)
-
-    def halved(self) -> _Layout:
-        """The same for a plane of half the size."""
-        return _Layout(self.top // 2, self.cells[::2], np.ascontiguousarray(self.cover[::2, ::2]))
+def _tint_plane(plane: Image, out: Image, rows: slice, polygons: Sequence[Polygons], how: _Plane) -> None:
+    np.copyto(out[: rows.start], plane[: rows.start])
+    np.copyto(out[rows.stop :], plane[rows.stop :])
+    if rows.start == rows.stop:
+        return
+    np.copyto(how.room[rows], plane[rows])
+    for found, colour in zip(polygons, how.colours, strict=True):
+        _fill(how.room, found, colour)
+    cv2.addWeighted(plane[rows], 1 - how.strength, how.room[rows], how.strength, 0, dst=out[rows])
+    _draw(out, polygons, how.colours, how.thickness, how.line)
 
 
-def _twice_across(plane: Image) -> Image:
-    """Each pixel twice: uint8 (h, w) to (h, 2 w), in a fifth of the time that cv2.resize takes."""
-    return cv2.merge([plane, plane]).reshape(len(plane), -1)
+def _outline_plane(plane: Image, out: Image, rows: slice, polygons: Sequence[Polygons], how: _Plane) -> None:
+    np.copyto(out, plane)
+    _draw(out, polygons, how.colours, 2 * how.thickness, how.line)
 
 
-def write_caption(image: Image, text: str) -> tuple[int, int]:
-    """White words on a dim bar in the lower left corner of uint8 (H, W) or (H, W, 3), in place; where the bar has its
-    top and its right end.
-    """
-    height, width = image.shape[:2]
-    scale = max(0.35, height / 1080)
-    (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    margin = text_height // 2 + 1
-    top, right = max(0, height - text_height - base - 2 * margin), min(width, text_width + 2 * margin)
-    bar = image[top:, :right]
-    cv2.addWeighted(bar, 0.35, bar, 0, 8, dst=bar)
-    place = (margin, height - base - margin)
-    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (235, 235, 235), 1, cv2.LINE_AA)
-    return top, right
+def _mask_plane(plane: Image, out: Image, rows: slice, polygons: Sequence[Polygons], how: _Plane) -> None:
+    out[:] = how.black
+    for found, colour in zip(polygons, how.colours, strict=True):
+        _fill(out, found, colour, cv2.LINE_AA)
 
 
-@dataclass(frozen=True, slots=True)
-class _Band:
-    """Rows of cells, and the rows `top` to `bottom` of a plane that they cover."""
-
-    cells: slice
-    top: int
-    bottom: int
-
-    @classmethod
-    def of(cls, rows: tuple[int, int], cells: int, height: int) -> _Band:
-        """The band around the rows of cells, cut where a row of cells begins exactly on a row of the plane: the part is
-        then scaled as the whole would be.
-        """
-        step = cells // math.gcd(cells, height)
-        first, last = rows[0] // step * step, -(-rows[1] // step) * step
-        return cls(slice(first, last), first * height // cells, last * height // cells)
+_PLANES: dict[str, Callable[[Image, Image, slice, Sequence[Polygons], _Plane], None]] = {
+    "tint": _tint_plane,
+    "outline": _outline_plane,
+    "mask": _mask_plane,
+    "side-by-side": _tint_plane,
+}
 
 
-def _tinted_rows(cover: Image) -> tuple[int, int] | None:
-    """First and last + 1 row of cells that a tint reaches when smoothed; None where nothing is tinted."""
-    _, top, _, height = cv2.boundingRect(cover)
-    if height == 0:
-        return None
-    return max(0, top - 1), min(cover.shape[0], top + height + 1)
+def halves(planes: Yuv420) -> tuple[Yuv420, Yuv420]:
+    """The left and the right half of planes whose width is a multiple of 4, as views."""
+    width = planes.y.shape[1] // 2
+    left, right = (
+        Yuv420(planes.y[:, part], planes.u[:, half], planes.v[:, half], planes.matrix, planes.full_range, planes.owner)
+        for part, half in (
+            (slice(0, width), slice(0, width // 2)),
+            (slice(width, 2 * width), slice(width // 2, width)),
+        )
+    )
+    return left, right
 
 
-def _cover(tints: TintMap, size_wh: tuple[int, int]) -> Image:
-    smooth = cv2.resize(tints.cover, size_wh, interpolation=cv2.INTER_LINEAR)
-    return cv2.threshold(smooth, 127, 255, cv2.THRESH_BINARY)[1]
+def _planes(yuv: Yuv420) -> tuple[Image, Image, Image]:
+    return yuv.y, yuv.u, yuv.v
+
+
+def _luma_strength(strength: float) -> float:
+    """A tint covers brightness less than colour: what is painted on the road is seen by its brightness."""
+    return strength * strength
+
+
+def _thickness(rows: int) -> int:
+    return max(1, rows // _FINE_ROWS + 1) if rows >= _FINE_ROWS else 1
+
+
+def _polygons(borders: Borders | None, cells: Image, size_wh: tuple[float, float], count: int) -> list[Polygons]:
+    if borders is None:
+        return [[] for _ in range(count)]
+    return borders.polygons((size_wh[0] / cells.shape[1], size_wh[1] / cells.shape[0]))
+
+
+def _rows(borders: Borders | None, cells: int, height: int) -> slice:
+    """The rows of a plane that hold a tint."""
+    if borders is None:
+        return slice(0, 0)
+    scale, down = height / cells, borders.corners.imag
+    return slice(max(0, math.floor(down.min() * scale) - 1), min(height, math.ceil(down.max() * scale) + 1))
+
+
+def _fill(image: Image, polygons: Polygons, colour: Colour, line: int = cv2.LINE_8) -> None:
+    if polygons:
+        cv2.fillPoly(image, polygons, colour, line, SHIFT)  # type: ignore[arg-type]  # one number for one channel
+
+
+def _draw(
+    image: Image, polygons: Sequence[Polygons], colours: Sequence[Colour], thickness: int, line: int = cv2.LINE_AA
+) -> None:
+    for found, colour in zip(polygons, colours, strict=True):
+        if found:
+            cv2.polylines(image, found, True, colour, thickness, line, SHIFT)  # type: ignore[arg-type]
 
 
 def _ranks(table: ClassTable) -> Image:
@@ -200,20 +268,3 @@ def _ranks(table: ClassTable) -> Image:
     for place, group in enumerate(table.tints):
         ranks[list(table.ids(group))] = 1 + place
     return ranks
-
-
-def _lut(rows: Image) -> Image:
-    """uint8 (n, c) values by rank as a table cv2.LUT takes, (1, 256, c)."""
-    lut = np.zeros((1, 256, rows.shape[1]), np.uint8)
-    lut[0, : len(rows)] = rows
-    return lut
-
-
-def _plane_tints(table: ClassTable, matrix: Matrix, full_range: bool) -> NDArray[np.int32]:
-    """int32 (1, 256), as cv2.LUT takes it: rank to the bytes of the tint's Y, U and V, and one that says nothing."""
-    a = yuv_to_bgr_coefficients(matrix, full_range).astype(np.float64)
-    bgr = np.array([rgb[::-1] for rgb in table.tints.values()], np.float64).reshape(-1, 3)
-    yuv = np.linalg.solve(a[:, :3], (bgr - a[:, 3]).T).T
-    values = np.zeros((256, 4), np.uint8)
-    values[1 : 1 + len(yuv), :3] = np.clip(np.rint(yuv), 0, 255)
-    return values.view(np.int32).reshape(1, 256)

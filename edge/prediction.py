@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.appearance import Appearance, parse_classes
 from edge.classes import ClassTable
 from edge.contours import Mark, draw_bgr, marks_of
 from edge.errors import ConfigError
@@ -202,19 +203,47 @@ class Prediction:
         """Each further output in numbers, by name, for text records (`edge.outputs.Decoder.summarize`)."""
         return {o.name: DECODERS[o.decoder].summarize(self.content(o.name)) for o in self.further()}
 
-    def overlay(self, alpha: float = 0.5) -> Image:
-        """uint8 (H, W, 3) BGR: the frame with the card's groups tinted; objects with their contours and track ids."""
-        image = paint_bgr(self.frame.image, self.semantic, self.letterbox, self.table, alpha)
-        draw_bgr(image, self.marks((image.shape[1], image.shape[0])))
+    def overlay(
+        self,
+        alpha: float | None = None,
+        *,
+        style: str = "tint",
+        classes: Sequence[str] | str = (),
+        legend: bool = True,
+    ) -> Image:
+        """uint8 (H, W, 3) BGR: the frame with the card's groups tinted; objects with their contours and track ids.
+
+        Args:
+            alpha: 0 to 1, the strength of the tint; 0.45 if None.
+            style: "tint", "outline", "mask", or "side-by-side", which is twice as wide.
+            classes: the groups or classes that are painted, `["road", "pedestrian"]` or `"road,pedestrian"`; all that
+                the card tints if not given.
+            legend: names them in the upper left corner, where it fits.
+
+        Raises:
+            ConfigError: no such style or class, or alpha is out of range; the message lists the choices.
+        """
+        names = parse_classes(classes) if isinstance(classes, str) else tuple(classes)
+        return self.painted(Appearance(style, alpha, names, legend))
+
+    def painted(self, look: Appearance) -> Image:
+        """`overlay` of a look that was made before."""
+        matrix = self.frame.yuv.matrix if self.frame.yuv else "bt601"
+        image = paint_bgr(self.frame.image, self.semantic, self.letterbox, self.table, look, matrix)
+        draw_bgr(image[:, -self.frame.size_wh[0] :], self.marks(self.frame.size_wh, look))
         return image
 
-    def marks(self, size_wh: tuple[int, int]) -> list[Mark]:
+    def marks(self, size_wh: tuple[int, int], look: Appearance | None = None) -> list[Mark]:
         """What an overlay draws of each object over an image of that size, which shows the whole frame; nothing where
-        objects were not asked for.
+        objects were not asked for. Of a look that names classes, only the objects of these.
         """
         if not self.instances or INSTANCES not in self.outputs:
             return []
-        return marks_of(self.outputs[INSTANCES], self.letterbox, self.instances, size_wh)
+        drawn = self.instances
+        if look is not None and look.classes:
+            ids = {number for name in look.classes for number in self.table.ids(name)}
+            drawn = [one for one in drawn if one.class_id in ids]
+        return marks_of(self.outputs[INSTANCES], self.letterbox, drawn, size_wh)
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows of it: the overlay."""

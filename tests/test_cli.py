@@ -79,6 +79,42 @@ def test_run_writes_overlay_masks_and_results_of_every_frame(
 
 
 @pytest.mark.slow
+def test_run_paints_the_overlay_as_it_is_told(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
+    tables = {}
+    for words in (("--style", "mask", "--classes", "Green"), ("--alpha", "1", "--style", "side-by-side")):
+        out = tmp_path / f"{len(tables)}.mp4"
+        result = edge("run", video, "-e", colour_bundle.folder, "--overlay", out, "--no-legend", *words)
+        assert result.returncode == 0, result
+        with av.open(str(out)) as file:
+            tables[words] = next(file.decode(video=0)).to_ndarray(format="bgr24")
+    mask, both = tables.values()
+    assert mask.shape == (48, 64, 3)
+    assert both.shape == (48, 128, 3)
+    painted = (mask[:30] > 40).any(-1)
+    assert 0.05 < painted.mean() < 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--style", "blur"), "style: expected one of tint, outline, mask, side-by-side, got 'blur'"),
+        (("--alpha", "1.5"), "alpha: expected a number from 0 (no tint) to 1 (opaque), got 1.5"),
+        (("--classes", "dog,red"), "no group or class is called 'dog'; there are the groups "),
+        (("--classes", ","), "expected names of groups or classes, such as road,pedestrian"),
+    ],
+)
+def test_an_overlay_that_cannot_look_so_is_one_line_with_the_choices(
+    words: tuple[str, str], said: str, video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    result = edge("run", video, "-e", colour_bundle.folder, "--overlay", tmp_path / "o.mp4", *words)
+    assert said in refused(result, 78)
+    assert not list(tmp_path.glob("o.mp4*"))
+    without = edge("run", video, "-e", colour_bundle.folder, *words)
+    assert ("Add --overlay" in refused(without, 78)) is (words[0] == "--classes" and words[1] != ",")
+
+
+@pytest.mark.slow
 def test_run_takes_pictures_and_a_pattern_of_pictures(tmp_path: Path, flag: Image, colour_bundle: Bundle) -> None:
     for name in ("1.png", "2.png", "3.jpg"):
         cv2.imwrite(str(tmp_path / name), flag)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from stand_in import PEDESTRIAN, ROAD, result_of
 
+from edge.appearance import STYLES
 from edge.classes import CAMVID
 from edge.contours import draw_bgr, draw_yuv, track_rgb
 from edge.frame import Image, Yuv420, bgr_from_yuv
@@ -88,6 +89,19 @@ def test_an_overlay_shows_objects_and_without_them_is_as_it_was() -> None:
     assert (result.overlay() != plain.overlay()).any(axis=2).sum() > 500
     without = dataclasses.replace(result, instances=())
     np.testing.assert_array_equal(without.overlay(), plain.overlay())
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_objects_are_drawn_in_every_style_unless_their_class_is_not_painted(style: str) -> None:
+    result = seen([(30, 40, 20, 40)])
+    plain = dataclasses.replace(result, instances=None)
+    changed = [
+        (result.overlay(style=style, classes=names) != plain.overlay(style=style, classes=names)).any(axis=2)
+        for names in (result.instances[0].class_name, "Sky")  # type: ignore[index]
+    ]
+    assert changed[0][:, -640:].sum() > 300
+    assert not changed[0][:, :-640].any()
+    assert not changed[1].any()
 
 
 def test_over_a_smaller_image_of_the_frame_marks_are_smaller() -> None:

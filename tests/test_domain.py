@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from stand_in import ROAD, SKY, result_of
 
+from edge.appearance import Appearance
 from edge.card import Fingerprint
 from edge.classes import CAMVID
 from edge.domain import EVERY_FRAMES, UnlikeNow, UnlikeShare, fingerprint_of, warning
@@ -98,7 +99,7 @@ def test_a_scene_is_unlike_now_when_it_is_for_a_while_until_it_no_longer_is(know
 def test_the_window_warns_beside_its_figures(known: Fingerprint, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     monkeypatch.setattr("edge.sinks.window.write_caption", lambda image, text: written.append(text))
-    shown = _Shown(UnlikeNow(known))
+    shown = _Shown(UnlikeNow(known), Appearance())
     for index in range(40):
         shown.take(seen(index, UPSIDE_DOWN), 0)
         shown.image(1_000_000_000 + index * FRAME_NS)

@@ -152,6 +152,17 @@ def test_detections_hold_a_mask_and_a_box_for_each_name_that_was_seen(
     assert (empty.mask.shape, empty.xyxy.shape) == ((0, 48, 64), (0, 4))
 
 
+def test_an_overlay_is_painted_as_it_is_told(two_squares: Prediction) -> None:
+    image = two_squares.frame.image
+    assert two_squares.overlay(style="side-by-side").shape == (48, 128, 3)
+    np.testing.assert_array_equal(two_squares.overlay(alpha=0.0, classes=[name_of(2)]), image)
+    mask = two_squares.overlay(style="mask", classes=name_of(1))
+    assert (mask[35, 25] != 0).any()
+    assert not mask[44, 60].any()
+    with pytest.raises(ConfigError, match="style: expected one of tint, outline, mask, side-by-side, got 'x'"):
+        two_squares.overlay(style="x")
+
+
 def test_a_notebook_shows_the_overlay(two_squares: Prediction) -> None:
     image = cv2.imdecode(np.frombuffer(two_squares._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(image, two_squares.overlay())

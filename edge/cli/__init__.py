@@ -23,12 +23,15 @@ from edge.cli.record import record
 from edge.cli.replay import replay
 from edge.cli.shared import (
     INTERRUPTED,
+    Alpha,
     Backend,
     CameraModelFile,
+    Classes,
     Confidence,
     EngineName,
     Instances,
     JsonFile,
+    Legend,
     Live,
     Masks,
     MasksAs,
@@ -41,9 +44,11 @@ from edge.cli.shared import (
     Quiet,
     Results,
     Steady,
+    Style,
     Threads,
     camera_model_of,
     end_on_sigterm,
+    look_of,
     outputs_asked,
     progress_report,
     write_json,
@@ -54,6 +59,7 @@ from edge.errors import ConfigError, EdgeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge.appearance import Appearance
     from edge.card import Card
     from edge.engine import Engine
     from edge.pipeline import Summary
@@ -128,6 +134,10 @@ def run(
     ],
     engine: EngineName = "road",
     overlay: Overlay = None,
+    style: Style = "tint",
+    alpha: Alpha = None,
+    classes: Classes = None,
+    legend: Legend = True,
     masks: Masks = None,
     masks_as: MasksAs = "ids",
     results: Results = None,
@@ -148,7 +158,8 @@ def run(
     """Segment a video, images, a camera or a rendered street."""
     from edge.sinks.collisions import check_outputs
 
-    outputs = Outputs.of(overlay, masks, masks_as, results, sink or (), json_file)
+    look = look_of(style, alpha, classes, legend, bool(overlay or show))
+    outputs = Outputs.of(overlay, look, masks, masks_as, results, sink or (), json_file)
     check_outputs(outputs.paths, sources)
     model = camera_model_of(camera_model)
     end_on_sigterm()
@@ -167,7 +178,7 @@ def run(
     stages = Stages()
     try:
         sinks = outputs.make(frames, opened.card, stages)
-        window = _window(frames, opened.card, stages) if show else None
+        window = _window(frames, opened.card, stages, look) if show else None
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
                 buffered(frames, live),
@@ -198,13 +209,14 @@ def _report_summary(summary: Summary, outputs: Outputs, quiet: bool) -> None:
         write_json(outputs.json_file, summary_json(summary))
 
 
-def _window(source: Source, card: Card, stages: Stages) -> Window:
+def _window(source: Source, card: Card, stages: Stages, look: Appearance) -> Window:
     """A window that ends the run when it is closed, also while a camera gives nothing."""
     from edge.sinks.window import Window
     from edge.sources.source import Stoppable
 
     on_close = source.stop if isinstance(source, Stoppable) else lambda: None
-    return Window(stages, on_close, card.fingerprint)
+    look.table(card.table)  # refuses a class that it does not have
+    return Window(stages, on_close, card.fingerprint, look)
 
 
 def _open_both(sources: list[str], engine: str, live: bool | None, **wishes: Any) -> tuple[Engine, Source]:

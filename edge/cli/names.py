@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+STYLES = ("tint", "outline", "mask", "side-by-side")  # edge.appearance.STYLES, without its imports
 PRECISIONS = ("int8", "f32", "bf16", "fp16")
 _ALSO = {"fp32": "f32", "float32": "f32", "f16": "fp16", "half": "fp16", "float16": "fp16", "bfloat16": "bf16"}
 
@@ -21,6 +22,11 @@ def engine_and_precision(text: str | None) -> tuple[str | None, str | None]:
 def complete_precision(incomplete: str) -> list[str]:
     """For the shell."""
     return [name for name in PRECISIONS if name.startswith(incomplete)]
+
+
+def complete_style(incomplete: str) -> list[str]:
+    """For the shell."""
+    return [name for name in STYLES if name.startswith(incomplete)]
 
 
 def complete_engine(incomplete: str) -> list[str]:

@@ -12,9 +12,12 @@ import typer
 from edge.cli.names import engine_and_precision
 from edge.cli.shared import (
     INTERRUPTED,
+    Alpha,
     Backend,
+    Classes,
     EngineName,
     JsonFile,
+    Legend,
     Masks,
     MasksAs,
     OtherSinks,
@@ -23,8 +26,10 @@ from edge.cli.shared import (
     Precision,
     Progress,
     Results,
+    Style,
     Threads,
     end_on_sigterm,
+    look_of,
     progress_report,
     write_json,
 )
@@ -49,6 +54,10 @@ def replay(
     speed: Annotated[float, typer.Option(min=0.1, max=8, help="Times the recorded pace.")] = 1.0,
     start: Annotated[int, typer.Option(min=0, help="Frame to begin with.")] = 0,
     overlay: Overlay = None,
+    style: Style = "tint",
+    alpha: Alpha = None,
+    classes: Classes = None,
+    legend: Legend = True,
     masks: Masks = None,
     masks_as: MasksAs = "ids",
     results: Results = None,
@@ -63,7 +72,8 @@ def replay(
     _check_options(fast, web, written)
     from edge.sinks.collisions import check_outputs
 
-    outputs = Outputs.of(overlay, masks, masks_as, results, sink or (), json_file)
+    look = look_of(style, alpha, classes, legend, overlay is not None)
+    outputs = Outputs.of(overlay, look, masks, masks_as, results, sink or (), json_file)
     check_outputs(outputs.paths, [drive])
     end_on_sigterm()
     import cv2

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli.names import complete_engine, complete_precision, precision_of
+from edge.cli.names import complete_engine, complete_precision, complete_style, precision_of
 from edge.cli.stdio import printable
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from edge.appearance import Appearance
     from edge.card import Card
     from edge.geometry.model import CameraModel
     from edge.prediction import Prediction
@@ -73,6 +74,15 @@ Overlay = Annotated[
     Path | None,
     typer.Option(help="Write the frames with the masks painted in: .mp4, .mkv; of images, an image or a folder."),
 ]
+Style = Annotated[
+    str,
+    typer.Option(help="Of the overlay: tint, outline, mask or side-by-side.", autocompletion=complete_style),
+]
+Alpha = Annotated[
+    float | None, typer.Option(help="Strength of the overlay's tint, 0 to 1. [default: 0.45]", show_default=False)
+]
+Classes = Annotated[str | None, typer.Option(help="Paint only these groups or classes, such as road,pedestrian.")]
+Legend = Annotated[bool, typer.Option("--legend/--no-legend", help="Name the painted groups in the overlay.")]
 Masks = Annotated[Path | None, typer.Option(help="Write the masks as PNG files into this folder.")]
 MasksAs = Annotated[str, typer.Option(help="ids, palette (ids that viewers show in colour) or colour.")]
 Results = Annotated[Path | None, typer.Option(help="Write a JSON line per frame; - is standard output.")]
@@ -101,6 +111,20 @@ def camera_model_of(path: Path | None) -> CameraModel | None:
     return load_camera_model(path)
 
 
+def look_of(style: str, alpha: float | None, classes: str | None, legend: bool, is_shown: bool) -> Appearance:
+    """How the overlay looks.
+
+    Raises:
+        ConfigError: it cannot look like that, or nothing is painted.
+    """
+    from edge.appearance import Appearance, parse_classes
+
+    look = Appearance(style, alpha, parse_classes(classes), legend)
+    if look != Appearance() and not is_shown:
+        raise ConfigError("--style, --alpha, --classes and --no-legend are about an overlay. Add --overlay FILE")
+    return look
+
+
 def end_on_sigterm() -> None:
     """SIGTERM ends a run as Ctrl-C does: outputs closed, summary printed."""
     import signal
@@ -122,6 +146,7 @@ class Outputs:
     def of(
         cls,
         overlay: Path | None,
+        look: Appearance,
         masks: Path | None,
         masks_as: str,
         results: Path | None,
@@ -135,7 +160,7 @@ class Outputs:
 
         sinks: list[tuple[str, Any]] = []
         if overlay:
-            sinks.append(("overlay", OverlayOptions(overlay)))
+            sinks.append(("overlay", OverlayOptions(overlay, look.style, look.alpha, look.classes, look.legend)))
         if masks:
             sinks.append(("masks", MasksOptions(masks, masks_as)))
         if results:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from edge.appearance import Appearance
 from edge.frame import Frame, Image
 from edge.overlay import paint_bgr
 from edge.prediction import Prediction
@@ -16,6 +17,7 @@ from edge.replay.player import Shown
 from edge.web.encoder import view_bgr
 
 BOTH, DIFFERENCE = "side by side", "difference"
+_LOOK = Appearance(legend=False)  # which a terminal's pixels cannot show
 _DIFFERING_BGR = (255, 0, 255)  # no class table's colour, and seen on anything
 
 
@@ -40,7 +42,7 @@ def _painted(image: Image, frame: Frame, mask: Prediction | None) -> Image:
     if mask is None:
         return image
     size_wh = (image.shape[1], image.shape[0])
-    return paint_bgr(image, mask.semantic, replace(mask.letterbox, source_wh=size_wh), mask.table)
+    return paint_bgr(image, mask.semantic, replace(mask.letterbox, source_wh=size_wh), mask.table, _LOOK)
 
 
 def _difference(image: Image, masks: Sequence[Prediction | None], comparer: Comparer) -> Image:

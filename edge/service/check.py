@@ -7,6 +7,7 @@ import importlib.util
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge.backends import choose_backend
@@ -23,7 +24,7 @@ from edge.service.outputs import flight_of, mqtt_of, recorder_of
 from edge.sinks.flight import check_flight
 from edge.sinks.mqtt.options import check_mqtt
 from edge.sinks.recorder import check_recorder
-from edge.sinks.table import find_kind, options_of
+from edge.sinks.table import OverlayOptions, find_kind, options_of
 from edge.sources.open import check_name, is_camera, open_source
 
 SERVE_PACKAGES = ("uvicorn", "starlette", "websockets", "prometheus_client")
@@ -152,6 +153,9 @@ def _check_events(config: ServeConfig) -> None:
 def _check_recorder(config: ServeConfig) -> None:
     assert config.recorder is not None
     check_recorder(config.recorder)
+    if (look := config.recorder.look) is not None:
+        with _of("recorder."):
+            look.table(find_bundle(config.engine).card.table)
 
 
 def _check_flight(config: ServeConfig) -> None:
@@ -162,15 +166,21 @@ def _check_flight(config: ServeConfig) -> None:
 def _check_sinks(config: ServeConfig) -> None:
     if "" not in config.sources:
         raise ConfigError("sinks: of one camera only; with `cameras`, leave it out")
+    table = find_bundle(config.engine).card.table
     for name, given in config.sinks.items():
-        _check_sink(name, given)
+        with _of(f"sinks.{name}: "):
+            options = options_of(find_kind(name), given)
+            if isinstance(options, OverlayOptions):
+                options.look.table(table)
 
 
-def _check_sink(name: str, given: object) -> None:
+@contextmanager
+def _of(key: str) -> Iterator[None]:
+    """What is refused, with that before it."""
     try:
-        options_of(find_kind(name), given)
+        yield
     except ConfigError as error:
-        raise ConfigError(f"sinks.{name}: {error}") from error
+        raise ConfigError(f"{key}{error}") from error
 
 
 # Each output by its key, with what refuses a config of it.

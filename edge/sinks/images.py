@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from edge.appearance import Appearance
 from edge.errors import OutputError
 from edge.frame import Frame
 from edge.prediction import Prediction
@@ -18,7 +19,6 @@ from edge.sinks.files import IMAGES, prepare_folder, write_bytes, writing
 if TYPE_CHECKING:
     from edge.sinks.table import SinkContext
 
-TINT = 0.45  # as in the overlay's video
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95]
 
 
@@ -47,11 +47,12 @@ class OverlayImages:
     source into a file.
     """
 
-    def __init__(self, path: Path, context: SinkContext) -> None:
+    def __init__(self, path: Path, context: SinkContext, look: Appearance | None = None) -> None:
         """Raises:
         OutputError: it cannot be written; the folder holds images; or a file is named for many frames.
         """
         self.path, self._stages, self._names = path, context.stages, context.image_names
+        self._look = look or Appearance()
         self._is_file = path.suffix.lower() in IMAGES and not path.is_dir()
         if not self._is_file:
             prepare_folder(path)
@@ -69,7 +70,7 @@ class OverlayImages:
         """Write one image, whole or not at all; see `edge.sinks.sink.Sink.write`."""
         path = self.path if self._is_file else self._path_of(result.frame)
         with self._stages["overlay"].span():
-            image = result.overlay(TINT)
+            image = result.painted(self._look)
         with self._stages["encode"].span(), writing(path):
             try:
                 kind = path.suffix.lower()

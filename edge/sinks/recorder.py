@@ -10,25 +10,24 @@ from __future__ import annotations
 import dataclasses
 import errno
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
-from annotated_types import Gt, Le
+from annotated_types import Ge, Gt, Le
 
+from edge.appearance import Appearance
 from edge.errors import ConfigError, OutputError
 from edge.frame import Frame
 from edge.paths import expanded
 from edge.prediction import Prediction
-from edge.sinks.shelf import SegmentFile, SegmentStore
+from edge.sinks.recorder_video import Videos
+from edge.sinks.shelf import SegmentStore
 from edge.sinks.size_changes import SizeChanges
-from edge.sinks.video import VideoEncoder, nominal_rate
 from edge.timing import Stages
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ RETRY_S = 2.0
 QUOTA_MAX_GB, SEGMENT_MAX_S = 1e6, 86_400.0
 RESERVE = (0.05, 1 << 30)  # of the disk are left free: so great a part, and at most so many bytes
 _SEGMENTS_IN_QUOTA = 4  # at least: so that a small one still holds more than the segment that is being written
-_FRAGMENTED = {"movflags": "frag_every_frame+empty_moov+default_base_moof", "flush_packets": "1"}
-_UNDELAYED = {"tune": "zerolatency"}  # else x264 keeps a frame back, which a kill would cost
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +53,7 @@ class RecorderOptions:
         quota_gb: the recordings' size in GB (1e9 bytes); beyond it the oldest goes.
         segment_s: how long a file lasts.
         overlay: the tints and the line of figures are drawn; else the frame is as the camera gave it.
+        style, alpha, classes, legend: how the overlay looks, see `edge.appearance.Appearance`.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
@@ -64,6 +62,24 @@ class RecorderOptions:
     quota_gb: Annotated[float, Gt(0), Le(QUOTA_MAX_GB)] = 10.0
     segment_s: Annotated[float, Gt(0), Le(SEGMENT_MAX_S)] = 60.0
     overlay: bool = True
+    style: Literal["tint", "outline", "mask", "side-by-side"] = "tint"
+    alpha: Annotated[float, Ge(0), Le(1)] | None = None
+    classes: tuple[str, ...] = ()
+    legend: bool = True
+
+    @property
+    def look(self) -> Appearance | None:
+        """Of the overlay; None if none is drawn.
+
+        Raises:
+            ConfigError: it cannot be.
+        """
+        if not self.overlay:
+            return None
+        try:
+            return Appearance(self.style, self.alpha, self.classes, self.legend)
+        except ConfigError as error:
+            raise ConfigError(f"recorder.{error}") from error
 
 
 def check_recorder(options: RecorderOptions) -> Path:
@@ -75,6 +91,7 @@ def check_recorder(options: RecorderOptions) -> Path:
     for name, most in (("quota_gb", QUOTA_MAX_GB), ("segment_s", SEGMENT_MAX_S)):
         if not 0 < (value := getattr(options, name)) <= most:
             raise ConfigError(f"recorder.{name}: expected more than 0 and at most {most:g}, got {value:g}")
+    _ = options.look
     return expanded("recorder.folder", options.folder)
 
 
@@ -177,7 +194,7 @@ class Recorder:
         """
         folder = check_recorder(options)
         self._options, self._stages = options, stages
-        self._kind = kind or _Videos(rate_hz, options.overlay)
+        self._kind = kind or Videos(rate_hz, options.look)
         self._store = SegmentStore(folder, int(options.quota_gb * 1e9), self._kind.suffix, self._kind.repair)
         self._segment: Segment | None = None
         self._sizes = SizeChanges()
@@ -331,125 +348,6 @@ class Recorder:
 
 class _DiskFull(OutputError):
     """The system has no room for what was to be written."""
-
-
-class _Videos:
-    """Fragmented MP4, with the tints or plain."""
-
-    suffix = ".mp4"
-
-    def __init__(self, rate_hz: float | None, overlay: bool) -> None:
-        self._rate, self._overlay = nominal_rate(rate_hz), overlay
-
-    def begin(self, path: Path, number: int, first: Prediction) -> Segment:
-        return _Video(path, number, self._rate, self._overlay, first)
-
-    def repair(self, path: Path) -> None:
-        """Cut off the half frame at whose sight players complain."""
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            os.ftruncate(fd, _fragments(fd)[1])
-        finally:
-            os.close(fd)
-
-
-class _Video:
-    """One file."""
-
-    def __init__(self, path: Path, number: int, rate: Fraction, overlay: bool, first: Prediction) -> None:
-        self.path, self.number, self._overlay = path, number, overlay
-        self.began_ns, self.size_wh = first.frame.taken_ns, first.frame.size_wh
-        self._file = SegmentFile(path)
-        self._output = _Output(self._file.fd)
-        self._whole_bytes: int | None = None
-        try:
-            self._encoder = VideoEncoder(self._output, "mp4", rate, first, 1, container=_FRAGMENTED, encoder=_UNDELAYED)
-        except BaseException:  # Ctrl-C too: no other owner could close the file
-            self._leave()
-            raise
-
-    @property
-    def plays(self) -> bool:
-        return self._file.is_named
-
-    @property
-    def size_bytes(self) -> int:
-        return self._file.size_bytes
-
-    def write(self, result: Prediction, dropped: int, stages: Stages) -> None:
-        with stages["overlay"].span():
-            if self._overlay:
-                self._encoder.draw(result, dropped)
-            else:
-                self._encoder.copy(result.frame)
-        with stages["encode"].span():
-            packets = self._encoder.encode(result.frame)
-        with stages["write"].span(), self._kept_whole():
-            self._encoder.mux(packets)
-        self._name_if_it_plays()
-
-    @contextmanager
-    def _kept_whole(self) -> Iterator[None]:
-        """Where a write fails, the file ends with its last whole frame, whatever is written behind that."""
-        try:
-            yield
-        except BaseException:  # whatever cut a fragment off, what is whole stays known
-            if self._whole_bytes is None:
-                self._whole_bytes = _fragments(self._file.fd)[1]
-            raise
-
-    def _name_if_it_plays(self) -> None:
-        if not self.plays and _fragments(self._file.fd)[0]:
-            self._file.give_name()
-
-    def sync(self) -> None:
-        os.fdatasync(self._file.fd)
-
-    def close(self) -> None:
-        try:
-            with self._kept_whole():
-                self._encoder.close(flush=self._whole_bytes is None)
-            self._name_if_it_plays()
-        finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        self._output.is_open = False
-        self._file.leave(self._whole_bytes)
-
-
-class _Output:
-    """A file as FFmpeg's muxer writes it: each write as a whole or an error.
-
-    Not FFmpeg's own, which keeps a file open, and its room on the disk taken, where not even the head could be written.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd, self.is_open = fd, True
-
-    def write(self, data: bytes) -> int:
-        if not self.is_open:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self._fd, left) :]
-        return len(data)
-
-
-def _fragments(fd: int) -> tuple[int, int]:
-    """How many whole fragments an MP4 file has, and up to which byte it is whole (boxes: ISO/IEC 14496-12, 4.2)."""
-    size_bytes, at, whole, count = os.fstat(fd).st_size, 0, 0, 0
-    while len(head := os.pread(fd, 8, at)) == 8:
-        length = int.from_bytes(head[:4], "big")
-        if length < 8:  # a length of another kind, which a fragment of ours never has: another program changed the file
-            return count, size_bytes
-        at += length
-        if at > size_bytes:
-            break
-        count += head[4:] == b"mdat"
-        if head[4:] != b"moof":  # which is nothing without the data behind it
-            whole = at
-    return count, whole
 
 
 @contextmanager

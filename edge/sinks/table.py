@@ -11,12 +11,13 @@ It is then `edge run SOURCE --sink csv=FILE`, and `sinks: {csv: FILE}` in a conf
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edge.appearance import Appearance, parse_classes
 from edge.card import Card
 from edge.errors import ConfigError
 from edge.paths import expanded, shown
@@ -65,9 +66,23 @@ class SinkKind:
 
 @dataclass(frozen=True)
 class OverlayOptions:
-    """A video, an image, or a folder of images."""
+    """A video, an image, or a folder of images; how it looks: `edge.appearance.Appearance`."""
 
     path: Path
+    style: str = "tint"
+    alpha: float | None = None
+    classes: Sequence[str] = ()
+    legend: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError: it cannot look like that."""
+        _ = self.look
+
+    @property
+    def look(self) -> Appearance:
+        """The last four options."""
+        classes = parse_classes(self.classes) if isinstance(self.classes, str) else tuple(self.classes)
+        return Appearance(self.style, self.alpha, classes, self.legend)
 
 
 @dataclass(frozen=True)
@@ -88,14 +103,15 @@ class ResultsOptions:
 def _overlay(options: OverlayOptions, context: SinkContext) -> Sink:
     from edge.sinks.files import IMAGES
 
-    path = options.path
+    path, look = options.path, options.look
+    look.table(context.card.table)  # a class that the engine does not know is refused before anything is written
     if path.suffix.lower() in IMAGES or (context.image_names and (path.is_dir() or not (path.suffix or path.exists()))):
         from edge.sinks.images import OverlayImages
 
-        return OverlayImages(path, context)
+        return OverlayImages(path, context, look)
     from edge.sinks.video import OverlayVideo
 
-    return OverlayVideo(path, context.rate_hz, context.stages)
+    return OverlayVideo(path, context.rate_hz, context.stages, look=look)
 
 
 def _masks(options: MasksOptions, context: SinkContext) -> Sink:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import cv2
 import numpy as np
 
+from edge.appearance import Appearance
+from edge.caption import write_caption
 from edge.contours import draw_yuv
 from edge.errors import OutputError
 from edge.frame import Frame, Image, Letterbox, Matrix, Yuv420
-from edge.overlay import YuvPainter, write_caption
+from edge.overlay import YuvPainter, halves
 from edge.prediction import Prediction
 from edge.sinks.files import PendingFile, output_error
 from edge.timing import Stages
@@ -29,7 +31,6 @@ _UNSEEKABLE = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}  # MP4 
 # A fixed quantiser spares x264 the look at each frame that its rate control takes: a quarter of its time. At 28 the
 # 720p street has 35 dB in 4.5 Mbit/s; cv2.VideoWriter's MPEG-4 37 dB in 9 (benchmarks/overlay_quality.py).
 ENCODER = {"preset": "ultrafast", "qp": "28"}
-TINT = 0.45  # strength; the road's texture stays visible
 _SWAPPED_FRAMES = 2
 TICKS_HZ = 90_000  # the clock of video timestamps (ISO/IEC 13818-1)
 _AVCOL_SPC: dict[Matrix, int] = {"bt709": 1, "bt601": 6}  # libavutil/pixfmt.h
@@ -47,12 +48,19 @@ class OverlayVideo:
     Matroska, or MP4 in fragments.
     """
 
-    def __init__(self, path: Path, rate_hz: float | None, stages: Stages, encoder_threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rate_hz: float | None,
+        stages: Stages,
+        encoder_threads: int = 1,
+        look: Appearance | None = None,
+    ) -> None:
         """Raises:
         OutputError: the file cannot be written, or its ending names no video.
         """
         self.path, self._stages, self._threads = path, stages, encoder_threads
-        self._rate = nominal_rate(rate_hz)
+        self._rate, self._look = nominal_rate(rate_hz), look or Appearance()
         if path.suffix and path.suffix.lower() not in FORMATS:  # before a folder is made
             raise _unknown_ending(path)
         self._pending = PendingFile(path)
@@ -93,11 +101,11 @@ class OverlayVideo:
 
     def _begin(self, first: Prediction) -> VideoEncoder:
         if not self._pending.is_stream:
-            return VideoEncoder(self._pending.partial, self._format, self._rate, first, self._threads)
+            return VideoEncoder(self._pending.partial, self._format, self._rate, first, self._threads, look=self._look)
         self._pipe = self._pending.open()
         options = {} if self._format == "matroska" else _UNSEEKABLE
         target = _Unseekable(self._pipe)
-        return VideoEncoder(target, self._format, self._rate, first, self._threads, container=options)
+        return VideoEncoder(target, self._format, self._rate, first, self._threads, container=options, look=self._look)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -151,11 +159,13 @@ class VideoEncoder:
         *,
         container: Mapping[str, str] | None = None,
         encoder: Mapping[str, str] | None = None,
+        look: Appearance | None = None,
     ) -> None:
         """`target` is a path, or what takes the file's bytes as they come; `container` and `encoder` are options of
-        FFmpeg beside our own.
+        FFmpeg beside our own; `look` is that of what `draw` paints.
 
         Raises:
+            ConfigError: the class table has not the classes that are to be painted.
             OutputError: the frame is smaller than a video can be.
             OSError, FFmpegError: the file or the encoder cannot be opened.
         """
@@ -165,7 +175,8 @@ class VideoEncoder:
         self._table = first.table
         self._matrix: Matrix = source.matrix if source else "bt601"
         self._full_range = bool(source and source.full_range)
-        width, height = _even_wh(first.frame)
+        self._look = look or Appearance()
+        width, height = self._canvas_wh(first.frame)
         # "file:", because FFmpeg takes what stands before a colon for a protocol.
         place = f"file:{target}" if isinstance(target, Path) else target
         self._container = av.open(place, "w", format=container_format, options=dict(container or {}))
@@ -191,8 +202,8 @@ class VideoEncoder:
         """The frame, its tints and the line of figures into the encoder's image."""
         canvas = self._canvas_for(result.frame)
         canvas.paint(result)
-        if marks := result.marks(result.frame.size_wh):
-            draw_yuv(canvas.planes, marks, self._matrix, self._full_range)
+        if marks := result.marks(result.frame.size_wh, self._look):
+            draw_yuv(canvas.painted, marks, self._matrix, self._full_range)
         self._take(canvas)
         draw_figures(self._target, f"age {result.age_ms:.0f} ms   frame {result.frame.index}   dropped {dropped}")
 
@@ -203,16 +214,19 @@ class VideoEncoder:
         self._take(canvas)
 
     def _canvas_of(self, frame: Frame, planes: Yuv420) -> _Canvas:
-        return _Canvas(
-            frame.size_wh, planes, YuvPainter(_wh(planes), self._table, self._matrix, self._full_range, TINT)
-        )
+        painter = YuvPainter(_even_wh(frame), self._table, self._matrix, self._full_range, self._look)
+        return _Canvas(frame.size_wh, planes, painter, self._look.is_doubled)
+
+    def _canvas_wh(self, frame: Frame) -> tuple[int, int]:
+        width, height = _even_wh(frame)
+        return (2 * width, height) if self._look.is_doubled else (width, height)
 
     def _canvas_for(self, frame: Frame) -> _Canvas:
         """The encoder's own image, or room for frames of another size, kept while they come."""
         if frame.size_wh == self._usual.frame_wh:
             return self._usual
         if frame.size_wh != self._canvas.frame_wh:
-            self._canvas = self._canvas_of(frame, _own_planes(*_even_wh(frame)))
+            self._canvas = self._canvas_of(frame, _own_planes(*self._canvas_wh(frame)))
         return self._canvas
 
     def _take(self, canvas: _Canvas) -> None:
@@ -284,22 +298,25 @@ class VideoEncoder:
 
 
 class _Canvas:
-    """Planes that frames of one size are painted on. A length is even there: 4:2:0 halves both."""
+    """Planes that frames of one size are painted on: as large, or twice as wide. A length is even there: 4:2:0 halves
+    both. `painted` is the part that shows the masks.
+    """
 
-    def __init__(self, frame_wh: tuple[int, int], planes: Yuv420, painter: YuvPainter) -> None:
+    def __init__(self, frame_wh: tuple[int, int], planes: Yuv420, painter: YuvPainter, is_doubled: bool) -> None:
         self.frame_wh, self.planes, self._painter = frame_wh, planes, painter
-        width, height = _wh(planes)
+        self.painted = halves(planes)[1] if is_doubled else planes
+        self._even_wh = width, height = _wh(self.painted)
         self._i420: Image = np.empty((height * 3 // 2, width), np.uint8)
 
     def paint(self, result: Prediction) -> None:
         self._painter.paint(self._of(result.frame), self.planes, result.semantic, result.letterbox)
 
     def copy(self, frame: Frame) -> None:
-        for target, plane in zip(_planes(self.planes), _planes(self._of(frame)), strict=True):
+        for target, plane in zip(_planes(self.painted), _planes(self._of(frame)), strict=True):
             np.copyto(target, plane)
 
     def _of(self, frame: Frame) -> Yuv420:
-        width, height = _wh(self.planes)
+        width, height = self._even_wh
         if frame.yuv is not None:
             y, u, v = _planes(frame.yuv)
             return Yuv420(y[:height, :width], u[: height // 2, : width // 2], v[: height // 2, : width // 2])

@@ -13,17 +13,17 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from edge.appearance import Appearance
+from edge.caption import write_caption
 from edge.card import Fingerprint
 from edge.domain import ADVICE, WARNING, UnlikeNow
 from edge.errors import ConfigError, OutputError
 from edge.frame import Image
-from edge.overlay import write_caption
 from edge.prediction import Prediction
 from edge.timing import Stages
 
 TITLE = "edge"
 SIZE_WH = (1280, 720)  # at first; the image keeps its shape in whatever the user makes of it
-TINT = 0.45
 STALE_S = 0.5  # a image older than this is shown as old
 _PROBE_S = 30.0
 _PROBE = "import cv2; cv2.namedWindow('edge'); cv2.waitKey(1)"
@@ -38,7 +38,11 @@ class Window:
     """
 
     def __init__(
-        self, stages: Stages, on_close: Callable[[], object] = lambda: None, fingerprint: Fingerprint | None = None
+        self,
+        stages: Stages,
+        on_close: Callable[[], object] = lambda: None,
+        fingerprint: Fingerprint | None = None,
+        look: Appearance | None = None,
     ) -> None:
         """`on_close` is called, from the window's thread, when the user closes it. By `fingerprint`, the engine's, it
         is known when the scene is unlike the training data.
@@ -52,7 +56,7 @@ class Window:
         self._error: cv2.error | None = None
         self._stages, self._on_close = stages, on_close
         self._newest: tuple[Prediction, int] | None = None
-        self._shown = _Shown(UnlikeNow(fingerprint))
+        self._shown = _Shown(UnlikeNow(fingerprint), look or Appearance())
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._work, name="window", daemon=True)
 
@@ -107,9 +111,9 @@ class Window:
 class _Shown:
     """What is in the window. It keeps no frame, only images made of one: with masks, and without."""
 
-    def __init__(self, unlike: UnlikeNow) -> None:
+    def __init__(self, unlike: UnlikeNow, look: Appearance) -> None:
         self.has_masks, self.is_paused = True, False
-        self._unlike = unlike
+        self._unlike, self._look = unlike, look
         self._plain: Image = np.zeros((360, 640, 3), np.uint8)
         self._tinted = self._plain
         self._captured_ns: int | None = None
@@ -123,7 +127,7 @@ class _Shown:
         if self.is_paused:
             return
         self._plain = frame.image.copy()
-        self._tinted = result.overlay(TINT)
+        self._tinted = result.painted(self._look)
         self._captured_ns = frame.captured_ns
         figures = f"age {result.age_ms:.0f} ms   {self._rate_hz():.1f} Hz   frame {frame.index}   dropped {dropped}"
         self._text = f"{WARNING.upper()}: {ADVICE}   {figures}" if self._unlike.look(result) else figures

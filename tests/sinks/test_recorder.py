@@ -19,6 +19,7 @@ import pytest
 from stand_in import ROAD, SKY, result_of
 from videos import decoded_bgr, noise, open_files, picture, write_video
 
+from edge.classes import CAMVID
 from edge.errors import ConfigError, OutputError
 from edge.prediction import Prediction
 from edge.sinks import recorder as recorder_module
@@ -100,6 +101,14 @@ def test_the_picture_is_plain_or_tinted_as_is_wanted(tmp_path: Path) -> None:
     assert np.abs(shown[False].astype(int) - 150).max() <= 3
     assert np.abs(shown[True][:60, :60].astype(int) - 150).max() <= 3
     assert np.abs(shown[True][:60, 70:].astype(int) - 150).max(-1).min() > 20
+
+
+def test_the_overlay_looks_as_the_options_say(tmp_path: Path) -> None:
+    with recorder(tmp_path, style="mask", classes=("road",), legend=False) as sink:
+        sink.write(result_of(0, HALF_ROAD, image=np.full((WH[1], WH[0], 3), 150, np.uint8)), 0)
+    (shown,) = decoded_bgr(segments(tmp_path)[0])
+    assert shown[:60, :60].max() < 20
+    assert np.abs(shown[:60, 70:].astype(int) - CAMVID.tints["road"][::-1]).max() < 20
 
 
 def test_a_camera_that_changes_its_size_begins_a_new_segment(tmp_path: Path) -> None:
@@ -459,6 +468,8 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path, as_nobody: Callable)
     for wrong in ({"quota_gb": 0.0}, {"segment_s": -1.0}):
         with pytest.raises(ConfigError, match="expected more than 0"):
             recorder(tmp_path, **wrong)
+    with pytest.raises(ConfigError, match=r"recorder\.alpha: expected a number from 0"):
+        recorder(tmp_path, alpha=2.0)
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="expected a folder, got a file"):
         recorder(tmp_path / "file")

@@ -58,6 +58,8 @@ def test_a_sink_of_another_package_takes_results(separator: str | None, context:
         ("needy", "a", r"needs the library no_such_module. Try: pip install 'edge-needy\[all\]'"),
         ("broken", "a", "sink 'broken': edge_csv:absent cannot be loaded"),
         ("odd", "a", "sink 'odd': expected edge_csv:Options to be a SinkKind"),
+        ("overlay", {"path": "a.mp4", "style": "blur"}, "style: expected one of tint, outline, mask, side-by-side"),
+        ("overlay", {"path": "a.mp4", "classes": ["dog"]}, "classes: no group or class is called 'dog'"),
         ("masks", {"folder": "m", "form": "grey"}, "masks: expected one of ids, palette, colour, got 'grey'"),
     ],
 )

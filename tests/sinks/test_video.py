@@ -11,12 +11,13 @@ import pytest
 from stand_in import PEDESTRIAN, ROAD, SKY, result_of
 from videos import Image, decoded_bgr, noise, open_files, picture, write_video
 
+from edge.appearance import Appearance
 from edge.classes import CAMVID
 from edge.errors import OutputError
 from edge.frame import Matrix, Yuv420
 from edge.overlay import paint_bgr
 from edge.prediction import Prediction
-from edge.sinks.video import TINT, OverlayVideo, draw_figures
+from edge.sinks.video import OverlayVideo, draw_figures
 from edge.sources.recording import Recording
 from edge.timing import Stages
 
@@ -169,12 +170,29 @@ def test_tints_are_seen_at_their_place_after_decoding(tmp_path: Path) -> None:
     image = np.full((192, 256, 3), 200, np.uint8)
     path = write(tmp_path / "a.mp4", [result_of(0, classes, image=image)])
     (found,) = decoded_bgr(path)
-    wanted = paint_bgr(image, classes, result_of(0, classes, image=image).letterbox, CAMVID, TINT)
+    wanted = paint_bgr(image, classes, result_of(0, classes, image=image).letterbox, CAMVID)
     difference = np.abs(found.astype(int) - wanted).max(-1)[:160]  # above the line of figures
     assert np.median(difference) <= 3
     assert (difference > 30).mean() < 0.02  # coded borders
     assert tinted_share(found[24:56, 168:216], image[24:56, 168:216]) == 1
     assert tinted_share(found[:90, :150], image[:90, :150]) == 0
+
+
+@pytest.mark.parametrize("size_wh", [(128, 96), (127, 95), (130, 98)])
+def test_side_by_side_is_twice_as_wide_with_the_plain_frame_on_the_left(
+    size_wh: tuple[int, int], tmp_path: Path
+) -> None:
+    image = np.full((size_wh[1], size_wh[0], 3), 150, np.uint8)
+    sizes = [size_wh, (64, 64)]  # the second is scaled into the first
+    with OverlayVideo(tmp_path / "a.mp4", 10.0, Stages(), look=Appearance("side-by-side")) as sink:
+        for index, (width, height) in enumerate(sizes):
+            sink.write(result_of(index, HALF_ROAD, image=np.full((height, width, 3), 150, np.uint8)), 0)
+    first, second = decoded_bgr(tmp_path / "a.mp4")
+    width, height = size_wh[0] // 2 * 2, size_wh[1] // 2 * 2
+    assert first.shape == second.shape == (height, 2 * width, 3)
+    assert np.abs(first[: height // 2, :width].astype(int) - 150).max() <= 4
+    assert tinted_share(first[:60, width + 70 :], image[:60, 70:width]) == 1
+    assert second[height // 2, width + width // 4].min() > 100
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709"])
