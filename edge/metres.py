@@ -85,9 +85,10 @@ def place(found: Sequence[Instance], plane: GroundPlane, cell_px: float) -> tupl
     """
     feet = np.array([((one.box[0] + one.box[2]) / 2, one.box[3]) for one in found], np.float64)
     places, sds = plane.ground(feet), plane.distance_sd(feet, cell_px)
+    bottom = plane.size_wh[1] * (1 - plane.model.bonnet_share) - cell_px / 2
     placed: list[Instance] = []
     for one, (right, ahead), sd in zip(found, places.tolist(), sds.tolist(), strict=True):
-        reason = _no_distance(one, ahead, sd, plane.size_wh[1] - cell_px / 2)
+        reason = _no_distance(one, ahead, sd, bottom)
         known = (None, None, None) if reason else (round(ahead, 2), round(right, 2), round(sd, 2))
         placed.append(replace(one, distance_m=known[0], lateral_m=known[1], distance_sd_m=known[2], no_distance=reason))
     return tuple(placed)

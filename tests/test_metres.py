@@ -144,6 +144,15 @@ def test_a_way_that_is_no_road_at_the_bottom_of_the_image_is_not_free() -> None:
     assert found.ahead_m == pytest.approx(1.5 * 250 / 90, abs=0.01)  # no more than the image's lower border shows
 
 
+def test_the_cars_own_bonnet_is_no_obstacle() -> None:
+    classes = road_ahead()
+    classes[162:] = SKY
+    bonnet = MODEL.model_copy(update={"bonnet_share": 0.1})
+    assert free(in_metres(classes, model=bonnet)).ahead_m == free(in_metres(road_ahead())).reach_m
+    (one,) = placed(person(10, 100, 30, 162), model=bonnet)
+    assert one.no_distance == CUT
+
+
 def test_a_hole_of_one_cell_is_no_obstacle() -> None:
     classes = road_ahead()
     classes[140, 160] = SKY

@@ -16,12 +16,14 @@ import typer
 from edge.cli.names import engine_and_precision
 from edge.cli.shared import (
     Backend,
+    CameraModelFile,
     Confidence,
     EngineName,
     Instances,
     JsonFile,
     Precision,
     Steady,
+    camera_model_of,
     end_on_sigterm,
     outputs_asked,
 )
@@ -98,6 +100,7 @@ def evaluate(
     confidence: Confidence = False,
     instances: Instances = False,
     steady: Steady = False,
+    camera_model: CameraModelFile = None,
     sparse: Sparse = False,
     against: Against = None,
     parquet: ParquetFile = None,
@@ -125,7 +128,7 @@ def evaluate(
     from edge.evaluate.store import Store
 
     cv2.setNumThreads(1)  # every stage has a thread of its own
-    listed = list_drives(drives, labels, sparse)
+    listed = list_drives(drives, labels, sparse, camera_model_of(camera_model))
     asks_objects = instances or any(are_objects(drive.labels) for drive in listed)
     if labels_of and asks_objects:
         raise ConfigError("--labels-of is for masks of one group; objects need all classes: leave one of both out")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import Field
 
 from edge.config import StrictModel, data_path, load_yaml
 from edge.errors import ConfigError
+from edge.geometry.model import CameraModel, load_camera_model
 from edge.sinks.files import escaped
 
 HORIZON = 0.5  # where the horizon lies, as a share of the image's height
@@ -27,6 +28,7 @@ class Drive:
         labels: a folder of class-id PNG files; None where there are none.
         sparse: labels belong to some frames only.
         horizon: where the horizon lies, as a share of the image's height; distance bands hang on it.
+        camera_model: in its place: the bands are then metres (docs/metres.md).
         tags: what slices are made by, such as {"time_of_day": "dusk"}.
     """
 
@@ -36,6 +38,7 @@ class Drive:
     sparse: bool = False
     horizon: float = HORIZON
     tags: Mapping[str, str] = field(default_factory=dict)
+    camera_model: CameraModel | None = None
 
 
 class _Entry(StrictModel):
@@ -44,6 +47,7 @@ class _Entry(StrictModel):
     labels: str | None = None
     sparse_labels: bool = False
     horizon: float = Field(default=HORIZON, gt=0, lt=1)
+    camera_model: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
 
 
@@ -51,10 +55,12 @@ class _Manifest(StrictModel):
     drives: tuple[_Entry, ...] = Field(min_length=1)
 
 
-def list_drives(words: Sequence[str], labels: Path | None = None, sparse: bool = False) -> list[Drive]:
+def list_drives(
+    words: Sequence[str], labels: Path | None = None, sparse: bool = False, camera_model: CameraModel | None = None
+) -> list[Drive]:
     """The drives that words name: sources, and manifests (.yaml), whose paths are relative to them.
 
-    `labels` are those of a single source.
+    `labels` are those of a single source; the camera model is that of all sources that no manifest names.
 
     Raises:
         ConfigError: a manifest is not one, labels are given for several drives, or two drives share a name.
@@ -64,7 +70,7 @@ def list_drives(words: Sequence[str], labels: Path | None = None, sparse: bool =
         if Path(word).suffix in (".yaml", ".yml"):
             drives += _listed(Path(word))
         else:
-            drives.append(Drive(_short(word), word, labels, sparse))
+            drives.append(Drive(_short(word), word, labels, sparse, camera_model=camera_model))
     if labels and (len(drives) > 1 or any(drive.labels != labels for drive in drives)):
         raise ConfigError("--labels are of one drive; list several with their labels in a manifest: docs/evaluation.md")
     return _with_own_names(drives)
@@ -84,6 +90,7 @@ def _listed(path: Path) -> list[Drive]:
             entry.sparse_labels,
             entry.horizon,
             entry.tags,
+            load_camera_model(Path(place(entry.camera_model))) if entry.camera_model else None,
         )
         for entry in load_yaml(path, _Manifest).drives
     ]
@@ -96,10 +103,7 @@ def _short(frames: str) -> str:
 def _with_own_names(drives: list[Drive]) -> list[Drive]:
     """Drives that were named after their files, made distinct by their whole paths; two of one path are refused."""
     shared = {name for name, count in Counter(drive.name for drive in drives).items() if count > 1}
-    named = [
-        Drive(escaped(d.frames) if d.name in shared else d.name, d.frames, d.labels, d.sparse, d.horizon, d.tags)
-        for d in drives
-    ]
+    named = [replace(d, name=escaped(d.frames)) if d.name in shared else d for d in drives]
     for name, count in Counter(drive.name for drive in named).items():
         if count > 1:
             raise ConfigError(f"drive {name!r}: is named {count} times; each counts once")

@@ -22,6 +22,8 @@ from edge.evaluate.labels import ignored_ids
 from edge.evaluate.overlaps import TrueObjects, overlaps_of
 from edge.evaluate.records import Counts, Record
 from edge.frame import Frame, Image
+from edge.geometry.ground import GroundPlane
+from edge.geometry.model import CameraModel
 from edge.metrics import Confusion, count_bands, count_outlines
 from edge.prediction import Prediction
 from edge.segmenter import Canvas, Segmenter
@@ -30,6 +32,7 @@ from edge.segmenter import Canvas, Segmenter
 # 1.4 m / (2 tan 20°) = 1.9 m over that depth as a share of the height. 0.1 is 19 m, 0.25 is 8 m.
 BANDS = ("above horizon", "far (over 19 m)", "middle (8 to 19 m)", "near (under 8 m)")
 _BELOW_HORIZON = (0.0, 0.1, 0.25)
+_BANDS_M = (19.0, 8.0)  # the same with a camera model, straight ahead
 SIZES = ("under 5 %", "5 to 10 %", "10 to 20 %", "20 % and more")  # of the image's height
 _SIZE_STEPS = (0.05, 0.1, 0.2)
 _LEAST_PERSON_PX = 12  # less is a speck of the labeller's
@@ -87,11 +90,12 @@ class Measures:
         truths: Truths | None = None,
         *,
         horizon: float = HORIZON,
+        camera_model: CameraModel | None = None,
         other: Segmenter | None = None,
         mirror: Segmenter | None = None,
         fingerprint: Fingerprint | None = None,
     ) -> None:
-        self._table, self._truths, self._horizon = table, truths, horizon
+        self._table, self._truths, self._horizon, self._camera_model = table, truths, horizon, camera_model
         self._other, self._mirror, self._fingerprint = other, mirror, fingerprint
         self._people_ids = table.ids("pedestrian") if "pedestrian" in table.groups else ()
         self._ignored_ids = ignored_ids(table)
@@ -150,7 +154,7 @@ class Measures:
         truth = self._truths.find(result.frame) if self._truths else None
         if self._truths is None or truth is None:
             return {}
-        found, edges = result.class_map(), self._band_edges(len(truth))
+        found, edges = result.class_map(), self._band_edges(truth, result.frame.pixel_aspect)
         try:
             confusion, seen = count_bands(truth, found, edges, len(self._table), self._ignored_ids)
             other = self._confusion(truth, second.class_map() if second else None)
@@ -192,9 +196,15 @@ class Measures:
             confusion.add(truth, found)
         return confusion.counts
 
-    def _band_edges(self, height: int) -> list[int]:
+    def _band_edges(self, truth: Image, pixel_aspect: float) -> list[int]:
         """The rows at which bands of distance begin and end."""
-        return [0, *(min(height, round((self._horizon + below) * height)) for below in _BELOW_HORIZON), height]
+        height, width = truth.shape
+        shares = [self._horizon + below for below in _BELOW_HORIZON]
+        if self._camera_model is not None:
+            plane = GroundPlane(self._camera_model, (width, height), pixel_aspect)
+            straight = plane.pixels([(0.0, ahead) for ahead in _BANDS_M])[:, 1]
+            shares = [row / height for row in (plane.vanishing_point()[1], *straight.tolist())]
+        return [0, *(min(height, max(0, round(share * height))) for share in shares), height]
 
     def _people(self, truth: Image, found: Image) -> Counts:
         """By height: how many there are, how many of them are at least half found, and their pixels likewise.

@@ -205,6 +205,7 @@ class Worker:
                 table,
                 truths,
                 horizon=drive.horizon,
+                camera_model=drive.camera_model,
                 other=rival,
                 mirror=mirror,
                 fingerprint=None if self.config.labels_of else engine.card.fingerprint,  # it is of the card's classes

@@ -64,6 +64,7 @@ class Store:
         drive = shard.drive
         labels = [self._of(str(place)) for place in label_places(drive.labels)]
         facts = [self._of(drive.frames), labels, drive.sparse, drive.horizon]
+        facts += [drive.camera_model.model_dump_json()] if drive.camera_model else []
         key = json.dumps([self._key, facts, shard.start, shard.stop])
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 

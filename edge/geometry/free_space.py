@@ -92,14 +92,17 @@ class FreeSpaceFinder:
         places = plane.ground(pixels).reshape(height + 1, width, 2)
         self._right, self._ahead = (places[..., k].astype(np.float32) for k in range(2))
         within = self._ahead <= self.reach_m  # NaN is not
+        self._bottom = max(1, height - math.ceil(plane.model.bonnet_share * height))
         self._columns = np.arange(width)
-        self._top = np.where(within.any(axis=0), within.argmax(axis=0), height)  # the first row within reach
+        self._top = np.where(within.any(axis=0), within.argmax(axis=0), self._bottom).clip(
+            max=self._bottom
+        )  # the first row within reach
 
     def find(self, road: Image) -> FreeSpace:
         """The free space of a mask, uint8 (h, w) at network size without black bars, 1 where there is road."""
         closed = cv2.morphologyEx(road, cv2.MORPH_CLOSE, _CLOSE)  # a hole of a cell or two is no obstacle
-        height = len(closed)
-        blocked = closed[::-1] == 0
+        height = self._bottom
+        blocked = closed[:height][::-1] == 0
         run = np.where(blocked.any(axis=0), blocked.argmax(axis=0), height)
         rows = np.maximum(height - run, self._top)
         right, ahead = self._right[rows, self._columns], np.array(self._ahead[rows, self._columns])

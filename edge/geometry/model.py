@@ -27,6 +27,7 @@ class CameraModel(StrictModel):
         yaw_deg: how far it looks to the right of where the car goes.
         centre_px: the principal point in images of `image_wh`, as OpenCV's calibration gives it; default: the middle.
         distortion: OpenCV's k1, k2, p1, p2, k3, k4, k5, k6; 4, 5 or 8 of them.
+        bonnet_share: of the image's height, at its bottom, that shows the car itself: there is no road to see.
         height_sd_m, pitch_sd_deg: standard errors. That of the pitch has the nodding of the car in it.
     """
 
@@ -39,6 +40,7 @@ class CameraModel(StrictModel):
     yaw_deg: float = Field(default=0.0, ge=-60, le=60)
     centre_px: tuple[float, float] | None = None
     distortion: tuple[float, ...] = ()
+    bonnet_share: float = Field(default=0.0, ge=0, le=0.5)
     height_sd_m: float = Field(default=0.03, ge=0, le=5)
     pitch_sd_deg: float = Field(default=0.3, ge=0, le=10)
 

@@ -8,6 +8,7 @@ import pytest
 
 from edge.errors import ConfigError
 from edge.evaluate.drives import list_drives
+from edge.geometry.model import CameraModel
 
 MANIFEST = """
 drives:
@@ -37,6 +38,14 @@ def test_a_manifest_gives_drives_with_paths_relative_to_it(manifest: Path, monke
     assert first.tags == {"time_of_day": "dusk"}
     assert (second.name, second.frames) == ("street", "scene:street?seed=3&frames=5")
     assert third.frames == "/data/b.mp4"
+
+
+def test_a_camera_model_is_that_of_a_manifests_drive_or_of_all_named_ones(tmp_path: Path) -> None:
+    (tmp_path / "cam.yaml").write_text("geometry: {height_m: 1.3, hfov_deg: 60}")
+    (tmp_path / "m.yaml").write_text("drives:\n  - {frames: a.mp4, camera_model: cam.yaml}\n  - {frames: b.mp4}\n")
+    other = CameraModel(height_m=1.5, hfov_deg=70)
+    listed = list_drives([str(tmp_path / "m.yaml"), "c.mp4"], camera_model=other)
+    assert [drive.camera_model for drive in listed] == [CameraModel(height_m=1.3, hfov_deg=60), None, other]
 
 
 def test_a_wrong_key_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:

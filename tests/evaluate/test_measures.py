@@ -13,6 +13,7 @@ from edge.classes import CAMVID
 from edge.errors import ConfigError, DataError
 from edge.evaluate.measures import BANDS, SIZES, Measures, check_tables, view_of
 from edge.frame import Frame, Image
+from edge.geometry.model import CameraModel
 from edge.segmenter import Segmenter
 
 
@@ -109,6 +110,15 @@ def test_rows_below_the_horizon_are_bands_of_distance() -> None:
     assert record.confusion.sum((1, 2)).tolist() == [40 * 40, 10 * 40, 15 * 40, 35 * 40]  # 0-40, 40-50, 50-65, 65-100
     assert record.confusion[:, ROAD, SKY].tolist() == [0, 5 * 40, 0, 10 * 40]
     assert record.confusion[:, ROAD, PEDESTRIAN].tolist() == [0, 0, 3 * 40, 5 * 40]
+
+
+def test_with_a_camera_model_the_bands_are_metres() -> None:
+    truth = np.full((100, 40), ROAD, np.uint8)
+    result = result_of(0, truth, image=np.zeros((100, 40, 3), np.uint8))
+    level = CameraModel(height_m=1.9, focal_px=100, image_wh=(40, 100))  # 190 / z rows below row 50
+    record = Measures(CAMVID, Known(truth), camera_model=level)(result, None)
+    assert record.confusion is not None
+    assert record.confusion.sum((1, 2)).tolist() == [50 * 40, 10 * 40, 14 * 40, 26 * 40]  # 19 m: row 60; 8 m: 73.75
 
 
 def test_pedestrians_count_by_their_height_and_are_found_by_half() -> None:

@@ -170,6 +170,7 @@ def test_frames_of_another_shape_are_refused() -> None:
         ({"centre_px": [1300, 360]}, "centre_px: expected a point in the image of 1280x720, got (1300.0, 360.0)"),
         ({"distortion": [0.1]}, "distortion: expected 4 or 5 or 8 numbers in OpenCV's order, got 1"),
         ({"distortion": [-3.0, 0, 0, 0]}, "distortion: cannot be undone at the image's border"),
+        ({"bonnet_share": 8}, "geometry.bonnet_share: Input should be less than or equal to 0.5, found 8"),
         ({"pitch_sd_deg": -1}, "geometry.pitch_sd_deg: "),
         ({"height_sd_m": float("nan")}, "geometry.height_sd_m: "),
     ],
