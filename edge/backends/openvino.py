@@ -39,12 +39,13 @@ if TYPE_CHECKING:
     from edge.outputs import Arrays
 
 LABEL = "OpenVINO"
-PRECISIONS = ("f32", "bf16", "int8")
+PRECISIONS = ("f32", "bf16", "fp16", "int8")
 GRAPHS = "openvino"
 OPENS_QUICKLY = True
 CACHED_MODELS = 8  # a DDRNet-23-slim is 23 MB
 
 _ARITHMETIC = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})  # of its CPU plugin's layer types
+_HINTS = {"bf16": "bf16", "fp16": "f16"}  # that run the f32 graph in less; OpenVINO's names
 _PRECISION_NAMES = {"u8": "int8", "i8": "int8", "f16": "fp16"}  # of its element types, where edge's differ
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class OpenVinoEngine:
         self.outputs = select(self.card.outputs, outputs, self.card.name)
         self.threads = checked_threads(threads)
         self.streams = self.threads if side_by_side else 1
-        self.precision = checked_precision(precision, self.card, LABEL, PRECISIONS)
+        self.precision = checked_precision(precision or _arm_precision(self.card), self.card, LABEL, PRECISIONS)
         graph = bundle.graph(self.precision, GRAPHS)
         path, model = bundle.folder / graph.file, bundle.read(graph)
         self._blob: mmap.mmap | None = None
@@ -104,7 +105,7 @@ class OpenVinoEngine:
             "NUM_STREAMS": str(self.streams),
             "INFERENCE_NUM_THREADS": self.threads,
             # Left alone, OpenVINO takes bf16 wherever it can. What an INT8 graph leaves in floating point is f32.
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": _HINTS.get(self.precision, "f32"),
             "ENABLE_CPU_PINNING": False,  # decoding and encoding want the same cores
         }
         names = [output.tensor for output in self.outputs]
@@ -203,7 +204,7 @@ def load_graph(model: bytes, precision: str = "f32", output: str | None = None) 
     """
     core = get_core()
     # An INT8 graph says itself where it is INT8.
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS.get(precision, "f32")}
     compiled = core.compile_model(core.read_model(model, b""), "CPU", config)
     place = compiled.output(0 if output is None else output)
     return lambda item: compiled([item])[place]
@@ -246,9 +247,22 @@ def get_core() -> Any:
 
 
 def _check_cpu(core: Any, precision: str) -> None:
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision in _HINTS and not _has(core, precision):
         name = core.get_property("CPU", "FULL_DEVICE_NAME")
-        raise EngineError(f"precision bf16: this CPU ({name}) has no bf16 arithmetic; use f32")
+        raise EngineError(f"precision {precision}: this CPU ({name}) has no {precision} arithmetic; use f32")
+
+
+def _has(core: Any, precision: str) -> bool:
+    return precision.upper() in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _arm_precision(card: Card) -> str | None:
+    """On ARM, fp16 in place of a card's INT8, where the CPU has it: of an INT8 graph OpenVINO runs few layers there in
+    8 bits (docs/backends.md). None leaves the choice to the card.
+    """
+    if card.precision != "int8" or platform.machine() not in ("aarch64", "arm64"):
+        return None
+    return "fp16" if _has(get_core(), "fp16") else None
 
 
 def _keep_results(graph: Any, names: Collection[str]) -> None:

@@ -127,18 +127,49 @@ def test_f32_is_not_quietly_bf16(street_bundle: Bundle) -> None:
     assert 0.8 < agreement < 1
 
 
-def test_bf16_is_refused_on_a_cpu_without_it() -> None:
-    class OldCore:
-        def get_property(self, device: str, name: str) -> Any:
-            return {"OPTIMIZATION_CAPABILITIES": ["FP32", "INT8"], "FULL_DEVICE_NAME": "Old CPU"}[name]
+class OtherCore:
+    """Of a CPU with these capabilities."""
 
-    backend._check_cpu(OldCore(), "f32")
-    with pytest.raises(EngineError, match=r"this CPU \(Old CPU\) has no bf16 arithmetic; use f32"):
-        backend._check_cpu(OldCore(), "bf16")
+    def __init__(self, *capabilities: str) -> None:
+        self._capabilities = capabilities
+
+    def get_property(self, device: str, name: str) -> Any:
+        return {"OPTIMIZATION_CAPABILITIES": self._capabilities, "FULL_DEVICE_NAME": "Old CPU"}[name]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_precision_is_refused_on_a_cpu_without_it(precision: str) -> None:
+    backend._check_cpu(OtherCore("FP32", "INT8"), "f32")
+    backend._check_cpu(OtherCore("FP32", precision.upper()), precision)
+    with pytest.raises(EngineError, match=rf"this CPU \(Old CPU\) has no {precision} arithmetic; use f32"):
+        backend._check_cpu(OtherCore("FP32", "INT8"), precision)
+
+
+@pytest.mark.parametrize(
+    ("machine", "capabilities", "card_precision", "expected"),
+    [
+        ("aarch64", ("FP16", "FP32", "INT8"), "int8", "fp16"),
+        ("aarch64", ("FP32", "INT8"), "int8", None),
+        ("aarch64", ("FP16", "FP32", "INT8"), "fp32", None),
+        ("x86_64", ("FP16", "FP32", "INT8"), "int8", None),
+    ],
+)
+def test_on_arm_fp16_takes_the_place_of_int8_where_the_cpu_has_it(
+    machine: str,
+    capabilities: tuple[str, ...],
+    card_precision: str,
+    expected: str | None,
+    colour_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backend.platform, "machine", lambda: machine)
+    monkeypatch.setattr(backend, "get_core", lambda: OtherCore(*capabilities))
+    card = dataclasses.replace(colour_bundle.card, precision=card_precision)
+    assert backend._arm_precision(card) == expected
 
 
 def test_an_unknown_precision_is_answered_with_those_there_are(colour_bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match="expected a precision of OpenVINO: f32, bf16, int8; got 'f16'"):
+    with pytest.raises(EngineError, match="expected a precision of OpenVINO: f32, bf16, fp16, int8; got 'f16'"):
         OpenVinoEngine(colour_bundle, precision="f16")
 
 
