@@ -21,7 +21,8 @@ else:
     import tomli as tomllib
 
 HOME = Path(__file__).parents[1]
-PAGES = [HOME / "README.md", HOME / "CONTRIBUTING.md", *sorted((HOME / "docs").glob("*.md"))]
+TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "llms.txt")
+PAGES = [*(HOME / name for name in TOP), *sorted((HOME / "docs").glob("*.md"))]
 EDGE: Any = typer.main.get_command(edge.cli.app)
 PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))
 ENDS = {"|", ">", ">>", "&&", "||", ";", "&", "2>", "<"}
