@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -24,9 +23,9 @@ from edge.errors import ConfigError
 from edge.frame import Image, Letterbox
 from edge.hysteresis import Hysteresis
 from edge.prediction import Prediction
+from edge.visits import Event, PlaceName, VisitOptions, Visits, Zone, Zones
 
-Share = Annotated[float, Field(ge=0, le=1)]
-ZONE_MIN = 1e-5  # share of the image: two pixels of 640x360
+__all__ = ["CameraZones", "Event", "EventOptions", "Limits", "Watcher", "words"]
 FIGURE_MAX = 1000.0  # of a figure: the strangest masks have less than 100
 USUAL_S = 10.0  # the road's usual share is the median over so long
 
@@ -39,6 +38,13 @@ class Limits(StrictModel):
     hold_s: float = Field(default=0.2, ge=0, le=60)
 
 
+class CameraZones(StrictModel):
+    """What one of several cameras has in place of `EventOptions.zone` and of `VisitOptions.zones`."""
+
+    zone: Zone | None = None
+    zones: Zones | None = None
+
+
 class EventOptions(StrictModel):
     """The events' part of a config file.
 
@@ -48,22 +54,25 @@ class EventOptions(StrictModel):
         road_gone: how much of the zone's usual road is gone, 0 to 1.
         out_of_domain: how strange the masks are over two seconds, 1 = as the strangest frame of the calibration set.
             Of road, streets have 0.2, motorways 0.4 to 0.6, people in a room 1.5, a car park 1.6 (docs/results.md).
+        tracks: who is on the road and in zones, one by one; needs instances (docs/instances.md).
+        cameras: zones of some of several cameras, by name, in place of those above.
     """
 
-    zone: tuple[tuple[Share, Share], ...] = Field(
-        default=((0.42, 0.5), (0.58, 0.5), (0.85, 1.0), (0.15, 1.0)), min_length=3
-    )
+    zone: Zone = ((0.42, 0.5), (0.58, 0.5), (0.85, 1.0), (0.15, 1.0))
     pedestrian_ahead: Limits | None = Limits(begin=0.004, end=0.002)
     road_gone: Limits | None = Limits(begin=0.6, end=0.4, hold_s=0.5)
     out_of_domain: Limits | None = Limits(**UNLIKE._asdict())
+    tracks: VisitOptions | None = None
+    cameras: dict[PlaceName, CameraZones] = Field(default_factory=dict)
 
-    @field_validator("zone")
+    @field_validator("cameras", mode="before")
     @classmethod
-    def _holds_something(cls, zone: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-        area = cv2.contourArea(cv2.convexHull(np.array(zone, np.float32)))
-        if area < ZONE_MIN:
-            raise ValueError("the zone holds no pixel: its corners are one point or lie on one line")
-        return zone
+    def _are_sections(cls, value: Any) -> Any:
+        if isinstance(value, dict) and not all(isinstance(one, dict) for one in cast("dict[Any, Any]", value).values()):
+            raise ValueError(
+                "expected a section for each camera, such as {front: {zone: [[0, 0.5], [1, 0.5], [1, 1]]}}"
+            )
+        return value
 
     @field_validator("pedestrian_ahead", "road_gone")
     @classmethod
@@ -72,26 +81,15 @@ class EventOptions(StrictModel):
             raise ValueError(f"begin is a share, expected at most 1, got {limits.begin:g}")
         return limits
 
-
-@dataclass(frozen=True)
-class Event:
-    """An event that began or ended. `at_ns` is when its frame was captured; `value` the figure then."""
-
-    name: str
-    active: bool
-    at_ns: int
-    frame: int
-    value: float
-
-    def as_json(self) -> dict[str, object]:
-        """The message of a drive's events; `captured_ns` is on the monotonic clock of the machine that recorded."""
-        return {
-            "event": self.name,
-            "active": self.active,
-            "captured_ns": self.at_ns,
-            "frame": self.frame,
-            "value": round(self.value, 5),
-        }
+    def of_camera(self, name: str) -> EventOptions:
+        """The options of the camera of that name, zones of its own in place."""
+        own = self.cameras.get(name, CameraZones())
+        changes: dict[str, object] = {"cameras": {}}
+        if own.zone is not None:
+            changes["zone"] = own.zone
+        if own.zones is not None and self.tracks is not None:
+            changes["tracks"] = self.tracks.model_copy(update={"zones": own.zones})
+        return self.model_copy(update=changes)
 
 
 class Watcher:
@@ -108,6 +106,7 @@ class Watcher:
         self._zone: tuple[Letterbox, Image] | None = None
         self._roads: deque[tuple[int, float]] = deque()
         self._running_mean = RunningMean()
+        self._visits = Visits(options.tracks, table) if options.tracks else None
 
     def _wanted(self, options: EventOptions) -> dict[str, Limits]:
         wanted: dict[str, Limits] = {}
@@ -138,7 +137,7 @@ class Watcher:
             state = self._states[name]
             if state.update(value, now_ns):
                 events.append(Event(name, state.active, now_ns, result.frame.index, value))
-        return events
+        return events + (self._visits.look(result) if self._visits else [])
 
     def _figures(self, result: Prediction) -> dict[str, float]:
         zone = self._zone_of(result.letterbox)

@@ -146,8 +146,15 @@ def _check_mqtt(config: ServeConfig) -> None:
 
 def _check_events(config: ServeConfig) -> None:
     assert config.events is not None
+    if unknown := sorted(set(config.events.cameras) - set(config.cameras)):
+        known = ", ".join(config.cameras) or "none; with `camera`, write `zone` and `tracks`"
+        raise ConfigError(f"events.cameras.{unknown[0]}: expected a name in `cameras` ({known})")
+    has_objects = config.instances or all(config.geometry_of(name) for name in config.sources)
+    if config.events.tracks is not None and not has_objects:
+        raise ConfigError("events.tracks: follows people one by one: write `instances: true`, too")
     card = find_bundle(config.engine).card
-    Watcher(config.events, card.table, card.fingerprint)
+    for name in config.sources:
+        Watcher(config.events.of_camera(name), card.table, card.fingerprint)
 
 
 def _check_recorder(config: ServeConfig) -> None:

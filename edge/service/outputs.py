@@ -76,7 +76,7 @@ class Outputs:
             self.all.append(Output("web", WebSink(live)))
         if config.mqtt is not None:
             mqtt = self._mqtt = MqttSink(mqtt_of(config.mqtt, name), card, stages)
-            listeners.append(lambda e: mqtt.event(e.name, active=e.active, frame=e.frame, value=e.value))
+            listeners.append(lambda e: _publish(mqtt, e))
             self.all.append(Output("mqtt", mqtt, lambda: mqtt.health))
         self._results: ResultsSocket | None = None
         if config.socket is not None:
@@ -96,9 +96,8 @@ class Outputs:
             listeners.append(flight.event)
             self.all.append(Output("flight", flight, lambda: flight.health))
         if config.events is not None:
-            self.all.append(
-                Output("events", EventSink(Watcher(config.events, card.table, card.fingerprint), listeners))
-            )
+            watcher = Watcher(config.events.of_camera(name), card.table, card.fingerprint)
+            self.all.append(Output("events", EventSink(watcher, listeners)))
         if config.sinks:
             self._add_others(config, name, SinkContext(live.source, rate_hz, card, stages))
         if not self.all:
@@ -132,6 +131,11 @@ class Outputs:
         """Which output is at one result for too long to be called progress; "" if none is."""
         busy_s = {output.name: output.background.busy_s for output in self.all}
         return ", ".join(f"{name} at one result for {for_s:.1f} s" for name, for_s in busy_s.items() if for_s > LATE_S)
+
+
+def _publish(mqtt: MqttSink, event: Event) -> None:
+    visit = event.visit.as_json() if event.visit else {}
+    mqtt.event(event.name, active=event.active, frame=event.frame, value=event.value, **visit)
 
 
 def mqtt_of(options: MqttOptions, camera: str) -> MqttOptions:

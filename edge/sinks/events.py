@@ -33,8 +33,17 @@ class EventSink:
     def write(self, result: Prediction, dropped: int) -> None:
         """Tell of what begins or ends with this result, in the thread of the caller."""
         for event in self._watcher.look(result):
-            log.warning(
-                "%s %s at frame %d (%.4f)", event.name, "began" if event.active else "ended", event.frame, event.value
-            )
+            _report(event)
             for listener in self._listeners:
                 listener(event)
+
+
+def _report(event: Event) -> None:
+    visit = event.visit
+    if visit is None:
+        state = "began" if event.active else "ended"
+        log.warning("%s %s at frame %d (%.4f)", event.name, state, event.frame, event.value)
+        return
+    state = "entered" if visit.dwell_s is None else f"left after {visit.dwell_s:.1f} s:"
+    who, counts = f"{visit.group} {visit.track_id}", f"{visit.now} there now, {visit.passed} so far"
+    log.info("%s %s %s at frame %d: %s", who, state, visit.place, event.frame, counts)

@@ -199,9 +199,9 @@ class FlightRecorder:
         return self._health
 
     def event(self, event: Event) -> None:
-        """Keep the event; one that begins is a trigger."""
+        """Keep the event; one that begins is a trigger, unless it is one of many people coming and going."""
         self._events.append(event)
-        if event.active:
+        if event.active and event.visit is None:
             self.trigger(f"{event.name} began at frame {event.frame}")
 
     def trigger(self, reason: str) -> None:

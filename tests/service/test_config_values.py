@@ -26,6 +26,7 @@ from edge.service.config import ServeConfig, load_config
 from edge.sinks.flight import FlightOptions
 from edge.sinks.mqtt.options import MqttOptions, address_of
 from edge.sinks.recorder import RecorderOptions
+from edge.visits import VisitOptions
 from edge.web.options import WebOptions, read_files
 
 PASSWORD = "hunter2-SECRET"
@@ -65,6 +66,7 @@ BASE: dict[str, Any] = {"camera": "scene:street?seed=1&frames=9&size=160x120&fps
 SECTIONS: dict[str, tuple[type, dict[str, Any]]] = {
     "ladder": (LadderOptions, {}),
     "events": (EventOptions, {}),
+    "events.tracks": (VisitOptions, {}),
     "events.road_gone": (Limits, {"begin": 0.5, "end": 0.2}),
     "events.out_of_domain": (Limits, {"begin": 0.5, "end": 0.2}),
     "mqtt": (MqttOptions, {"url": "mqtt://127.0.0.1", "topic": "edge/car"}),
@@ -89,6 +91,11 @@ MEANT: dict[str, set[str]] = {
     "events.out_of_domain.begin": NUMBER,
     "events.road_gone.begin": NUMBER,
     "events.pedestrian_ahead": UNSET,
+    "events.tracks": UNSET,
+    "events.tracks.road": {"true"},
+    "events.tracks.zones": {"empty mapping"},
+    "events.tracks.hold_s": {*NUMBER, "zero"},
+    "events.cameras": {"empty mapping"},
     "flight.cooldown_s": {*NUMBER, "zero"},
     "flight.deadline_ms": {*NUMBER, *UNSET},
     "flight.folder": NAME,
@@ -141,6 +148,7 @@ def text_with(key: str, value: str) -> str:
         del tree["camera"]
     if key == "web":
         tree["events"] = {}
+    tree["instances"] = key.startswith("events.tracks.")
     node = tree
     for depth, section in enumerate(sections, 1):
         node = node.setdefault(section, copy.deepcopy(SECTIONS[".".join(sections[:depth])][1]))
