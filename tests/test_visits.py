@@ -18,6 +18,7 @@ from edge.grouping import Instances
 from edge.prediction import Prediction
 from edge.service.check import OUTPUTS
 from edge.service.config import ServeConfig
+from edge.sinks.events import EventSink
 from edge.steps import Steps
 from edge.tracking import Tracks
 from edge.visits import Event
@@ -158,6 +159,20 @@ def test_two_cameras_with_the_same_ids_do_not_mix_and_have_zones_of_their_own() 
 def test_results_that_are_left_out_under_load_end_no_visit() -> None:
     results = followed(lambda t: [(10, 50)], 4)
     assert told(watched(results[::7])) == [(1, "left", True, None, 1, 1)]
+
+
+def test_each_visit_is_in_the_log_and_goes_to_who_listens(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[Event] = []
+    sink = EventSink(Watcher(ZONED, CAMVID, None), [heard.append])
+    with caplog.at_level("INFO"):
+        for result in followed(walks, 3):
+            sink.write(result, 0)
+    assert [line.split(" at frame")[0] for line in caplog.messages] == [
+        "pedestrian 1 entered left",
+        "pedestrian 1 left after 1.8 s: left",
+    ]
+    assert caplog.messages[1].endswith("0 there now, 1 so far")
+    assert [event.active for event in heard] == [True, False]
 
 
 BASE = {"camera": "/dev/video0", "web": {}}
