@@ -18,9 +18,11 @@ from edge.cli.camera import camera
 from edge.cli.data import data
 from edge.cli.evaluate import evaluate
 from edge.cli.imports import import_advice
+from edge.cli.init import init
 from edge.cli.leave import leave
 from edge.cli.record import record
 from edge.cli.replay import replay
+from edge.cli.serve import serve
 from edge.cli.shared import (
     INTERRUPTED,
     Alpha,
@@ -291,26 +293,6 @@ def doctor(json_file: JsonFile = None) -> int:
     return 0 if found.default_engine_runs else EngineError.exit_code
 
 
-def serve(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The config file; systemd/edge.yaml shows every key.")],
-) -> int:
-    """Serve a camera's masks until SIGTERM: the camera may come and go. SIGHUP reads the config again."""
-    import faulthandler
-
-    from edge.sources.capture.process import prespawned
-
-    with prespawned():
-        import cv2
-
-        from edge.service.logs import start_logging
-        from edge.service.service import serve as serve_config
-
-        faulthandler.enable()  # a watchdog's SIGABRT then leaves every thread's stack in the journal
-        start_logging()
-        cv2.setNumThreads(1)  # every stage has a thread of its own
-        return serve_config(config)
-
-
 def publish(
     config: Annotated[Path, typer.Option("--config", "-c", help="The config; systemd/publish.yaml shows every key.")],
 ) -> int:
@@ -367,7 +349,8 @@ _COMMANDS: dict[str, list[tuple[Callable[..., object], str]]] = {
         (replay, "edge replay drive.mcap --diff road:f32"),
     ],
     "Serve": [
-        (serve, "edge serve --config systemd/edge.yaml"),
+        (serve, "edge serve 0 --open"),
+        (init, "edge init --source 0"),
         (publish, "edge publish --config systemd/publish.yaml"),
     ],
     "Look and measure": [

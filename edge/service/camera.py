@@ -20,6 +20,7 @@ from edge.service.config import ServeConfig
 from edge.service.engines import EarlyEngine
 from edge.service.outputs import Outputs
 from edge.sinks.health import OutputHealth
+from edge.sources.looped import Looped
 from edge.sources.open import is_supervised, open_live, open_source
 from edge.sources.source import Source
 from edge.sources.supervised import Supervised
@@ -272,7 +273,8 @@ class CameraLoop:
         """The camera, with its first frame, unless it is over before; one that is not there is waited for."""
         name = self._config.sources[self.name]
         if not is_supervised(name):
-            return open_source(name)
+            source = open_source(name)
+            return Looped(source, name) if self._config.loop and not source.live else source
         camera = self._camera = open_live(name)
         self.live.source = camera.name
         try:

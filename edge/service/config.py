@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from edge.backends import BACKENDS
 from edge.card import Card
@@ -26,7 +26,16 @@ log = logging.getLogger(__name__)
 
 # It becomes a folder, a part of topics and of addresses.
 CameraName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-CameraSource = Annotated[str, Field(min_length=1)]
+_DEVICES = 64  # /dev/video0 to /dev/video63, as V4L2 counts them
+
+
+def _device_name(value: Any) -> Any:
+    """`camera: 0` is the device that `edge run 0` takes."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number and 0 <= value < _DEVICES else value
+
+
+CameraSource = Annotated[str, Field(min_length=1), BeforeValidator(_device_name)]
 
 
 def _known_backend(name: str) -> str:
@@ -45,6 +54,7 @@ class ServeConfig(StrictModel):
         camera: the only one, as `edge run` takes it.
         cameras: several by name, in its place: {front: /dev/video0, rear: /dev/video2}. Each has its part of the page,
             its metrics, its topics (TOPIC/front/...) and its folder of recordings (FOLDER/front).
+        loop: a recording begins anew at its end; else the service ends with it.
         engine, precision, backend, threads: as `edge run` takes them; several cameras share the cores evenly.
         confidence: also compute how sure the engine is of each pixel, for all outputs.
         instances: also people, cyclists and vehicles one by one, for all outputs (docs/instances.md).
@@ -64,6 +74,7 @@ class ServeConfig(StrictModel):
 
     camera: CameraSource | None = None
     cameras: dict[CameraName, CameraSource] = Field(default_factory=dict)
+    loop: bool = False
     engine: str = "road"
     precision: Literal["int8", "f32", "bf16", "fp16"] | None = None
     backend: Backend | None = None

@@ -37,7 +37,9 @@ class Reload:
     Belongs to one thread, which is woken when there is an outcome to `take`.
     """
 
-    def __init__(self, path: Path, running: ServeConfig, sizes: Callable[[], dict[str, Size]], wake: Callable) -> None:
+    def __init__(
+        self, path: Path | None, running: ServeConfig, sizes: Callable[[], dict[str, Size]], wake: Callable
+    ) -> None:
         """`sizes` gives the frame sizes of the running cameras by their sources; `wake` may come from any thread."""
         self._path, self._running, self._sizes, self._wake = path, running, sizes, wake
         self._is_due = False
@@ -45,6 +47,9 @@ class Reload:
 
     def request(self) -> None:
         """The file has changed."""
+        if self._path is None:
+            log.info("there is no config file that could be read again")
+            return
         self._is_due = True
         self._begin()
 
@@ -86,6 +91,7 @@ class Reload:
 
     def _ready(self, sizes: dict[str, Size]) -> Next:
         """Raises EdgeError: something that the config needs is not to be had."""
+        assert self._path is not None
         config = load_config(self._path, ServeConfig)
         check(config)
         probe(config, self._running)

@@ -11,7 +11,7 @@ import logging
 import queue
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -41,29 +41,41 @@ Inbox = queue.SimpleQueue["int | None"]  # signals, and None where a camera has 
 log = logging.getLogger(__name__)
 
 
-def serve(path: Path) -> int:
-    """Serve what the config file says until SIGTERM or SIGINT; the exit code.
+def serve(origin: Path | ServeConfig, on_page: Callable[[str], object] | None = None) -> int:
+    """Serve what the config file says, or a config without a file, until SIGTERM or SIGINT; the exit code.
+
+    With `on_page` a person waits at a terminal: it is called with the page's address when the page is served, and a
+    port that is taken is an error at once.
 
     Raises:
         ConfigError: the config is not in order.
         EdgeError: the service cannot go on; systemd starts it anew.
     """
-    config, notifier, inbox = load_config(path, ServeConfig), Notifier(), Inbox()
+    path = origin if isinstance(origin, Path) else None
+    config = load_config(origin, ServeConfig) if isinstance(origin, Path) else origin
+    notifier, inbox = Notifier(), Inbox()
     check(config)
     if not any(map(is_camera, config.sources.values())):
         end_prespawned()
     serving, before = Next(config, {}), None
     with _signals_into(inbox):
-        while (following := _serve_one(serving, before, notifier, inbox, path)) is not None:
+        while (following := _serve_one(serving, before, notifier, inbox, path, on_page)) is not None:
             serving, before = following, serving.config
             notifier.reloading(time.monotonic_ns())
     notifier.stopping()
     return 0
 
 
-def _serve_one(serving: Next, before: ServeConfig | None, notifier: Notifier, inbox: Inbox, path: Path) -> Next | None:
+def _serve_one(
+    serving: Next,
+    before: ServeConfig | None,
+    notifier: Notifier,
+    inbox: Inbox,
+    path: Path | None,
+    on_page: Callable[[str], object] | None,
+) -> Next | None:
     """What is to be served next. A new config that fails before its first mask gives way to the one `before` it."""
-    service = Service(serving, notifier, inbox, path)
+    service = Service(serving, notifier, inbox, path, on_page)
     try:
         return service.run()
     except EdgeError as error:
@@ -91,7 +103,14 @@ def _signals_into(inbox: Inbox) -> Iterator[None]:
 class Service:
     """One config, served."""
 
-    def __init__(self, serving: Next, notifier: Notifier, inbox: Inbox, path: Path) -> None:
+    def __init__(
+        self,
+        serving: Next,
+        notifier: Notifier,
+        inbox: Inbox,
+        path: Path | None,
+        on_page: Callable[[str], object] | None = None,
+    ) -> None:
         self._config, self._notifier, self._inbox = serving.config, notifier, inbox
 
         def wake() -> None:
@@ -100,6 +119,7 @@ class Service:
         engines = serving.engines
         self._cameras = [CameraLoop(name, self._config, wake, engines.get(name)) for name in self._config.sources]
         self._reload = Reload(path, self._config, self._sizes, wake)
+        self._on_page = on_page
         self._server: WebServer | None = None
         self._tick_s = min(TICK_S, (notifier.watchdog_s or 3 * TICK_S) / 3)
         self.is_ready = False
@@ -121,7 +141,10 @@ class Service:
                 from edge.web.server import WebServer
 
                 lives = {camera.name: camera.live for camera in self._cameras}
-                self._server = stack.enter_context(WebServer(lives, self._config.web, retry=True))
+                retry = self._on_page is None
+                self._server = stack.enter_context(WebServer(lives, self._config.web, retry=retry))
+                if self._on_page is not None:
+                    self._on_page(self._server.url)
             return self._attend()
 
     def _end(self) -> None:

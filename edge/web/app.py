@@ -28,6 +28,7 @@ FILES = {
     "/frame.js": ("frame.js", "text/javascript"),
     "/maps.js": ("maps.js", "text/javascript"),
     "/tiles.js": ("tiles.js", "text/javascript"),
+    "/login.js": ("login.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 FORM_LIMIT_BYTES = 1024

@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 COOKIE = "edge-page"
-OPEN_PATHS = frozenset({"/healthz", "/login", "/page.css", "/icon.svg"})  # without a token; they show nothing
+OPEN_PATHS = frozenset(
+    {"/healthz", "/login", "/login.js", "/page.css", "/icon.svg"}
+)  # without a token; they show nothing
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self';"

@@ -80,10 +80,11 @@ SECTIONS: dict[str, tuple[type, dict[str, Any]]] = {
 # What looks wrong and may be meant. `.nan` is a text here, and a file or topic may be called so.
 NUMBER, NAME, UNSET = {"fraction"}, {"nan", "inf"}, {"null"}
 MEANT: dict[str, set[str]] = {
-    "camera": {*NAME, "URL"},
+    "camera": {*NAME, "URL", "zero"},
     "cameras": {"mapping"},  # a camera named password
-    "cameras.front": {*NAME, "URL"},
+    "cameras.front": {*NAME, "URL", "zero"},
     "confidence": {"true"},
+    "loop": {"true"},
     "instances": {"true"},
     "geometry": UNSET,
     "geometries": {"empty mapping"},
