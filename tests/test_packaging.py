@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -13,21 +16,37 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of the files that git knows; built with the setuptools that is installed."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the files that git knows."""
+    folder = tmp_path_factory.mktemp("source")
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if files.returncode:
         pytest.skip("not a git checkout")
     for name in filter(None, files.stdout.split("\0")):
         if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+def make_wheel(source: Path, folder: Path) -> Path:
+    """Built with the setuptools that is installed, of a folder or a source distribution."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
     subprocess.run([*command, str(source)], check=True, capture_output=True)
     return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_wheel(source, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    code = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
+    return next(folder.glob("*.tar.gz"))
 
 
 @pytest.mark.slow
@@ -36,6 +55,7 @@ def test_the_wheel_holds_the_package_and_its_engine_and_nothing_else(wheel: Path
     assert "edge/engines/road/model.onnx" in names
     assert "edge/engines/road/card.json" in names
     assert "edge/py.typed" in names
+    assert "edge/train/recipes/pet.yaml" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"edge", "edge_segmentation"}
     assert not [name for name in names if "test" in name]
     assert wheel.stat().st_size < 26e6  # the engine in every precision: INT8 for a CPU, INT8 and FP16 for a GPU
@@ -53,3 +73,58 @@ def test_an_installed_wheel_segments_without_the_checkout(wheel: Path, tmp_path:
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert result.returncode == 0, result.stderr
     assert all(0.1 < float(share) < 0.7 for share in result.stdout.split())
+
+
+@pytest.mark.slow
+def test_the_source_distribution_makes_the_same_wheel_and_brings_no_checkpoints(
+    sdist: Path, wheel: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "edge/engines/road/card.json"} <= names
+    assert not [name for name in names if name.endswith((".pt", ".mp4"))]
+    again = make_wheel(sdist, tmp_path)
+    contents = [{one.filename: one.CRC for one in zipfile.ZipFile(path).infolist()} for path in (wheel, again)]
+    assert {name: crc for name, crc in contents[0].items() if "dist-info" not in name} == {
+        name: crc for name, crc in contents[1].items() if "dist-info" not in name
+    }
+    assert contents[0].keys() == contents[1].keys()
+
+
+@pytest.mark.slow
+def test_an_index_would_take_both_distributions(sdist: Path, wheel: Path) -> None:
+    pytest.importorskip("twine", reason="twine is not installed")
+    command = [sys.executable, "-m", "twine", "check", "--strict", str(sdist), str(wheel)]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+def test_a_wheel_in_an_empty_environment_makes_an_overlay_without_torch(wheel: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "empty")], check=True, capture_output=True)
+    binaries = tmp_path / "empty/bin"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL"))}
+    installed = subprocess.run(
+        [binaries / "pip", "install", "--quiet", "--disable-pip-version-check", wheel],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    if installed.returncode and re.search("No matching distribution|Connection|Could not fetch", installed.stderr):
+        pytest.skip(f"no package index here: {installed.stderr.splitlines()[-1]}")
+    assert installed.returncode == 0, installed.stderr
+
+    def edge(*words: str) -> str:
+        command = [str(binaries / "edge"), *words]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert edge("--version").startswith("edge ")
+    edge("run", "scene:street?frames=8&size=320x180&fps=30", "--overlay", "out.mp4", "--masks", "masks")
+    assert (tmp_path / "out.mp4").stat().st_size > 1000
+    assert len(list((tmp_path / "masks").iterdir())) == 8
+    assert "road" in edge("inspect", "road")
+    listed = subprocess.run([binaries / "pip", "list"], capture_output=True, text=True, env=environment).stdout
+    assert not re.search(r"^(torch|onnx|pytest)\b", listed, re.MULTILINE)
