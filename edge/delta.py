@@ -10,6 +10,8 @@ import struct
 import zlib
 
 _MAGIC = b"edge delta 1\n"
+_TEXT_MAX_BYTES = 1 << 24  # of records and what is new, inflated
+_GROWTH, _GROWTH_BYTES = 4, 1 << 20  # a file is at most so many times its base, and so many bytes more
 _BLOCK = 64  # bytes; shorter parts that are equal are not looked for
 _COPY, _NEW = b"c", b"n"
 _RECORD = struct.Struct("<cQQ")  # kind, offset in the base (0 for what is new), length
@@ -38,18 +40,20 @@ def apply_delta(base: bytes, delta: bytes, limit_bytes: int) -> bytes:
     """The file that the difference stands for.
 
     Raises:
-        ValueError: it is not a difference, not one from `base`, or gives more than `limit_bytes`.
+        ValueError: it is not a difference, not one from `base`, or gives more than `limit_bytes` or about four times
+            its base.
     """
     if not delta.startswith(_MAGIC):
         raise ValueError("not a difference between files")
     inflater = zlib.decompressobj()
     try:
-        text = inflater.decompress(delta[len(_MAGIC) :], limit_bytes)
+        text = inflater.decompress(delta[len(_MAGIC) :], min(limit_bytes, _TEXT_MAX_BYTES))
     except zlib.error as error:
         raise ValueError(f"damaged: {error}") from error
     if not inflater.eof:
         raise ValueError("cut off, or too large")
-    parts, at, total = [], 0, 0
+    file, at = bytearray(), 0
+    most = min(limit_bytes, _GROWTH * len(base) + len(text) + _GROWTH_BYTES)
     while at < len(text):
         if at + _RECORD.size > len(text):
             raise ValueError("a record is cut off")
@@ -57,12 +61,13 @@ def apply_delta(base: bytes, delta: bytes, limit_bytes: int) -> bytes:
         at += _RECORD.size
         source = base if kind == _COPY else text
         start = offset if kind == _COPY else at
-        total += length
-        if kind not in (_COPY, _NEW) or start + length > len(source) or total > limit_bytes:
-            raise ValueError("a record reaches beyond its file")
-        parts.append(memoryview(source)[start : start + length])
+        if kind not in (_COPY, _NEW) or not length or start + length > len(source):
+            raise ValueError("a record reaches beyond its file, or is empty")
+        if len(file) + length > most:
+            raise ValueError("too large for a file made of this one")
+        file += memoryview(source)[start : start + length]
         at += length if kind == _NEW else 0
-    return b"".join(parts)
+    return bytes(file)
 
 
 def _new(part: bytes) -> list[bytes]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -51,3 +53,25 @@ def test_a_difference_that_would_fill_the_memory_is_refused() -> None:
     bomb = b"edge delta 1\n" + zlib.compress(b"\0" * (50 << 20))
     with pytest.raises(ValueError, match="too large"):
         apply_delta(b"base", bomb, LIMIT)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [struct.pack("<cQQ", b"c", 0, 0), struct.pack("<cQQ", b"n", 0, 0), struct.pack("<cQQ", b"c", 0, 1), b"c" * 17],
+)
+def test_a_difference_of_a_million_records_takes_no_memory(record: bytes) -> None:
+    bomb = b"edge delta 1\n" + zlib.compress(record * 900_000)
+    base = bytes(1000)
+    tracemalloc.start()
+    with contextlib.suppress(ValueError):
+        assert len(apply_delta(base, bomb, 1 << 30)) == 900_000
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50_000_000
+
+
+def test_a_difference_that_repeats_its_base_without_end_is_refused() -> None:
+    base = bytes(1 << 20)
+    bomb = b"edge delta 1\n" + zlib.compress(struct.pack("<cQQ", b"c", 0, len(base)) * 1000)
+    with pytest.raises(ValueError, match="too large for a file made of this one"):
+        apply_delta(base, bomb, 1 << 30)

@@ -44,6 +44,12 @@ def test_the_units_expose_little(unit: str, most: float) -> None:
     assert float(level[1]) <= most
 
 
+def test_the_installer_brings_what_each_section_of_the_config_needs() -> None:
+    extras = set(re.findall(r"extras=([\w,]+)", (HOME / "install.sh").read_text()))
+    assert extras
+    assert all({"serve", "drives"} <= set(each.split(",")) for each in extras)  # `flight:` too
+
+
 @pytest.mark.parametrize(("unit", "first"), [("edge", True), ("edge-infer", True), ("edge-publish", False)])
 def test_the_masks_come_before_other_work(unit: str, *, first: bool) -> None:
     lines = (HOME / f"{unit}.service").read_text().splitlines()
