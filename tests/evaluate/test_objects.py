@@ -23,7 +23,7 @@ from edge.engine import MODEL_FILE, write_bundle
 from edge.errors import ConfigError, DataError
 from edge.evaluate.measures import Measures
 from edge.evaluate.object_figures import object_figures
-from edge.evaluate.object_labels import MotBoxes, PanopticLabels
+from edge.evaluate.object_labels import MotBoxes, PanopticLabels, find_labels
 from edge.evaluate.overlaps import TrueObjects, objects_of_maps
 from edge.evaluate.records import Record, Records
 from edge.frame import Frame, Image
@@ -31,6 +31,7 @@ from edge.grouping import Instances
 from edge.outputs import CONFIDENCE, SEMANTIC
 from edge.prediction import Prediction
 from edge.rle import coco_rle
+from edge.sources.scene import SceneSource
 from edge.tracking import Tracks
 
 CAR, FRAMES = 8, 6
@@ -78,7 +79,9 @@ def seen(frame: int) -> Prediction:
     return Instances(CAMVID).update(result)
 
 
-def write_panoptic(path: Path, maps: list[tuple[Any, list[dict[str, Any]]]]) -> Path:
+def write_panoptic(
+    path: Path, maps: list[tuple[Any, list[dict[str, Any]]]], categories: list[dict[str, Any]] = CATEGORIES
+) -> Path:
     """COCO's panoptic files of ids (H, W) and their segments."""
     path.with_suffix("").mkdir(parents=True)
     annotations = []
@@ -89,7 +92,7 @@ def write_panoptic(path: Path, maps: list[tuple[Any, list[dict[str, Any]]]]) -> 
         )
         annotations.append({"image_id": index, "file_name": name, "segments_info": segments})
     images = [{"id": i, "file_name": f"{i:03d}.jpg", "width": WH[0], "height": WH[1]} for i in range(len(maps))]
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": CATEGORIES}))
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return path
 
 
@@ -343,6 +346,42 @@ def test_a_drive_is_evaluated_against_boxes_and_reported_in_every_form(
         "missed, 1 frames from 3",
     ]
     assert re.findall(r"<figcaption><b>(.*?)</b>.*?frame (\d+)", told, re.DOTALL)[-1] == ("1 missed", "3")
+
+
+def test_coco_panoptic_truth_gives_figures_of_pixels_and_of_objects(drive: list[Any], tmp_path: Path) -> None:
+    categories = [{"id": 40, "name": "person", "isthing": 1}, {"id": 7, "name": "sky"}, {"id": 8, "name": "giraffe"}]
+    ids = np.full(WH[::-1], 90_000, np.int64)
+    for number, left, height in STANDING:
+        ids[10 : 10 + height, left : left + 8] = number
+    ids[:, 60:] = 90_001  # of a category that the engine does not know
+    names = {90_000: 7, 90_001: 8, **{number: 40 for number, _, _ in STANDING}}
+    segments = [{"id": i, "category_id": kind, "iscrowd": 0, "track_id": i} for i, kind in names.items()]
+    path = write_panoptic(tmp_path / "truth.json", [(ids, segments)] * 8, categories)
+    report = tmp_path / "report.json"
+    assert run(*drive, "--labels", path, "--json", report) == 0
+    found = json.loads(report.read_text())
+    assert found["labelled_frames"] == found["objects"]["frames"] == 8
+    assert found["iou"]["Walker"] > 0.7  # the net sees in cells
+    assert sum(map(sum, found["confusion"])) == 8 * 48 * 60
+    assert [found["objects"]["classes"][name]["rq"] for name in ("Sky", "Walker")] == [1, 1]
+    assert found["objects"]["tracks"]["pedestrian"]["idf1"] == 1
+
+
+@pytest.mark.slow
+def test_a_rendered_street_knows_its_objects_and_their_ids_last() -> None:
+    street = SceneSource("scene:street?seed=3&frames=3&size=320x180&fps=10")
+    labels = find_labels(street, None, False, CAMVID)
+    assert labels is not None
+    truths = [labels.objects(frame) for frame in street]
+    tracks = [{row[2] for row in truth.rows.tolist() if row[2]} for truth in truths if truth is not None]
+    assert len(tracks) == 3
+    assert len(tracks[0] & tracks[1] & tracks[2]) >= 3
+    for truth, index in zip(truths, range(3), strict=True):
+        assert truth is not None
+        assert truth.ids is not None
+        classes, known = street.truth(index)[0], dict(truth.rows[:, :2].tolist())
+        meant = np.array([known.get(i, CAMVID.ignore_id) for i in truth.ids.ravel().tolist()])
+        np.testing.assert_array_equal(meant, classes.ravel())
 
 
 def test_boxes_behind_the_end_of_a_drive_are_refused(drive: list[Any], tmp_path: Path) -> None:
