@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge.cli.shared import end_on_sigterm, make_progress_bar
+from edge.cli.shared import JsonFile, end_on_sigterm, make_progress_bar, write_json
 from edge.cli.stdio import print_report
 from edge.errors import DataError
 
@@ -20,10 +20,12 @@ def _group() -> None:
 
 
 @data.command(epilog="Example: edge data check engines/road.yaml")
-def check(recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines/road.yaml.")]) -> None:
+def check(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines/road.yaml.")], json_file: JsonFile = None
+) -> None:
     """Read all frames and masks of a recipe: the share of each class, and all that is wrong, file by file."""
     from edge.config import load_yaml
-    from edge.train.check import check_data, report_text
+    from edge.train.check import check_data, report_json, report_text
     from edge.train.recipe import Recipe
 
     loaded = load_yaml(recipe, Recipe)
@@ -33,6 +35,8 @@ def check(recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines
         report = check_data(loaded, lambda: bar.update(task, advance=1))
     finally:
         bar.stop()
-    print_report(report_text(report))
+    print_report(report_text(report), json_file)
+    if json_file:
+        write_json(json_file, report_json(report))
     if report.problems:
         raise DataError(f"{recipe}: its data has {len(report.problems)} problem(s), listed above")

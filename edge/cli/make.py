@@ -114,6 +114,7 @@ def select(
     every: Annotated[int, typer.Option(min=1, help="Look at every so many frames only.")] = 1,
     to: Annotated[Path, typer.Option(help="The folder for NAME.yaml.")] = Path("calibration"),
     sheet: Annotated[Path | None, typer.Option(help="Draw the chosen frames here too (.png), to look at.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Choose the frames that INT8's ranges are taken from: the most different ones, in content and light."""
     from edge.compile.build_report import png
@@ -124,7 +125,7 @@ def select(
     if not re.match(NAME, name):
         raise ConfigError(f"a set's name is of a-z, 0-9, - and _, a letter first; found {name!r}")
     path = to / f"{name}.yaml"
-    check_outputs([path, sheet], drives)
+    check_outputs([path, sheet, json_file], drives)
     end_on_sigterm()
     with _Steps() as steps:
         candidates = find_candidates(drives, every, steps("looking at frames", None))
@@ -134,7 +135,9 @@ def select(
     if sheet:
         write_bytes(sheet, png(contact_sheet(chosen)))
     lines = [f"{path}: {made.why}", *(f"  {len(drive.frames):>4} from {drive.drive}" for drive in made.drives)]
-    print_report("\n".join(lines), sheet)
+    print_report("\n".join(lines), sheet, json_file)
+    if json_file:
+        write_json(json_file, {"file": str(path), "sha256": made.sha256, **made.model_dump(mode="json")})
 
 
 @calibrate.command("run", epilog="Example: edge calibrate run engines/road.yaml")
@@ -145,6 +148,7 @@ def calibrate_run(
     torch_net: TorchNet = None,
     weights: Weights = None,
     card: CardYaml = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Observe the calibration frames with the net, and write INT8's ranges beside the set."""
     from edge.config import need
@@ -157,7 +161,9 @@ def calibrate_run(
         found = calibrate_net(
             recipe, run=run_folder, onnx=onnx, torch=torch_net, weights=weights, card=card, steps=steps
         )
-    print_report(str(found))
+    print_report(str(found), json_file)
+    if json_file:
+        write_json(json_file, {"file": str(found.path), **json.loads(found.scales.to_json())})
 
 
 def build(
@@ -197,6 +203,7 @@ def build(
 def plan(
     engine: Annotated[str, typer.Argument(help="An engine's name, or a bundle's folder.")] = "road",
     precision: Precision = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Build TensorRT's plan of an engine for this device, and keep it; `edge run` does so at its first start."""
     from edge.backends.plans import layers_path
@@ -206,13 +213,18 @@ def plan(
     end_on_sigterm()
     with progress_report() as on_progress:
         path = build_plan(find_bundle(engine), precision, progress=on_progress)
-    print_report(f"{path}: built")
+    print_report(f"{path}: built", json_file)
+    figures: dict[str, object] = {"plan": str(path)}
     table = layers_path(path)
     if table.is_file():
         layers = summarize_layers(table.read_text(encoding="utf-8"))
-        print_report("layers: " + ", ".join(f"{count} {kind}" for kind, count in layers.by_precision.items()))
+        counts = ", ".join(f"{count} {kind}" for kind, count in layers.by_precision.items())
+        print_report(f"layers: {counts}", json_file)
         if layers.slow:
-            print_report(f"neither INT8 nor FP16: {', '.join(layers.slow)}")
+            print_report(f"neither INT8 nor FP16: {', '.join(layers.slow)}", json_file)
+        figures |= {"layers": layers.by_precision, "slow_layers": layers.slow}
+    if json_file:
+        write_json(json_file, figures)
 
 
 class _Steps:

@@ -136,6 +136,23 @@ def report_text(report: DataReport) -> str:
     return "\n".join(text)
 
 
+def report_json(report: DataReport) -> dict[str, object]:
+    """The same in numbers: pixels of each class, by data set."""
+    sets = [
+        {
+            "frames_of": found.folder.frames,
+            "part": found.part,
+            "frames": found.frames,
+            "drives": len(found.drives),
+            "pixels": dict(zip(report.table.names, found.counts.tolist(), strict=True)),
+            "pixels_of_several": int(found.several),
+            "pixels_unlabelled": int(found.unlabelled),
+        }
+        for found in report.sets
+    ]
+    return {"data_sets": sets, "problems": report.problems, "notes": report.notes}
+
+
 def _column(found: DataSet) -> tuple[str, ...]:
     shares = [*found.counts.tolist(), found.several, found.unlabelled]
     pixels = sum(shares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -85,9 +86,14 @@ def test_an_onnx_file_becomes_an_int8_engine_that_runs(home: Path) -> None:
 
 @pytest.mark.slow
 def test_scales_of_other_frames_are_stale_and_those_of_a_changed_frame_are_refused(home: Path) -> None:
-    assert edge("calibrate", "select", "patches", "train", "--count", "8").returncode == 0
-    made = edge("calibrate", "run", "--onnx", "net.onnx", "--card", "card.yaml")
+    chosen = edge("calibrate", "select", "patches", "train", "--count", "8", "--json", "-")
+    assert sum(len(drive["frames"]) for drive in json.loads(chosen.stdout)["drives"]) == 8
+    made = edge("calibrate", "run", "--onnx", "net.onnx", "--card", "card.yaml", "--json", "scales.json")
     assert made.returncode == 0, made.stderr
+    found = json.loads(Path("scales.json").read_text())
+    assert found["frames"] == 8
+    assert found["file"].endswith("patches.scales.json")
+    assert found["tensors"]
     assert edge("calibrate", "select", "patches", "train", "--count", "7").returncode == 0
     stale = edge(*BUILD)
     assert stale.returncode == 65

@@ -11,10 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from edge.backends import cuda, plans
 from edge.backends.cuda import Description
 from edge.card import Card
+from edge.cli import app
 from edge.compile import graphs, plan
 from edge.engine import MODEL_FILE, Bundle, find_bundle, write_bundle
 from edge.errors import BundleTampered, EngineError, OutputError
@@ -213,6 +215,15 @@ def test_a_plan_is_built_once_and_kept_with_its_layers_and_timings(
     assert trt.config.given_timings == [b"", b"timings"]
     assert len(list(path.parent.iterdir())) == 3
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.usefixtures("trt")
+def test_the_command_writes_its_figures_as_json(bundle: Bundle, cache_home: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["plan", str(bundle.folder), "--json", str(tmp_path / "plan.json")])
+    assert result.exception is None, result.output
+    found = json.loads((tmp_path / "plan.json").read_text())
+    assert Path(found["plan"]).is_file()
+    assert (found["layers"], found["slow_layers"]) == ({}, [])
 
 
 def test_precisions_have_plans_of_their_own(bundle: Bundle, trt: StandIn) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -58,6 +59,20 @@ def test_the_share_of_each_class_is_told_for_each_set(recipe: Path) -> None:
     assert re.search(r"^Road +62.50% +50.00%$", text, re.MULTILINE)
     assert re.search(r"^unlabelled +12.50% +0.00%$", text, re.MULTILINE)
     assert "no training frame shows Building, Pole," in text
+
+
+def test_the_figures_are_written_as_json(recipe: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(data, ["check", str(recipe), "--json", str(tmp_path / "data.json")])
+    assert result.exception is None
+    found = json.loads((tmp_path / "data.json").read_text())
+    assert [(one["part"], one["frames"], one["drives"]) for one in found["data_sets"]] == [
+        ("train", 2, 2),
+        ("val", 1, 1),
+    ]
+    pixels = found["data_sets"][0]["pixels"]
+    assert pixels["Road"] == 2.5 * pixels["Sky"] > 0
+    assert found["problems"] == []
+    assert any("no training frame shows Building" in note for note in found["notes"])
 
 
 def test_all_problems_are_listed_file_by_file(recipe: Path, tmp_path: Path) -> None:

@@ -308,6 +308,20 @@ def test_the_token_is_asked_for_once_and_appears_in_no_address(
         page.driver.delete_all_cookies()
 
 
+def test_a_link_with_the_token_behind_the_hash_opens_the_page_and_loses_the_token(
+    page: Page, live: Live, token_file: Path, make_result: MakeResult
+) -> None:
+    options = WebOptions(port=0, token_file=str(token_file))
+    with publishing(live, make_result, rate_hz=30), WebServer(live, options) as server:
+        page.driver.get(f"{server.url}login#token={TOKEN}")
+        assert soon(lambda: page.driver.current_url == server.url)
+        assert soon(page.is_live)
+        assert not page.complaints()
+        page.driver.delete_all_cookies()
+        page.driver.back()
+        assert TOKEN not in page.driver.current_url
+
+
 def test_a_page_whose_token_is_no_longer_the_right_one_asks_for_it(
     page: Page, live: Live, token_file: Path, make_result: MakeResult
 ) -> None:
