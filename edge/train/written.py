@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -108,10 +109,18 @@ def make_recipe(wish: Wish) -> Written:
     tree: dict[str, Any] = {} if wish.recipe is None else read_tree(find_recipe(wish.recipe))
     if wish.recipe is not None:
         parse_tree(tree, Recipe, origin)
+        _check_data_is_named(wish)
     guess = None if wish.data is None else guess_data(wish.data, wish.classes)
     tree = _with_options(tree, wish, guess)
     notes = () if guess is None else (f"The folder was taken for: {guess.what}.", *guess.notes)
     return Written(parse_tree(tree, Recipe, origin), tree, notes)
+
+
+def _check_data_is_named(wish: Wish) -> None:
+    """A recipe that comes with edge names no folder of yours."""
+    is_shipped = wish.recipe is not None and find_recipe(wish.recipe).parent == SHIPPED
+    if is_shipped and wish.data is None and not os.environ.get("EDGE_DATA"):
+        raise ConfigError(f"{wish.recipe}: its data was not named. Try: edge train {wish.recipe} --data FOLDER")
 
 
 def _with_options(tree: dict[str, Any], wish: Wish, guess: Guess | None) -> dict[str, Any]:

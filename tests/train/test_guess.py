@@ -253,7 +253,10 @@ def test_a_recipe_in_the_runs_folder_that_says_something_else_is_never_replaced(
 
 
 @pytest.mark.parametrize("name", ["fcn", "pet", "segnet", "unet"])
-def test_recipes_that_come_with_edge_are_in_order_and_written_as_they_came(tmp_path: Path, name: str) -> None:
+def test_recipes_that_come_with_edge_are_in_order_and_written_as_they_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("EDGE_DATA", str(tmp_path))
     text, recipe = written(tmp_path, recipe=Path(name))
     assert recipe.name == name
     assert text.startswith("# ")
@@ -265,12 +268,17 @@ def test_recipes_that_come_with_edge_are_in_order_and_written_as_they_came(tmp_p
     [
         ({}, "expected a recipe or --data FOLDER; the recipes that come with edge are: fcn, pet, segnet, unet"),
         ({"recipe": Path("pets")}, "pets: recipe not found; those that come with edge are: fcn, pet"),
+        ({"recipe": Path("pet")}, "pet: its data was not named. Try: edge train pet --data FOLDER"),
         ({"recipe": Path("pet"), "net": "vit"}, "--net vit: there is no such net; there are: ddrnet23_slim"),
         ({"recipe": Path("pet"), "classes": ("cat",)}, "--classes: expected with --data"),
-        ({"recipe": Path("pet"), "size": "320"}, "a size is WIDTHxHEIGHT"),
+        ({"recipe": Path("engines/road.yaml"), "size": "320"}, "a size is WIDTHxHEIGHT"),
         ({"data": Path("nowhere")}, "nowhere: folder not found"),
     ],
 )
-def test_options_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+def test_options_that_cannot_be_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], words: str
+) -> None:
+    monkeypatch.delenv("EDGE_DATA", raising=False)
+    monkeypatch.chdir(Path(__file__).parents[2])
     with pytest.raises((ConfigError, DataError), match=words):
         written(tmp_path, **options)

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.config import parse_tree
-from edge.errors import DataError
+from edge.errors import ConfigError, DataError
 from edge.rle import compressed, read_runs, run_lengths
 from edge.train.data import load_folder, plain_folder
 from edge.train.layouts import find_pairs, translation_of
 from edge.train.recipe import Folder, Recipe
 from edge.train.shapes import Shape, paint
+from edge.train.yolo import YoloFrame
 
 WH = (12, 8)
 SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]  # pixels 2 to 5
@@ -223,6 +224,76 @@ def test_a_coco_file_larger_than_allowed_is_not_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr("edge.train.coco.LIMIT_BYTES", 100)
     with pytest.raises(DataError, match=r"instances.json: expected at most"):
         find_pairs(folder)
+
+
+ODD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+JSON = st.recursive(
+    ODD, lambda of: st.lists(of, max_size=4) | st.dictionaries(st.text(max_size=3), of, max_size=3), max_leaves=8
+)
+NEARLY = st.fixed_dictionaries(
+    {
+        "images": st.lists(
+            st.fixed_dictionaries(
+                {"id": st.integers(1, 2) | JSON, "file_name": st.just("two.png") | JSON, "width": JSON}
+            ),
+            max_size=3,
+        ),
+        "categories": st.lists(
+            st.fixed_dictionaries({"id": st.integers(1, 2), "name": st.just("cat") | JSON}), max_size=2
+        ),
+        "annotations": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "image_id": st.integers(1, 2),
+                    "category_id": st.integers(1, 2) | JSON,
+                    "iscrowd": JSON,
+                    "segmentation": JSON
+                    | st.lists(st.lists(st.floats() | st.integers(-9, 9), max_size=8), max_size=2)
+                    | st.fixed_dictionaries(
+                        {
+                            "size": st.just([8, 12]) | JSON,
+                            "counts": st.lists(st.integers(-1, 97), max_size=4) | st.text(),
+                        }
+                    ),
+                }
+            ),
+            max_size=3,
+        ),
+    }
+)
+
+
+@given(st.one_of(JSON, NEARLY))
+def test_whatever_json_holds_is_a_mask_or_refused_with_the_files_name(
+    tmp_path_factory: pytest.TempPathFactory, tree: Any
+) -> None:
+    root = tmp_path_factory.mktemp("coco")
+    folder = coco(root, [])
+    (root / "instances.json").write_text(json.dumps(tree))
+    message = str(root)
+    try:
+        pairs = load_folder(folder.model_copy(update={"map": {"cat": "cat", "*": "background"}}), TABLE, WH)
+        assert all(labels.shape == WH[::-1] for _, labels in pairs)
+    except (DataError, ConfigError) as error:
+        message = str(error)
+    assert str(root) in message or message.startswith("map: ")
+
+
+@given(
+    st.binary(max_size=60)
+    | st.lists(st.floats() | st.integers(-1, 2), max_size=9).map(lambda n: " ".join(map(str, n)).encode())
+)
+def test_whatever_a_yolo_file_holds_is_a_mask_or_refused_with_its_name(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    file = tmp_path_factory.mktemp("yolo") / "a.txt"
+    file.write_bytes(content)
+    message = f"{file}: "
+    try:
+        assert YoloFrame(file, [1, 2]).paint(WH).shape == WH[::-1]
+    except DataError as error:
+        message = str(error)
+    assert message.startswith(f"{file}: ")
 
 
 # ---------------------------------------------------------------------------------------------------------------- YOLO
