@@ -221,8 +221,9 @@ def confident(bundle: Bundle, folder: Path) -> Path:
     return write_bundle(folder, {MODEL_FILE: graph_of(bundle)}, card).folder
 
 
+@pytest.mark.parametrize("command", [("run", "-q"), ("replay", "--fast")])
 def test_confidence_is_computed_where_it_is_asked_for(
-    colour_bundle: Bundle, tmp_path: Path, flag: Image, capsys: pytest.CaptureFixture[str]
+    command: tuple[str, ...], colour_bundle: Bundle, tmp_path: Path, flag: Image, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import cv2
     from typer.testing import CliRunner
@@ -231,7 +232,7 @@ def test_confidence_is_computed_where_it_is_asked_for(
 
     cv2.imwrite(str(tmp_path / "0.png"), flag)
     engine, results = str(confident(colour_bundle, tmp_path / "confident")), tmp_path / "results.jsonl"
-    run = ["run", str(tmp_path / "0.png"), "-q", "--engine", engine, "--results", str(results)]
+    run = [*command, str(tmp_path / "0.png"), "--engine", engine, "--results", str(results)]
     for asked in (False, True):
         found = CliRunner().invoke(app, [*run, *(["--confidence"] if asked else [])])
         assert found.exception is None

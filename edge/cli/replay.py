@@ -15,6 +15,7 @@ from edge.cli.shared import (
     Alpha,
     Backend,
     Classes,
+    Confidence,
     EngineName,
     JsonFile,
     Legend,
@@ -30,6 +31,7 @@ from edge.cli.shared import (
     Threads,
     end_on_sigterm,
     look_of,
+    outputs_asked,
     progress_report,
     write_json,
 )
@@ -63,12 +65,14 @@ def replay(
     results: Results = None,
     sink: OtherSinks = None,
     json_file: JsonFile = None,
+    confidence: Confidence = False,
     precision: Precision = None,
     threads: Threads = None,
     backend: Backend = None,
 ) -> int:
     """Play a recording again on its own clock: pause, step, seek, compare two engines. On a CPU, to the same bit."""
     written = {"--overlay": overlay, "--masks": masks, "--results": results, "--sink": sink, "--json": json_file}
+    written["--confidence"] = confidence or None  # for what is written; the page and the terminal show classes
     _check_options(fast, web, written)
     from edge.sinks.collisions import check_outputs
 
@@ -81,7 +85,8 @@ def replay(
     from edge.replay.session import open_session
 
     cv2.setNumThreads(1)  # every stage has a thread of its own
-    wishes = {"precision": precision, "threads": threads, "backend": backend}
+    asked = outputs_asked(confidence)
+    wishes = {"precision": precision, "threads": threads, "backend": backend, "outputs": asked}
     with ExitStack() as stack:
         session = open_session(stack, drive, engine, _known(diff), side_by_side=fast, **wishes)
         if fast:
