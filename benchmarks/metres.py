@@ -54,6 +54,7 @@ def main() -> None:
     chosen = parser.parse_args()
     cv2.setNumThreads(1)
     errors: list[Error] = []
+    lanes: list[float] = []
     pitches: list[float] = []
     print("seed   frames   pitch   found    error    stated")
     for seed in range(*chosen.seeds):
@@ -62,18 +63,24 @@ def main() -> None:
             cameras = [source.scene.camera(index) for index in range(chosen.frames)]
             truth = float(np.median([camera.pitch_deg for camera in cameras]))
             lens = _lens(cameras)
-            found = calibrate_camera(source, lens, engine=chosen.engine, frames=chosen.frames)
-            off = found.model.pitch_deg - truth
+            done = calibrate_camera(source, lens, engine=chosen.engine, frames=chosen.frames)
+            off = done.model.pitch_deg - truth
             pitches.append(off)
             print(
-                f"{seed:<6} {found.used:>3}/{found.frames:<3} {truth:>7.2f} {found.model.pitch_deg:>7.2f} {off:>+8.3f}"
-                f" {found.pitch_se_deg:>8.3f}",
+                f"{seed:<6} {done.used:>3}/{done.frames:<3} {truth:>7.2f} {done.model.pitch_deg:>7.2f} {off:>+8.3f}"
+                f" {done.pitch_se_deg:>8.3f}",
                 flush=True,
             )
-            errors += _errors(source, found.model, chosen.engine)
+            errors += _errors(source, done.model, chosen.engine, lanes)
     size = np.abs(pitches)
     print(f"pitch error: median {np.median(size):.3f}, largest {size.max():.3f} degrees of {len(size)} seeds\n")
     _print_distances(errors)
+    off = np.array(lanes)
+    found = np.isfinite(off)
+    print(
+        f"\nlane: right boundary found in {found.sum()} of {len(off)} frames; its offset off by"
+        f" {np.median(np.abs(off[found])):.2f} m (median), {np.mean(np.abs(off[found]) < 0.2):.0%} within 0.2 m"
+    )
 
 
 def _lens(cameras: list[StreetCamera]) -> CameraModel:
@@ -82,10 +89,13 @@ def _lens(cameras: list[StreetCamera]) -> CameraModel:
     return CameraModel(height_m=round(height, 3), hfov_deg=round(cameras[0].hfov_deg, 3))
 
 
-def _errors(source: SceneSource, model: CameraModel, engine: str) -> Iterator[Error]:
+def _errors(source: SceneSource, model: CameraModel, engine: str, lanes: list[float]) -> Iterator[Error]:
     opened = open_engine(engine, side_by_side=True, source_wh=source.size_wh)
     try:
         for result in Segmenter(opened, camera_model=model).segment_all(source):
+            right = result.lane.right if result.lane else None
+            centre = source.scene.centre_line_m(result.frame.index)
+            lanes.append(right.offset_m - centre if right else np.nan)
             yield from _of_frame(source, result)
     finally:
         opened.close()

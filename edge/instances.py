@@ -42,6 +42,7 @@ class Instance:
         distance_m, lateral_m: with a camera model, how far ahead of the lens and to the right of it the object stands,
             on a flat road (`edge.metres`); distance_sd_m: the standard error of the distance.
         no_distance: with a camera model, why the distance is unknown: one of `NO_DISTANCE`.
+        in_lane: with a camera model, whether it stands in the lane that the car drives in; None where that is unknown.
         speed_m_s: relative to the camera; closing_m_s: how fast it comes nearer, negative where it draws away. None
             until they are known.
     """
@@ -62,6 +63,7 @@ class Instance:
     no_distance: str | None = None
     speed_m_s: float | None = None
     closing_m_s: float | None = None
+    in_lane: bool | None = None
 
     def followed(self, track_id: int, age_s: float, speed_px_s: float | None) -> Instance:
         """The object with what is known of its track."""
@@ -115,6 +117,7 @@ def _instance(row: Any) -> Instance:
         _optional(given, "confidence"),
         None if given.get("track_id") is None else _whole(given, "track_id", (1 << 63) - 1, least=1),
         no_distance=reason,
+        in_lane=_flag(given, "in_lane"),
         **{name: _optional(given, name) for name in _MEASURED},
     )
 
@@ -123,6 +126,13 @@ def _whole(given: dict[str, Any], name: str, most: int, least: int = 0) -> int:
     value = given.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise DataError(f"instances: {name}: expected a whole number from {least} to {most}, got {value!r}")
+    return value
+
+
+def _flag(given: dict[str, Any], name: str) -> bool | None:
+    value = given.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise DataError(f"instances: {name}: expected true or false, got {value!r}")
     return value
 
 

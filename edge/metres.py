@@ -1,4 +1,4 @@
-"""The step that says what is how far, where a camera model is given: distances, speeds, the free road ahead.
+"""The step that says what is how far, where a camera model is given: distances, speeds, the free road ahead, the lane.
 
 A distance is that of the foot point, the middle of the lower border of an object's box, on a flat road. No distance is
 made up: an object without one says why.
@@ -20,6 +20,7 @@ from edge.errors import ConfigError
 from edge.frame import Letterbox
 from edge.geometry.free_space import SURE_SHARE, FreeSpaceFinder
 from edge.geometry.ground import GroundPlane
+from edge.geometry.lane import EgoLane, LaneFinder
 from edge.instances import ABOVE_HORIZON, CUT, THINGS, TOO_FAR, Instance, thing_ids
 from edge.prediction import Prediction
 
@@ -33,7 +34,7 @@ _ROAD = "road"
 
 
 class Metres:
-    """The step: gives objects their place and speed in metres, and the prediction its `free_space` and `ground`."""
+    """The step: gives objects their place and speed in metres; the prediction its `free_space`, `lane` and `ground`."""
 
     def __init__(self, model: CameraModel, table: ClassTable) -> None:
         """Raises:
@@ -60,15 +61,16 @@ class Metres:
             ConfigError: frames are of another shape than the camera model's images.
         """
         self._fit(prediction)
-        free_space = None
+        free_space = lane = None
         if self._road is not None:
             road = cv2.LUT(np.ascontiguousarray(prediction.content("semantic")), self._road)
-            free_space = self._finder.find(road)
+            free_space, lane = self._finder.find(road), self._lanes.find(prediction.frame, road)
         instances = prediction.instances
         if instances:
             placed = place(instances, self._plane, _cell_px(prediction.letterbox))
+            placed = tuple(_in_lane(one, lane) for one in placed) if lane else placed
             instances = self._speeds.update(placed, prediction.frame.taken_ns)
-        return replace(prediction, instances=instances, free_space=free_space, ground=self._plane)
+        return replace(prediction, instances=instances, free_space=free_space, lane=lane, ground=self._plane)
 
     def _fit(self, prediction: Prediction) -> None:
         """What is worked out once for frames of a shape."""
@@ -76,6 +78,7 @@ class Metres:
         if shape != self._shape:
             self._plane = GroundPlane(self._model, prediction.frame.size_wh, prediction.frame.pixel_aspect)
             self._finder = FreeSpaceFinder(self._plane, prediction.letterbox)
+            self._lanes = LaneFinder(self._plane, prediction.letterbox)
             self._shape = shape
 
 
@@ -100,6 +103,12 @@ def _no_distance(one: Instance, ahead: float, sd: float, bottom: float) -> str |
     if not math.isfinite(ahead) or ahead <= 0:
         return ABOVE_HORIZON
     return TOO_FAR if not sd <= SURE_SHARE * ahead else None
+
+
+def _in_lane(one: Instance, lane: EgoLane) -> Instance:
+    if one.distance_m is None or one.lateral_m is None:
+        return one
+    return replace(one, in_lane=lane.holds(one.lateral_m, one.distance_m))
 
 
 def _cell_px(box: Letterbox) -> float:

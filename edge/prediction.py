@@ -17,6 +17,7 @@ from edge.errors import ConfigError
 from edge.frame import Frame, Image, Letterbox
 from edge.geometry.free_space import FreeSpace
 from edge.geometry.ground import GroundPlane
+from edge.geometry.lane import EgoLane
 from edge.instances import INSTANCES, Instance, thing_ids
 from edge.outputs import DECODERS, SEMANTIC, Output
 from edge.overlay import paint_bgr
@@ -40,6 +41,7 @@ class Prediction:
         instances: its people, cyclists and vehicles one by one, the largest first; None unless they are asked for
             (docs/instances.md). The output "instances" says which pixels are whose.
         free_space: with a camera model, where the free road ahead ends, in metres (docs/metres.md).
+        lane: with a camera model, the boundaries of the lane that the car drives in, as far as markings show them.
         ground: with a camera model, its pixels <-> metres on the road; None of what was recorded or sent.
     """
 
@@ -51,6 +53,7 @@ class Prediction:
     specs: Mapping[str, Output] = field(default_factory=lambda: _ONLY_SEMANTIC)
     instances: tuple[Instance, ...] | None = None
     free_space: FreeSpace | None = None
+    lane: EgoLane | None = None
     ground: GroundPlane | None = None
 
     @property

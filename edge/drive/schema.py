@@ -34,6 +34,7 @@ _RESULT = {
     "dropped": _COUNT,
     "instances": {"type": "array", "items": {"type": "object"}},
     "free_space": {"type": "object"},
+    "lane": {"type": "object"},
     "outputs": {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": _NUMBER}},
 }
 _EVENT = {"event": _TEXT, "active": {"type": "boolean"}, "captured_ns": _COUNT, "frame": _COUNT, "value": _NUMBER}

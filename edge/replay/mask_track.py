@@ -16,6 +16,7 @@ from edge.engine import Engine
 from edge.errors import SourceDamaged
 from edge.frame import Frame, Image, Letterbox
 from edge.geometry.free_space import FreeSpace
+from edge.geometry.lane import EgoLane
 from edge.instances import Instance
 from edge.outputs import SEMANTIC, Output
 from edge.prediction import Prediction
@@ -42,6 +43,8 @@ class RecordedMask(Protocol):
     def instances(self) -> tuple[Instance, ...] | None: ...
     @property
     def free_space(self) -> FreeSpace | None: ...
+    @property
+    def lane(self) -> EgoLane | None: ...
     @property
     def outputs(self) -> Mapping[str, NDArray[Any]]: ...
     @property
@@ -106,7 +109,7 @@ def recorded_track(source: Playable) -> tuple[MaskTrack, ClassTable] | None:
             )
         ready_ns = frame.captured_ns + round(mask.age_ms * 1e6)
         outputs, specs = {"semantic": mask.classes, **mask.outputs}, {"semantic": SEMANTIC, **mask.specs}
-        seen = (mask.instances, mask.free_space)
+        seen = (mask.instances, mask.free_space, mask.lane)
         return Prediction(frame, outputs, mask.letterbox, card.table, ready_ns, specs, *seen)
 
     return MaskTrack(RECORDED, [RECORDED], of), card.table

@@ -29,6 +29,7 @@ from edge.errors import ConfigError, DataError, EdgeError, EngineError
 from edge.events import EventOptions
 from edge.frame import Frame, Image, Letterbox
 from edge.geometry.free_space import free_space_from_json
+from edge.geometry.lane import lane_from_json
 from edge.instances import instances_from_json
 from edge.maskcodec import decode_mask
 from edge.outputs import SEMANTIC, Output
@@ -283,7 +284,8 @@ class Publisher:
             outputs[output.name], specs[output.name] = array, output
         instances = None if head.instances is None else instances_from_json(head.instances)
         free_space = None if head.free_space is None else free_space_from_json(head.free_space)
-        return Prediction(frame, outputs, box, self._card.table, head.ready_ns, specs, instances, free_space)
+        lane = None if head.lane is None else lane_from_json(head.lane)
+        return Prediction(frame, outputs, box, self._card.table, head.ready_ns, specs, instances, free_space, lane)
 
     def _look(self) -> None:
         self._looked_at_s = time.monotonic()

@@ -80,6 +80,7 @@ class Result(StrictModel):
     outputs: tuple[Array, ...] = Field(default=(), max_length=OUTPUTS_MAX)
     instances: list[dict[str, Any]] | None = Field(default=None, max_length=MOST)
     free_space: dict[str, Any] | None = None
+    lane: dict[str, Any] | None = None
 
     def parts(self, arrays: bytes) -> list[bytes]:
         """The message of the mask, and of each of the outputs.

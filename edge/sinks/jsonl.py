@@ -22,7 +22,7 @@ class JsonLines:
     frames dropped since the run began. Of a source of image files there is `file` too, the image's path. Where the
     engine gives more than classes, `outputs` has each in numbers: {"confidence": {"mean": 0.93, "low": 0.04}}.
     With instances, `instances` is a list of objects, each as `edge.instances.Instance.as_json`; with a camera model,
-    `free_space` is as `edge.geometry.free_space.FreeSpace.as_json`.
+    `free_space` is as `edge.geometry.free_space.FreeSpace.as_json` and `lane` as `edge.geometry.lane.EgoLane.as_json`.
     """
 
     def __init__(self, path: Path, stages: Stages, *, names_files: bool = False) -> None:
@@ -82,4 +82,6 @@ def as_record(result: Prediction, dropped: int) -> dict[str, object]:
         record["instances"] = [one.as_json() for one in result.instances]
     if result.free_space is not None:
         record["free_space"] = result.free_space.as_json()
+    if result.lane is not None:
+        record["lane"] = result.lane.as_json()
     return record

@@ -15,6 +15,7 @@ from edge.drive.schema import ABOUT, IMAGE_SCHEMA, MASKS, OLD_MASK_SCHEMA, OUTPU
 from edge.errors import DataError, SourceDamaged
 from edge.frame import Image, Letterbox
 from edge.geometry.free_space import FreeSpace, free_space_from_json
+from edge.geometry.lane import EgoLane, lane_from_json
 from edge.indexed_png import decode_ids
 from edge.instances import Instance, instances_from_json
 from edge.maskcodec import decode_mask
@@ -34,7 +35,7 @@ class Recorded:
         shares: parts of the image by class.
         dropped: frames dropped until then.
         instances: its objects; None where they were not asked for.
-        free_space: the free road ahead in metres; None without a camera model.
+        free_space, lane: the free road ahead and the car's lane in metres; None without a camera model.
         outputs: what else the engine gave, by name, without black bars; specs: what each of them is.
     """
 
@@ -49,6 +50,7 @@ class Recorded:
     outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     specs: Mapping[str, Output] = field(default_factory=dict)
     free_space: FreeSpace | None = None
+    lane: EgoLane | None = None
 
 
 class _Message(NamedTuple):
@@ -85,7 +87,10 @@ class RecordedResults:
             known = {name: figures[name] for name in names}
             instances = instances_from_json(figures["instances"]) if "instances" in figures else None
             free = free_space_from_json(figures["free_space"]) if "free_space" in figures else None
-            return Recorded(classes, box, **known, instances=instances, outputs=outputs, specs=specs, free_space=free)
+            lane = lane_from_json(figures["lane"]) if "lane" in figures else None
+            return Recorded(
+                classes, box, **known, instances=instances, outputs=outputs, specs=specs, free_space=free, lane=lane
+            )
         except (DataError, ValueError, KeyError, TypeError) as error:
             raise SourceDamaged(f"{self._name}: what was recorded with a frame is damaged: {error}") from error
 

@@ -99,6 +99,12 @@ class StreetScene:
         pixels = (view.focal_px / times, view.centre_u / times, view.horizon_v / times)
         return StreetCamera(*pixels, view.height_m, self.size_wh)
 
+    def centre_line_m(self, index: int) -> float:
+        """How far to the right of the lens the road's centre line is: the right boundary of the lane, painted dashed,
+        or solid once or twice.
+        """
+        return -self._view(index).x
+
     def places(self, index: int) -> list[Placed]:
         """Where everybody is in frame `index` who may be in view, hidden ones too."""
         view = self._view(index)

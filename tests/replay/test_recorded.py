@@ -36,6 +36,7 @@ class Mask:
     age_ms: float = 25.0
     instances: None = None
     free_space: None = None
+    lane: None = None
     outputs: Mapping[str, Any] = field(default_factory=dict)
     specs: Mapping[str, Output] = field(default_factory=dict)
 
