@@ -23,7 +23,7 @@ from edge.errors import ConfigError
 from edge.frame import Image, Letterbox
 from edge.hysteresis import Hysteresis
 from edge.prediction import Prediction
-from edge.visits import Event, PlaceName, VisitOptions, Visits, Zone, Zones
+from edge.visits import Event, PlaceName, VisitCounts, VisitOptions, Visits, Zone, Zones
 
 __all__ = ["CameraZones", "Event", "EventOptions", "Limits", "Watcher", "words"]
 FIGURE_MAX = 1000.0  # of a figure: the strangest masks have less than 100
@@ -128,6 +128,11 @@ class Watcher:
     def active(self) -> dict[str, bool]:
         """Of every event that is watched for, by name: whether it is going on."""
         return {name: state.active for name, state in self._states.items()}
+
+    @property
+    def counts(self) -> VisitCounts:
+        """Of who is and was where; empty unless tracks are followed. Any thread may ask."""
+        return self._visits.counts if self._visits else VisitCounts({}, {})
 
     def look(self, result: Prediction) -> list[Event]:
         """The events that this result begins or ends."""

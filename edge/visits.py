@@ -6,8 +6,9 @@ as the tracker waits for them, so that one visit gives one event at its beginnin
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
@@ -25,6 +26,7 @@ from edge.prediction import Prediction
 from edge.steps import MAX_GAP_NS
 from edge.tracking import LOST_NS
 
+log = logging.getLogger(__name__)
 ROAD = "road"  # the place that the mask says, besides the zones
 GONE_NS = LOST_NS + 500_000_000  # a track not seen for longer is over; results may be left out under load
 ZONE_MIN = 1e-5  # share of the image: two pixels of 640x360
@@ -131,6 +133,14 @@ class Event:
 
 
 @dataclass(frozen=True)
+class VisitCounts:
+    """How many of each group have been in each place since the start, and are there; `pedestrian_crossing_passed`."""
+
+    totals: Mapping[str, int]
+    levels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class _Bounds:
     """Of a figure that is 0 outside and 1 inside."""
 
@@ -168,7 +178,11 @@ class _Track:
 
 
 class Visits:
-    """Follows the objects of one camera's results, which come in order; some may be missing."""
+    """Follows the objects of one camera's results, which come in order; some may be missing.
+
+    Attributes:
+        counts: replaced as a whole, so that any thread may read it.
+    """
 
     def __init__(self, options: VisitOptions, table: ClassTable) -> None:
         """Raises:
@@ -179,14 +193,29 @@ class Visits:
         self._road = table.membership(ROAD) if options.road else None
         self._zones = {name: np.array(zone, np.float32) for name, zone in options.zones.items()}
         self._tracks: dict[int, _Track] = {}
+        self._warned = False
         self._last: Frame | None = None
         self._letterbox: Letterbox | None = None  # another shape of frames: the tracker began anew
         self._now: Counter[tuple[str, str]] = Counter()
         self._passed: Counter[tuple[str, str]] = Counter()
+        self._keys = [(group, place) for group in options.groups for place in self._place_names]
+        self.counts = self._counted()
+
+    @property
+    def _place_names(self) -> list[str]:
+        return [*([ROAD] if self._road is not None else []), *self._zones]
+
+    def _counted(self) -> VisitCounts:
+        names = {key: "_".join(key).replace("-", "_") for key in self._keys}  # as metrics are called
+        passed = {f"{name}_passed": self._passed[key] for key, name in names.items()}
+        return VisitCounts(passed, {f"{name}_now": self._now[key] for key, name in names.items()})
 
     def look(self, result: Prediction) -> list[Event]:
         """Who enters or leaves with this result. Where it does not follow the last one, all visits ended with that."""
         frame, events = result.frame, list[Event]()
+        if result.instances is None and not self._warned:
+            self._warned = True
+            log.warning("events.tracks: results hold no objects. Write `instances: true` in the config of `edge serve`")
         if self._last is not None and not (_follows(frame, self._last) and result.letterbox == self._letterbox):
             events += self._over(list(self._tracks), self._last)
         self._last, self._letterbox, now_ns = frame, result.letterbox, frame.taken_ns
@@ -196,7 +225,10 @@ class Visits:
                 track.seen_ns = now_ns
                 events += self._update(one, track, result)
         lost = [number for number, track in self._tracks.items() if now_ns - track.seen_ns > GONE_NS]
-        return events + self._over(lost, frame)
+        events += self._over(lost, frame)
+        if events:
+            self.counts = self._counted()
+        return events
 
     def _update(self, one: Instance, track: _Track, result: Prediction) -> Iterator[Event]:
         assert one.track_id is not None

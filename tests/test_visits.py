@@ -173,6 +173,14 @@ def test_each_visit_is_in_the_log_and_goes_to_who_listens(caplog: pytest.LogCapt
     ]
     assert caplog.messages[1].endswith("0 there now, 1 so far")
     assert [event.active for event in heard] == [True, False]
+    assert sink.health.totals == {"pedestrian_left_passed": 1}
+    assert sink.health.levels == {"pedestrian_left_now": 0}
+
+
+def test_results_without_objects_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    assert watched([result_at(index, [(10, 50)]) for index in range(5)]) == []
+    assert [line.split(".")[0] for line in caplog.messages] == ["events"]
+    assert "instances: true" in caplog.text
 
 
 BASE = {"camera": "/dev/video0", "web": {}}

@@ -97,7 +97,8 @@ class Outputs:
             self.all.append(Output("flight", flight, lambda: flight.health))
         if config.events is not None:
             watcher = Watcher(config.events.of_camera(name), card.table, card.fingerprint)
-            self.all.append(Output("events", EventSink(watcher, listeners)))
+            sink = EventSink(watcher, listeners)
+            self.all.append(Output("events", sink, (lambda: sink.health) if config.events.tracks else None))
         if config.sinks:
             self._add_others(config, name, SinkContext(live.source, rate_hz, card, stages))
         if not self.all:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge.events import Event, Watcher
 from edge.prediction import Prediction
+from edge.sinks.health import OutputHealth
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,6 +30,12 @@ class EventSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+    @property
+    def health(self) -> OutputHealth:
+        """How many are and were where. Any thread may ask."""
+        counts = self._watcher.counts
+        return OutputHealth(totals=counts.totals, levels=counts.levels)
 
     def write(self, result: Prediction, dropped: int) -> None:
         """Tell of what begins or ends with this result, in the thread of the caller."""
