@@ -196,7 +196,7 @@ class Drive:
         return [fault for fault in faults if fault]
 
     def _complain_if_damaged(self, decoded: int, first_loss: str) -> None:
-        if faults := [*self._lacks(decoded), *filter(None, [first_loss])]:
+        if faults := [*self._lacks(decoded), *filter(None, [first_loss.removesuffix(".")])]:
             raise SourceDamaged(
                 f"{self.name}: is damaged: {'; '.join(faults)}. The results cover the {decoded} decoded frames only."
             )

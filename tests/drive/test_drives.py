@@ -346,13 +346,16 @@ CHUNK = 6  # opcode of MCAP
 ROS1, ROS2 = get_typestore(Stores.ROS1_NOETIC), get_typestore(Stores.ROS2_JAZZY)
 
 
-def coded_in(encoding: str, kind: str, index: int) -> bytes:
-    """Image `index` as a message of that kind: compressed, or as rows."""
+def coded_in(encoding: str, kind: str, index: int, claimed_wh: tuple[int, int] | None = None) -> bytes:
+    """Image `index` as a message of that kind: compressed, or as rows; or one that claims another size."""
     image = picture(index, WH)
     stamp_ns = 10**18 + index * 10**8
     fields: dict[str, Any] = {"data": cv2.imencode(".png", image)[1].tobytes(), "format": "image/png"}
     if not kind.endswith("CompressedImage"):
-        fields = {"width": WH[0], "height": WH[1], "encoding": "bgr8", "step": 3 * WH[0], "data": image.tobytes()}
+        wide, high = claimed_wh or WH
+        fields = {"width": wide, "height": high, "encoding": "bgr8", "step": 3 * wide, "data": image.tobytes()}
+    elif claimed_wh:
+        fields["data"] = fields["data"][:16] + struct.pack(">II", *claimed_wh) + fields["data"][24:]
     if encoding == "json":
         return json.dumps({**fields, "data": base64.b64encode(fields["data"]).decode()}).encode()
     if encoding == "protobuf":
@@ -400,6 +403,27 @@ def test_images_are_read_in_every_encoding(encoding: str, kind: str, profile: st
         frames = list(source)
     assert [frame.media_ns for frame in frames] == [index * 10**8 for index in range(4)]
     assert all(np.array_equal(frame.image, picture(index, WH)) for index, frame in enumerate(frames))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "kind", "profile"),
+    [
+        ("json", "foxglove.CompressedImage", ""),
+        ("protobuf", "foxglove.RawImage", ""),
+        ("ros1", "sensor_msgs/CompressedImage", "ros1"),
+        ("cdr", "sensor_msgs/msg/Image", ""),
+    ],
+)
+def test_an_image_in_a_drive_that_claims_to_be_huge_is_damage_and_takes_no_memory(
+    encoding: str, kind: str, profile: str, tmp_path: Path
+) -> None:
+    messages = [coded_in(encoding, kind, 0), coded_in(encoding, kind, 1, (40_000, 30_000)), coded_in(encoding, kind, 2)]
+    path = others_mcap(tmp_path / "a.mcap", encoding, kind, profile, messages)
+    used_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    said = r"40000x30000 (is 1200\.0 megapixels|has 9216 bytes)"
+    with open_source(str(path)) as source, pytest.raises(SourceDamaged, match=said):
+        list(source)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used_kb < 100_000
 
 
 def test_images_in_another_encoding_are_named_with_it(tmp_path: Path) -> None:
