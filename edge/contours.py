@@ -16,6 +16,7 @@ from edge.instances import Instance
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN = 0.618034  # of the circle of hues: neighbouring ids are far apart (Ankerl, 2009)
 _GREY = (160, 160, 160)  # who is not followed
+_LINE = (255, 230, 60)
 _Point = tuple[int, int]
 
 
@@ -48,6 +49,12 @@ def marks_of(ids: Image, letterbox: Letterbox, instances: Sequence[Instance], si
     boxes = np.array([one.box for one in instances]).reshape(-1, 2, 2) * cells_per_pixel
     inside, corners = letterbox.content(ids), np.rint(boxes).astype(int).tolist()
     return [_mark(inside, one, box, scale) for one, box in zip(instances, corners, strict=True)]
+
+
+def line_mark(points: NDArray[np.float64]) -> Mark:
+    """An open line through points (N, 2) of x, y in pixels; NaN is left out."""
+    there = np.rint(points[np.isfinite(points).all(axis=1)]).clip(-20_000, 20_000).astype(np.int32)
+    return Mark([np.concatenate([there, there[::-1]])[:, None]], "", (0, 0), _LINE)  # there and back: marks are closed
 
 
 def _mark(ids: Image, one: Instance, box: list[list[int]], scale: NDArray[np.float64]) -> Mark:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge.appearance import Appearance, parse_classes
 from edge.classes import ClassTable
-from edge.contours import Mark, draw_bgr, marks_of
+from edge.contours import Mark, draw_bgr, line_mark, marks_of
 from edge.errors import ConfigError
 from edge.frame import Frame, Image, Letterbox
 from edge.geometry.free_space import FreeSpace
@@ -237,16 +237,23 @@ class Prediction:
         return image
 
     def marks(self, size_wh: tuple[int, int], look: Appearance | None = None) -> list[Mark]:
-        """What an overlay draws of each object over an image of that size, which shows the whole frame; nothing where
-        objects were not asked for. Of a look that names classes, only the objects of these.
+        """What an overlay draws over an image of that size, which shows the whole frame: the lane's boundaries and each
+        object; nothing of what was not asked for. Of a look that names classes, only the objects of these.
         """
+        lines = self._lane_marks(size_wh)
         if not self.instances or INSTANCES not in self.outputs:
-            return []
+            return lines
         drawn = self.instances
         if look is not None and look.classes:
             ids = {number for name in look.classes for number in self.table.ids(name)}
             drawn = [one for one in drawn if one.class_id in ids]
-        return marks_of(self.outputs[INSTANCES], self.letterbox, drawn, size_wh)
+        return lines + marks_of(self.outputs[INSTANCES], self.letterbox, drawn, size_wh)
+
+    def _lane_marks(self, size_wh: tuple[int, int]) -> list[Mark]:
+        if self.lane is None or self.ground is None:
+            return []
+        scale = np.array(size_wh) / self.frame.size_wh
+        return [line_mark(self.ground.pixels(line) * scale) for line in self.lane.lines()]
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows of it: the overlay."""

@@ -46,7 +46,7 @@ class GroundPlane:
             focal = model.focal_of(size_wh, pixel_aspect)
             scale = model.scale_of(size_wh, pixel_aspect)
         except ValueError as error:
-            raise ConfigError(f"camera model: {error}") from None
+            raise ConfigError(str(error)) from None
         centre = np.array(size_wh) / 2 if model.centre_px is None else (np.array(model.centre_px) + 0.5) * scale
         self.model, self.size_wh = model, size_wh
         self.matrix: Floats = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])

@@ -72,6 +72,15 @@ class EgoLane:
             return None
         return self.left.right_at(distance_m) <= lateral_m <= self.right.right_at(distance_m)
 
+    def lines(self) -> list[Floats]:
+        """Each boundary as places on the road, (N, 2) metres to the right and ahead, from near to far."""
+        lines: list[Floats] = []
+        for one in (self.left, self.right):
+            if one is not None:
+                ahead = np.geomspace(NEAR_M, max(NEAR_M, one.far_m), 24)
+                lines.append(np.stack([[one.right_at(z) for z in ahead.tolist()], ahead], axis=1))
+        return lines
+
     def as_json(self) -> dict[str, object]:
         """As JSON takes it."""
         sides = {"left": self.left, "right": self.right}

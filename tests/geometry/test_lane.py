@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -116,6 +117,18 @@ def test_who_stands_in_the_lane_is_known_behind_the_step() -> None:
     assert found.instances is not None
     assert {one.in_lane for one in found.instances if (one.lateral_m or 0) < 1} == {True}
     assert {one.in_lane for one in found.instances if (one.lateral_m or 0) > 3} == {False}
+
+
+def test_overlays_draw_the_lanes_boundaries_where_they_are() -> None:
+    image = drawn((-1.8, SOLID), (1.7, SOLID))
+    seen = Metres(MODEL, CAMVID).update(result_of(0, np.full((180, 320), ROAD, np.uint8), image=image))
+    small = (640, 360)
+    left, right = seen.marks(small)
+    for mark, offset in ((left, -1.8), (right, 1.7)):
+        points = mark.contours[0][:, 0]
+        expected = PLANE.pixels([(offset, 4.0)])[0] / 2
+        assert np.abs(points - expected).max(axis=1).min() < 6
+    assert (seen.overlay() != dataclasses.replace(seen, lane=None).overlay()).any()
 
 
 @pytest.mark.parametrize(
