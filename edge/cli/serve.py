@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edge.service.lan import Access
 
 PORT = 8008
+_KEYS = ("--engine", "--precision", "--port", "--loop")  # which a config file has too
 
 
 def serve(
@@ -81,7 +82,8 @@ def _refuse_beside_config(
         "--open": open_page,
     }
     if names := [name for name, is_given in given.items() if is_given]:
-        raise ConfigError(f"{names[0]} goes with a SOURCE. With --config, write it into the file")
+        instead = "it into the file" if names[0] in _KEYS else "a SOURCE in place of --config"
+        raise ConfigError(f"{names[0]} goes with a SOURCE, not with --config. Write {instead}")
 
 
 def _access(lan: bool, address: str | None) -> Access | None:

@@ -227,7 +227,8 @@ class CameraLoop:
     def _rest(self, error: EdgeError) -> None:
         """Wait before the next attempt; the log has each reason once."""
         if str(error) != self._last_trouble:
-            log.error("camera %s: %s. It is tried again each %g s", self.name, error, RETRY_S)
+            name = f"camera {self.name}".strip()
+            log.error("%s: %s. It is tried again each %g s", name, error, RETRY_S)
         self.trouble, self._last_trouble, self._camera = error, str(error), None
         self.live.set_camera_state("lost", str(error))
         self._enter("resting")

@@ -154,7 +154,7 @@ class Service:
         until_s = time.monotonic() + LEAVE_S
         for camera in self._cameras:
             if not camera.join(0.0 if camera.is_opening else until_s - time.monotonic()) and not camera.is_opening:
-                log.error("camera %s does not end: %s", camera.name, camera.words())
+                log.error("%s does not end: %s", f"camera {camera.name}".strip(), camera.words())
 
     def _attend(self) -> Next | None:
         while True:
