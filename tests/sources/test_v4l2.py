@@ -55,6 +55,7 @@ class FakeDriver:
         self.queued: list[int] = []
         self.is_on = False
         self.end: int = errno.ENODEV
+        self.has_planes = False
         path.write_bytes(bytes(8 * self.length))
 
     def ioctl(self, fd: int, request: int, argument: Any) -> int:
@@ -74,6 +75,8 @@ class FakeDriver:
         return 0
 
     def _say_format(self, form: bytearray) -> None:
+        if struct.unpack_from("=I", form)[0] != (v4l2.CAPTURE_PLANES if self.has_planes else v4l2.CAPTURE):
+            raise OSError(errno.EINVAL, "Invalid argument")
         packed = v4l2._PACKED.get(self.pixel_format)
         row_bytes = self.size_wh[0] * packed.column_bytes + self.padding if packed else 0
         struct.pack_into("=IIIII", form, 8, *self.size_wh, fourcc(self.pixel_format), 1, row_bytes)
@@ -238,10 +241,13 @@ def test_what_cannot_be_read_directly_is_left_to_opencv_in_its_own_size(
     driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(Device, "__init__", lambda self, request, _: asked.append(request))
+    monkeypatch.setattr(Device, "__init__", lambda self, request, _: asked.append(request.size_wh))
     driver.pixel_format, driver.can = "RGGB", ["RGGB"]
     open_v4l2(CaptureRequest("v4l2", str(driver.path)), 1.0)
-    assert asked[0].size_wh == WH
+    driver.has_planes = True
+    open_v4l2(CaptureRequest("v4l2", str(driver.path)), 1.0)
+    open_v4l2(CaptureRequest("v4l2", str(driver.path), (1280, 720)), 1.0)
+    assert asked == [WH, WH, (1280, 720)]
 
 
 @pytest.mark.parametrize("end", [errno.ENODEV, errno.EIO])
@@ -342,6 +348,8 @@ def test_the_drivers_structs_are_those_of_the_kernels_header(tmp_path: Path) -> 
         "VIDIOC_STREAMON": v4l2.STREAM_ON,
         "VIDIOC_STREAMOFF": v4l2.STREAM_OFF,
         "V4L2_BUF_TYPE_VIDEO_CAPTURE": v4l2.CAPTURE,
+        "V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE": v4l2.CAPTURE_PLANES,
+        "offsetof(struct v4l2_format, fmt.pix_mp.width)": 8,
         "V4L2_MEMORY_MMAP": v4l2.MMAP_MEMORY,
         "V4L2_BUF_FLAG_ERROR": v4l2.FLAG_ERROR,
         "V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC": v4l2.FLAG_MONOTONIC,

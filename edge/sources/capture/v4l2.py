@@ -25,7 +25,7 @@ from edge.sources.capture.wire import CaptureRequest, Format
 from edge.sources.imagefile import image_size_wh
 
 # linux/videodev2.h where `long` has 64 bits; tests/sources/test_v4l2.py asks a C compiler for the same numbers.
-CAPTURE, MMAP_MEMORY = 1, 1
+CAPTURE, CAPTURE_PLANES, MMAP_MEMORY = 1, 9, 1
 GET_FORMAT, SET_FORMAT, FORMAT_BYTES = 0xC0D05604, 0xC0D05605, 208
 GET_PARM, SET_PARM, PARM_BYTES = 0xC0CC5615, 0xC0CC5616, 204
 REQUEST_BUFFERS, REQUEST_BYTES = 0xC0145608, 20
@@ -236,8 +236,10 @@ def _refusal(error: OSError, path: str) -> Exception:
 
 def _agreed_layout(fd: int, request: CaptureRequest) -> Layout:
     """Ask for what is wished; a format of the driver's own that cannot be read here is exchanged for one that can."""
-    form = bytearray(struct.pack("=I", CAPTURE).ljust(FORMAT_BYTES, b"\0"))
-    fcntl.ioctl(fd, GET_FORMAT, form)
+    try:
+        form = _driver_format(fd, CAPTURE)
+    except OSError:
+        raise NotReadable(_size_with_planes(fd)) from None
     if request.size_wh or request.pixel_format:
         form = _with_format(fd, form, request.size_wh, request.pixel_format)
     layout = _layout_of(form)
@@ -250,6 +252,21 @@ def _agreed_layout(fd: int, request: CaptureRequest) -> Layout:
     if fault := size_error(layout.size_wh):
         raise CaptureError(f"gives images that are too large: {fault}. Ask for smaller ones: ?size=1280x720")
     return layout
+
+
+def _driver_format(fd: int, kind: int) -> bytearray:
+    form = bytearray(struct.pack("=I", kind).ljust(FORMAT_BYTES, b"\0"))
+    fcntl.ioctl(fd, GET_FORMAT, form)
+    return form
+
+
+def _size_with_planes(fd: int) -> tuple[int, int] | None:
+    """What a camera that sends several planes is set to; None for other devices."""
+    try:
+        width, height = struct.unpack_from("=II", _driver_format(fd, CAPTURE_PLANES), 8)
+    except OSError:
+        return None
+    return (width, height) if min(width, height) > 0 else None
 
 
 def _with_format(fd: int, form: bytearray, size_wh: tuple[int, int] | None, pixel_format: str | None) -> bytearray:
