@@ -171,7 +171,7 @@ class LaneFinder:
         there = (road[:, left] | road[:, right]).view(np.bool_) & (grey[:, left] > 0) & (grey[:, right] > 0)
         if not there.any():
             return self._ridges_at(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))
-        noise = float(np.median(np.abs(height[there])))
+        noise = float(np.median(np.abs(height[there][::8])))  # every eighth cell is enough
         top = cv2.dilate(height, np.ones((1, 7), np.uint8))
         there &= (height > max(_BRIGHTER, _NOISES * noise)) & (height >= top)
         rows, columns = np.nonzero(there)
