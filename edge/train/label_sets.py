@@ -7,7 +7,7 @@ the meaning of each by name; labels that it leaves out are ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,9 +145,11 @@ def _declared(source: LabelSet, table: ClassTable) -> Mapping[str, str]:
     return same
 
 
-def numbered(ids: Iterable[str]) -> LabelSet:
-    """The label set of masks whose ids a recipe's `map` names by number."""
-    return LabelSet("the map", {int(text): text for text in ids})
+def numbered(ids: Collection[str]) -> LabelSet:
+    """The label set of masks whose ids a recipe's `map` names by number; with "*", of every id."""
+    named = {int(text): text for text in ids if text != OTHERS}
+    every = {value: str(value) for value in range(UNLABELLED)} if OTHERS in ids else {}
+    return LabelSet("the map", {**every, **named})
 
 
 def coloured(colours: Iterable[str]) -> LabelSet | None:

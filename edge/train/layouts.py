@@ -16,7 +16,7 @@ from edge.errors import ConfigError, DataError
 from edge.natural import natural_key
 from edge.regular import read_regular
 from edge.train.coco import read_coco
-from edge.train.label_sets import LABEL_SETS, LabelSet, Translation, coloured, ids_of, numbered
+from edge.train.label_sets import LABEL_SETS, OTHERS, LabelSet, Translation, coloured, ids_of, numbered
 from edge.train.recipe import Folder, Split
 from edge.train.shapes import Drawn
 from edge.train.unions import Unions
@@ -97,7 +97,8 @@ def _source_of(folder: Folder, table: ClassTable) -> LabelSet:
     if layout.shapes:
         labels = data_path(folder.labels)
         return read_coco(labels).labels if layout.shapes == "coco" else read_names(labels)[0]
-    if folder.map and all(key.isdecimal() for key in folder.map):
+    keys = [key for key in folder.map or () if key != OTHERS]
+    if folder.map and keys and all(key.isdecimal() for key in keys):
         return numbered(folder.map)
     if folder.map and (colours := coloured(folder.map)):
         return colours

@@ -253,3 +253,10 @@ def test_the_card_names_the_licence_of_every_source(tmp_path: Path) -> None:
     recipe = make_recipe(entries, {"frames": "a", "labels": "b"})
     assert recipe.training_data == "test. Licences: CC BY 4.0, A"
     assert make_recipe(entries[1:], {"frames": "a", "labels": "b"}).training_data == "test"
+
+
+def test_a_star_stands_for_all_ids_that_the_map_does_not_name(tmp_path: Path) -> None:
+    """Masks with an id for each person: any of them is a person."""
+    folder = Folder(**source(tmp_path, [0, 1, 7, 254, 255], map={"0": "Road", "*": "Pedestrian"}))
+    masks = [int(mask[0, 0]) for _, mask in load_folder(folder, CAMVID, WH)]
+    assert masks == [ROAD, PEDESTRIAN, PEDESTRIAN, PEDESTRIAN, CAMVID.ignore_id]
