@@ -1,7 +1,7 @@
 """A net on cameras that it may never have seen: IoU of groups on data sets whose labels say "one of these classes".
 
-    python -m benchmarks.datasets engines/road-next.yaml engines/road.pt out/road-next.run/last.pt
-    python -m benchmarks.datasets engines/road-next.yaml --teacher $EDGE_DATA/teacher/road-segmentation-adas-0001.xml
+    python -m benchmarks.datasets engines/road.yaml engines/road.pt out/road.run/last.pt
+    python -m benchmarks.datasets engines/road.yaml --teacher $EDGE_DATA/teacher/road-segmentation-adas-0001.xml
 
 Checkpoints are judged in fp32, at the recipe's input size. Frames are those of the recipe's `val`, of `--lums`, and of
 the parts that the recipe's `split`s hold out. A pixel counts where its label says whether it is in the group. The

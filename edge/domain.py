@@ -6,7 +6,7 @@ The figure is `ood_score` (out of domain), which takes half a millisecond a fram
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ CALM_S = 2.0  # what a camera sees is averaged over so long before it is called 
 EVERY_FRAMES = 50  # of a long run, one frame in so many is looked at: at 10 a run without outputs was 5 % slower
 FIRST_FRAMES = 10  # of these each: few images are seen whole; behind them ever fewer
 SAMPLE_S = 0.2  # at this moment: five looks a second
+FARTHEST_SHARE = 0.03  # of a calibration set from many cameras: with the farthest frame alone noise was no stranger
 WARN_SHARE = 0.05  # of frames: fewer are the odd frame that a familiar drive has, too
 
 
@@ -79,16 +80,21 @@ def fingerprint_of(results: Iterable[Prediction], table: ClassTable) -> Fingerpr
     layout = np.mean([one.layout for one in described], axis=0)
     return Fingerprint(
         shares={name: round(float(share), 5) for name, share in zip(table.names, mean, strict=True)},
-        drift=round(max(divergence(one.shares, mean) for one in described), 5),
+        drift=round(_usual([divergence(one.shares, mean) for one in described]), 5),
         edges=round(float(np.mean(edges)), 5),
         edges_high=round(float(max(edges)), 5),
         layout={name: tuple(np.round(bands, 5).tolist()) for name, bands in zip(table.names, layout.T, strict=True)},
-        layout_drift=round(max(divergence(one.layout, layout) for one in described), 5),
+        layout_drift=round(_usual([divergence(one.layout, layout) for one in described]), 5),
     )
 
 
+def _usual(distances: Sequence[float]) -> float:
+    """The limit that all but `FARTHEST_SHARE` of the frames keep to."""
+    return float(np.quantile(distances, 1 - FARTHEST_SHARE))
+
+
 def ood_score(seen: Description, known: Fingerprint, table: ClassTable) -> float:
-    """How far masks are from the usual, 1 = as far as the farthest frame of the calibration set.
+    """How far masks are from the usual, 1 = as far as the farthest 3 % of the calibration set (`FARTHEST_SHARE`).
 
     Layout, what is where in the image, tells what the net was never shown far better than shares, fragments or any
     entropy of them (docs/results.md). A fingerprint without it has the stranger of shares and fragments.

@@ -20,10 +20,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             yield engine
 
 
-def test_it_is_whole_and_a_fifth_of_the_default_engines_size() -> None:
+def test_it_is_whole_and_a_third_of_the_default_engines_size() -> None:
     small, road = (find_bundle(name) for name in ("small", "road"))
     bytes_of = [sum(len(b.read(g)) for g in b.card.graphs if g.delta is None) for b in (small, road)]
-    assert bytes_of[0] < bytes_of[1] / 5
+    assert bytes_of[0] < bytes_of[1] / 3
     assert small.card.table == CAMVID
     assert small.card.table.groups == road.card.table.groups
     assert {g.input_wh for g in small.card.graphs} == {g.input_wh for g in road.card.graphs}

@@ -472,4 +472,5 @@ def test_a_trained_net_sees_the_same_in_int8(form: Form, road: Any) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_the_file_is_half_of_the_fp32_one_whose_weights_are_halves(form: Form, road: Any) -> None:
     model, ranges, _, _ = road
-    assert 0.5 < len(to_bytes(write_int8(model, ranges, form))) / len(to_bytes(model)) < 0.52
+    # Above a half: each channel has a scale, and depthwise weights are few for each.
+    assert 0.5 < len(to_bytes(write_int8(model, ranges, form))) / len(to_bytes(model)) < 0.56

@@ -87,7 +87,7 @@ def test_a_graph_that_gives_no_classes_is_refused(flag: Image) -> None:
 
 
 def test_an_unknown_precision_is_answered_with_those_that_are(flag: Image) -> None:
-    with pytest.raises(EngineError, match=r"expected a precision of f32, bf16, int8, got"):
+    with pytest.raises(EngineError, match=r"expected a precision of f32, bf16, fp16, int8, got"):
         trial(b"", [flag], precision="fp8")
 
 

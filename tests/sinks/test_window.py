@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from stand_in import ROAD, result_of
 
+from edge.appearance import Appearance
 from edge.domain import UnlikeNow
 from edge.errors import ConfigError, OutputError
 from edge.frame import Image
@@ -28,7 +29,7 @@ ALL_ROAD = np.full((24, 32), ROAD, np.uint8)
 
 
 def shown(captured_ns: int = SECOND_NS) -> _Shown:
-    found = _Shown(UnlikeNow(None))
+    found = _Shown(UnlikeNow(None), Appearance())
     found.take(result_of(1, ALL_ROAD, image=WHITE, captured_ns=captured_ns), 3)
     return found
 
@@ -72,7 +73,7 @@ def test_a_window_that_fails_tells_the_loop(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_frame_is_kept_but_the_one_that_waits() -> None:
     image = WHITE.copy()
-    found = _Shown(UnlikeNow(None))
+    found = _Shown(UnlikeNow(None), Appearance())
     found.take(result_of(1, ALL_ROAD, image=image), 0)
     image[:] = 0  # the camera writes there again
     found.has_masks = False

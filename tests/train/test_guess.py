@@ -240,7 +240,7 @@ def test_what_a_recipe_says_of_other_data_is_left_out_for_a_folder_of_ones_own(t
     _, recipe = written(tmp_path, recipe=road, data=tmp_path / "data", size="96x64")
     assert (recipe.rendered, recipe.build, recipe.checkpoint, recipe.rare_classes) == (None, None, None, ())
     assert recipe.augmentation.shapes == ()
-    assert recipe.optimisation.learning_rate == 0.0015
+    assert recipe.optimisation.learning_rate == 0.001
     assert recipe.table.names == ("background", "cat", "dog")
 
 
