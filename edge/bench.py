@@ -244,7 +244,7 @@ def _notes(measured: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _entrant_figures(entrant: _Entrant, entrants: Sequence[_Entrant], bundle: Bundle) -> dict[str, Any]:
-    graph = bundle.graph(entrant.precision, entrant.backend)
+    graph = bundle.graph(entrant.precision, load_backend(entrant.backend).GRAPHS)
     accuracy = _accuracy(bundle.card, graph.file, entrant)
     figures = {part: _middle(rounds) for part, rounds in entrant.rounds.items()}
     bare_p50_ms = figures["bare engine"]["p50_ms"]

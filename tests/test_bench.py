@@ -13,7 +13,7 @@ from bundles import graph_of
 from videos import write_video
 
 from edge import bench as benches
-from edge.backends import onnxruntime, openvino
+from edge.backends import available_backends, onnxruntime, openvino
 from edge.bench import bench, compare, compare_text, write_drive
 from edge.card import Accuracy, Graph, Measured
 from edge.engine import MODEL_FILE, Bundle, Engine, write_bundle
@@ -220,3 +220,13 @@ def test_the_rendered_drive_is_720p_video(tmp_path: Path) -> None:
     with source as frames:
         assert [frame.size_wh for frame in frames] == [(1280, 720)] * 2
     assert seen == [0, 1]
+
+
+@pytest.mark.slow
+def test_every_form_of_the_bundled_engine_is_measured_on_every_backend_that_is_here(video: str) -> None:
+    """ONNX Runtime runs TensorRT's INT8 form."""
+    figures = compare("road", video, 20, None, rounds=1)
+    measured = {(entrant["precision"], entrant["backend"]) for entrant in figures["entrants"]}
+    assert {("int8", "openvino"), ("f32", "openvino")} <= measured
+    if available_backends()["onnxruntime"] is None:
+        assert {("int8", "onnxruntime"), ("f32", "onnxruntime")} <= measured
