@@ -22,6 +22,7 @@ from edge.engine import MODEL_FILE, Bundle, load_bundle, write_bundle
 from edge.errors import BundleTampered, EngineError
 from edge.frame import Image
 from edge.outputs import CONFIDENCE, SEMANTIC
+from edge.street.render import StreetScene
 
 pytest.importorskip("onnxruntime")
 
@@ -37,14 +38,14 @@ def test_an_engine_of_onnx_runtime_does_what_every_engine_does(
 
 @pytest.mark.slow
 def test_it_sees_what_openvino_sees_of_a_trained_net_in_either_precision() -> None:
-    image = np.random.default_rng(5).integers(0, 256, (180, 320, 3), np.uint8)
+    image = StreetScene(5, (320, 180)).render(0).image.copy()  # of noise, each form makes something else
     for precision in ("f32", "int8"):
         found = []
         for name in ("onnxruntime", "openvino"):
             with open_engine("road", backend=name, precision=precision) as engine:
                 assert (engine.precision, engine.identity.backend) == (precision, name)
-                found.append(engine.predict(image).semantic)
-        assert np.mean(found[0] == found[1]) > {"f32": 0.999, "int8": 0.9}[precision]
+                found.append(engine.predict(image).class_map())  # without the black bars, which mean nothing
+        assert np.mean(found[0] == found[1]) > {"f32": 0.999, "int8": 0.97}[precision]
 
 
 def test_only_the_outputs_that_are_asked_for_are_computed(colour_bundle: Bundle) -> None:
