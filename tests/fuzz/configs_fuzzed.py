@@ -87,7 +87,7 @@ class Configs:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "edge.yaml"
         # The installed one, with what is commented out in it in force.
-        self._text = re.sub(r"^( *)#(?=\w+:|  \w)", r"\1", _INSTALLED.read_text(), flags=re.MULTILINE)
+        self._text = re.sub(r"^( *)#(?=\w+:|  +\w)", r"\1", _INSTALLED.read_text(), flags=re.MULTILINE)
         self._path.write_text(self._text)
         self._whole = load_yaml(self._path, ServeConfig)
 
