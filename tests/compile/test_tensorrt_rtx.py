@@ -126,7 +126,7 @@ def test_the_road_engine_builds_at_its_own_size(precision: str, tmp_path: Path) 
     found = build(graph, tmp_path)
     assert "refused" not in found, found["refused"]
     assert found["inputs"] == [["image", "UINT8", [1, 360, 480, 3]]]
-    assert found["outputs"] == [["classes", "UINT8", [1, 360, 480]], ["confidence", "UINT8", [1, 360, 480]]]
+    assert found["outputs"] == [["semantic", "UINT8", [1, 360, 480]], ["confidence", "UINT8", [1, 360, 480]]]
     assert ARITHMETIC[precision] in found["convolutions"]  # some layers of a gated INT8 engine may be kept in float
 
 
