@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge.backends import open_engine
 from edge.classes import ClassTable
 from edge.config import data_path
 from edge.errors import ConfigError, DataError, EngineError
@@ -34,6 +35,7 @@ from edge.train.plots import write_plots
 from edge.train.qat import FakeQuantised, Form
 from edge.train.recipe import Folder, Recipe
 from edge.train.schedule import learning_rate, make_optimiser, set_learning_rate
+from edge.train.settle import settled
 from edge.train.teacher import pseudo_labelled
 from edge.train.unions import Unions
 
@@ -143,6 +145,9 @@ class Trainer:
         sources = [self._read(folder, unions) for folder in self.recipe.train]
         if self.recipe.unlabelled:
             sources.append(pseudo_labelled(self.recipe.unlabelled, unions, self.recipe.input_wh, self.recipe.resize))
+        if plan := self.recipe.settled:
+            with open_engine(plan.engine, outputs=["confidence"]) as engine:
+                sources = [settled(pairs, plan, unions, engine) for pairs in sources]
         return sources
 
     def _read(self, folder: Folder, unions: Unions | None = None) -> list[Pair]:

@@ -128,6 +128,17 @@ class Unlabelled(StrictModel):
         return _text_keys(given)
 
 
+class Settled(StrictModel):
+    """What the labels of `train` and `unlabelled` leave open, settled by an engine, a bundle's name or folder: a pixel
+    of "not Road" becomes one of `classes` where it says so with that confidence (`edge.outputs.CONFIDENCE`).
+    """
+
+    engine: str
+    classes: tuple[str, ...] = Field(min_length=1)
+    confidence: float = Field(default=0.9, gt=0, le=1)
+    licence: str | None = None
+
+
 class Augmentation(StrictModel):
     """How frames are changed before each step: a range or strength, or the chance that it happens at all."""
 
@@ -262,6 +273,7 @@ class Recipe(StrictModel):
     train: tuple[Folder, ...] = Field(min_length=1)
     val: Folder
     unlabelled: Unlabelled | None = None
+    settled: Settled | None = None
     rendered: Rendered | None = None
     pasted: Pasted | None = None
     augmentation: Augmentation = Augmentation()
@@ -301,6 +313,15 @@ class Recipe(StrictModel):
     def _rare_classes_are_classes(self) -> Self:
         for name in self.rare_classes:
             self.table.ids(name)  # its ConfigError is a ValueError, and says which there are
+        return self
+
+    @model_validator(mode="after")
+    def _settled_classes_are_classes(self) -> Self:
+        for name in self.settled.classes if self.settled else ():
+            if name not in self.table.names:
+                raise ValueError(
+                    f"settled.classes: no class is called {name!r}; there are: {', '.join(self.table.names)}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -357,7 +378,7 @@ class Recipe(StrictModel):
     @property
     def training_data(self) -> str:
         """What a bundle's card says of the data: the note, and the licence that each entry states."""
-        entries = [entry for entry in (*self.train, self.unlabelled, self.pasted) if entry]
+        entries = [entry for entry in (*self.train, self.unlabelled, self.settled, self.pasted) if entry]
         licences = dict.fromkeys(entry.licence for entry in entries if entry.licence)
         return f"{self.data_note}. Licences: {'; '.join(licences)}" if licences else self.data_note
 
