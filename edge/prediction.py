@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.appearance import Appearance, parse_classes
 from edge.classes import ClassTable
-from edge.contours import Mark, draw_bgr, line_mark, marks_of
 from edge.errors import ConfigError
 from edge.frame import Frame, Image, Letterbox
-from edge.geometry.free_space import FreeSpace
-from edge.geometry.ground import GroundPlane
-from edge.geometry.lane import EgoLane
 from edge.instances import INSTANCES, Instance, thing_ids
 from edge.outputs import DECODERS, SEMANTIC, Output
-from edge.overlay import paint_bgr
-from edge.rle import coco_rle
+
+if TYPE_CHECKING:  # what draws and measures is imported where it is used: masks alone do without
+    from edge.appearance import Appearance
+    from edge.contours import Mark
+    from edge.geometry.free_space import FreeSpace
+    from edge.geometry.ground import GroundPlane
+    from edge.geometry.lane import EgoLane
 
 _ONLY_SEMANTIC: Mapping[str, Output] = {SEMANTIC.name: SEMANTIC}
 
@@ -98,6 +98,8 @@ class Prediction:
 
     def coco_rle(self, name: str) -> dict[str, object]:
         """`mask(name)` as COCO's compressed run lengths: {"size": [H, W], "counts": string}, for pycocotools."""
+        from edge.rle import coco_rle
+
         return coco_rle(self.mask(name))
 
     def instance_mask(self, number: int) -> NDArray[np.bool_]:
@@ -226,11 +228,16 @@ class Prediction:
         Raises:
             ConfigError: no such style or class, or alpha is out of range; the message lists the choices.
         """
+        from edge.appearance import Appearance, parse_classes
+
         names = parse_classes(classes) if isinstance(classes, str) else tuple(classes)
         return self.painted(Appearance(style, alpha, names, legend))
 
     def painted(self, look: Appearance) -> Image:
         """`overlay` of a look that was made before."""
+        from edge.contours import draw_bgr
+        from edge.overlay import paint_bgr
+
         matrix = self.frame.yuv.matrix if self.frame.yuv else "bt601"
         image = paint_bgr(self.frame.image, self.semantic, self.letterbox, self.table, look, matrix)
         draw_bgr(image[:, -self.frame.size_wh[0] :], self.marks(self.frame.size_wh, look))
@@ -240,6 +247,8 @@ class Prediction:
         """What an overlay draws over an image of that size, which shows the whole frame: the lane's boundaries and each
         object; nothing of what was not asked for. Of a look that names classes, only the objects of these.
         """
+        from edge.contours import marks_of
+
         lines = self._lane_marks(size_wh)
         if not self.instances or INSTANCES not in self.outputs:
             return lines
@@ -252,6 +261,8 @@ class Prediction:
     def _lane_marks(self, size_wh: tuple[int, int]) -> list[Mark]:
         if self.lane is None or self.ground is None:
             return []
+        from edge.contours import line_mark
+
         scale = np.array(size_wh) / self.frame.size_wh
         return [line_mark(self.ground.pixels(line) * scale) for line in self.lane.lines()]
 

@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from edge.card import Card
 from edge.engine import Engine
-from edge.grouping import Instances
 from edge.instances import INSTANCES, thing_ids
 from edge.outputs import STEP_OUTPUTS
 from edge.prediction import Prediction
-from edge.steady import Steady
-from edge.tracking import Tracks
 
 if TYPE_CHECKING:
     from edge.geometry.model import CameraModel
@@ -50,11 +47,32 @@ class StepKind:
     needs: tuple[str, ...] = ("semantic",)
 
 
+# The steps are imported where they are made: most runs are without.
+
+
+def _steady(card: Card) -> Step:
+    from edge.steady import Steady
+
+    return Steady()
+
+
+def _instances(card: Card) -> Step:
+    from edge.grouping import Instances
+
+    return Instances(card.table)
+
+
+def _tracks(card: Card) -> Step:
+    from edge.tracking import Tracks
+
+    return Tracks()
+
+
 # By name, in the order in which they run.
 STEPS: dict[str, StepKind] = {
-    "steady": StepKind(lambda card: Steady(), needs=("semantic", "confidence")),
-    INSTANCES: StepKind(lambda card: Instances(card.table)),
-    "tracks": StepKind(lambda card: Tracks(), needs=(INSTANCES,)),
+    "steady": StepKind(_steady, needs=("semantic", "confidence")),
+    INSTANCES: StepKind(_instances),
+    "tracks": StepKind(_tracks, needs=(INSTANCES,)),
 }
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.cli import app
+from edge.cli import make_app
 from edge.cli.names import complete_engine, complete_precision, engine_and_precision, precision_of
 from edge.engine import MODEL_FILE, Bundle
 from edge.frame import Image
@@ -349,9 +349,11 @@ def test_help_is_in_groups_with_run_first_and_the_version_is_said() -> None:
 
 
 def test_each_command_shows_an_example() -> None:
-    commands = [*(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)]
+    commands = [
+        *(command.name or command.callback.__name__ for command in make_app().registered_commands if command.callback)
+    ]
     assert len(commands) == len(set(commands)) > 8
-    assert all((command.epilog or "").startswith("Example: edge ") for command in app.registered_commands)
+    assert all((command.epilog or "").startswith("Example: edge ") for command in make_app().registered_commands)
 
 
 @pytest.mark.parametrize(("typed", "known"), [("fp32", "f32"), ("F16", "fp16"), ("int8", "int8"), ("int4", "int4")])

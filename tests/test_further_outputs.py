@@ -228,13 +228,13 @@ def test_confidence_is_computed_where_it_is_asked_for(
     import cv2
     from typer.testing import CliRunner
 
-    from edge.cli import app
+    from edge.cli import make_app
 
     cv2.imwrite(str(tmp_path / "0.png"), flag)
     engine, results = str(confident(colour_bundle, tmp_path / "confident")), tmp_path / "results.jsonl"
     run = [*command, str(tmp_path / "0.png"), "--engine", engine, "--results", str(results)]
     for asked in (False, True):
-        found = CliRunner().invoke(app, [*run, *(["--confidence"] if asked else [])])
+        found = CliRunner().invoke(make_app(), [*run, *(["--confidence"] if asked else [])])
         assert found.exception is None
         assert ("outputs" in json.loads(results.read_text())) == asked
     assert 0 < json.loads(results.read_text())["outputs"]["confidence"]["mean"] < 1

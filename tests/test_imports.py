@@ -111,3 +111,10 @@ def test_imports_by_name_go_down_too() -> None:
         for pair in named
         if pair[0].split(".")[1:2] != pair[1].split(".")[1:2] and layer_of(pair[0]) >= layer_of(pair[1])
     } == set()
+
+
+def test_a_command_loads_no_other_one() -> None:
+    script = "import sys; from edge.cli import make_app; make_app(['run']); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    others = {"evaluate", "make", "replay", "record", "serve", "init", "camera", "data"}
+    assert not {f"edge.cli.{name}" for name in others} & set(loaded)

@@ -13,16 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli import make
-from edge.cli.camera import camera
-from edge.cli.data import data
-from edge.cli.evaluate import evaluate
 from edge.cli.imports import import_advice
-from edge.cli.init import init
 from edge.cli.leave import leave
-from edge.cli.record import record
-from edge.cli.replay import replay
-from edge.cli.serve import serve
 from edge.cli.shared import (
     INTERRUPTED,
     Alpha,
@@ -59,7 +51,7 @@ from edge.cli.stdio import prepare_standard_streams, print_report, printable
 from edge.errors import ConfigError, EdgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from edge.appearance import Appearance
     from edge.card import Card
@@ -71,13 +63,6 @@ if TYPE_CHECKING:
 
 IO_FAILED = 74  # EX_IOERR of sysexits.h
 
-app = typer.Typer(
-    help="Road and pedestrian masks from camera or video, at camera rate.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 
 def main() -> None:
     """The `edge` program: runs a command and turns errors into one line and an exit code."""
@@ -88,7 +73,7 @@ def main() -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         ahead.start()
     try:
-        code = app(standalone_mode=False) or 0
+        code = make_app(sys.argv[1:2])(standalone_mode=False) or 0
         sys.stdout.flush()
     except EdgeError as error:
         _complain(str(error))
@@ -165,12 +150,8 @@ def run(
     check_outputs(outputs.paths, sources)
     model = camera_model_of(camera_model)
     end_on_sigterm()
-    wishes = {
-        "precision": precision,
-        "threads": threads,
-        "backend": backend,
-        "outputs": outputs_asked(confidence, instances, steady),
-    }
+    asked = outputs_asked(confidence, instances, steady)
+    wishes = {"precision": precision, "threads": threads, "backend": backend, "outputs": asked}
     opened, frames = _open_both(sources, engine, live, **wishes)
     from edge.pipeline import buffered  # behind the opening, whose waits hide these imports
     from edge.pipeline import run as run_pipeline
@@ -178,25 +159,31 @@ def run(
     from edge.timing import Stages
 
     stages = Stages()
-    try:
+    with contextlib.closing(opened):
         sinks = outputs.make(frames, opened.card, stages)
         window = _window(frames, opened.card, stages, look) if show else None
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
                 buffered(frames, live),
-                Segmenter(opened, wishes["outputs"], model),
+                Segmenter(opened, asked, model),
                 [*sinks, window] if window else sinks,
                 stages,
                 max_frames=max_frames,
                 on_result=advance,
                 is_over=lambda: window is not None and window.is_closed,
             )
-    finally:
-        opened.close()
+    return _reported(summary, outputs, quiet, window is not None and window.is_closed)
+
+
+def _reported(summary: Summary, outputs: Outputs, quiet: bool, closed: bool) -> int:
+    """The exit code, after the summary; closing the window is no interruption.
+
+    Raises:
+        EdgeError: what the run ended with.
+    """
     _report_summary(summary, outputs, quiet)
     if summary.failure:
         raise summary.failure
-    closed = window is not None and window.is_closed
     return INTERRUPTED if summary.interrupted and not closed else 0
 
 
@@ -333,7 +320,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and end.", callback=_version, is_eager=True)
@@ -342,32 +328,51 @@ def _options(
     """Road and pedestrian masks from camera or video, at camera rate."""
 
 
-_COMMANDS: dict[str, list[tuple[Callable[..., object], str]]] = {
-    "Run": [
-        (run, "edge run drive.mp4 --overlay out.mp4"),
-        (record, "edge record 0 drive.mcap"),
-        (replay, "edge replay drive.mcap --diff road:f32"),
-    ],
-    "Serve": [
-        (serve, "edge serve 0 --open"),
-        (init, "edge init --source 0"),
-        (publish, "edge publish --config systemd/publish.yaml"),
-    ],
-    "Look and measure": [
-        (doctor, "edge doctor"),
-        (inspect, "edge inspect road"),
-        (bench, "edge bench --precision int8"),
-        (evaluate, "edge evaluate frames --labels labels --html report.html"),
-    ],
-    "Make engines": [
-        (make.train, "edge train --net unet --data frames-and-labels --steps 2000 --size 320x240"),
-        (make.build, "edge build --onnx city.onnx --card city.yaml"),
-        (make.plan, "edge plan road --precision int8"),
-    ],
+# By panel of the help: the module of each command or group of commands, its name, and an example.
+_COMMANDS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "Run": (
+        ("edge.cli", "run", "edge run drive.mp4 --overlay out.mp4"),
+        ("edge.cli.record", "record", "edge record 0 drive.mcap"),
+        ("edge.cli.replay", "replay", "edge replay drive.mcap --diff road:f32"),
+    ),
+    "Serve": (
+        ("edge.cli.serve", "serve", "edge serve 0 --open"),
+        ("edge.cli.init", "init", "edge init --source 0"),
+        ("edge.cli", "publish", "edge publish --config systemd/publish.yaml"),
+    ),
+    "Look and measure": (
+        ("edge.cli", "doctor", "edge doctor"),
+        ("edge.cli", "inspect", "edge inspect road"),
+        ("edge.cli", "bench", "edge bench --precision int8"),
+        ("edge.cli.evaluate", "evaluate", "edge evaluate frames --labels labels --html report.html"),
+        ("edge.cli.camera", "camera", ""),
+    ),
+    "Make engines": (
+        ("edge.cli.make", "train", "edge train --net unet --data frames-and-labels --steps 2000 --size 320x240"),
+        ("edge.cli.make", "build", "edge build --onnx city.onnx --card city.yaml"),
+        ("edge.cli.make", "plan", "edge plan road --precision int8"),
+        ("edge.cli.make", "calibrate", ""),
+        ("edge.cli.data", "data", ""),
+    ),
 }
-for _panel, _rows in _COMMANDS.items():
-    for _function, _example in _rows:
-        app.command(rich_help_panel=_panel, epilog=f"Example: {_example}")(_function)
-app.add_typer(camera, name="camera", rich_help_panel="Look and measure")
-app.add_typer(make.calibrate, name="calibrate", rich_help_panel="Make engines")
-app.add_typer(data, name="data", rich_help_panel="Make engines")
+
+
+def make_app(typed: Sequence[str] = ()) -> typer.Typer:
+    """The program. Where `typed` begins with a command, it has that one alone: to import the others and to read their
+    signatures takes 35 ms.
+    """
+    app = typer.Typer(
+        help="Road and pedestrian masks from camera or video, at camera rate.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    rows = [(panel, *row) for panel, rows in _COMMANDS.items() for row in rows]
+    for panel, module, name, example in [row for row in rows if [row[2]] == list(typed[:1])] or rows:
+        command = getattr(import_module(module), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+        else:
+            app.command(rich_help_panel=panel, epilog=f"Example: {example}")(command)
+    return app

@@ -123,26 +123,15 @@ def evaluate(
     import cv2
 
     from edge.evaluate.drives import list_drives
-    from edge.evaluate.object_labels import are_objects
     from edge.evaluate.run import EvaluationConfig, evaluate_drives, table_of
     from edge.evaluate.store import Store
 
     cv2.setNumThreads(1)  # every stage has a thread of its own
     listed = list_drives(drives, labels, sparse, camera_model_of(camera_model))
-    asks_objects = instances or any(are_objects(drive.labels) for drive in listed)
-    if labels_of and asks_objects:
-        raise ConfigError("--labels-of is for masks of one group; objects need all classes: leave one of both out")
-    other, other_precision = engine_and_precision(against)
-    config = EvaluationConfig(
-        engine,
-        precision,
-        backend,
-        other,
-        other_precision,
-        mirror=pick is not None,
-        labels_of=labels_of,
-        outputs=outputs_asked(confidence, asks_objects, steady=steady),
-    )
+    instances = _asks_objects(instances, labels_of, listed)
+    asked = {"labels_of": labels_of, "outputs": outputs_asked(confidence, instances, steady)}
+    against_of = engine_and_precision(against)
+    config = EvaluationConfig(engine, precision, backend, *against_of, mirror=pick is not None, **asked)
     table = table_of(config)
     drops = _drops(max_drop, baseline, table)
     wishes = _Wishes(json_file, parquet, html, baseline, drops, budget_ms, allow_damaged, pick, to)
@@ -152,6 +141,20 @@ def evaluate(
     with _executing(config, ray, workers, listed) as execute:
         results = evaluate_drives(listed, execute, store, in_shards=bool(ray or work) and not config.steps)
     return _conclude(results, config, table, wishes)
+
+
+def _asks_objects(instances: bool, labels_of: str | None, drives: Sequence[Drive]) -> bool:
+    """Whether objects are measured: asked for, or labelled.
+
+    Raises:
+        ConfigError: they are, of labels that have one group alone.
+    """
+    from edge.evaluate.object_labels import are_objects
+
+    asks = instances or any(are_objects(drive.labels) for drive in drives)
+    if labels_of and asks:
+        raise ConfigError("--labels-of is for masks of one group; objects need all classes: leave one of both out")
+    return asks
 
 
 def _drops(max_drop: str | None, baseline: Path | None, table: ClassTable) -> dict[str, float]:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from edge.backends import cuda, plans
 from edge.backends.cuda import Description
 from edge.card import Card
-from edge.cli import app
+from edge.cli import make_app
 from edge.compile import graphs, plan
 from edge.engine import MODEL_FILE, Bundle, find_bundle, write_bundle
 from edge.errors import BundleTampered, EngineError, OutputError
@@ -219,7 +219,7 @@ def test_a_plan_is_built_once_and_kept_with_its_layers_and_timings(
 
 @pytest.mark.usefixtures("trt")
 def test_the_command_writes_its_figures_as_json(bundle: Bundle, cache_home: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["plan", str(bundle.folder), "--json", str(tmp_path / "plan.json")])
+    result = CliRunner().invoke(make_app(), ["plan", str(bundle.folder), "--json", str(tmp_path / "plan.json")])
     assert result.exception is None, result.output
     found = json.loads((tmp_path / "plan.json").read_text())
     assert Path(found["plan"]).is_file()

@@ -12,7 +12,7 @@ import pytest
 from drives_made import FRAMES, make_drive
 from videos import cut, noise, write_video
 
-from edge.cli import app
+from edge.cli import make_app
 from edge.engine import Bundle
 from edge.errors import ConfigError, OutputError, SourceDamaged, SourceError
 from edge.train.layouts import find_pairs
@@ -33,7 +33,7 @@ def words(tmp_path: Path, colour_bundle: Bundle) -> list[str]:
 
 
 def edge(*words: object) -> int:
-    return app([str(word) for word in words], standalone_mode=False) or 0
+    return make_app()([str(word) for word in words], standalone_mode=False) or 0
 
 
 def test_a_report_is_told_and_written_in_every_form(

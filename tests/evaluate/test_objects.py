@@ -18,7 +18,7 @@ from stand_in import PEDESTRIAN, ROAD, SKY, result_of
 from videos import WH, write_video
 
 from edge.classes import CAMVID, make_table
-from edge.cli import app
+from edge.cli import make_app
 from edge.engine import MODEL_FILE, write_bundle
 from edge.errors import ConfigError, DataError
 from edge.evaluate.measures import Measures
@@ -397,4 +397,4 @@ def test_labels_of_objects_are_not_masks_of_one_group(drive: list[Any], tmp_path
 
 
 def run(*words: object) -> int:
-    return app([str(word) for word in words], standalone_mode=False) or 0
+    return make_app()([str(word) for word in words], standalone_mode=False) or 0

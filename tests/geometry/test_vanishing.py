@@ -12,7 +12,7 @@ from bundles import COLOURS, MakeCard
 from stand_in import BrightnessEngine
 
 from edge.camera_calibration import CalibratedCamera, calibrate_camera, write_overlay
-from edge.cli import app
+from edge.cli import make_app
 from edge.errors import ConfigError, DataError
 from edge.frame import Image
 from edge.geometry.ground import Floats, GroundPlane, angles_of
@@ -168,7 +168,7 @@ def test_an_engine_that_knows_no_road_is_refused(engine: Any, make_card: MakeCar
 
 
 def calibrated(*options: str) -> None:
-    app(["camera", "calibrate", "scene:street?frames=5&size=320x240", *options], standalone_mode=False)
+    make_app()(["camera", "calibrate", "scene:street?frames=5&size=320x240", *options], standalone_mode=False)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import yaml
 from test_train import make_frames
 from typer.testing import CliRunner
 
-from edge.cli import app
+from edge.cli import make_app
 from edge.config import parse_tree
 from edge.errors import ConfigError, DataError
 from edge.nets.fcn import Fcn, fcn_resnet18
@@ -96,7 +96,7 @@ def test_what_matched_is_kept_with_the_run_and_loaded_once(weights: Path, tmp_pa
 
 def test_the_command_says_what_matched(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tree_of(tmp_path, encoder_weights=str(weights))))
-    found = CliRunner().invoke(app, ["train", str(tmp_path / "tiny.yaml"), "--run", str(tmp_path / "run")])
+    found = CliRunner().invoke(make_app(), ["train", str(tmp_path / "tiny.yaml"), "--run", str(tmp_path / "run")])
     assert found.exit_code == 0, found.output
     assert "100 matched, 1 left over: fc.weight" in " ".join(found.output.split())
 

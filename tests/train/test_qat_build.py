@@ -17,7 +17,7 @@ from test_qat import ResidualNet
 from test_train import make_frames
 from typer.testing import CliRunner
 
-from edge.cli import app
+from edge.cli import make_app
 from edge.compile.attempt import INT8_FILES
 from edge.compile.quantize import Form
 from edge.engine import Bundle, load_bundle
@@ -34,7 +34,7 @@ def small_net(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def edge(*words: str | Path) -> str:
-    found = CliRunner().invoke(app, [str(word) for word in words])
+    found = CliRunner().invoke(make_app(), [str(word) for word in words])
     assert found.exit_code == 0, (found.output, found.exception)
     return found.output
 
