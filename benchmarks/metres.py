@@ -137,7 +137,7 @@ def _by_outline(own: NDArray[np.bool_], plane: GroundPlane) -> float | None:
 
 
 def _instance_of(own: NDArray[np.bool_], ids: NDArray[np.uint8], result: Prediction) -> Instance | None:
-    """The object of the mask that is this person and nobody else."""
+    """The object of the mask that is this person alone."""
     numbers = np.bincount(ids[own], minlength=256)
     numbers[0] = 0
     number = int(np.argmax(numbers))

@@ -14,7 +14,8 @@ from videos import write_video
 
 from edge import bench as benches
 from edge.backends import available_backends, onnxruntime, openvino
-from edge.bench import bench, compare, compare_text, write_drive
+from edge.bench import bench, compare, write_drive
+from edge.bench_text import compare_text
 from edge.card import Accuracy, Graph, Measured
 from edge.engine import MODEL_FILE, Bundle, Engine, write_bundle
 from edge.errors import BundleTampered, EngineError

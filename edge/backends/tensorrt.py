@@ -446,6 +446,5 @@ def _kept_plan(bundle: Bundle, precision: str, outputs: Collection[Output]) -> b
 def _no_plan(bundle: Bundle, precision: str) -> EngineError:
     return EngineError(
         f"engine {bundle.card.name}: no {precision} plan was built yet with TensorRT {import_library().__version__} for"
-        f" this {cuda.describe().name} and its driver. It takes minutes: edge plan {bundle.folder} --precision"
-        f" {precision}"
+        f" this {cuda.describe().name} and its driver. Takes minutes: edge plan {bundle.folder} --precision {precision}"
     )

@@ -329,7 +329,7 @@ def test_a_drive_is_evaluated_against_boxes_and_reported_in_every_form(
     drive: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [f"{i + 1},{n},{left},10,8,{height},1,1,1" for i in range(4) for n, left, height in STANDING]
-    lines.append("4,3,30,20,4,4,1,1,1")  # nobody sees this one
+    lines.append("4,3,30,20,4,4,1,1,1")  # not seen by any track
     (tmp_path / "gt.txt").write_text("\n".join(lines))
     report, page = tmp_path / "report.json", tmp_path / "report.html"
     assert run(*drive, "--labels", tmp_path / "gt.txt", "--json", report, "--html", page) == 0

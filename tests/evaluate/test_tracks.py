@@ -32,7 +32,7 @@ def drive(*found: list[int]) -> list[Moment]:
         ([[7, 8], [7, 0], [7, 9], [7, 9]], (7 / 8 * (4 + 4 / 4 + 1 / 4) / 7) ** 0.5, 12 / 15, 6 / 8, 1),
         ([[0, 0]] * 3, 0, 0, 0, 0),
     ],
-    ids=["right", "two swap ids", "one is lost and gets a new id", "nobody is found"],
+    ids=["right", "two swap ids", "one is lost and gets a new id", "none is found"],
 )
 def test_figures_are_those_worked_out_by_hand(
     found: list[list[int]], hota: float, idf1: float, mota: float, switches: int
