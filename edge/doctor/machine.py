@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge.doctor.finding import Finding, Host
 
-MEMORY_NEEDED = 400 << 20  # a 720p overlay takes 263 MB (docs/results.md), compiling an engine more for a moment
+MEMORY_NEEDED = 400 << 20  # a 720p overlay takes 239 MB (docs/results.md), compiling an engine more for a moment
 SLOW_CLOCKS = ("hpet", "acpi_pm", "jiffies")  # reading them takes a microsecond or more
 RELEASED_S = 1_763_769_600  # 2025-11-22: no clock that is right shows less
 NEAR_C = 5.0  # so close to throttling, a warm day is enough
