@@ -26,6 +26,7 @@ from edge.frame import Frame, Image
 from edge.outputs import CONFIDENCE, SEMANTIC, Output
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
+from edge.sinks.table import SinkContext, make_sink
 from edge.timing import Stages
 
 GLOW = Output("glow", "uint8", ("H", "W"), "value_map", "how bright a pixel is", "glow")
@@ -99,6 +100,24 @@ def test_a_drive_has_it_and_gives_it_back(engine: DepthEngine, tmp_path: Path) -
         assert found.further() == [DEPTH, GLOW]
         for name, array in content(result).items():
             np.testing.assert_array_equal(found.content(name), array)
+
+
+def test_foxglove_is_served_it_as_a_drive_has_it(result: Prediction, engine: DepthEngine) -> None:
+    pytest.importorskip("foxglove", reason="needs the foxglove extra")
+    from foxglove_client import Client
+
+    context = SinkContext("test", 10.0, engine.card, Stages())
+    with make_sink("foxglove", "127.0.0.1:0", context) as sink, Client(sink.url) as viewer:  # type: ignore[attr-defined]
+        sink.write(result, 0)
+        viewer.subscribe("/outputs/glow", "/outputs/depth")
+        while not all(viewer.messages[topic] for topic in ("/outputs/glow", "/outputs/depth")):
+            sink.write(result, 0)  # until the server knows of the subscription
+            viewer.drain(0.2)
+        channel, message = viewer.channels["/outputs/depth"], viewer.decoded("/outputs/depth")[0]
+        assert channel["metadata"]["output"] == output_to_json(DEPTH)
+        assert channel["schemaName"] == "edge.Array"
+        assert np.array_equal(decode_array(message.data, message.dtype, 2), content(result)["depth"])
+        assert viewer.channels["/outputs/glow"]["schemaName"] == "foxglove.CompressedImage"
 
 
 def test_a_map_of_bytes_in_a_drive_is_a_png_for_other_viewers(result: Prediction, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("mcap", "foxglove_schemas_protobuf", "google", "rosbags", "pyarrow"), "drives"),
     **dict.fromkeys(("pycuda", "tensorrt"), "tensorrt"),
     "ray": "scale",
+    "foxglove": "foxglove",
 }
 _NUMPY_ABI = re.compile(r"_ARRAY_API|numpy\.core\.multiarray|compiled using NumPy 1")
 _IMPORT = re.compile(r"(?:import|from)\s+(\w+)")

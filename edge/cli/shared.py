@@ -156,7 +156,7 @@ class Outputs:
         """Raises:
         ConfigError: one of `others` is not NAME=TARGET.
         """
-        from edge.sinks.table import MasksOptions, OverlayOptions, ResultsOptions
+        from edge.sinks.table import BUILT_IN, MasksOptions, OverlayOptions, ResultsOptions, options_of
 
         sinks: list[tuple[str, Any]] = []
         if overlay:
@@ -169,7 +169,7 @@ class Outputs:
             name, equals, target = word.partition("=")
             if not (name and equals and target):
                 raise ConfigError(f"--sink {word}: expected NAME=TARGET, such as masks=out")
-            sinks.append((name, target))
+            sinks.append((name, options_of(BUILT_IN[name], target) if name in BUILT_IN else target))
         return cls(sinks, json_file)
 
     @property

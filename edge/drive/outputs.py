@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -20,23 +20,27 @@ from edge.prediction import Prediction
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
-def output_messages(result: Prediction, time_ns: int) -> Iterator[tuple[str, bytes, dict[str, str]]]:
-    """Topic, message and channel metadata of each further output: a foxglove.CompressedImage (PNG) of a map of bytes,
-    an edge.Array of anything else; without the letterbox's black bars.
+def output_channel(output: Output) -> dict[str, str]:
+    """What the metadata of an output's channel say."""
+    return {OUTPUT: output_to_json(output)}
+
+
+def output_message(result: Prediction, output: Output, time_ns: int) -> bytes:
+    """A foxglove.CompressedImage (PNG) of a map of bytes, an edge.Array of anything else; without the letterbox's
+    black bars.
 
     Raises:
-        DataError: an array is not as its card says.
+        DataError: the array is not as its card says.
     """
-    for output in result.further():
-        array = result.content(output.name)
-        if _is_image(output):
-            message = message_class(IMAGE_SCHEMA)(frame_id=FRAME_ID, format="png")
-            message.data = cv2.imencode(".png", array, _PNG)[1].tobytes()
-        else:
-            message = message_class(ARRAY_SCHEMA)(dtype=array.dtype.name, shape=array.shape)
-            message.data = encode_array(array)
-        message.timestamp.FromNanoseconds(time_ns)
-        yield OUTPUTS + output.name, message.SerializeToString(), {OUTPUT: output_to_json(output)}
+    array = result.content(output.name)
+    if _is_image(output):
+        message = message_class(IMAGE_SCHEMA)(frame_id=FRAME_ID, format="png")
+        message.data = cv2.imencode(".png", array, _PNG)[1].tobytes()
+    else:
+        message = message_class(ARRAY_SCHEMA)(dtype=array.dtype.name, shape=array.shape)
+        message.data = encode_array(array)
+    message.timestamp.FromNanoseconds(time_ns)
+    return message.SerializeToString()
 
 
 def output_of(topic: str, channel: Mapping[str, str]) -> Output | None:
@@ -58,7 +62,7 @@ def output_of(topic: str, channel: Mapping[str, str]) -> Output | None:
 
 
 def output_array(output: Output, content: bytes) -> NDArray[Any]:
-    """The array in a message that `output_messages` made.
+    """The array in a message that `output_message` made.
 
     Raises:
         DataError: it is damaged, or of another kind.

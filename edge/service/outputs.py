@@ -23,7 +23,7 @@ from edge.sinks.flight import FlightOptions, FlightRecorder
 from edge.sinks.health import HealthReport, OutputHealth
 from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.recorder import Recorder, RecorderOptions
-from edge.sinks.sink import Sink
+from edge.sinks.sink import EventListener, Reporting, Sink
 from edge.sinks.table import SinkContext, make_sink
 from edge.timing import Stages
 from edge.web.state import Health, Live
@@ -95,20 +95,23 @@ class Outputs:
             flight = FlightRecorder(flight_of(config.flight, name, len(config.sources)), drive, stages)
             listeners.append(flight.event)
             self.all.append(Output("flight", flight, lambda: flight.health))
+        if config.sinks:
+            others = self._make_others(config, name, SinkContext(live.source, rate_hz, card, stages))
+            listeners += [sink.event for sink in others if isinstance(sink, EventListener)]
         if config.events is not None:
             watcher = Watcher(config.events.of_camera(name), card.table, card.fingerprint)
             sink = EventSink(watcher, listeners)
             self.all.append(Output("events", sink, (lambda: sink.health) if config.events.tracks else None))
-        if config.sinks:
-            self._add_others(config, name, SinkContext(live.source, rate_hz, card, stages))
         if not self.all:
             raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")
 
-    def _add_others(self, config: ServeConfig, name: str, context: SinkContext) -> None:
+    def _make_others(self, config: ServeConfig, name: str, context: SinkContext) -> list[Sink]:
         if name:
             raise ConfigError("sinks: of one camera only; with `cameras`, leave it out")
-        for kind, options in config.sinks.items():
-            self.all.append(Output(kind, make_sink(kind, options, context)))
+        sinks = [make_sink(kind, options, context) for kind, options in config.sinks.items()]
+        for kind, sink in zip(config.sinks, sinks, strict=True):
+            self.all.append(Output(kind, sink, _report_of(sink)))
+        return sinks
 
     @property
     def backgrounds(self) -> list[Background]:
@@ -132,6 +135,10 @@ class Outputs:
         """Which output is at one result for too long to be called progress; "" if none is."""
         busy_s = {output.name: output.background.busy_s for output in self.all}
         return ", ".join(f"{name} at one result for {for_s:.1f} s" for name, for_s in busy_s.items() if for_s > LATE_S)
+
+
+def _report_of(sink: Sink) -> Callable[[], HealthReport] | None:
+    return (lambda: sink.health) if isinstance(sink, Reporting) else None
 
 
 def _publish(mqtt: MqttSink, event: Event) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from edge.card import Card
 from edge.classes import ClassTable
 from edge.drive.calibration import calibration_message
 from edge.drive.outlines import outlines_of
-from edge.drive.outputs import output_messages
+from edge.drive.outputs import output_channel, output_message
 from edge.drive.schema import (
     CALIBRATION,
     CARD,
@@ -32,6 +33,7 @@ from edge.drive.schema import (
     IMAGE_SCHEMA,
     MASKS,
     OUTLINES,
+    OUTPUTS,
     RESULTS,
     VIDEO_SCHEMA,
     message_class,
@@ -172,17 +174,33 @@ def open_writer(fd: int, options: DriveOptions, clock: DriveClock, size_wh: tupl
     return DriveWriter(fd, about, options.attachments(), time.time_ns())
 
 
-def add_seen(writer: DriveWriter, result: Prediction, dropped: int, time_ns: int) -> None:
+class Part(NamedTuple):
+    """One message about a frame: `topic`, what the topic's `channel` says of itself, and `make`, which gives the
+    message's bytes for the frame's time in ns.
+    """
+
+    topic: str
+    channel: Mapping[str, str]
+    make: Callable[[int], bytes]
+
+
+def seen_in(result: Prediction, dropped: int) -> Iterator[Part]:
     """What was seen in a frame: its mask, outlines to show, figures, what else the engine gives, and with a camera
     model the camera's calibration.
     """
     if result.ground is not None:
-        writer.add(CALIBRATION, time_ns, calibration_message(result.ground, time_ns))
-    writer.add(MASKS, time_ns, mask_message(result, time_ns))
-    writer.add(OUTLINES, time_ns, outlines_of(result, time_ns))
-    writer.add(RESULTS, time_ns, json.dumps(as_record(result, dropped)).encode())
-    for topic, message, channel in output_messages(result, time_ns):
-        writer.add(topic, time_ns, message, channel)
+        yield Part(CALIBRATION, {}, partial(calibration_message, result.ground))
+    yield Part(MASKS, {}, partial(mask_message, result))
+    yield Part(OUTLINES, {}, partial(outlines_of, result))
+    yield Part(RESULTS, {}, lambda time_ns: json.dumps(as_record(result, dropped)).encode())
+    for output in result.further():
+        yield Part(OUTPUTS + output.name, output_channel(output), partial(output_message, result, output))
+
+
+def add_seen(writer: DriveWriter, result: Prediction, dropped: int, time_ns: int) -> None:
+    """All that `seen_in` gives."""
+    for topic, channel, make in seen_in(result, dropped):
+        writer.add(topic, time_ns, make(time_ns), channel)
 
 
 def mask_message(result: Prediction, time_ns: int) -> bytes:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge.prediction import Prediction
+
+if TYPE_CHECKING:
+    from edge.events import Event
+    from edge.sinks.health import HealthReport
 
 
 class Sink(Protocol):
@@ -28,3 +32,22 @@ class Sink(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A sink that knows how it is."""
+
+    @property
+    def health(self) -> HealthReport:
+        """At this moment. Any thread may ask."""
+        ...
+
+
+@runtime_checkable
+class EventListener(Protocol):
+    """A sink that passes on events, too."""
+
+    def event(self, event: Event) -> None:
+        """One began or ended. Any thread may call."""
+        ...

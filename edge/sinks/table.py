@@ -100,6 +100,28 @@ class ResultsOptions:
     path: Path
 
 
+@dataclass(frozen=True)
+class FoxgloveOptions:
+    """Where Foxglove finds what is seen, and how frames are coded for it.
+
+    Attributes:
+        address: HOST:PORT; this machine alone can reach 127.0.0.1.
+        codec: h264, or jpeg, which is larger and where no frame needs another.
+        certificate_file, key_file: PEM, for wss://.
+    """
+
+    address: str
+    codec: str = "h264"
+    certificate_file: str | None = None
+    key_file: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError: it cannot be listened there."""
+        from edge.sinks.foxglove_server import Address
+
+        Address.parse(self.address)
+
+
 def _overlay(options: OverlayOptions, context: SinkContext) -> Sink:
     from edge.sinks.files import IMAGES
 
@@ -126,12 +148,25 @@ def _results(options: ResultsOptions, context: SinkContext) -> Sink:
     return JsonLines(options.path, context.stages, names_files=bool(context.image_names))
 
 
+def _foxglove(options: FoxgloveOptions, context: SinkContext) -> Sink:
+    from edge.sinks.foxglove_live import FoxgloveSink
+
+    return FoxgloveSink(options, context)
+
+
 BUILT_IN = {
     kind.name: kind
     for kind in (
         SinkKind("overlay", _overlay, OverlayOptions),
         SinkKind("masks", _masks, MasksOptions),
         SinkKind("results", _results, ResultsOptions),
+        SinkKind(
+            "foxglove",
+            _foxglove,
+            FoxgloveOptions,
+            ("foxglove", "foxglove_schemas_protobuf"),
+            "edge-segmentation[foxglove]",
+        ),
     )
 }
 
