@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge.location import Fix
 
 Image = NDArray[np.uint8]
 Matrix = Literal["bt601", "bt709"]
@@ -42,9 +45,10 @@ class Frame:
         source: what the frame came from, as the user named it.
         yuv: the decoder's planes where the source decodes to planes, else None.
         size_wh: in pixels; pixel_aspect: width over height of a pixel as shown, 1.0 for square ones.
+        fix: where the car was and how fast it went, by GPS; None where that is unknown.
     """
 
-    __slots__ = ("_bgr", "captured_ns", "index", "media_ns", "pixel_aspect", "size_wh", "source", "yuv")
+    __slots__ = ("_bgr", "captured_ns", "fix", "index", "media_ns", "pixel_aspect", "size_wh", "source", "yuv")
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Frame:
         yuv: Yuv420 | None = None,
         media_ns: int | None = None,
         pixel_aspect: float = 1.0,
+        fix: Fix | None = None,
     ) -> None:
         if (bgr is None) == (yuv is None):
             raise ConfigError("a frame holds either a BGR image or YUV planes")
@@ -64,6 +69,7 @@ class Frame:
         self.media_ns = media_ns
         self.pixel_aspect = pixel_aspect
         self.source = source
+        self.fix = fix
         self.yuv = yuv
         self._bgr = bgr
         plane = bgr if bgr is not None else yuv.y  # type: ignore[union-attr]

@@ -16,13 +16,13 @@ import numpy as np
 from edge.backends import open_engine
 from edge.domain import UnlikeShare
 from edge.engine import Engine
-from edge.errors import EdgeError
+from edge.errors import ConfigError, EdgeError
 from edge.frame import Image
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter, frames_of
 from edge.sinks.background import Background
 from edge.sinks.sink import Sink
-from edge.sources.flow import Ahead, Latest, Paced
+from edge.sources.flow import Ahead, FixAt, Latest, Paced
 from edge.sources.open import open_source
 from edge.sources.source import Source, display_wh_of
 from edge.timing import Durations, Stages
@@ -89,11 +89,21 @@ class Summary:
         return max(self.stages, key=lambda name: self.stages[name].total_ns, default="")
 
 
-def buffered(source: Source, live: bool | None) -> Ahead | Latest:
-    """How frames are taken: the newest only (live), or every one; None lets the kind of source decide."""
+def buffered(source: Source, live: bool | None, fix_at: FixAt | None = None) -> Ahead | Latest:
+    """How frames are taken: the newest only (live), or every one; None lets the kind of source decide. With `fix_at`,
+    such as `edge.gps.Gps.fix_at`, live frames have the car's place.
+
+    Raises:
+        ConfigError: frames that are not taken live were not taken where the car is now.
+    """
     if not (source.live if live is None else live):
+        if fix_at is not None:
+            raise ConfigError(
+                f"--gps goes with a camera: the frames of {source.name} were not taken now. To play it as if they"
+                " were: --live"
+            )
         return Ahead(source)
-    return Latest(source if source.live else Paced(source))
+    return Latest(source if source.live else Paced(source), fix_at)
 
 
 def segment(

@@ -21,6 +21,7 @@ from edge.backends import open_engine
 from edge.engine import Engine
 from edge.errors import ConfigError, EdgeError, OutputError
 from edge.geometry.model import CameraModel, load_camera_model
+from edge.gps import Gps, GpsOptions
 from edge.pipeline import Summary, buffered, run
 from edge.prediction import Prediction
 from edge.report import summary_json, summary_text
@@ -92,14 +93,15 @@ def record(
     backend: str | None = None,
     outputs: Collection[str] = (),
     camera_model: str | Path | CameraModel | None = None,
+    gps: GpsOptions | None = None,
     watch: Callable[[Source], AbstractContextManager[OnResult]] = _unwatched,
 ) -> Recorded:
     """Record a source until it ends, Ctrl-C, or after `max_frames`.
 
     `drive` is a file that ends with .mcap, or a folder for segments of `split_s` seconds within `quota_gb` (1e9 bytes).
     Without an engine the frames alone are recorded. With a camera model, by its file's name or loaded, results are in
-    metres too, and the drive has the camera's calibration. `watch` gets the open source, and gives a context whose
-    value is called with each result.
+    metres too, and the drive has the camera's calibration. With a gpsd, live frames have the car's place. `watch` gets
+    the open source, and gives a context whose value is called with each result.
 
     Raises:
         ConfigError, SourceError, EngineError, OutputError: it cannot begin. What ends it later is `Recorded.failure`.
@@ -130,7 +132,9 @@ def record(
         geometry = camera_model and camera_model.model_dump(mode="json", exclude_unset=True)
         asked = {"codec": codec, "live": is_live, "split_s": split_s, "quota_gb": quota_gb, "geometry": geometry}
         sink = _sink(target, _options(frames, opened, asked), split_s or SPLIT_S, quota_gb or QUOTA_GB, stages)
-        on_result, flow = stack.enter_context(watch(frames)), buffered(frames, live)
+        located = stack.enter_context(Gps(gps)) if gps else None
+        flow = buffered(frames, live, located.fix_at if located else None)
+        on_result = stack.enter_context(watch(frames))
         if opened is None:
             summary = _camera_alone(flow, sink, max_frames)
         else:

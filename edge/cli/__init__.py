@@ -23,6 +23,7 @@ from edge.cli.shared import (
     Classes,
     Confidence,
     EngineName,
+    GpsAddress,
     Instances,
     JsonFile,
     Legend,
@@ -51,13 +52,14 @@ from edge.cli.stdio import prepare_standard_streams, print_report, printable
 from edge.errors import ConfigError, EdgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from edge.appearance import Appearance
     from edge.card import Card
     from edge.engine import Engine
     from edge.pipeline import Summary
     from edge.sinks.window import Window
+    from edge.sources.flow import FixAt
     from edge.sources.source import Source
     from edge.timing import Stages
 
@@ -135,6 +137,7 @@ def run(
     instances: Instances = False,
     steady: Steady = False,
     camera_model: CameraModelFile = None,
+    gps: GpsAddress = None,
     live: Live = None,
     max_frames: MaxFrames = None,
     quiet: Quiet = False,
@@ -159,12 +162,12 @@ def run(
     from edge.timing import Stages
 
     stages = Stages()
-    with contextlib.closing(opened):
+    with contextlib.closing(opened), _located(gps) as fix_at:
         sinks = outputs.make(frames, opened.card, stages)
         window = _window(frames, opened.card, stages, look) if show else None
         with Progress(None if quiet else frames.frame_count, max_frames, frames.name) as advance:
             summary = run_pipeline(
-                buffered(frames, live),
+                buffered(frames, live, fix_at),
                 Segmenter(opened, asked, model),
                 [*sinks, window] if window else sinks,
                 stages,
@@ -173,6 +176,18 @@ def run(
                 is_over=lambda: window is not None and window.is_closed,
             )
     return _reported(summary, outputs, quiet, window is not None and window.is_closed)
+
+
+@contextlib.contextmanager
+def _located(address: str | None) -> Iterator[FixAt | None]:
+    """Where the car is, by the gpsd at that address; its libraries are loaded only for one."""
+    if address is None:
+        yield None
+        return
+    from edge.gps import Gps, gps_options
+
+    with Gps(gps_options(address)) as gps:
+        yield gps.fix_at
 
 
 def _reported(summary: Summary, outputs: Outputs, quiet: bool, closed: bool) -> int:

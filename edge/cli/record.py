@@ -13,6 +13,7 @@ from edge.cli.shared import (
     CameraModelFile,
     Confidence,
     EngineName,
+    GpsAddress,
     Instances,
     JsonFile,
     Live,
@@ -47,6 +48,7 @@ def record(
     instances: Instances = False,
     steady: Steady = False,
     camera_model: CameraModelFile = None,
+    gps: GpsAddress = None,
     live: Live = None,
     max_frames: MaxFrames = None,
     json_file: JsonFile = None,
@@ -57,6 +59,7 @@ def record(
 ) -> int:
     """Record a drive: the frames, their masks and results, as MCAP that Foxglove opens and `edge` replays."""
     end_on_sigterm()
+    from edge.gps import gps_options
     from edge.recording import record as record_drive
 
     done = record_drive(
@@ -73,6 +76,7 @@ def record(
         backend=backend,
         outputs=outputs_asked(confidence, instances, steady),
         camera_model=camera_model,
+        gps=gps_options(gps) if gps else None,
         watch=lambda frames: Progress(None if quiet else frames.frame_count, max_frames, frames.name),
     )
     if not quiet:

@@ -64,6 +64,12 @@ CameraModelFile = Annotated[
         help="Where the camera is and looks, as YAML: people, vehicles and the free road in metres (docs/metres.md).",
     ),
 ]
+GpsAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--gps", metavar="HOST:PORT", help="A gpsd: the car's position and speed go with each result of a camera."
+    ),
+]
 Live = Annotated[
     bool | None,
     typer.Option("--live/--every-frame", help="Newest frame only, or every one. A file defaults to every."),

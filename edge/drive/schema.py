@@ -12,6 +12,7 @@ from edge.errors import ConfigError
 IMAGE, MASKS, OUTLINES = "/camera/image", "/masks", "/masks/outlines"
 RESULTS, EVENTS = "/results", "/events"
 CALIBRATION = "/camera/calibration"
+POSITION, FIX = "/gps/position", "/gps/fix"
 OUTPUTS = "/outputs/"  # and the name of a further output
 FRAME_ID = "camera"
 
@@ -20,6 +21,7 @@ CARD, CONFIG = "card.json", "config.yaml"  # attachments
 
 VIDEO_SCHEMA, IMAGE_SCHEMA = "foxglove.CompressedVideo", "foxglove.CompressedImage"
 CALIBRATION_SCHEMA = "foxglove.CameraCalibration"
+FIX_SCHEMA = "foxglove.LocationFix"
 ARRAY_SCHEMA = "edge.Array"
 OLD_MASK_SCHEMA = "edge.Mask"  # of drives recorded before masks were PNG
 OUTPUT = "output"  # a further output's channel metadata: what it is, as a card has it
@@ -35,9 +37,17 @@ _RESULT = {
     "instances": {"type": "array", "items": {"type": "object"}},
     "free_space": {"type": "object"},
     "lane": {"type": "object"},
+    "fix": {"type": "object"},
     "outputs": {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": _NUMBER}},
 }
+_FIX = {
+    **dict.fromkeys(("latitude_deg", "longitude_deg", "altitude_m", "error_m", "speed_m_s", "heading_deg"), _NUMBER),
+    "time": _TEXT,
+}
 _EVENT = {"event": _TEXT, "active": {"type": "boolean"}, "captured_ns": _COUNT, "frame": _COUNT, "value": _NUMBER}
+
+
+_JSON = {RESULTS: ("edge.Result", _RESULT), EVENTS: ("edge.Event", _EVENT), FIX: ("edge.Fix", _FIX)}
 
 
 class Schema(NamedTuple):
@@ -53,14 +63,15 @@ def schema_of(topic: str, codec: str, channel: Mapping[str, str] | None = None) 
     """What is written to one of our topics; `codec`, h264 or jpeg, says how frames are coded, and `channel` is the
     metadata of a further output's.
     """
-    if topic in (RESULTS, EVENTS):
-        name, properties = ("edge.Result", _RESULT) if topic == RESULTS else ("edge.Event", _EVENT)
+    if topic in _JSON:
+        name, properties = _JSON[topic]
         text = json.dumps({"title": name, "type": "object", "properties": properties})
         return Schema(name, "jsonschema", text.encode(), "json")
     names = {
         IMAGE: VIDEO_SCHEMA if codec == "h264" else IMAGE_SCHEMA,
         MASKS: IMAGE_SCHEMA,
         CALIBRATION: CALIBRATION_SCHEMA,
+        POSITION: FIX_SCHEMA,
     }
     default = "foxglove.ImageAnnotations"
     if topic.startswith(OUTPUTS):
@@ -90,11 +101,19 @@ def message_class(name: str) -> Any:
             CompressedImage_pb2,
             CompressedVideo_pb2,
             ImageAnnotations_pb2,
+            LocationFix_pb2,
             RawImage_pb2,
         )
     except ImportError as error:
         raise missing(error) from error
-    modules = (CompressedVideo_pb2, CompressedImage_pb2, RawImage_pb2, ImageAnnotations_pb2, CameraCalibration_pb2)
+    modules = (
+        CompressedVideo_pb2,
+        CompressedImage_pb2,
+        RawImage_pb2,
+        ImageAnnotations_pb2,
+        CameraCalibration_pb2,
+        LocationFix_pb2,
+    )
     classes = {f"foxglove.{kind}": getattr(m, kind) for m in modules for kind in m.DESCRIPTOR.message_types_by_name}
     return classes[name]
 

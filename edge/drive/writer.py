@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from edge.drive.schema import ABOUT, END, missing, schema_of
+
+if TYPE_CHECKING:
+    from edge.location import Fix
 
 CHUNK_LIMIT_BYTES = 4 << 20
 
@@ -15,7 +18,8 @@ CHUNK_LIMIT_BYTES = 4 << 20
 class DriveWriter:
     """Messages into an MCAP file, in chunks: a file that is cut off is read up to its last whole chunk.
 
-    What `flush` wrote survives the end of the process; `sync` asks the disk to have it.
+    What `flush` wrote survives the end of the process; `sync` asks the disk to have it. `fix` is the newest in the
+    file.
     """
 
     def __init__(self, fd: int, about: Mapping[str, str], attachments: Mapping[str, bytes], created_ns: int) -> None:
@@ -33,6 +37,7 @@ class DriveWriter:
 
         self._output = _Output(fd)
         self._codec = about["codec"]
+        self.fix: Fix | None = None
         # Nothing that is in a drive gets smaller: it is video and deflated masks.
         self._writer = Writer(cast("Any", self._output), chunk_size=CHUNK_LIMIT_BYTES, compression=CompressionType.NONE)
         self._channels: dict[str, int] = {}

@@ -24,6 +24,14 @@ BLOCK_FRAMES = 10  # where frames have no times
 FEW_BLOCKS = 10  # with fewer, an interval says little
 RESAMPLES, LEVEL = 1000, 0.95
 _BATCH = 50
+NO_SPEED = "not known"
+SPEEDS_M_S = {
+    "standing (under 1 m/s)": (0, 1),
+    "slow (1 to 8 m/s)": (1, 8),  # 30 km/h
+    "town (8 to 14 m/s)": (8, 14),  # 50 km/h
+    "country (14 to 25 m/s)": (14, 25),
+    "motorway (25 m/s and more)": (25, 1e6),
+}
 _LEAST_FOLLOWED = 0.5  # a pair of frames of which less can be followed is no motion: a cut, or images far apart
 
 
@@ -171,7 +179,7 @@ def people_figures(records: Sequence[Records]) -> list[dict[str, Any]]:
 
 
 def _slices(fine: Sequence[tuple[DriveResult, Measured]], table: ClassTable) -> dict[str, Any]:
-    """By drive, by each tag of the manifest, and by distance."""
+    """By drive, by each tag of the manifest, by the car's speed where that is known, and by distance."""
     slices: dict[str, dict[str, Any]] = {
         "drive": {r.drive.name: _slice([m.records], table) for r, m in fine},
     }
@@ -181,10 +189,25 @@ def _slices(fine: Sequence[tuple[DriveResult, Measured]], table: ClassTable) -> 
             groups.setdefault(result.drive.tags.get(key, "not said"), []).append(measured.records)
         slices[key] = {value: _slice(parts, table) for value, parts in sorted(groups.items())}
     records = [measured.records for _, measured in fine]
+    if by_speed := _by_speed(records):
+        slices["gps_speed"] = {name: _slice(parts, table) for name, parts in by_speed.items()}
     slices["distance"] = {
         band: confusion_figures(confusion_of(table, records, number), table) for number, band in enumerate(BANDS)
     }
     return slices
+
+
+def _by_speed(records: Sequence[Records]) -> dict[str, list[Records]]:
+    """The frames of each band of speed that there are; none where no speed is known."""
+    if not any((part.speed_mm_s >= 0).any() for part in records):
+        return {}
+    bands = {NO_SPEED: (-1, 0), **{name: (1000 * low, 1000 * high) for name, (low, high) in SPEEDS_M_S.items()}}
+    found: dict[str, list[Records]] = {}
+    for name, (low, high) in bands.items():
+        parts = [part.chosen((part.speed_mm_s >= low) & (part.speed_mm_s < high)) for part in records]
+        if any(map(len, parts)):
+            found[name] = parts
+    return found
 
 
 def _slice(records: Sequence[Records], table: ClassTable) -> dict[str, Any]:

@@ -139,6 +139,7 @@ class Measures:
             **labelled,
             **self._against_objects(result),
             outputs=json.dumps(result.summaries()),
+            speed_mm_s=_speed_mm_s(frame),
         )
 
     def _unlike(self, result: Prediction) -> Counts:
@@ -288,6 +289,11 @@ _LEAST_FLOW_PX = 16  # DIS works on patches of 8
 
 def _squared(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
     return x * x + y * y
+
+
+def _speed_mm_s(frame: Frame) -> int:
+    speed = None if frame.fix is None else frame.fix.speed_m_s
+    return -1 if speed is None else round(1000 * speed)
 
 
 def _histogram(ids: Image) -> Counts:

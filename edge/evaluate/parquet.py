@@ -58,6 +58,7 @@ def _columns(result: DriveResult, records: Records, table: ClassTable) -> dict[s
         "index": records.index,
         "media_s": [None if ns < 0 else ns / 1e9 for ns in records.media_ns.tolist()],
         "age_ms": records.age_ns / 1e6,
+        "speed_m_s": [None if speed < 0 else speed / 1e3 for speed in records.speed_mm_s.tolist()],
         "labelled": records.labelled.astype(np.bool_),
         "flicker": _plain(flicker_of(records)),
         "followed": _plain(ratio(*records.followed.T)),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import DataError
-from edge.evaluate.overlaps import NOTHING
+from edge.evaluate.overlaps import FRAME, NOTHING
 
 Counts = NDArray[np.int64]
 
@@ -39,6 +39,7 @@ class Record:
         objects: how well its objects are known: 0 not at all, else `edge.evaluate.overlaps.MASKS` or `BOXES`.
         truths, found, overlaps: (n, 6), (n, 7) and (n, 4), the tables of `edge.evaluate.overlaps`; None if not at all.
         outputs: what else the engine gives, in numbers, as JSON: `Prediction.summaries`.
+        speed_mm_s: of the car, by the drive's GPS; -1 where that is unknown.
     """
 
     index: int
@@ -59,8 +60,10 @@ class Record:
     found: Counts | None = None
     overlaps: Counts | None = None
     outputs: str = "{}"
+    speed_mm_s: int = -1
 
 
+OF_LABELS = ("confusion", "other", "outlines", "people")
 OF_OBJECTS = ("truths", "found", "overlaps")
 
 
@@ -91,6 +94,7 @@ class Records:
     found: Counts
     overlaps: Counts
     outputs: NDArray[np.str_]
+    speed_mm_s: Counts
 
     def __len__(self) -> int:
         return len(self.index)
@@ -114,6 +118,18 @@ class Records:
         """The parts, one behind the other."""
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+    def chosen(self, frames: NDArray[np.bool_]) -> Records:
+        """Of all frames those where (N,) is True."""
+        labelled, numbers = frames[self.label_rows], self.index[frames]
+        columns: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            column = getattr(self, field.name)
+            if field.name in OF_OBJECTS:
+                columns[field.name] = column[np.isin(column[:, FRAME], numbers)]
+            else:
+                columns[field.name] = column[labelled if field.name in OF_LABELS else frames]
+        return Records(**columns)
 
     def output_columns(self) -> dict[tuple[str, str], NDArray[np.float64]]:
         """(N,) each number of each further output, by the output's name and its own; NaN where a frame has none."""

@@ -21,7 +21,7 @@ from edge.sources.place import place_of
 if TYPE_CHECKING:
     from edge.evaluate.run import EvaluationConfig, Measured, Shard
 
-FORMAT = 3  # of the records: another one is measured again
+FORMAT = 4  # of the records: another one is measured again
 _CHUNK_BYTES = 1 << 20
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from edge.card import Card
 from edge.engine import find_bundle
 from edge.errors import ConfigError, EdgeError, SourceError
+from edge.gps import Gps
 from edge.pipeline import buffered, run
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
@@ -71,12 +72,17 @@ class CameraLoop:
     """
 
     def __init__(
-        self, name: str, config: ServeConfig, on_news: Callable[[], object], early: EarlyEngine | None = None
+        self,
+        name: str,
+        config: ServeConfig,
+        on_news: Callable[[], object],
+        early: EarlyEngine | None = None,
+        gps: Gps | None = None,
     ) -> None:
         """`name` is one of the config's; `on_news` is called from the loop's thread at its first result and its end.
-        `early` is its engine, where one was opened for it; it is the loop's to close.
+        `early` is its engine, where one was opened for it; it is the loop's to close. `gps` says where the car is.
         """
-        self.name, self._early = name, early
+        self.name, self._early, self._gps = name, early, gps
         self._config, self._on_news = config, on_news
         self._card = find_bundle(config.engine).card
         self.live = Live(
@@ -186,7 +192,8 @@ class CameraLoop:
         return self._camera.health if self._camera else None
 
     def _outputs_health(self) -> Mapping[str, OutputHealth]:
-        return self._outputs.health() if self._outputs else {}
+        gps = {"gps": self._gps.health} if self._gps else {}
+        return {**gps, **(self._outputs.health() if self._outputs else {})}
 
     def _stages_now(self) -> Mapping[str, Durations]:
         """In the order in which a frame passes them."""
@@ -257,7 +264,7 @@ class CameraLoop:
             self.live.set_camera_state("ok")
         self._enter("running")
         summary = run(
-            buffered(source, live=True),
+            buffered(source, live=True, fix_at=self._gps.fix_at if self._gps else None),
             segmenter,
             outputs.backgrounds,
             self._stages,

@@ -15,6 +15,7 @@ from edge.config import Model, StrictModel, load_yaml
 from edge.errors import ConfigError
 from edge.events import EventOptions
 from edge.geometry.model import CameraModel
+from edge.gps import GpsOptions
 from edge.ladder import LadderOptions
 from edge.outputs import CONFIDENCE
 from edge.sinks.flight import FlightOptions
@@ -62,6 +63,7 @@ class ServeConfig(StrictModel):
         geometry: where the only camera is and looks: people, vehicles and the free road ahead in metres, for all
             outputs (docs/metres.md).
         geometries: of several cameras, by name.
+        gps: a gpsd, whose position and speed go with all results (docs/service.md).
         ladder: under overload, a smaller image; without it, only frames are dropped.
         events: what is looked for in the masks, and reported in the log; without it, nothing.
         mqtt: results, masks and events to a broker.
@@ -84,6 +86,7 @@ class ServeConfig(StrictModel):
     steady: bool | None = None
     geometry: CameraModel | None = None
     geometries: dict[CameraName, CameraModel] = Field(default_factory=dict)
+    gps: GpsOptions | None = None
     ladder: LadderOptions | None = None
     events: EventOptions | None = None
     mqtt: MqttOptions | None = None

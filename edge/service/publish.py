@@ -31,6 +31,7 @@ from edge.frame import Frame, Image, Letterbox
 from edge.geometry.free_space import free_space_from_json
 from edge.geometry.lane import lane_from_json
 from edge.instances import instances_from_json
+from edge.location import fix_from_json
 from edge.maskcodec import decode_mask
 from edge.outputs import SEMANTIC, Output
 from edge.paths import expanded
@@ -349,8 +350,9 @@ class _SentFrame(Frame):
     def __init__(self, head: Result, source: str, jpeg: bytes, look: Callable[[], None]) -> None:
         width, height = head.source_wh
         grey = np.broadcast_to(np.uint8(96), (height, width, 3))  # one byte, however large
+        fix = None if head.fix is None else fix_from_json(head.fix)
         super().__init__(
-            index=head.index, captured_ns=head.captured_ns, source=source, bgr=grey, media_ns=head.media_ns
+            index=head.index, captured_ns=head.captured_ns, source=source, bgr=grey, media_ns=head.media_ns, fix=fix
         )
         self._jpeg, self._look = jpeg, look
 

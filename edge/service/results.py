@@ -133,6 +133,7 @@ class ResultsSocket:
             instances=None if result.instances is None else [one.as_json() for one in result.instances],
             free_space=None if result.free_space is None else result.free_space.as_json(),
             lane=None if result.lane is None else result.lane.as_json(),
+            fix=None if frame.fix is None else frame.fix.as_json(),
             outputs=tuple(
                 Array(output=output_to_json(output), size_bytes=len(array))
                 for output, array in zip(further, arrays, strict=True)

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from edge.errors import EdgeError, SourceError
+from edge.gps import Gps
 from edge.service.camera import CameraLoop
 from edge.service.check import check
 from edge.service.config import ServeConfig, load_config
@@ -116,8 +117,10 @@ class Service:
         def wake() -> None:
             inbox.put(None)
 
-        engines = serving.engines
-        self._cameras = [CameraLoop(name, self._config, wake, engines.get(name)) for name in self._config.sources]
+        self._gps = None if self._config.gps is None else Gps(self._config.gps)
+        self._cameras = [
+            CameraLoop(name, self._config, wake, serving.engines.get(name), self._gps) for name in self._config.sources
+        ]
         self._reload = Reload(path, self._config, self._sizes, wake)
         self._on_page = on_page
         self._server: WebServer | None = None
@@ -134,6 +137,8 @@ class Service:
             EdgeError: what a camera failed with, where no other one goes on.
         """
         with ExitStack() as stack:
+            if self._gps is not None:
+                stack.enter_context(self._gps)
             stack.callback(self._end)
             for camera in self._cameras:  # first: while a camera is connected to, there is time for the rest
                 camera.start()

@@ -81,6 +81,7 @@ class Result(StrictModel):
     instances: list[dict[str, Any]] | None = Field(default=None, max_length=MOST)
     free_space: dict[str, Any] | None = None
     lane: dict[str, Any] | None = None
+    fix: dict[str, Any] | None = None
 
     def parts(self, arrays: bytes) -> list[bytes]:
         """The message of the mask, and of each of the outputs.

@@ -22,6 +22,7 @@ import numpy as np
 from edge.card import Card
 from edge.classes import ClassTable
 from edge.drive.calibration import calibration_message
+from edge.drive.location import add_fix
 from edge.drive.outlines import outlines_of
 from edge.drive.outputs import output_channel, output_message
 from edge.drive.schema import (
@@ -274,6 +275,7 @@ class DriveSegment:
         image, _ = self._encoder.message(result.frame, time_ns, stages)
         with stages["write"].span():
             self._writer.add(IMAGE, time_ns, image)
+            add_fix(self._writer, result.frame, time_ns)
             if result.semantic.size:
                 add_seen(self._writer, result, dropped, time_ns)
             if time.monotonic() >= self._next_chunk_s:

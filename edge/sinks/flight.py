@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le
 
+from edge.drive.location import add_fix
 from edge.drive.merge import merge
 from edge.drive.schema import EVENTS, IMAGE, TRIGGER, VIDEO_SCHEMA, message_class
 from edge.errors import ConfigError, OutputError
@@ -247,6 +248,7 @@ class FlightRecorder:
                 self._tell(frames_lost=self._health.frames_lost + 1)
                 return
             writer.add(IMAGE, time_ns, image)
+            add_fix(writer, result.frame, time_ns)
             add_seen(writer, result, dropped, time_ns)
             while self._events:
                 writer.add(EVENTS, time_ns, json.dumps(self._events.popleft().as_json()).encode())

@@ -23,6 +23,7 @@ class JsonLines:
     engine gives more than classes, `outputs` has each in numbers: {"confidence": {"mean": 0.93, "low": 0.04}}.
     With instances, `instances` is a list of objects, each as `edge.instances.Instance.as_json`; with a camera model,
     `free_space` is as `edge.geometry.free_space.FreeSpace.as_json` and `lane` as `edge.geometry.lane.EgoLane.as_json`.
+    With a GPS that has a fix, `fix` is as `edge.location.Fix.as_json`.
     """
 
     def __init__(self, path: Path, stages: Stages, *, names_files: bool = False) -> None:
@@ -84,4 +85,6 @@ def as_record(result: Prediction, dropped: int) -> dict[str, object]:
         record["free_space"] = result.free_space.as_json()
     if result.lane is not None:
         record["lane"] = result.lane.as_json()
+    if result.frame.fix is not None:
+        record["fix"] = result.frame.fix.as_json()
     return record

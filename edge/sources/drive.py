@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 
 from edge.card import Card
 from edge.drive.file import DriveFile, Place
+from edge.drive.location import RecordedFixes
 from edge.drive.schema import ABOUT, CARD, CONFIG, END, IMAGE, MASKS, OUTPUTS
 from edge.errors import ConfigError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image, Yuv420
@@ -79,7 +80,7 @@ class Drive:
         self.files = [DriveFile(file) for file in _files(path)]
         self.topic = topic = _image_topic(self.files, topic, place)
         self._frames = [_Message(file, p) for file in self.files for p in file.places.get(topic, [])]
-        self._results = RecordedResults(self.files, self.name)
+        self._results, self._fixes = RecordedResults(self.files, self.name), RecordedFixes(self.files, self.name)
         first_file = next(file for file in self.files if topic in file.schemas)
         self._schema, self._encoding = first_file.schemas[topic], first_file.channels[topic].message_encoding
         self.about = self.files[0].metadata.get(ABOUT, {})
@@ -132,17 +133,18 @@ class Drive:
             raise SourceError(f"{self.name}: there is no frame {index}; there are 0 to {self.frame_count - 1}")
         with self.decode.span():
             image = self._decoder.at(index)
-        media_ns = self._frames[index].place.time_ns - self._frames[0].place.time_ns
+        time_ns = self._frames[index].place.time_ns
         yuv, bgr = (image, None) if isinstance(image, Yuv420) else (None, image)
         now_ns = time.monotonic_ns()
         return Frame(
             index=index,
             captured_ns=now_ns,
-            media_ns=media_ns,
+            media_ns=time_ns - self._frames[0].place.time_ns,
             source=self.name,
             yuv=yuv,
             bgr=bgr,
             pixel_aspect=self._decoder.pixel_aspect,
+            fix=self._fixes.at(time_ns),
         )
 
     @property

@@ -8,11 +8,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from edge.frame import Frame
 from edge.sources.source import Source, Stoppable
 from edge.timing import Durations
+
+if TYPE_CHECKING:
+    from edge.location import Fix
+
+FixAt = Callable[[int], "Fix | None"]  # where the car was at that time, on the monotonic clock
 
 RATE_HZ = 10.0  # of a recording that does not say
 _LEAVE_S = 12.0  # OpenCV waits up to 10 s for a camera that gives no frames
@@ -21,8 +27,8 @@ _LEAVE_S = 12.0  # OpenCV waits up to 10 s for a camera that gives no frames
 class _Pulled:
     """A source pulled by a thread into a bounded row of frames."""
 
-    def __init__(self, source: Source, depth: int, drop_oldest: bool) -> None:
-        self._source = source
+    def __init__(self, source: Source, depth: int, drop_oldest: bool, fix_at: FixAt | None = None) -> None:
+        self._source, self._fix_at = source, fix_at
         self.name, self.size_wh, self.rate_hz = source.name, source.size_wh, source.rate_hz
         self.frame_count, self.live, self.decode = source.frame_count, source.live, source.decode
         self.dropped = 0
@@ -87,6 +93,8 @@ class _Pulled:
     def _pull(self) -> None:
         try:
             for frame in self._source:
+                if self._fix_at is not None:
+                    frame.fix = self._fix_at(frame.captured_ns)
                 if not self._offer(frame):
                     break
         except BaseException as error:  # noqa: BLE001 handed to the loop, which raises it behind the last frame
@@ -118,10 +126,13 @@ class Ahead(_Pulled):
 
 
 class Latest(_Pulled):
-    """The newest frame only: one slot; a frame that was not taken in time makes room and counts as dropped."""
+    """The newest frame only: one slot; a frame that was not taken in time makes room and counts as dropped.
 
-    def __init__(self, source: Source) -> None:
-        super().__init__(source, 1, drop_oldest=True)
+    With `fix_at`, each frame gets the car's place at its capture.
+    """
+
+    def __init__(self, source: Source, fix_at: FixAt | None = None) -> None:
+        super().__init__(source, 1, drop_oldest=True, fix_at=fix_at)
         self.live = True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -10,8 +11,8 @@ from bundles import COLOURS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.evaluate.figures import blocks_of, difference, intervals, iou_of, report_of, triples_of
-from edge.evaluate.overlaps import NOTHING
+from edge.evaluate.figures import _by_speed, blocks_of, difference, intervals, iou_of, report_of, triples_of
+from edge.evaluate.overlaps import FRAME, NOTHING
 from edge.evaluate.records import Records, from_bytes, to_bytes
 from edge.metrics import Confusion
 
@@ -40,6 +41,7 @@ def records_of(confusions: np.ndarray, rate_hz: float | None = 10.0, every: int 
         found=NOTHING.found,
         overlaps=NOTHING.overlaps,
         outputs=np.full(count, "{}"),
+        speed_mm_s=np.full(count, -1),
         **{name: np.zeros((count, *shape), np.int64) for name, shape in zeros.items()},
     )
 
@@ -136,3 +138,30 @@ def test_a_report_without_any_drive_has_no_figures_and_no_error() -> None:
     report = report_of([], COLOURS)
     assert report["miou"] is None
     assert report["intervals"] is None
+
+
+def test_frames_are_sliced_by_the_cars_speed_each_once() -> None:
+    """Every second frame has a label; those of one band alone are wrong."""
+    speeds = np.array([-1, 0, 999, 1000, 13_999, 14_000, 40_000, -1])
+    records = dataclasses.replace(records_of(np.stack([COUNTS] * 8)), speed_mm_s=speeds, labelled=np.arange(8) % 2)
+    labels = {name: getattr(records, name)[1::2] for name in ("confusion", "other", "outlines", "people")}
+    records = dataclasses.replace(records, **labels)
+    bands = _by_speed([records])
+    assert {name: [part.index.tolist() for part in parts] for name, parts in bands.items()} == {
+        "not known": [[0, 7]],
+        "standing (under 1 m/s)": [[1, 2]],
+        "slow (1 to 8 m/s)": [[3]],
+        "town (8 to 14 m/s)": [[4]],
+        "country (14 to 25 m/s)": [[5]],
+        "motorway (25 m/s and more)": [[6]],
+    }
+    assert [len(part.confusion) for parts in bands.values() for part in parts] == [1, 1, 1, 0, 1, 0]
+    assert _by_speed([records_of(np.stack([COUNTS]))]) == {}
+
+
+def test_objects_of_other_frames_are_no_part_of_a_slice() -> None:
+    rows = {name: np.zeros((4, getattr(NOTHING, name).shape[1]), np.int64) for name in ("truths", "found", "overlaps")}
+    for table in rows.values():
+        table[:, FRAME] = [0, 1, 1, 2]
+    chosen = dataclasses.replace(records_of(np.stack([COUNTS] * 3)), **rows).chosen(np.array([False, True, False]))
+    assert [getattr(chosen, name)[:, FRAME].tolist() for name in rows] == [[1, 1]] * 3
