@@ -40,8 +40,8 @@ DRIVE = "scene:street?seed=7&frames={frames}&size=1280x720&fps=30"
 OnProgress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
 
-def _silent(what: str, done: int, total: int) -> None:
-    pass
+def silent(what: str, done: int, total: int) -> None:
+    """No one looks."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def bench_engine(
     precision: str | None = None,
     backend: str | None = None,
     threads: int | None = None,
-    on_progress: OnProgress = _silent,
+    on_progress: OnProgress = silent,
 ) -> Benchmark:
     """Measure this machine: with a precision or backend, that one closely; else all that there are, in turn.
 
@@ -84,7 +84,7 @@ def bench(
     precision: str | None,
     threads: int | None,
     backend: str | None = None,
-    on_progress: OnProgress = _silent,
+    on_progress: OnProgress = silent,
 ) -> dict[str, Any]:
     """Figures of the bare engine, of masks alone and of overlay video, from one and the same drive.
 
@@ -145,7 +145,7 @@ def compare(
     frames: int,
     threads: int | None,
     rounds: int = ROUNDS,
-    on_progress: OnProgress = _silent,
+    on_progress: OnProgress = silent,
 ) -> dict[str, Any]:
     """Every precision on every backend that this machine and the bundle have, measured in turn, round by round.
 
@@ -309,7 +309,7 @@ def _cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def write_drive(path: Path, frames: int, on_progress: OnProgress = _silent) -> str:
+def write_drive(path: Path, frames: int, on_progress: OnProgress = silent) -> str:
     """Render the drive into an H.264 file such as a dash camera writes."""
     import av
 

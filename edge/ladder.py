@@ -12,22 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from edge.backends.predict import predict
-from edge.card import Card
+from edge.backends.current import CurrentEngine
 from edge.config import StrictModel
-from edge.engine import Engine, Identity
+from edge.engine import Engine
 from edge.errors import ConfigError
-from edge.frame import Image
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from edge.outputs import Arrays, Output
 
 DOWN_AFTER_S, UP_AFTER_S = 1.0, 10.0
 LATE_SHARE = 0.2  # of the masks of DOWN_AFTER_S; more of them late is overload
@@ -129,14 +120,10 @@ def _text(path: Path) -> str:
         return ""
 
 
-class LadderEngine:
+class LadderEngine(CurrentEngine):
     """Several engines as one, of which one works. See `edge.engine.Engine`. Not for several threads: who calls `use`
     and `infer` takes turns, as one loop does.
     """
-
-    streams = 1
-
-    predict = predict
 
     def __init__(self, steps: Sequence[Engine]) -> None:
         """The engines, best first; they are closed with this one.
@@ -146,56 +133,24 @@ class LadderEngine:
         """
         if not steps:
             raise ConfigError("a ladder needs a step")
+        super().__init__(steps[0])
         self._steps = list(steps)
-        self._now = self._steps[0]
+
+    @property
+    def streams(self) -> int:
+        """A ladder is for one loop."""
+        return 1
 
     @property
     def steps(self) -> int:
         """How many there are."""
         return len(self._steps)
 
-    @property
-    def card(self) -> Card:
-        """Of the step that works now."""
-        return self._now.card
-
-    @property
-    def identity(self) -> Identity:
-        """Of the step that works now."""
-        return self._now.identity
-
-    @property
-    def outputs(self) -> tuple[Output, ...]:
-        """Of the step that works now; all have the same."""
-        return self._now.outputs
-
-    @property
-    def precision(self) -> str:
-        """Of the step that works now."""
-        return self._now.precision
-
-    @property
-    def threads(self) -> int:
-        """Of the step that works now; the others' wait."""
-        return self._now.threads
-
     def use(self, step: int) -> None:
         """Frames from here on are that step's."""
         self._now = self._steps[step]
-
-    def infer(self, image: Image) -> Arrays:
-        """The outputs for an image of the present step's input size."""
-        return self._now.infer(image)
 
     def close(self) -> None:
         """Close all steps. It may be called twice."""
         for engine in self._steps:
             engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -89,9 +89,14 @@ class Summary:
         return max(self.stages, key=lambda name: self.stages[name].total_ns, default="")
 
 
-def buffered(source: Source, live: bool | None, fix_at: FixAt | None = None) -> Ahead | Latest:
+def buffered(
+    source: Source,
+    live: bool | None,
+    fix_at: FixAt | None = None,
+    before_take: Callable[[], object] = lambda: None,
+) -> Ahead | Latest:
     """How frames are taken: the newest only (live), or every one; None lets the kind of source decide. With `fix_at`,
-    such as `edge.gps.Gps.fix_at`, live frames have the car's place.
+    such as `edge.gps.Gps.fix_at`, live frames have the car's place. `before_take`: see `Latest`.
 
     Raises:
         ConfigError: frames that are not taken live were not taken where the car is now.
@@ -103,7 +108,7 @@ def buffered(source: Source, live: bool | None, fix_at: FixAt | None = None) -> 
                 " were: --live"
             )
         return Ahead(source)
-    return Latest(source if source.live else Paced(source), fix_at)
+    return Latest(source if source.live else Paced(source), fix_at, before_take)
 
 
 def segment(

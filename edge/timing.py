@@ -39,6 +39,20 @@ class Durations:
             self.total_ns += duration_ns
             self.count += 1
 
+    def merge(self, other: Durations) -> None:
+        """Count all of another one, too."""
+        with other._lock:
+            bins, count, total_ns = list(other._bins), other.count, other.total_ns
+            least_ns, greatest_ns = other.least_ns, other.greatest_ns
+        if not count:
+            return
+        with self._lock:
+            self._bins = [a + b for a, b in zip(self._bins, bins, strict=True)]
+            self.least_ns = min(self.least_ns, least_ns) if self.count else least_ns
+            self.greatest_ns = max(self.greatest_ns, greatest_ns)
+            self.total_ns += total_ns
+            self.count += count
+
     @contextmanager
     def span(self) -> Iterator[None]:
         """Add the time the block takes."""

@@ -61,7 +61,7 @@ class Backend(Protocol):
         *,
         precision: str | None = None,
         threads: int | None = None,
-        side_by_side: bool = False,
+        side_by_side: bool | int = False,
         outputs: Collection[str] = (),
     ) -> Engine:
         """The bundle's engine, at the card's input size; for the arguments see `open_engine`.
@@ -116,7 +116,7 @@ def open_engine(
     *,
     precision: str | None = None,
     threads: int | None = None,
-    side_by_side: bool = False,
+    side_by_side: bool | int = False,
     backend: str | None = None,
     source_wh: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
     input_wh: tuple[int, int] | None = None,
@@ -129,7 +129,8 @@ def open_engine(
 
     `threads` is how many CPU threads a CPU backend uses; all that this process may run on if not given. They work on
     one frame together, so that its mask is young; or, `side_by_side`, on a frame each: more frames per second, for
-    recordings. `edge.segment` opens an engine side by side for a file, and not for a camera.
+    recordings. `edge.segment` opens an engine side by side for a file, and not for a camera. A number in place of True
+    is how many frames are worked on side by side, with an equal part of the threads each.
 
     `source_wh` is the size of the frames to come, or gives it when called: of the bundle's input sizes, the one that
     wastes least on them is taken. `input_wh` names one. Without either, the card's own.

@@ -56,3 +56,8 @@ def check_ports(found: Ports, outputs: Collection[Output], input_wh: tuple[int, 
     if found != expected:
         got, said = (" -> ".join(" and ".join(sorted(side)) for side in sides) for sides in (found, expected))
         raise EngineError(f"{origin} of {said}, as its card says, got {got}")
+
+
+def streams_of(side_by_side: bool | int, threads: int) -> int:
+    """How many frames are worked on at once: by default one; True: as many as there are threads; or so many."""
+    return threads if side_by_side is True else max(1, min(int(side_by_side), threads))

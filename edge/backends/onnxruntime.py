@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge.backends import cuda
-from edge.backends.checks import check_ports, checked_precision, checked_threads, port
+from edge.backends.checks import check_ports, checked_precision, checked_threads, port, streams_of
 from edge.backends.cpu import cpu_kind
 from edge.backends.predict import predict
 from edge.cache import cache_folder, is_private
@@ -66,7 +66,7 @@ def open(  # noqa: A001  # the name of the table's function
     *,
     precision: str | None = None,
     threads: int | None = None,
-    side_by_side: bool = False,
+    side_by_side: bool | int = False,
     outputs: Collection[str] = (),
 ) -> OnnxRuntimeEngine:
     """See `edge.backends.Backend.open`."""
@@ -110,18 +110,18 @@ class OnnxRuntimeEngine:
         *,
         origin: str = "the graph",
         threads: int | None = None,
-        side_by_side: bool = False,
+        side_by_side: bool | int = False,
         outputs: Collection[str] = (),
         providers: Sequence[str] | None = None,
     ) -> None:
         self.card, self.precision = card, precision
         self.outputs = select(card.outputs, outputs, card.name)
         self.threads = checked_threads(threads)
-        self.streams = self.threads if side_by_side else 1
+        self.streams = streams_of(side_by_side, self.threads)
         library = import_library()
         asked = _installed(library) if providers is None else providers
         try:
-            session = _session(model, 1 if side_by_side else self.threads, asked, precision)
+            session = _session(model, self.threads // self.streams, asked, precision)
         except Exception as error:  # its errors share no type below this one
             raise EngineError(f"{origin}: ONNX Runtime cannot load it: {_gist(error)}") from error
         self._input, self._tensors = session.get_inputs()[0].name, [output.tensor for output in self.outputs]

@@ -6,6 +6,7 @@ a hash of all it depends on, and the file ends in a hash of itself. Losing the c
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import logging
 import mmap
@@ -15,13 +16,13 @@ import queue
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.backends.checks import check_ports, checked_precision, checked_threads, port
+from edge.backends.checks import check_ports, checked_precision, checked_threads, port, streams_of
 from edge.backends.cpu import cpu_kind
 from edge.backends.predict import predict
 from edge.cache import SEAL_BYTES, cache_folder, evict_lru, key_of, may_be_trusted, replacing, seal_of
@@ -71,13 +72,13 @@ class OpenVinoEngine:
         *,
         precision: str | None = None,
         threads: int | None = None,
-        side_by_side: bool = False,
+        side_by_side: bool | int = False,
         outputs: Collection[str] = (),
     ) -> None:
         self.card: Card = bundle.card
         self.outputs = select(self.card.outputs, outputs, self.card.name)
         self.threads = checked_threads(threads)
-        self.streams = self.threads if side_by_side else 1
+        self.streams = streams_of(side_by_side, self.threads)
         self.precision = checked_precision(precision or _arm_precision(self.card), self.card, LABEL, PRECISIONS)
         graph = bundle.graph(self.precision, GRAPHS)
         path, model = bundle.folder / graph.file, bundle.read(graph)
@@ -89,14 +90,13 @@ class OpenVinoEngine:
             _check_cpu(core, self.precision)
             compiled = self._compile(openvino, core, model, graph.sha256)
             self._tensors = _checked_ports(compiled, self.outputs, self.card.input_wh, str(path))
-            requests = [compiled.create_infer_request() for _ in range(self.streams)]
+            self._new_request: Callable[[], Any] = compiled.create_infer_request
+            requests = [self._new_request() for _ in range(self.streams)]
         except EngineError:
             raise
         except RuntimeError as error:  # all that OpenVINO raises
             raise EngineError(f"{path}: OpenVINO cannot compile it: {_gist(error)}") from error
-        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
-        for request in requests:
-            self._idle.put(request)
+        self._idle = _queue_of(requests)
 
     def _compile(self, openvino: Any, core: Any, model: bytes, sha256: str) -> Any:
         """The compiled model, from the cache where it is there."""
@@ -145,6 +145,20 @@ class OpenVinoEngine:
         finally:
             self._idle.put(request)
 
+    def share(self) -> OpenVinoEngine:
+        """Another engine on the same compiled model, with an inference request of its own. Each is closed by itself;
+        the model is freed with the last.
+
+        Raises:
+            EngineError: OpenVINO gives no request.
+        """
+        other = copy.copy(self)
+        try:
+            other.streams, other._idle = 1, _queue_of([self._new_request()])
+        except RuntimeError as error:  # all that OpenVINO raises
+            raise EngineError(f"engine {self.card.name}: no inference request: {_gist(error)}") from error
+        return other
+
     def layer_precisions(self) -> dict[str, int]:
         """How many convolutions and matrix products run in each precision, as OpenVINO compiled them.
 
@@ -169,6 +183,7 @@ class OpenVinoEngine:
         for _ in range(self.streams):
             self._idle.put(None)
         self._blob = None
+        self._new_request = _closed
 
     def __enter__(self) -> Self:
         return self
@@ -184,7 +199,7 @@ def open(  # noqa: A001  # the name of the table's function
     *,
     precision: str | None = None,
     threads: int | None = None,
-    side_by_side: bool = False,
+    side_by_side: bool | int = False,
     outputs: Collection[str] = (),
 ) -> OpenVinoEngine:
     """See `edge.backends.Backend.open`."""
@@ -244,6 +259,17 @@ def get_core() -> Any:
         if not _CORE:
             _CORE.append(openvino.Core())
     return _CORE[0]
+
+
+def _queue_of(requests: Iterable[Any]) -> queue.LifoQueue[Any]:
+    idle: queue.LifoQueue[Any] = queue.LifoQueue()
+    for request in requests:
+        idle.put(request)
+    return idle
+
+
+def _closed() -> Any:
+    raise EngineError("the engine is closed")
 
 
 def _check_cpu(core: Any, precision: str) -> None:

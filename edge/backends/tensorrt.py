@@ -71,7 +71,7 @@ def open(  # noqa: A001  # the name of the table's function
     *,
     precision: str | None = None,
     threads: int | None = None,  # of the CPU, which computes nothing here
-    side_by_side: bool = False,
+    side_by_side: bool | int = False,
     outputs: Collection[str] = (),
 ) -> TensorRtEngine:
     """See `edge.backends.Backend.open`. A plan that this device does not keep yet is built first: minutes, once."""
@@ -107,7 +107,7 @@ class TensorRtEngine:
         bundle: Bundle,
         *,
         precision: str | None = None,
-        side_by_side: bool = False,
+        side_by_side: bool | int = False,
         plan: bytes | None = None,
         outputs: Collection[str] = (),
     ) -> None:

@@ -269,15 +269,25 @@ def bench(
     precision: Precision = None,
     threads: Threads = None,
     backend: Backend = None,
+    cameras: Annotated[
+        int | None, typer.Option(min=1, max=64, help="How many cameras one engine carries here; tries up to so many.")
+    ] = None,
 ) -> None:
-    """Measure this machine: every precision and backend in turn; or one, named by --precision or --backend, closely."""
+    """Measure this machine: every precision and backend in turn; or one, named by --precision or --backend, closely; or
+    how many cameras it carries.
+    """
     from edge.bench import bench_engine
     from edge.sinks.collisions import check_outputs
 
     check_outputs([json_file], [source])
     named: dict[str, Any] = {"frames": frames, "precision": precision, "backend": backend, "threads": threads}
     with progress_report() as on_progress:
-        found = bench_engine(engine, source, **named, on_progress=on_progress)
+        if cameras is None:
+            found = bench_engine(engine, source, **named, on_progress=on_progress)
+        else:
+            from edge.bench_cameras import bench_cameras
+
+            found = bench_cameras(engine, cameras, source, **named, on_progress=on_progress)
     print_report(str(found), json_file)
     if json_file:
         write_json(json_file, found.figures)

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
+from edge.backends.shared import SharedEngines
 from edge.card import Card
 from edge.engine import find_bundle
 from edge.errors import ConfigError, EdgeError, SourceError
@@ -19,8 +20,10 @@ from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.service.config import ServeConfig
 from edge.service.engines import EarlyEngine
+from edge.service.load import Load
 from edge.service.outputs import Outputs
 from edge.sinks.health import OutputHealth
+from edge.sources.flow import Ahead, Latest
 from edge.sources.looped import Looped
 from edge.sources.open import is_supervised, open_live, open_source
 from edge.sources.source import Source
@@ -78,11 +81,13 @@ class CameraLoop:
         on_news: Callable[[], object],
         early: EarlyEngine | None = None,
         gps: Gps | None = None,
+        shared: SharedEngines | None = None,
     ) -> None:
         """`name` is one of the config's; `on_news` is called from the loop's thread at its first result and its end.
         `early` is its engine, where one was opened for it; it is the loop's to close. `gps` says where the car is.
+        `shared` are the engines of the process; without it, the camera shares none.
         """
-        self.name, self._early, self._gps = name, early, gps
+        self.name, self._early, self._gps, self._shared = name, early, gps, shared or SharedEngines()
         self._config, self._on_news = config, on_news
         self._card = find_bundle(config.engine).card
         self.live = Live(
@@ -97,12 +102,15 @@ class CameraLoop:
         self._last_trouble = ""
         self.failure: BaseException | None = None
         self.published, self._age_ms, self._captured_ns = 0, 0.0, 0
+        self._masks_of_run = 0
         self._phase: Phase = "waiting"
         self._phase_since_s = time.monotonic()
         self._seen = _Seen()
         self._over = threading.Event()
         self._camera: Supervised | None = None
         self._source: Source | None = None
+        self._frames: Ahead | Latest | None = None
+        self._load = Load()
         self._segmenter: Segmenter | None = None
         self._stages = Stages()
         self._outputs: Outputs | None = None
@@ -144,6 +152,24 @@ class CameraLoop:
         if self._outputs is not None:
             self._outputs.tell_camera(self._health())
 
+    def watch_load(self) -> None:
+        """Once in a while: log it where more is asked for than this machine carries, and where that is over."""
+        dropped, of = self._frames.dropped if self._frames else 0, f"camera {self.name}: ".removeprefix("camera : ")
+        if not self._load.update(self._masks_of_run, dropped, time.monotonic_ns()):
+            return
+        if not self._load.is_over:
+            log.warning("%sno longer more than this machine carries", of)
+            return
+        log.warning(
+            "%smore than this machine carries: %.0f %% of the frames are dropped, %.1f masks of %.1f frames a second."
+            " Give it fewer cameras, a lower rate, `ladder: {}` or a smaller engine; `edge bench --cameras 8` says how"
+            " many cameras it carries",
+            of,
+            100 * self._load.dropped,
+            self._load.masks_hz,
+            self._load.frames_hz,
+        )
+
     def stuck(self) -> str:
         """What has made no progress since `mark_progress`; "" if all has, or is known to wait for something."""
         last, now = self._seen, self._look()
@@ -176,6 +202,8 @@ class CameraLoop:
         if self._phase != "running":
             return f"{self.trouble}; tried again each {RETRY_S:.0f} s" if self.trouble else self._phase
         of_camera = [f"camera {camera}"] if camera and camera.state != "ok" else []
+        if self._load.is_over:
+            of_camera.append(f"overload: {100 * self._load.dropped:.0f} % of its frames are dropped")
         return ", ".join([self._masks_words(), *of_camera, *(f"{name} {health}" for name, health in outputs.items())])
 
     def _masks_words(self) -> str:
@@ -229,7 +257,8 @@ class CameraLoop:
                 raise
             self._rest(error)
         finally:
-            self._outputs = self._source = self._segmenter = None
+            self._outputs = self._source = self._segmenter = self._frames = None
+            self._masks_of_run = 0
 
     def _rest(self, error: EdgeError) -> None:
         """Wait before the next attempt; the log has each reason once."""
@@ -246,7 +275,7 @@ class CameraLoop:
     def _serve(self, stack: ExitStack) -> None:
         self._enter("waiting")
         early, self._early = self._early, None
-        early = early or EarlyEngine(self._config, self.name, f"{LOOP} {self.name}: engine")
+        early = early or EarlyEngine(self._config, self.name, f"{LOOP} {self.name}: engine", shared=self._shared)
         stack.callback(early.close)
         source = self._open_source()
         stack.push(source)  # closed even if the engine cannot be opened
@@ -262,9 +291,11 @@ class CameraLoop:
         outputs = self._outputs = Outputs(self._config, self.name, engine.card, source.rate_hz, self.live, self._stages)
         if self._camera is None:
             self.live.set_camera_state("ok")
+        fix_at = self._gps.fix_at if self._gps else None
+        frames = self._frames = buffered(source, True, fix_at, engine.await_turn)
         self._enter("running")
         summary = run(
-            buffered(source, live=True, fix_at=self._gps.fix_at if self._gps else None),
+            frames,
             segmenter,
             outputs.backgrounds,
             self._stages,
@@ -303,6 +334,7 @@ class CameraLoop:
     def _count(self, result: Prediction) -> None:
         self._age_ms, self._captured_ns = result.age_ms, result.frame.captured_ns
         self.published += 1
+        self._masks_of_run += 1
         if self.published == 1:
             self._on_news()
 

@@ -56,7 +56,7 @@ class ServeConfig(StrictModel):
         cameras: several by name, in its place: {front: /dev/video0, rear: /dev/video2}. Each has its part of the page,
             its metrics, its topics (TOPIC/front/...) and its folder of recordings (FOLDER/front).
         loop: a recording begins anew at its end; else the service ends with it.
-        engine, precision, backend, threads: as `edge run` takes them; several cameras share the cores evenly.
+        engine, precision, backend, threads: as `edge run` takes them; several cameras share one engine.
         confidence: also compute how sure the engine is of each pixel, for all outputs.
         instances: also people, cyclists and vehicles one by one, for all outputs (docs/instances.md).
         steady: hold back changes of class that the engine is not sure of; by default where it tells how sure it is.

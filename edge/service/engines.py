@@ -1,25 +1,26 @@
-"""The engine of one camera, opened while the camera is; and under overload its smaller input sizes."""
+"""The engine of one camera, opened while the camera is and shared with others that ask for the same; and under overload
+its smaller input sizes.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
-from edge.backends import choose_backend, load_backend, open_engine
-from edge.engine import Engine, find_bundle
+from edge.backends import choose_backend, load_backend
+from edge.backends.current import CurrentEngine
+from edge.backends.shared import SharedEngines
+from edge.engine import find_bundle
 from edge.errors import EdgeError
 from edge.ladder import Heat, Ladder, LadderEngine
 from edge.prediction import Prediction
 from edge.service.config import ServeConfig
 
 EXPECTED_WH = 1280, 720  # most cameras are 16:9
-
-_OPENING = threading.Lock()  # one engine at a time: the second camera finds the plan that was built for the first
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ Size = tuple[int, int]
 class Opened(NamedTuple):
     """An engine, and what is to be called with each of its results."""
 
-    engine: Engine
+    engine: CurrentEngine
     climb: Callable[[Prediction], object]
 
 
@@ -41,9 +42,20 @@ class EarlyEngine:
     plan to build.
     """
 
-    def __init__(self, config: ServeConfig, camera: str, thread_name: str, known_wh: Size | None = None) -> None:
-        """`known_wh` is the frame size where it is known; then a plan for TensorRT is not waited with, either."""
+    def __init__(
+        self,
+        config: ServeConfig,
+        camera: str,
+        thread_name: str,
+        known_wh: Size | None = None,
+        *,
+        shared: SharedEngines,
+    ) -> None:
+        """`known_wh` is the frame size where it is known; then a plan for TensorRT is not waited with, either. `shared`
+        are the engines of the process.
+        """
         self._config, self._camera, self._bundle = config, camera, find_bundle(config.engine)
+        self._shared = shared
         self._expected_wh = known_wh or EXPECTED_WH
         self._expected: Future[Opened] | None = None
         with suppress(EdgeError):  # raised when the camera is there
@@ -89,23 +101,19 @@ class EarlyEngine:
             expected.set_exception(error)
 
     def _open(self, source_wh: Size) -> Opened:
-        """Each of several cameras has an engine of its own, with an even part of the cores: none waits for another's
-        frame.
-
-        Raises:
-            EngineError: it cannot run here.
+        """Raises:
+        EngineError: it cannot run here.
         """
-        config, threads = self._config, self._config.threads
-        if threads is None and len(config.sources) > 1:
-            threads = max(1, len(os.sched_getaffinity(0)) // len(config.sources))
-        with _OPENING, ExitStack() as opened:
+        config = self._config
+        with ExitStack() as opened:
             engines = []
             for input_wh in self._input_sizes(source_wh):
-                engine = open_engine(
+                engine = self._shared.lease(
                     config.engine,
+                    cameras=len(config.sources),
                     precision=config.precision,
                     backend=config.backend,
-                    threads=threads,
+                    threads=config.threads,
                     input_wh=input_wh,
                     outputs=config.asked(self._bundle.card),
                 )

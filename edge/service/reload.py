@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
+from edge.backends.shared import SharedEngines
 from edge.errors import EdgeError
 from edge.service.check import check, probe
 from edge.service.config import ServeConfig, load_config
@@ -38,10 +39,17 @@ class Reload:
     """
 
     def __init__(
-        self, path: Path | None, running: ServeConfig, sizes: Callable[[], dict[str, Size]], wake: Callable
+        self,
+        path: Path | None,
+        running: ServeConfig,
+        sizes: Callable[[], dict[str, Size]],
+        wake: Callable[[], object],
+        shared: SharedEngines,
     ) -> None:
-        """`sizes` gives the frame sizes of the running cameras by their sources; `wake` may come from any thread."""
-        self._path, self._running, self._sizes, self._wake = path, running, sizes, wake
+        """`sizes` gives the frame sizes of the running cameras by their sources; `wake` may come from any thread.
+        `shared` are the engines of the process.
+        """
+        self._path, self._running, self._sizes, self._wake, self._shared = path, running, sizes, wake, shared
         self._is_due = False
         self._work: Future[Next] | None = None
 
@@ -98,7 +106,8 @@ class Reload:
         ready = Next(config, {})
         try:
             for name, source in config.sources.items():
-                ready.engines[name] = EarlyEngine(config, name, f"reload {name}: engine", sizes.get(source))
+                thread = f"reload {name}: engine"
+                ready.engines[name] = EarlyEngine(config, name, thread, sizes.get(source), shared=self._shared)
             for engine in ready.engines.values():
                 engine.wait()
         except BaseException:  # whatever it is, the old config stays and these engines are not wanted

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from edge.backends.shared import SharedEngines
 from edge.errors import EdgeError, SourceError
 from edge.gps import Gps
 from edge.service.camera import CameraLoop
@@ -58,9 +59,9 @@ def serve(origin: Path | ServeConfig, on_page: Callable[[str], object] | None = 
     check(config)
     if not any(map(is_camera, config.sources.values())):
         end_prespawned()
-    serving, before = Next(config, {}), None
+    serving, before, shared = Next(config, {}), None, SharedEngines()
     with _signals_into(inbox):
-        while (following := _serve_one(serving, before, notifier, inbox, path, on_page)) is not None:
+        while (following := _serve_one(serving, before, notifier, inbox, path, on_page, shared)) is not None:
             serving, before = following, serving.config
             notifier.reloading(time.monotonic_ns())
     notifier.stopping()
@@ -74,9 +75,10 @@ def _serve_one(
     inbox: Inbox,
     path: Path | None,
     on_page: Callable[[str], object] | None,
+    shared: SharedEngines,
 ) -> Next | None:
     """What is to be served next. A new config that fails before its first mask gives way to the one `before` it."""
-    service = Service(serving, notifier, inbox, path, on_page)
+    service = Service(serving, notifier, inbox, path, on_page, shared)
     try:
         return service.run()
     except EdgeError as error:
@@ -111,17 +113,20 @@ class Service:
         inbox: Inbox,
         path: Path | None,
         on_page: Callable[[str], object] | None = None,
+        shared: SharedEngines | None = None,
     ) -> None:
+        """`shared` are the engines that outlive it, where one service follows another."""
         self._config, self._notifier, self._inbox = serving.config, notifier, inbox
 
         def wake() -> None:
             inbox.put(None)
 
         self._gps = None if self._config.gps is None else Gps(self._config.gps)
+        engines, shared = serving.engines, shared or SharedEngines()
         self._cameras = [
-            CameraLoop(name, self._config, wake, serving.engines.get(name), self._gps) for name in self._config.sources
+            CameraLoop(name, self._config, wake, engines.get(name), self._gps, shared) for name in self._config.sources
         ]
-        self._reload = Reload(path, self._config, self._sizes, wake)
+        self._reload = Reload(path, self._config, self._sizes, wake, shared)
         self._on_page = on_page
         self._server: WebServer | None = None
         self._tick_s = min(TICK_S, (notifier.watchdog_s or 3 * TICK_S) / 3)
@@ -207,6 +212,7 @@ class Service:
         self._stuck = [f"{camera.name} {why}".strip() for camera in self._cameras if (why := camera.stuck())]
         for camera in self._cameras:
             camera.tell_outputs()
+            camera.watch_load()
         if self._stuck:
             return
         self._progress_s = time.monotonic()

@@ -27,12 +27,19 @@ _LEAVE_S = 12.0  # OpenCV waits up to 10 s for a camera that gives no frames
 class _Pulled:
     """A source pulled by a thread into a bounded row of frames."""
 
-    def __init__(self, source: Source, depth: int, drop_oldest: bool, fix_at: FixAt | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        depth: int,
+        drop_oldest: bool,
+        fix_at: FixAt | None = None,
+        before_take: Callable[[], object] = lambda: None,
+    ) -> None:
         self._source, self._fix_at = source, fix_at
         self.name, self.size_wh, self.rate_hz = source.name, source.size_wh, source.rate_hz
         self.frame_count, self.live, self.decode = source.frame_count, source.live, source.decode
         self.dropped = 0
-        self._depth, self._drop_oldest = depth, drop_oldest
+        self._depth, self._drop_oldest, self._before_take = depth, drop_oldest, before_take
         self._frames: deque[Frame] = deque()
         self._error: BaseException | None = None
         self._runs = self._stopped = False
@@ -82,6 +89,10 @@ class _Pulled:
     def _take(self) -> Frame | None:
         with self._changed:
             self._changed.wait_for(lambda: self._frames or not self._runs)
+            has_frame = bool(self._frames)
+        if has_frame:
+            self._before_take()  # meanwhile a newer frame may take its place
+        with self._changed:
             if self._frames:
                 frame = self._frames.popleft()
                 self._changed.notify_all()
@@ -128,11 +139,14 @@ class Ahead(_Pulled):
 class Latest(_Pulled):
     """The newest frame only: one slot; a frame that was not taken in time makes room and counts as dropped.
 
-    With `fix_at`, each frame gets the car's place at its capture.
+    With `fix_at`, each frame gets the car's place at its capture. `before_take` is called when there is a frame: what
+    it waits for, such as the engine, gets the newest one.
     """
 
-    def __init__(self, source: Source, fix_at: FixAt | None = None) -> None:
-        super().__init__(source, 1, drop_oldest=True, fix_at=fix_at)
+    def __init__(
+        self, source: Source, fix_at: FixAt | None = None, before_take: Callable[[], object] = lambda: None
+    ) -> None:
+        super().__init__(source, 1, drop_oldest=True, fix_at=fix_at, before_take=before_take)
         self.live = True
 
 

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from edge.backends import open_engine
+from edge.backends.shared import SharedEngines
 from edge.config import parse_tree
 from edge.engine import Engine
 from edge.errors import EngineError
-from edge.service import engines
 from edge.service.config import ServeConfig
 from edge.service.reload import Next, Reload
 
@@ -29,10 +29,10 @@ RUNNING = {"camera": STREET, "web": {"port": 0}}
 class Reloading:
     """A config file, and the outcome of a reload of what is written to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, opens: Callable[..., Engine]) -> None:
         self._path, self.woken = folder / "edge.yaml", threading.Event()
         running = parse_tree(RUNNING, ServeConfig, "a test")
-        self.reload = Reload(self._path, running, dict, self.woken.set)
+        self.reload = Reload(self._path, running, dict, self.woken.set, SharedEngines(opens))
 
     def write(self, settings: dict[str, Any]) -> None:
         self._path.write_text(yaml.safe_dump(settings))
@@ -45,30 +45,35 @@ class Reloading:
         return self.reload.take()
 
 
-@pytest.fixture
-def reloading(tmp_path: Path) -> Reloading:
-    return Reloading(tmp_path)
+class Opened(list[Engine]):
+    """The engines that are open; `before` is called ahead of each."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Callable[[], object] = lambda: None
 
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
-    """The engines that are open."""
-    found: list[Engine] = []
-
-    def opens(*words: Any, **options: Any) -> Engine:
+    def __call__(self, *words: Any, **options: Any) -> Engine:
+        self.before()
         engine = open_engine(*words, **options)
         close = engine.close
-        found.append(engine)
+        self.append(engine)
 
         def close_and_forget() -> None:
             close()
-            found.remove(engine)
+            self.remove(engine)
 
         engine.close = close_and_forget  # type: ignore[method-assign]
         return engine
 
-    monkeypatch.setattr(engines, "open_engine", opens)
-    return found
+
+@pytest.fixture
+def opened() -> Opened:
+    return Opened()
+
+
+@pytest.fixture
+def reloading(tmp_path: Path, opened: Opened) -> Reloading:
+    return Reloading(tmp_path, opened)
 
 
 @pytest.fixture
@@ -140,7 +145,7 @@ MISSING: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("key", MISSING)
 def test_what_a_new_config_cannot_have_is_refused_and_leaves_no_engine_open(
-    key: str, reloading: Reloading, tmp_path: Path, held: Path, opened: list[Engine], caplog: pytest.LogCaptureFixture
+    key: str, reloading: Reloading, tmp_path: Path, held: Path, opened: Opened, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert reloading.outcome(MISSING[key](tmp_path)) is None
     assert "the new config is refused, the old one stays: " in caplog.text
@@ -156,26 +161,25 @@ def test_a_port_that_another_program_has_is_refused_before_the_page_is_let_go(
 
 
 @pytest.mark.slow
-def test_a_config_that_is_in_order_comes_with_its_engine_open(reloading: Reloading, opened: list[Engine]) -> None:
+def test_a_config_that_is_in_order_comes_with_its_engine_open_once_for_all(
+    reloading: Reloading, opened: Opened
+) -> None:
     ready = reloading.outcome({"cameras": {"a": STREET, "b": STREET.replace("seed=3", "seed=4")}, "web": {}})
     assert ready is not None
-    assert len(opened) == 2
+    assert len(opened) == 1
     ready.close()
     assert opened == []
 
 
 @pytest.mark.slow
-def test_reloads_that_come_while_one_is_made_ready_are_made_once(
-    reloading: Reloading, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    goes_on, opens, calls = threading.Event(), engines.open_engine, []
+def test_reloads_that_come_while_one_is_made_ready_are_made_once(reloading: Reloading, opened: Opened) -> None:
+    goes_on, calls = threading.Event(), []
 
-    def open_slowly(*words: Any, **options: Any) -> Engine:
-        calls.append(words)
+    def wait() -> None:
+        calls.append(1)
         goes_on.wait(60)
-        return opens(*words, **options)
 
-    monkeypatch.setattr(engines, "open_engine", open_slowly)
+    opened.before = wait
     for seed in range(20):
         reloading.write({"camera": STREET.replace("seed=3", f"seed={seed}"), "web": {}})
         reloading.reload.request()
@@ -193,11 +197,11 @@ def test_reloads_that_come_while_one_is_made_ready_are_made_once(
 
 
 def test_an_engine_that_does_not_open_refuses_the_config(
-    reloading: Reloading, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    reloading: Reloading, opened: Opened, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*words: Any, **options: Any) -> Engine:
+    def fail() -> None:
         raise EngineError("a graph is damaged")
 
-    monkeypatch.setattr(engines, "open_engine", fail)
+    opened.before = fail
     assert reloading.outcome(RUNNING) is None
     assert "the old one stays: a graph is damaged" in caplog.text
