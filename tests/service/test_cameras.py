@@ -19,7 +19,8 @@ from edge.frame import Image
 from edge.service import camera as camera_module
 from edge.service.load import Load
 
-TWO = {"cameras": {"front": STREET, "rear": STREET.replace("seed=3", "seed=4")}, "web": {"port": 0}}
+WIDE = STREET.replace("160x120", "160x90")
+TWO = {"cameras": {"front": WIDE, "rear": WIDE.replace("seed=3", "seed=4")}, "web": {"port": 0}}
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_two_cameras_run_on_one_compiled_model(run_service: Run, monkeypatch: py
     monkeypatch.setattr(OpenVinoEngine, "__init__", count)
     service, _ = run_service(TWO)
     assert soon(lambda: min(masks_of(service)) > 3)
-    assert len({engine.card.input_wh for engine in opened}) == len(opened), "none was opened twice"
+    assert len(opened) == 1
     front, rear = (camera._segmenter.engine._now for camera in service._cameras)
     assert front._new_request.__self__ is rear._new_request.__self__
     assert front is not rear
