@@ -19,7 +19,7 @@ from edge.frame import Image
 from edge.service import camera as camera_module
 from edge.service.load import Load
 
-WIDE = STREET.replace("160x120", "160x90")
+WIDE = STREET.replace("160x120", "256x144")
 TWO = {"cameras": {"front": WIDE, "rear": WIDE.replace("seed=3", "seed=4")}, "web": {"port": 0}}
 
 
