@@ -38,6 +38,8 @@ from edge.cli.shared import (
 from edge.cli.stdio import print_report
 from edge.errors import ConfigError
 
+PAGE_PORT = 8009
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -52,7 +54,15 @@ def replay(
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Every frame, as fast as it goes; prints a hash.")] = False,
     web: Annotated[bool, typer.Option("--web", help="Show it in a browser, on this machine alone.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 takes any that is free.")] = 8009,
+    foxglove: Annotated[
+        bool, typer.Option("--foxglove", help="Serve a drive's own messages to Foxglove, on this machine alone.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Of the page or Foxglove; 0 takes any that is free. [default: 8009 or 8765]"
+        ),
+    ] = None,
     speed: Annotated[float, typer.Option(min=0.1, max=8, help="Times the recorded pace.")] = 1.0,
     start: Annotated[int, typer.Option(min=0, help="Frame to begin with.")] = 0,
     overlay: Overlay = None,
@@ -73,6 +83,9 @@ def replay(
     """Play a recording again on its own clock: pause, step, seek, compare two engines. On a CPU, to the same bit."""
     written = {"--overlay": overlay, "--masks": masks, "--results": results, "--sink": sink, "--json": json_file}
     written["--confidence"] = confidence or None  # for what is written; the page and the terminal show classes
+    if foxglove:
+        shown = {"--engine": engine != "road", "--diff": diff, "--fast": fast, "--web": web, "--start": start}
+        return _replay_to_foxglove(drive, {**shown, **written, "--precision": precision}, speed, port)
     _check_options(fast, web, written)
     from edge.sinks.collisions import check_outputs
 
@@ -91,7 +104,21 @@ def replay(
         session = open_session(stack, drive, engine, _known(diff), side_by_side=fast, **wishes)
         if fast:
             return _replay_fast(session, outputs)
-        return _replay_live(stack, session, speed, start, port if web else None)
+        return _replay_live(stack, session, speed, start, (PAGE_PORT if port is None else port) if web else None)
+
+
+def _replay_to_foxglove(drive: str, others: Mapping[str, object], speed: float, port: int | None) -> int:
+    """Until the user ends it; no engine runs, so `others`, options by name, are refused."""
+    if given := [name for name, value in others.items() if value]:
+        raise ConfigError(f"--foxglove serves what is in the drive, as it is, so {given[0]} cannot be had with it")
+    from edge.sinks.foxglove_server import PORT, Address, check_library
+
+    check_library()
+    from edge.replay.foxglove_replay import serve_drive
+
+    end_on_sigterm()
+    serve_drive(drive, Address("127.0.0.1", PORT if port is None else port), speed)
+    return 0
 
 
 def _known(diff: str | None) -> str | None:
@@ -110,7 +137,7 @@ def _check_options(fast: bool, web: bool, outputs: Mapping[str, object]) -> None
     if web and any(find_spec(name) is None for name in ("starlette", "uvicorn", "websockets", "prometheus_client")):
         raise ConfigError("--web needs the libraries of the live page. Try: pip install 'edge-segmentation[serve]'")
     if not fast and not web and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ConfigError("a replay wants a terminal for its keys; without one, take --web or --fast")
+        raise ConfigError("a replay wants a terminal for its keys; without one, take --web, --foxglove or --fast")
 
 
 def _replay_fast(session: Session, outputs: Outputs) -> int:

@@ -77,7 +77,7 @@ class Drive:
         self.name = place
         path, topic = split_topic(place)
         self.decode = Durations()
-        self.files = [DriveFile(file) for file in _files(path)]
+        self.files = [DriveFile(file) for file in segment_files(path)]
         self.topic = topic = _image_topic(self.files, topic, place)
         self._frames = [_Message(file, p) for file in self.files for p in file.places.get(topic, [])]
         self._results, self._fixes = RecordedResults(self.files, self.name), RecordedFixes(self.files, self.name)
@@ -332,7 +332,7 @@ def split_topic(name: str) -> tuple[Path, str | None]:
     return place.path, place.value if place.key == TOPIC else None
 
 
-def _files(path: Path) -> list[Path]:
+def segment_files(path: Path) -> list[Path]:
     """The segments in a folder, in their order; or the one file."""
     if not path.is_dir():
         return [path]
