@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUICK := not (slow or system or train or gpu)
 
-.PHONY: demo test quick lint bench clean
+.PHONY: demo test quick lint bench site clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/edge run demo/street.mp4 --overlay out/demo.mp4
@@ -37,6 +37,10 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.runtime
 	$(BIN)/edge bench
+
+# The pages of docs/ with a reference made from the code: out/site/index.html.
+site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # A Debian without python3-venv still makes a virtual environment through the virtualenv package, if pip is there.
 $(VENV)/bin/python:

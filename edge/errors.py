@@ -27,60 +27,113 @@ class EdgeError(Exception):
 
 
 class ConfigError(EdgeError, ValueError):
-    """A recipe, option or config file asks for something that cannot be."""
+    """A recipe, option or config file asks for something that cannot be.
+
+    Cause: a key or option is unknown, missing or out of its bounds, two of them exclude each other, or a
+        library is not installed.
+    Fix: the message names the key and what was expected; `edge COMMAND --help` and the reference of config
+        files have them all.
+    """
 
     exit_code = 78
 
 
 class SourceError(EdgeError, OSError):
-    """Frames cannot be had."""
+    """Frames cannot be had.
+
+    Cause: a camera, address or topic gives nothing, asks for a password, or a library for it is missing.
+    Fix: `edge doctor` lists cameras and what is missing; a camera's address can be tried with `edge run ADDRESS
+        --max-frames 1`.
+    """
 
     exit_code = 69
 
 
 class SourceNotFound(SourceError, FileNotFoundError):
-    """Nothing is there."""
+    """Nothing is there.
+
+    Cause: a path, pattern or device that is not there, as seen from this folder.
+    Fix: look at the name; put patterns into quotes; `ls /dev/video*` lists cameras.
+    """
 
 
 class NotAVideo(SourceError):
-    """Something is there, but it holds no decodable frames."""
+    """Something is there, but it holds no decodable frames.
+
+    Cause: the file is of another kind, or no frame of it can be decoded.
+    Fix: `ffprobe FILE` says what it is; convert it, for example with `ffmpeg -i FILE out.mp4`.
+    """
 
 
 class SourceDamaged(SourceError):
-    """Frames came, then the data broke off or was corrupt."""
+    """Frames came, then the data broke off or was corrupt.
+
+    Cause: a file that was cut off or damaged on its way, a disk or line that failed.
+    Fix: fetch the file again; what came before the damage was processed and written.
+    """
 
 
 class EngineError(EdgeError, RuntimeError):
-    """An engine cannot be trusted or run."""
+    """An engine cannot be trusted or run.
+
+    Cause: the card or a graph is not in order, or no backend can run it on this machine.
+    Fix: `edge doctor` says what runs here and what to install; `edge inspect ENGINE` checks the bundle.
+    """
 
     exit_code = 70
 
 
 class EngineNotFound(EngineError, LookupError):
-    """No bundle has that name."""
+    """No bundle has that name.
+
+    Cause: a name with a mistake, a folder without card.json, or an engine that was built elsewhere.
+    Fix: the message lists the engines that there are; `edge build` makes one in ./engines/built.
+    """
 
 
 class BundleTampered(EngineError):
-    """The bundle is not what its card says."""
+    """The bundle is not what its card says.
+
+    Cause: a card or graph was changed, mixed with another bundle's, or damaged; or it is not signed by a key
+        that is trusted.
+    Fix: restore the bundle from where it came from, or build it again.
+    """
 
 
 class GateRefused(EngineError):
-    """The engine lost more accuracy than it was allowed to. `report` has the figures, for people."""
+    """The engine lost more accuracy than it was allowed to. `report` has the figures, for people.
+
+    Cause: INT8 costs this net more than the recipe's limits allow.
+    Fix: look at the table and the worst frames; better calibration frames, a layer kept in floating point, or a
+        higher --limit.
+    """
 
     report = ""
 
 
 class DataError(EdgeError, ValueError):
-    """Labels or training data are not what they should be."""
+    """Labels or training data are not what they should be.
+
+    Cause: labels of another size, values that are no class, frames without labels or the other way round.
+    Fix: `edge data check RECIPE` reads every file and lists every problem.
+    """
 
     exit_code = 65
 
 
 class CalibrationError(DataError):
-    """Calibration frames or scales are not what they should be, or no longer."""
+    """Calibration frames or scales are not what they should be, or no longer.
+
+    Cause: frames of the set are gone or changed, or the ranges were taken with other weights.
+    Fix: `edge calibrate select`, then `edge calibrate run`.
+    """
 
 
 class OutputError(EdgeError, OSError):
-    """A result cannot be written."""
+    """A result cannot be written.
+
+    Cause: the folder is missing or not writable, the disk is full, or the file is also a source.
+    Fix: make the folder, free space, or name another file.
+    """
 
     exit_code = 73

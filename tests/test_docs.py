@@ -22,7 +22,7 @@ else:
 
 HOME = Path(__file__).parents[1]
 TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "llms.txt")
-PAGES = [*(HOME / name for name in TOP), *sorted((HOME / "docs").glob("*.md"))]
+PAGES = [*(HOME / name for name in TOP), *sorted((HOME / "docs").rglob("*.md"))]
 EDGE: Any = typer.main.get_command(edge.cli.make_app())
 PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))
 ENDS = {"|", ">", ">>", "&&", "||", ";", "&", "2>", "<"}

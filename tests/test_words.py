@@ -31,7 +31,7 @@ def files_of(place: Path) -> list[Path]:
     return [path for path in paths if path.suffix in SUFFIXES]
 
 
-PLACES = [*sorted((HOME / "edge").iterdir()), *sorted((HOME / "docs").glob("*.md")), HOME / "README.md"]
+PLACES = [*sorted((HOME / "edge").iterdir()), *sorted((HOME / "docs").rglob("*.md")), HOME / "README.md"]
 
 
 @pytest.mark.parametrize("place", [path.relative_to(HOME).as_posix() for path in PLACES if files_of(path)])
