@@ -5,7 +5,7 @@ FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN python -m venv /opt/edge \
-    && /opt/edge/bin/pip install --no-cache-dir '.[serve,drives]'
+    && /opt/edge/bin/pip install --no-cache-dir '.[serve,drives,sign]'
 
 FROM python:3.12-slim-bookworm
 RUN groupadd --system --gid 10001 edge \

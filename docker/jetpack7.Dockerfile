@@ -13,7 +13,7 @@ WORKDIR /src
 COPY . .
 # pycuda is compiled against the image's CUDA; TensorRT's own bindings are the system's.
 RUN python3 -m venv --system-site-packages /opt/edge \
-    && PATH=/usr/local/cuda/bin:$PATH /opt/edge/bin/pip install --no-cache-dir '.[serve,drives,tensorrt]' \
+    && PATH=/usr/local/cuda/bin:$PATH /opt/edge/bin/pip install --no-cache-dir '.[serve,drives,sign,tensorrt]' \
     && /opt/edge/bin/python -c 'import tensorrt, pycuda; print(tensorrt.__version__, pycuda.VERSION_TEXT)'
 
 FROM nvcr.io/nvidia/tensorrt:${TENSORRT}-py3

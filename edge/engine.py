@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload
@@ -132,18 +132,25 @@ class Bundle:
         return Bundle(self.folder, dataclasses.replace(self.card, input_wh=input_wh, graphs=tuple(graphs)))
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """The bundle in a folder. The graphs themselves are read and checked by `Bundle.read`.
+def load_bundle(folder: Path, trusted_keys: Collection[str] | None = None) -> Bundle:
+    """The bundle in a folder. The graphs themselves are read and checked by `Bundle.read`. With `trusted_keys`, its
+    card must be signed by one of them (`edge.signing`).
 
     Raises:
         EngineNotFound: the folder does not hold a card and a graph.
         EngineError: the card cannot be read or is not one.
+        BundleTampered: it is not as it was written, or not signed by a trusted key.
     """
     path = folder / CARD_FILE
     if not path.exists():
         raise EngineNotFound(f"{folder}: is not an engine bundle, {CARD_FILE} missing")
+    content = _read_file(path, CARD_LIMIT_BYTES)
+    if trusted_keys is not None:
+        from edge.signing import verify  # late: most runs ask for no signature
+
+        verify(folder, content, trusted_keys)
     try:
-        text = _read_file(path, CARD_LIMIT_BYTES).decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise EngineError(f"{path}: is not UTF-8 text") from error
     card = Card.from_json(text, str(path))
@@ -155,22 +162,23 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(folder, card)
 
 
-def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE) -> Bundle:
-    """The bundle of that name, among those that come with edge and those in ./engines/built; or that folder's.
+def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE, trusted_keys: Collection[str] | None = None) -> Bundle:
+    """The bundle of that name, among those that come with edge and those in ./engines/built; or that folder's. For
+    `trusted_keys` see `load_bundle`.
 
     Raises:
         EngineNotFound: it is unknown; the message lists those that there are.
-        EngineError: it is there, but its card is not in order.
+        EngineError: it is there, but its card is not in order, or not signed by a trusted key.
     """
     if re.fullmatch(NAME, str(name_or_path)):
         for home in (BUNDLED, BUILT):
             if (home / name_or_path / CARD_FILE).is_file():
-                return load_bundle(home / name_or_path)
+                return load_bundle(home / name_or_path, trusted_keys)
     path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 an unknown ~user is a name that is not found
     if (path.suffix == ".onnx" or path.name == CARD_FILE) and path.is_file():
         path = path.parent
     if name_or_path != "" and path.is_dir():  # Path("") is the folder one is in
-        return load_bundle(path)
+        return load_bundle(path, trusted_keys)
     known = list_bundles()
     close = difflib.get_close_matches(str(name_or_path), known, n=1)
     raise EngineNotFound(

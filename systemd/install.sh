@@ -41,9 +41,9 @@ python=${PYTHON:-python3}
 "$python" -c 'import ensurepip' 2>/dev/null || stop "$python: has no venv module. Try: apt install python3-venv"
 
 # On a Jetson, TensorRT and OpenCV with GStreamer are the system's: an environment that sees them.
-site= extras=serve,drives
+site= extras=serve,drives,sign
 if [ -e /etc/nv_tegra_release ]; then
-    extras=serve,drives,tensorrt
+    extras=serve,drives,sign,tensorrt
     # pycuda is compiled here: without these TensorRT would be missing, and the masks would come from the CPU.
     PATH=$PATH:/usr/local/cuda/bin
     for program in g++ nvcc; do

@@ -121,6 +121,7 @@ def open_engine(
     source_wh: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
     input_wh: tuple[int, int] | None = None,
     outputs: Collection[str] = (),
+    trusted_keys: Collection[str] | None = None,
 ) -> Engine:
     """The engine of that name or in that folder, ready to run; close it, or use it with `with`.
 
@@ -138,12 +139,14 @@ def open_engine(
     `outputs` names outputs to compute besides those that the card computes by default, such as "confidence". Those that
     steps give, such as "instances", are a matter of `edge.segmenter.Segmenter`.
 
+    `trusted_keys` are public keys (`edge keygen`): only a bundle that is signed by one of them is opened.
+
     Raises:
         EngineNotFound: there is no such bundle.
-        BundleTampered: its graph is not the one its card was made for.
+        BundleTampered: its graph is not the one its card was made for, or it is not signed by a trusted key.
         EngineError: it cannot run here, or not with this precision or number of threads.
     """
-    bundle = find_bundle(name_or_path)
+    bundle = find_bundle(name_or_path, trusted_keys)
     if input_wh is not None:
         bundle = bundle.at(input_wh)
     elif source_wh is not None:

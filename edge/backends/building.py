@@ -38,7 +38,7 @@ def build_plan(bundle: Bundle, precision: str, outputs: Collection[str]) -> byte
         folder = Path(name)
         job = {
             "bundle": str(bundle.folder.absolute()),
-            "input_wh": bundle.card.input_wh,
+            "card": bundle.card.to_json(),  # the one that was checked, whatever the folder holds by then
             "precision": precision,
             "outputs": sorted(outputs),
         }

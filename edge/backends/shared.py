@@ -110,6 +110,7 @@ class SharedEngines:
         threads: int | None = None,
         input_wh: tuple[int, int] | None = None,
         outputs: Collection[str] = (),
+        trusted_keys: Collection[str] | None = None,
     ) -> Lease:
         """An engine for one of so many cameras, to be closed by it: the one that another has open, or a new one. The
         further arguments are those of `edge.backends.open_engine`.
@@ -117,13 +118,15 @@ class SharedEngines:
         Raises:
             EngineNotFound, BundleTampered, EngineError: see `open_engine`.
         """
-        bundle = find_bundle(name_or_path)
+        bundle = find_bundle(name_or_path, trusted_keys)
         size, name = input_wh or bundle.card.input_wh, choose_backend(backend)
         at_once = max(1, min(cameras, checked_threads(threads) // THREADS_OF_A_FRAME))
         content = bundle.card.to_json()
         key = _Key(bundle.folder, content, precision, name, threads, at_once, size, frozenset(outputs))
         wishes: dict[str, Any] = {"precision": precision, "backend": name, "threads": threads}
         wishes |= {"input_wh": size, "outputs": outputs, "side_by_side": at_once if at_once > 1 else False}
+        if trusted_keys is not None:
+            wishes["trusted_keys"] = trusted_keys
         with self._lock:
             shared = self._by_key.setdefault(key, _Shared())
             shared.users += 1

@@ -33,7 +33,7 @@ from edge.backends.tensorrt import (
     version,
 )
 from edge.card import Card
-from edge.engine import Bundle, load_bundle
+from edge.engine import Bundle
 from edge.errors import EdgeError, EngineError, OutputError
 from edge.outputs import Output, select
 
@@ -108,8 +108,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     try:
-        width, height = job["input_wh"]
-        bundle = load_bundle(Path(job["bundle"])).at((width, height))
+        bundle = Bundle(Path(job["bundle"]), Card.from_json(job["card"], job["bundle"]))
         (folder / "plan").write_bytes(ensure_plan(bundle, job["precision"], outputs=job["outputs"]))
     except EdgeError as error:
         (folder / "problem.txt").write_text(str(error), encoding="utf-8")

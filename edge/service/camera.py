@@ -12,7 +12,6 @@ from typing import Literal
 
 from edge.backends.shared import SharedEngines
 from edge.card import Card
-from edge.engine import find_bundle
 from edge.errors import ConfigError, EdgeError, SourceError
 from edge.gps import Gps
 from edge.pipeline import buffered, run
@@ -89,7 +88,7 @@ class CameraLoop:
         """
         self.name, self._early, self._gps, self._shared = name, early, gps, shared or SharedEngines()
         self._config, self._on_news = config, on_news
-        self._card = find_bundle(config.engine).card
+        self._card = config.bundle().card
         self.live = Live(
             _NotOpen(self._card),
             "",

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from edge.backends import choose_backend
 from edge.classes import ClassTable
-from edge.engine import find_bundle
 from edge.errors import ConfigError
 from edge.events import Watcher
 from edge.grouping import Instances
@@ -42,7 +41,7 @@ def check(config: ServeConfig) -> None:
     for key, source in _keyed_sources(config):
         _check_source(key, source)
     expanded("engine", config.engine)
-    card = find_bundle(config.engine).card
+    card = config.bundle().card
     select(card.outputs, config.asked(card), config.engine)
     if config.instances:
         Instances(card.table)
@@ -152,7 +151,7 @@ def _check_events(config: ServeConfig) -> None:
     has_objects = config.instances or all(config.geometry_of(name) for name in config.sources)
     if config.events.tracks is not None and not has_objects:
         raise ConfigError("events.tracks: follows people one by one: write `instances: true`, too")
-    card = find_bundle(config.engine).card
+    card = config.bundle().card
     for name in config.sources:
         Watcher(config.events.of_camera(name), card.table, card.fingerprint)
 
@@ -162,7 +161,7 @@ def _check_recorder(config: ServeConfig) -> None:
     check_recorder(config.recorder)
     if (look := config.recorder.look) is not None:
         with _of("recorder."):
-            look.table(find_bundle(config.engine).card.table)
+            look.table(config.bundle().card.table)
 
 
 def _check_flight(config: ServeConfig) -> None:
@@ -173,7 +172,7 @@ def _check_flight(config: ServeConfig) -> None:
 def _check_sinks(config: ServeConfig) -> None:
     if "" not in config.sources:
         raise ConfigError("sinks: of one camera only; with `cameras`, leave it out")
-    table = find_bundle(config.engine).card.table
+    table = config.bundle().card.table
     for name, given in config.sinks.items():
         with _of(f"sinks.{name}: "):
             options = options_of(find_kind(name), given)

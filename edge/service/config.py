@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from edge.backends import BACKENDS
 from edge.card import Card
 from edge.config import Model, StrictModel, load_yaml
+from edge.engine import Bundle, find_bundle
 from edge.errors import ConfigError
 from edge.events import EventOptions
 from edge.geometry.model import CameraModel
@@ -48,6 +49,15 @@ def _known_backend(name: str) -> str:
 Backend = Annotated[str, AfterValidator(_known_backend)]
 
 
+def _public_key(text: str) -> str:
+    from edge.signing import check_key
+
+    return check_key(text)  # ConfigError is a ValueError
+
+
+PublicKey = Annotated[str, AfterValidator(_public_key)]
+
+
 class ServeConfig(StrictModel):
     """One camera or several, an engine for each, and where results go.
 
@@ -57,6 +67,8 @@ class ServeConfig(StrictModel):
             its metrics, its topics (TOPIC/front/...) and its folder of recordings (FOLDER/front).
         loop: a recording begins anew at its end; else the service ends with it.
         engine, precision, backend, threads: as `edge run` takes them; several cameras share one engine.
+        trusted_keys: public keys such as `ed25519:...`, of which one must have signed the engine (docs/signing.md);
+            without it, any engine is opened.
         confidence: also compute how sure the engine is of each pixel, for all outputs.
         instances: also people, cyclists and vehicles one by one, for all outputs (docs/instances.md).
         steady: hold back changes of class that the engine is not sure of; by default where it tells how sure it is.
@@ -81,6 +93,7 @@ class ServeConfig(StrictModel):
     precision: Literal["int8", "f32", "bf16", "fp16"] | None = None
     backend: Backend | None = None
     threads: int | None = Field(default=None, ge=1)
+    trusted_keys: tuple[PublicKey, ...] | None = Field(default=None, min_length=1)
     confidence: bool = False
     instances: bool = False
     steady: bool | None = None
@@ -95,6 +108,15 @@ class ServeConfig(StrictModel):
     web: WebOptions | None = None
     sinks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     socket: str | None = Field(default=None, min_length=1)
+
+    def bundle(self) -> Bundle:
+        """The engine's bundle.
+
+        Raises:
+            EngineError: there is none, it is not in order, or no trusted key has signed it.
+            ConfigError: signatures are asked for, and the library for them is not installed.
+        """
+        return find_bundle(self.engine, self.trusted_keys)
 
     def asked(self, card: Card) -> tuple[str, ...]:
         """The outputs to compute besides the engine's default ones, and what steps are to do."""

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from edge.backends import choose_backend, load_backend
 from edge.backends.current import CurrentEngine
 from edge.backends.shared import SharedEngines
-from edge.engine import find_bundle
 from edge.errors import EdgeError
 from edge.ladder import Heat, Ladder, LadderEngine
 from edge.prediction import Prediction
@@ -54,7 +53,7 @@ class EarlyEngine:
         """`known_wh` is the frame size where it is known; then a plan for TensorRT is not waited with, either. `shared`
         are the engines of the process.
         """
-        self._config, self._camera, self._bundle = config, camera, find_bundle(config.engine)
+        self._config, self._camera, self._bundle = config, camera, config.bundle()
         self._shared = shared
         self._expected_wh = known_wh or EXPECTED_WH
         self._expected: Future[Opened] | None = None
@@ -116,6 +115,7 @@ class EarlyEngine:
                     threads=config.threads,
                     input_wh=input_wh,
                     outputs=config.asked(self._bundle.card),
+                    trusted_keys=config.trusted_keys,
                 )
                 opened.callback(engine.close)
                 engines.append(engine)

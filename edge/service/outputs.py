@@ -12,7 +12,6 @@ import yaml
 
 import edge
 from edge.card import Card
-from edge.engine import find_bundle
 from edge.errors import ConfigError
 from edge.events import Event, Watcher
 from edge.service.config import ServeConfig
@@ -84,7 +83,7 @@ class Outputs:
                 raise ConfigError("socket: hands on one camera; with `cameras`, leave it out")
             from edge.service.results import ResultsSocket
 
-            self._results = ResultsSocket(config.socket, find_bundle(config.engine).card, live)
+            self._results = ResultsSocket(config.socket, config.bundle().card, live)
             self.all.append(Output("socket", self._results))
         if config.recorder is not None:
             recorder = Recorder(recorder_of(config.recorder, name, len(config.sources)), rate_hz, stages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from edge.backends import (
     openvino,
     tensorrt,
 )
+from edge.card import Card
 from edge.engine import Bundle
 from edge.errors import EngineError
 
@@ -83,8 +85,11 @@ def test_a_plan_comes_out_of_the_subprocess(colour_bundle: Bundle, monkeypatch: 
     code = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); (p / 'plan').write_bytes((p / 'job.json').read_bytes())"
     monkeypatch.setattr(building, "BUILD", code)
     job = building.build_plan(colour_bundle, "fp16", {"confidence"})
-    assert b'"input_wh": [64, 48], "precision": "fp16", "outputs": ["confidence"]' in job
-    assert str(colour_bundle.folder).encode() in job
+    asked = json.loads(job)
+    assert asked["precision"] == "fp16"
+    assert asked["outputs"] == ["confidence"]
+    assert asked["bundle"] == str(colour_bundle.folder)
+    assert Card.from_json(asked["card"], "job") == colour_bundle.card
 
 
 @pytest.mark.parametrize(
