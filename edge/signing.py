@@ -90,7 +90,7 @@ def sign(folder: Path, card: bytes, key_path: Path, valid_days: int | None = Non
     """Sign a card, the bytes of its file in that folder; a signature by the same key is replaced, others stay.
 
     Raises:
-        ConfigError: the key cannot be read or is none.
+        ConfigError: the key cannot be read, or is not one.
         EngineError: the signatures that are there cannot be read.
         OutputError: the signature cannot be written.
     """
@@ -109,7 +109,7 @@ def verify(folder: Path, card: bytes, trusted_keys: Collection[str], now: dateti
     """The signature by one of the keys that vouches for these bytes of `card.json`.
 
     Raises:
-        ConfigError: a key is none, or the library cryptography is not installed.
+        ConfigError: a key is not one, or the library cryptography is not installed.
         BundleTampered: no signature does; the message says why of each.
     """
     need_cryptography()
@@ -135,7 +135,7 @@ def check_key(text: str) -> str:
     """The text, if it is a public key.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not one.
     """
     if not _KEY.fullmatch(text):
         raise ConfigError(f"expected {KEY_WANTED}, got {len(text)} characters")

@@ -113,7 +113,7 @@ class ServeConfig(StrictModel):
         """The engine's bundle.
 
         Raises:
-            EngineError: there is none, it is not in order, or no trusted key has signed it.
+            EngineError: it is missing or not in order, or no trusted key has signed it.
             ConfigError: signatures are asked for, and the library for them is not installed.
         """
         return find_bundle(self.engine, self.trusted_keys)
