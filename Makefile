@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUICK := not (slow or system or train or gpu)
 
-.PHONY: demo test quick lint bench site clean
+.PHONY: demo test quick lint bench site dist clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/edge run demo/street.mp4 --overlay out/demo.mp4
@@ -41,6 +41,13 @@ bench: $(VENV)/.runtime
 # The pages of docs/ with a reference made from the code: out/site/index.html.
 site: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Wheel and source distribution of this commit, the same bytes for every builder with the same setuptools, and their bill of
+# materials (CycloneDX).
+dist: $(VENV)/.dev
+	rm -rf dist
+	umask 022 && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --out-dir dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python release/sbom.py dist/*.whl --to dist/sbom.json
 
 # A Debian without python3-venv still makes a virtual environment through the virtualenv package, if pip is there.
 $(VENV)/bin/python:

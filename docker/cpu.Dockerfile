@@ -4,6 +4,9 @@
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
 COPY . .
+# Without git's history here the version is given: --build-arg VERSION=0.2.0
+ARG VERSION=0.1.dev0
+ENV SETUPTOOLS_SCM_PRETEND_VERSION_FOR_EDGE_SEGMENTATION=$VERSION
 RUN python -m venv /opt/edge \
     && /opt/edge/bin/pip install --no-cache-dir '.[serve,drives,sign]'
 

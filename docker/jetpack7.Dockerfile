@@ -11,6 +11,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
+# Without git's history here the version is given: --build-arg VERSION=0.2.0
+ARG VERSION=0.1.dev0
+ENV SETUPTOOLS_SCM_PRETEND_VERSION_FOR_EDGE_SEGMENTATION=$VERSION
 # pycuda is compiled against the image's CUDA; TensorRT's own bindings are the system's.
 RUN python3 -m venv --system-site-packages /opt/edge \
     && PATH=/usr/local/cuda/bin:$PATH /opt/edge/bin/pip install --no-cache-dir '.[serve,drives,sign,tensorrt]' \

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from edge.recording import record
     from edge.sources.open import open_source
 
-__version__ = "0.1.0"
+    __version__: str
+
 __all__ = [
     "EdgeError",
     "Engine",
@@ -60,6 +61,18 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'edge' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def _version() -> str:
+    """Of the installed distribution; a checkout that was never installed has none of its own."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("edge-segmentation")
+    except PackageNotFoundError:
+        return "0+unknown"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -11,6 +14,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 
@@ -97,6 +105,83 @@ def test_an_index_would_take_both_distributions(sdist: Path, wheel: Path) -> Non
     command = [sys.executable, "-m", "twine", "check", "--strict", str(sdist), str(wheel)]
     found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.slow
+def test_the_same_source_gives_the_same_wheel_byte_for_byte(
+    source: Path, wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere and at another time; the umask has to be the same (`make dist` sets it)."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1790000000")
+    first = make_wheel(source, tmp_path / "one")
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    for path in copy.rglob("*"):
+        os.utime(path, (1, 1e9))
+    second = make_wheel(copy, tmp_path / "two")
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.slow
+def test_the_bill_of_materials_names_the_wheel_its_libraries_and_its_engines(wheel: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cyclonedx", reason="cyclonedx-python-lib is not installed")
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    def bill() -> str:
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": "1790000000"}
+        command = [sys.executable, str(ROOT / "release/sbom.py"), str(wheel)]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    text = bill()
+    assert text == bill()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    tree = json.loads(text)
+    assert tree["metadata"]["component"]["hashes"][0]["content"] == hashlib.sha256(wheel.read_bytes()).hexdigest()
+    parts = {part["name"]: part for part in tree["components"]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = {re.split(r"[^\w-]", line, maxsplit=1)[0] for line in project["dependencies"]}
+    assert asked == {name for name, part in parts.items() if part.get("scope") == "required"}
+    assert parts["torch"]["scope"] == "optional"
+    assert {"road", "small"} == {name for name, part in parts.items() if part["type"] == "machine-learning-model"}
+
+
+VERSION_FILES = ("pyproject.toml", ".git_archival.txt", ".gitattributes")
+
+
+@pytest.mark.slow
+def test_the_version_is_the_tag_in_a_clone_and_in_an_archive_and_none_is_needed(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("setuptools_scm", reason="setuptools-scm is not installed")
+    repository = tmp_path / "repository"
+    repository.mkdir()
+
+    def git(*words: str, cwd: Path = repository) -> None:
+        named = ["-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "protocol.file.allow=always"]
+        subprocess.run(["git", *named, *words], cwd=cwd, check=True, capture_output=True)
+
+    def version(folder: Path) -> str:
+        command = [sys.executable, "-W", "ignore", "-m", "setuptools_scm"]
+        return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+    for name in VERSION_FILES:
+        shutil.copy(source / name, repository)
+    assert version(repository) == "0.1.dev0"  # a copy without git
+    git("init", "--initial-branch", "main")
+    git("add", ".")
+    git("commit", "-m", "one")
+    git("tag", "v1.2.3")
+    assert version(repository) == "1.2.3"
+    git("archive", "--output", str(tmp_path / "archive.tar"), "HEAD")
+    (tmp_path / "archive").mkdir()
+    with tarfile.open(tmp_path / "archive.tar") as archive:
+        archive.extractall(tmp_path / "archive", filter="data")
+    assert version(tmp_path / "archive") == "1.2.3"
+    (repository / "README.md").write_text("two")
+    git("add", ".")
+    git("commit", "-m", "two")
+    assert version(repository).startswith("1.2.4.dev1+g")
+    git("clone", "--depth", "1", "--no-tags", repository.as_uri(), str(tmp_path / "shallow"), cwd=tmp_path)
+    assert version(tmp_path / "shallow").startswith("0.1.dev")
 
 
 @pytest.mark.system
