@@ -27,6 +27,7 @@ from edge.visits import Event, PlaceName, VisitCounts, VisitOptions, Visits, Zon
 
 __all__ = ["CameraZones", "Event", "EventOptions", "Limits", "Watcher", "words"]
 FIGURE_MAX = 1000.0  # of a figure: the strangest masks have less than 100
+NEEDS = {"pedestrian_ahead": "pedestrian", "road_gone": "road"}  # the group or class that an event is about
 USUAL_S = 10.0  # the road's usual share is the median over so long
 
 
@@ -56,6 +57,7 @@ class EventOptions(StrictModel):
             Of road, streets have 0.2, motorways 0.4 to 0.6, people in a room 1.5, a car park 1.6 (docs/results.md).
         tracks: who is on the road and in zones, one by one; needs instances (docs/instances.md).
         cameras: zones of some of several cameras, by name, in place of those above.
+        zones_file: zones that were saved on the page, in place of all these; without `web.token_file` none can be.
     """
 
     zone: Zone = ((0.42, 0.5), (0.58, 0.5), (0.85, 1.0), (0.15, 1.0))
@@ -64,6 +66,7 @@ class EventOptions(StrictModel):
     out_of_domain: Limits | None = Limits(**UNLIKE._asdict())
     tracks: VisitOptions | None = None
     cameras: dict[PlaceName, CameraZones] = Field(default_factory=dict)
+    zones_file: str | None = Field(default=None, min_length=1)
 
     @field_validator("cameras", mode="before")
     @classmethod
@@ -110,14 +113,13 @@ class Watcher:
 
     def _wanted(self, options: EventOptions) -> dict[str, Limits]:
         wanted: dict[str, Limits] = {}
-        needs = {"pedestrian_ahead": "pedestrian", "road_gone": "road"}
         for name in ("pedestrian_ahead", "road_gone", "out_of_domain"):
             limits = getattr(options, name)
             if limits is None or (name == "out_of_domain" and self._fingerprint is None):
                 continue
-            if name in needs and needs[name] not in (*self._table.groups, *self._table.names):
+            if name in untellable(self._table):
                 raise ConfigError(
-                    f"events.{name}: the engine has no group or class {needs[name]!r}; groups:"
+                    f"events.{name}: the engine has no group or class {NEEDS[name]!r}; groups:"
                     f" {', '.join(self._table.groups)}; classes: {', '.join(self._table.names)}."
                     f" Switch it off with `{name}: null`"
                 )
@@ -180,6 +182,11 @@ class Watcher:
             cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], (1,))
             self._zone = (box, mask)
         return self._zone[1]
+
+
+def untellable(table: ClassTable) -> list[str]:
+    """The events that an engine with such classes cannot tell, and that a config for it switches off."""
+    return [name for name, group in NEEDS.items() if group not in (*table.groups, *table.names)]
 
 
 def words(active: Mapping[str, bool]) -> str:

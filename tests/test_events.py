@@ -150,7 +150,7 @@ def test_the_same_classes_in_other_places_are_strange_and_a_fingerprint_without_
 
 def test_the_sink_tells_every_listener_of_each_event(caplog: pytest.LogCaptureFixture) -> None:
     heard: list[Event] = []
-    with EventSink(Watcher(AHEAD, CAMVID, None), [heard.append, heard.append]) as sink:
+    with EventSink(Watcher(AHEAD, CAMVID, None), [lambda event, _: heard.append(event)] * 2) as sink:
         for index in range(10):
             sink.write(seen(index, street(slice(36, 42))), 0)
     assert [event.name for event in heard] == ["pedestrian_ahead"] * 2

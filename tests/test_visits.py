@@ -163,7 +163,7 @@ def test_results_that_are_left_out_under_load_end_no_visit() -> None:
 
 def test_each_visit_is_in_the_log_and_goes_to_who_listens(caplog: pytest.LogCaptureFixture) -> None:
     heard: list[Event] = []
-    sink = EventSink(Watcher(ZONED, CAMVID, None), [heard.append])
+    sink = EventSink(Watcher(ZONED, CAMVID, None), [lambda event, _: heard.append(event)])
     with caplog.at_level("INFO"):
         for result in followed(walks, 3):
             sink.write(result, 0)

@@ -19,8 +19,6 @@ _KINDS = {
     "street": ("Nothing yet: a rendered street", "scene:street?seed=7&frames=0&size=1280x720&fps=30"),
 }
 
-_EVENTS = {"pedestrian": "pedestrian_ahead", "road": "road_gone"}  # by the group that they need
-
 _TEMPLATE = """\
 # What `edge serve --config {name}` does. SIGHUP has it read again: a file that is not in order changes nothing.
 
@@ -108,10 +106,10 @@ def _ask_source(asks: bool) -> str:
 def _text(path: Path, source: str, engine: str, port: int, record: Path | None, loop: bool | None) -> str:
     """The file's content: names in the double quotes that JSON and YAML share, paths that any folder can run."""
     from edge.engine import find_bundle
+    from edge.events import untellable
     from edge.sources.open import is_camera
 
-    place, table = Path(source), find_bundle(engine).card.table
-    missing = [event for group, event in _EVENTS.items() if group not in table.groups]
+    place, missing = Path(source), untellable(find_bundle(engine).card.table)
     is_recording = not is_camera(source)
     return _TEMPLATE.format(
         name=path,

@@ -100,13 +100,17 @@ def _config_of(
     source: str, engine: str, precision: str | None, port: int, loop: bool, access: Access | None
 ) -> ServeConfig:
     from edge.config import parse_tree
+    from edge.engine import find_bundle
+    from edge.events import untellable
     from edge.service.config import ServeConfig
 
+    # The page watches itself for unfamiliar scenes.
+    events: dict[str, None] = {**dict.fromkeys(untellable(find_bundle(engine).card.table)), "out_of_domain": None}
     web: dict[str, object] = {"port": port}
     if access is not None:
         files = ("token_file", "certificate_file", "key_file")
         web |= {"address": access.address, **{name: str(getattr(access, name)) for name in files}}
-    tree = {"camera": source, "engine": engine, "precision": precision, "loop": loop, "web": web}
+    tree = {"camera": source, "engine": engine, "precision": precision, "loop": loop, "web": web, "events": events}
     return parse_tree(tree, ServeConfig, "edge serve")
 
 

@@ -28,8 +28,8 @@ from edge.replay.background import BackgroundComparison
 from edge.replay.compare import Disagreement
 from edge.replay.player import SPEEDS, Player, Shown, State
 from edge.replay.session import Session
-from edge.web.encoder import view_bgr
 from edge.web.flow import FlowControl, until_one_ends
+from edge.web.images import view_bgr
 
 TIMELINE_EVERY_S = 0.5
 LOOK_EVERY_S = 0.25

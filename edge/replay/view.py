@@ -14,7 +14,7 @@ from edge.overlay import paint_bgr
 from edge.prediction import Prediction
 from edge.replay.compare import Comparer
 from edge.replay.player import Shown
-from edge.web.encoder import view_bgr
+from edge.web.images import view_bgr
 
 BOTH, DIFFERENCE = "side by side", "difference"
 _LOOK = Appearance(legend=False)  # which a terminal's pixels cannot show

@@ -29,6 +29,7 @@ from edge.sources.source import Source
 from edge.sources.supervised import Supervised
 from edge.timing import Durations, Stages
 from edge.web.state import Health, Live
+from edge.web.zones import ZoneView
 
 PATIENCE_S = 5.0  # each wait for a camera that is not there yet
 OPENING_S = 600.0  # TensorRT may have plans to build
@@ -96,6 +97,7 @@ class CameraLoop:
             health=self._health,
             outputs=self._outputs_health,
             unlike_limits=config.events.out_of_domain if config.events else None,
+            zones=ZoneView.of(config.events, name) if config.events else None,
         )
         self.trouble: EdgeError | None = None
         self._last_trouble = ""
@@ -147,7 +149,8 @@ class CameraLoop:
     # -- what is asked by the service's thread
 
     def tell_outputs(self) -> None:
-        """Once in a while: the outputs hear how the camera is."""
+        """Once in a while: the page's timeline and the outputs hear how the camera is."""
+        self.live.look()
         if self._outputs is not None:
             self._outputs.tell_camera(self._health())
 
@@ -298,7 +301,7 @@ class CameraLoop:
             segmenter,
             outputs.backgrounds,
             self._stages,
-            on_result=lambda result: (self._count(result), climb(result)),
+            on_result=lambda result: self._count(result, climb(result)),
             is_over=self._over.is_set,
         )
         if summary.failure is not None:
@@ -330,7 +333,8 @@ class CameraLoop:
                 return
             self._over.wait(max(0.0, until_s - time.monotonic()))  # some are known at once not to come
 
-    def _count(self, result: Prediction) -> None:
+    def _count(self, result: Prediction, reduced: str) -> None:
+        self.live.reduced = reduced
         self._age_ms, self._captured_ns = result.age_ms, result.frame.captured_ns
         self.published += 1
         self._masks_of_run += 1

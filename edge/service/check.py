@@ -148,6 +148,8 @@ def _check_events(config: ServeConfig) -> None:
     if unknown := sorted(set(config.events.cameras) - set(config.cameras)):
         known = ", ".join(config.cameras) or "none; with `camera`, write `zone` and `tracks`"
         raise ConfigError(f"events.cameras.{unknown[0]}: expected a name in `cameras` ({known})")
+    if config.events.zones_file is not None:
+        expanded("events.zones_file", config.events.zones_file)
     has_objects = config.instances or all(config.geometry_of(name) for name in config.sources)
     if config.events.tracks is not None and not has_objects:
         raise ConfigError("events.tracks: follows people one by one: write `instances: true`, too")

@@ -154,12 +154,18 @@ class ServeConfig(StrictModel):
 
 
 def load_config(path: Path, model: type[Model]) -> Model:
-    """A service's config file. One that every user may change is warned of: whoever does decides what is watched.
+    """A service's config file, with the zones that were saved on the page in place. One that every user may change is
+    warned of: whoever does decides what is watched.
 
     Raises:
         ConfigError: it cannot be read or does not fit; all misfits are listed, a line each.
     """
     config = load_yaml(path, model)
+    events = getattr(config, "events", None)
+    if isinstance(events, EventOptions) and events.zones_file is not None:
+        from edge.service.zones import with_saved
+
+        config = config.model_copy(update={"events": with_saved(events)})
     if path.stat().st_mode & stat.S_IWOTH:
         log.warning("%s: every user of this machine may change it. Run: chmod o-w %s", path, path)
     return config

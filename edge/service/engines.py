@@ -27,10 +27,10 @@ Size = tuple[int, int]
 
 
 class Opened(NamedTuple):
-    """An engine, and what is to be called with each of its results."""
+    """An engine, and what is to be called with each of its results: why its input is reduced, "" where it is not."""
 
     engine: CurrentEngine
-    climb: Callable[[Prediction], object]
+    climb: Callable[[Prediction], str]
 
 
 class EarlyEngine:
@@ -121,7 +121,7 @@ class EarlyEngine:
                 engines.append(engine)
             opened.pop_all()  # they are closed where a later one does not open
         if config.ladder is None:
-            return Opened(engines[0], lambda result: None)
+            return Opened(engines[0], lambda result: "")
         ladder = LadderEngine(engines)
         return Opened(ladder, _Climber(self._camera, ladder, config.ladder.deadline_ms))
 
@@ -145,10 +145,13 @@ class _Climber:
     def __init__(self, camera: str, engine: LadderEngine, deadline_ms: float) -> None:
         self._camera, self._engine = camera, engine
         self._ladder, self._heat = Ladder(engine.steps, deadline_ms), Heat()
+        self._reduced = ""
 
-    def __call__(self, result: Prediction) -> None:
-        if not self._ladder.update(result.age_ms, result.ready_ns, self._heat.is_hot()):
-            return
-        self._engine.use(self._ladder.step)
-        of = f"camera {self._camera}: " if self._camera else ""
-        log.warning("%sinput is now %dx%d: %s", of, *self._engine.card.input_wh, self._ladder.reason)
+    def __call__(self, result: Prediction) -> str:
+        if self._ladder.update(result.age_ms, result.ready_ns, self._heat.is_hot()):
+            self._engine.use(self._ladder.step)
+            of, input_wh = f"camera {self._camera}: " if self._camera else "", self._engine.card.input_wh
+            log.warning("%sinput is now %dx%d: %s", of, *input_wh, self._ladder.reason)
+            reason = "{}×{}: {}".format(*input_wh, self._ladder.reason)
+            self._reduced = reason if self._ladder.step else ""
+        return self._reduced

@@ -14,6 +14,7 @@ import edge
 from edge.card import Card
 from edge.errors import ConfigError
 from edge.events import Event, Watcher
+from edge.prediction import Prediction
 from edge.service.config import ServeConfig
 from edge.sinks.background import Background
 from edge.sinks.drive import DriveOptions
@@ -68,14 +69,15 @@ class Outputs:
         """
         self.all: list[Output] = []
         self._mqtt: MqttSink | None = None
-        listeners: list[Callable[[Event], object]] = []
+        listeners: list[Callable[[Event, Prediction], object]] = []
         if config.web is not None:
             from edge.web.sink import WebSink
 
+            listeners.append(live.watch.event)
             self.all.append(Output("web", WebSink(live)))
         if config.mqtt is not None:
             mqtt = self._mqtt = MqttSink(mqtt_of(config.mqtt, name), card, stages)
-            listeners.append(lambda e: _publish(mqtt, e))
+            listeners.append(lambda event, _: _publish(mqtt, event))
             self.all.append(Output("mqtt", mqtt, lambda: mqtt.health))
         self._results: ResultsSocket | None = None
         if config.socket is not None:
@@ -92,7 +94,7 @@ class Outputs:
             software = f"edge {edge.__version__}"
             drive = DriveOptions(software, live.source, rate_hz, card, live.precision, settings_of(config))
             flight = FlightRecorder(flight_of(config.flight, name, len(config.sources)), drive, stages)
-            listeners.append(flight.event)
+            listeners.append(lambda event, _: flight.event(event))
             self.all.append(Output("flight", flight, lambda: flight.health))
         if config.sinks:
             others = self._make_others(config, name, SinkContext(live.source, rate_hz, card, stages))

@@ -40,12 +40,14 @@ from edge.service.config import ServeConfig, load_config
 from edge.service.notify import Notifier
 from edge.service.outputs import Outputs
 from edge.service.wire import IMAGES_S, TICK_S, Array, Camera, Head, Hello, Messages, Result, WireError
+from edge.service.zones import saver
 from edge.sinks.mqtt.options import MqttOptions, check_mqtt
 from edge.sources.imagefile import ImageError, decode_image, image_size_wh, is_jpeg
 from edge.timing import Durations, Stages
-from edge.web.encoder import VIEW_WIDTH
+from edge.web.images import VIEW_WIDTH
 from edge.web.options import WebOptions, read_files
 from edge.web.state import Live
+from edge.web.zones import ZoneView
 
 START_S = 10.0  # so much longer the manager waits, each time that it is notified
 RETRY_S = (0.1, 2.0)  # first and longest wait: who was killed is back within a second, who sends nonsense is not
@@ -239,14 +241,18 @@ class Publisher:
             raise WireError(str(error)) from error
         log.info("results of %s from %s", hello.source, self._config.socket)
         self._hello, self._source, config = hello, hello.source, self._config
-        live = Live(_Remote(self._card, hello.precision), hello.source, self._stages_now, health=lambda: self._camera)
+        engine, zones = _Remote(self._card, hello.precision), ZoneView.of(config.events, "") if config.events else None
+        live = Live(engine, hello.source, self._stages_now, health=lambda: self._camera, zones=zones)
         if config.web is not None:
             from edge.web.server import WebServer
 
-            self._server = self._stack.enter_context(WebServer({"": live}, config.web, retry=True))
+            save = saver(config.events) if config.events and config.events.zones_file else None
+            page = WebServer({"": live}, config.web, retry=True, save_zones=save)
+            self._server = self._stack.enter_context(page)
         served = ServeConfig(
             camera=hello.source, web=config.web, mqtt=config.mqtt, events=config.events, sinks=config.sinks
         )
+        self._live = live
         self._outputs = Outputs(served, "", self._card, None, live, self._stages)
         for background in self._outputs.backgrounds:
             self._stack.enter_context(background)
@@ -313,6 +319,7 @@ class Publisher:
         """Outputs and the manager hear how all is. That this is reached is the progress that its watchdog waits for."""
         hung = ""
         if self._outputs is not None:
+            self._live.look()
             self._outputs.tell_camera(self._camera)
             hung = self._outputs.late()
         if not self._is_ready:

@@ -20,7 +20,7 @@ from edge.maskcodec import encode_mask
 from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.service.wire import IMAGES_S, OUTPUTS_MAX, TICK_S, Array, Camera, Hello, Result, message
-from edge.web.encoder import view_bgr
+from edge.web.images import view_bgr
 from edge.web.state import Health, Live
 
 PUBLISHERS_MAX = 4

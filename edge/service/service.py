@@ -25,11 +25,13 @@ from edge.service.check import check
 from edge.service.config import ServeConfig, load_config
 from edge.service.notify import Notifier
 from edge.service.reload import Next, Reload
+from edge.service.zones import saver
 from edge.sources.capture.process import end_prespawned
 from edge.sources.open import is_camera
 
 if TYPE_CHECKING:
     from edge.web.server import WebServer
+    from edge.web.zones import Save
 
 TICK_S = 0.1  # so much later than the last mask the watchdog may have been fed, at most
 FED_SHARE = 0.25  # of its period between two meals: the manager wakes for each
@@ -116,7 +118,7 @@ class Service:
         shared: SharedEngines | None = None,
     ) -> None:
         """`shared` are the engines that outlive it, where one service follows another."""
-        self._config, self._notifier, self._inbox = serving.config, notifier, inbox
+        self._config, self._notifier, self._inbox, self._path = serving.config, notifier, inbox, path
 
         def wake() -> None:
             inbox.put(None)
@@ -152,10 +154,16 @@ class Service:
 
                 lives = {camera.name: camera.live for camera in self._cameras}
                 retry = self._on_page is None
-                self._server = stack.enter_context(WebServer(lives, self._config.web, retry=retry))
+                page = WebServer(lives, self._config.web, retry=retry, save_zones=self._zone_saver())
+                self._server = stack.enter_context(page)
                 if self._on_page is not None:
                     self._on_page(self._server.url)
             return self._attend()
+
+    def _zone_saver(self) -> Save | None:
+        """What the page saves zones with; None where a config has no file for them, or is no file itself."""
+        events = self._config.events
+        return saver(events) if self._path is not None and events is not None and events.zones_file else None
 
     def _end(self) -> None:
         self._reload.close()

@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class EventSink:
-    """Looks at every result and tells `listeners` of each event; all are in the log."""
+    """Looks at every result and tells `listeners` of each event, with its result; all are in the log."""
 
-    def __init__(self, watcher: Watcher, listeners: Sequence[Callable[[Event], object]] = ()) -> None:
+    def __init__(self, watcher: Watcher, listeners: Sequence[Callable[[Event, Prediction], object]] = ()) -> None:
         self._watcher, self._listeners = watcher, listeners
 
     def __enter__(self) -> Self:
@@ -42,7 +42,7 @@ class EventSink:
         for event in self._watcher.look(result):
             _report(event)
             for listener in self._listeners:
-                listener(event)
+                listener(event, result)
 
 
 def _report(event: Event) -> None:

@@ -1,7 +1,10 @@
-"""The addresses of the page: the page itself, its feed, probes and metrics. Nothing here changes anything."""
+"""The addresses of the page: the page itself, its feed, events, probes and metrics. Zones are all that can be changed,
+by who knows the token, where a config has a file for them.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,21 +18,21 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
+from edge.errors import EdgeError
 from edge.web.feed import Feed
 from edge.web.guard import COOKIE, Guard, constant_time_equal, session_token
 from edge.web.metrics import CONTENT_TYPE, Metrics
 from edge.web.state import Live
+from edge.web.zones import LIMIT_BYTES as ZONES_BYTES
+from edge.web.zones import Save, read_zones
 
 STATIC = Path(__file__).parent / "static"
+SCRIPTS = ("page", "frame", "maps", "tiles", "charts", "choices", "events", "snapshot", "theme", "zones", "login")
 FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/frame.js": ("frame.js", "text/javascript"),
-    "/maps.js": ("maps.js", "text/javascript"),
-    "/tiles.js": ("tiles.js", "text/javascript"),
-    "/login.js": ("login.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
 }
 FORM_LIMIT_BYTES = 1024
 WEEK_S = 7 * 24 * 3600
@@ -50,8 +53,11 @@ def make_app(
     token: bytes | None,
     secure: bool,
     ready_within_s: float,
+    save_zones: Save | None = None,
 ) -> ASGIApp:
-    """The app behind its guard, for cameras by name; `secure` says that it is served over TLS."""
+    """The app behind its guard, for cameras by name; `secure` says that it is served over TLS. Without a token, nothing
+    is saved with `save_zones`.
+    """
     lives = {name: view.live for name, view in views.items()}
     metrics = Metrics(lives, lambda name: views[name].feed.viewers + views[name].tile.viewers)
 
@@ -68,6 +74,14 @@ def make_app(
     async def list_cameras(request: Request) -> Response:
         return JSONResponse(list(views))
 
+    async def list_events(request: Request) -> Response:
+        return JSONResponse(events_of(lives))
+
+    async def thumbnail(request: Request) -> Response:
+        live = lives.get(request.query_params.get("camera", next(iter(lives))))
+        jpeg = b"" if live is None else live.watch.timeline.thumbnail(request.path_params["number"])
+        return Response(jpeg, 200 if jpeg else 404, media_type="image/jpeg")
+
     async def feed(socket: WebSocket) -> None:
         view = views.get(socket.query_params.get("camera", next(iter(views))))
         if view is None:
@@ -81,6 +95,9 @@ def make_app(
         Route("/readyz", is_ready),
         Route("/metrics", show_metrics),
         Route("/cameras", list_cameras),
+        Route("/events", list_events),
+        Route("/events/{number:int}.jpg", thumbnail),
+        Route("/zones", partial(_zones, lives, save_zones if token else None), methods=["GET", "POST"]),
         WebSocketRoute("/feed", feed),
     ]
     if token is not None:
@@ -100,20 +117,56 @@ def readiness(lives: Mapping[str, Live], within_s: float) -> dict[str, Any]:
     return {"ready": not reasons, "reason": "; ".join(reasons), "outputs": outputs}
 
 
+def events_of(lives: Mapping[str, Live]) -> list[dict[str, object]]:
+    """The answer of /events: what happened at all cameras, the newest first."""
+    found = [
+        (moment.began_ns, {"camera": name, **moment.as_json()})
+        for name, live in lives.items()
+        for moment in live.watch.timeline.moments()
+    ]
+    return [moment for _, moment in sorted(found, key=lambda one: one[0], reverse=True)]
+
+
+async def _zones(lives: Mapping[str, Live], save: Save | None, request: Request) -> Response:
+    """GET says whether zones can be saved; POST saves those of `camera`."""
+    if request.method != "POST":
+        return JSONResponse({"can_save": save is not None})
+    if save is None:
+        return PlainTextResponse(
+            "Zones cannot be saved here: the service's config needs events.zones_file and web.token_file.\n", 403
+        )
+    if (camera := request.query_params.get("camera", "")) not in lives:
+        return PlainTextResponse("There is no such camera.\n", 404)
+    if (body := await _body(request, ZONES_BYTES)) is None:
+        return PlainTextResponse(f"The zones are longer than {ZONES_BYTES} bytes.\n", 413)
+    try:
+        await asyncio.to_thread(save, camera, read_zones(body))  # a disk may be slow
+    except EdgeError as error:
+        return PlainTextResponse(f"{error}\n", 400)
+    return PlainTextResponse("", 204)
+
+
+async def _body(request: Request, most_bytes: int) -> bytes | None:
+    """All of it; None where it is longer. A client that is gone has sent an empty one."""
+    body = b""
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > most_bytes:
+                return None
+    except ClientDisconnect:
+        return b""
+    return body
+
+
 async def _file(name: str, media_type: str, request: Request) -> Response:
     return Response((STATIC / name).read_bytes(), media_type=media_type)
 
 
 async def _log_in(token: bytes, secure: bool, request: Request) -> Response:
     """A form with the right token gives a cookie; the token itself appears in no address."""
-    body = b""
-    try:
-        async for part in request.stream():
-            body += part
-            if len(body) > FORM_LIMIT_BYTES:
-                return PlainTextResponse(f"The form is longer than {FORM_LIMIT_BYTES} bytes.\n", 413)
-    except ClientDisconnect:
-        return PlainTextResponse("", 400)  # the client is gone
+    if (body := await _body(request, FORM_LIMIT_BYTES)) is None:
+        return PlainTextResponse(f"The form is longer than {FORM_LIMIT_BYTES} bytes.\n", 413)
     given = parse_qs(body.decode("latin-1")).get("token", [""])[0]
     if not constant_time_equal(given.strip().encode("utf-8", "replace"), token):
         return RedirectResponse("/login#wrong", 303)

@@ -19,15 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import OutputError
-from edge.frame import Frame, Image, shrink
+from edge.frame import Image
 from edge.outputs import DECODERS
 from edge.prediction import Prediction
-from edge.segmenter import small_bgr_from_yuv
 from edge.timing import Durations
+from edge.web.images import VIEW_WIDTH, view_bgr
 from edge.web.state import Live, Newest
 
-VIEW_WIDTH = 1280  # a wider frame is shrunk: a screen shows no more, and a JPEG costs by the pixel
-TILE_WIDTH = 480  # where several cameras share a screen
+TILE_WIDTH = 640  # where several cameras share a screen
 JPEG_QUALITY = 80
 
 
@@ -108,23 +107,6 @@ def _grey(array: NDArray[Any]) -> Image:
     low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
     scaled = (np.where(known, values, low) - low) * (255.0 / max(high - low, 1e-12))
     return np.rint(scaled).astype(np.uint8)
-
-
-def view_bgr(frame: Frame, most_width: int = VIEW_WIDTH) -> Image:
-    """uint8 (h, w, 3) BGR: the frame, at most so wide.
-
-    The frame's own conversion is not asked for: it would be kept as long as the frame is.
-    """
-    width, height = frame.size_wh
-    if frame.yuv is None and width <= most_width:
-        return frame.image
-    scale = min(1.0, most_width / width)
-    target = np.empty((max(1, round(height * scale)), round(width * scale), 3), np.uint8)
-    if frame.yuv is not None:
-        small_bgr_from_yuv(frame.yuv, target)
-    else:
-        shrink(frame.image, target)
-    return target
 
 
 class FrameEncoder:

@@ -96,6 +96,7 @@ def hello(live: Live) -> str:
             "source": live.source,
             "stale_after_ms": round(live.stale_after_s * 1e3),
             "layers": layers(live),
+            "zones": None if live.zones is None else live.zones.as_json(),
         }
     )
 
@@ -141,6 +142,8 @@ class Figures:
                 "for_s": round((now.at_ns - now.camera.since_ns) / 1e9, 1),
             },
             "unlike_training": now.unlike,
+            "reduced": now.reduced,
+            "events": now.events,
             "outputs": {name: _output(health) for name, health in now.outputs.items()},
             "newest_age_ms": None if newest_age_s is None else round(newest_age_s * 1e3, 1),
             "rate_hz": round(rate_hz(now.steps), 1),

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocketClose
 
 COOKIE = "edge-page"
 OPEN_PATHS = frozenset(
-    {"/healthz", "/login", "/login.js", "/page.css", "/icon.svg"}
+    {"/healthz", "/login", "/login.js", "/theme.js", "/page.css", "/icon.svg"}
 )  # without a token; they show nothing
 SECURITY_HEADERS = {
     "Content-Security-Policy": (

@@ -13,6 +13,7 @@ from edge.web.feed import Feed
 from edge.web.options import WebOptions, allowed_names, read_files
 from edge.web.state import Live
 from edge.web.thread import ServerThread
+from edge.web.zones import Save
 
 
 class WebServer:
@@ -22,16 +23,24 @@ class WebServer:
         print(server.url)
     """
 
-    def __init__(self, live: Live | Mapping[str, Live], options: WebOptions, *, retry: bool = False) -> None:
+    def __init__(
+        self,
+        live: Live | Mapping[str, Live],
+        options: WebOptions,
+        *,
+        retry: bool = False,
+        save_zones: Save | None = None,
+    ) -> None:
         """Reads token and certificate, so that what is wrong with them is known before a camera is opened.
-        `retry`: a port that is taken is tried again until it can be had.
+        `retry`: a port that is taken is tried again until it can be had. `save_zones`: who knows the token may save
+        zones with it.
 
         Raises:
             ConfigError: the options are not safe, or their files not in order.
         """
         self._token, tls = read_files(options)
         self._lives = {"": live} if isinstance(live, Live) else dict(live)
-        self._options = options
+        self._options, self._save_zones = options, save_zones
         self._is_secure = tls is not None
         self._thread = ServerThread("live page", options.address, options.port, self._app, tls, retry=retry)
 
@@ -62,6 +71,7 @@ class WebServer:
             token=self._token,
             secure=self._is_secure,
             ready_within_s=self._options.ready_within_s,
+            save_zones=self._save_zones,
         )
 
 

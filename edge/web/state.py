@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from edge.card import Card
 from edge.domain import UnlikeNow
@@ -20,6 +20,10 @@ from edge.hysteresis import Bounds
 from edge.prediction import Prediction
 from edge.sinks.health import OutputHealth
 from edge.timing import Durations
+from edge.web.timeline import Watch
+
+if TYPE_CHECKING:
+    from edge.web.zones import ZoneView
 
 CameraState = Literal["ok", "degraded", "lost", "stopped"]
 CAMERA_STATES: tuple[CameraState, ...] = get_args(CameraState)
@@ -130,6 +134,8 @@ class Snapshot:
         stages: time per stage, in the order in which a frame passes them.
         outputs: state of each output that reports one.
         unlike: the newest scene is unlike the training data.
+        reduced: why the newest input is smaller than it should be; "" where it is not.
+        events: version of the timeline.
     """
 
     at_ns: int
@@ -144,6 +150,8 @@ class Snapshot:
     stages: Mapping[str, Durations]
     outputs: Mapping[str, OutputHealth]
     unlike: bool
+    reduced: str
+    events: int
 
     @property
     def newest_age_s(self) -> float | None:
@@ -166,6 +174,9 @@ class Live:
         engine: which works now; it may be set anew. `card` and `precision` are its.
         source: the camera, as the user named it.
         stale_after_s: a result older than this is shown as old, never as what is there now.
+        reduced: why the input is smaller than it should be, set by the loop; "" where it is not.
+        watch: what happened, with its timeline.
+        zones: what is looked for where, drawn over the frame; None where no events are.
     """
 
     def __init__(
@@ -178,6 +189,7 @@ class Live:
         outputs: Callable[[], Mapping[str, OutputHealth]] = dict,
         stale_after_s: float = 0.5,
         unlike_limits: Bounds | None = None,
+        zones: ZoneView | None = None,
     ) -> None:
         """`stages` gives the times of all stages so far, in the order in which a frame passes them.
 
@@ -194,6 +206,7 @@ class Live:
         self._age, self._age_counts = Durations(), [0] * (len(AGE_BOUNDS_S) + 1)
         self._history = History(time.monotonic_ns())
         self._listeners: list[Callable[[], object]] = []
+        self.reduced, self.watch, self.zones = "", Watch(), zones
         self._unlike_limits, self._unlike = unlike_limits, False
         self._fingerprint = self.card.fingerprint
         self._watch = UnlikeNow(self._fingerprint, unlike_limits)
@@ -226,6 +239,7 @@ class Live:
             self._history.add(time.monotonic_ns(), age_ns, newly_dropped)
             for listener in self._listeners:
                 listener()
+        self.watch.result(result, unlike=unlike, reduced=self.reduced)
 
     def _looks_unlike(self, result: Prediction) -> bool:
         """Asked by the one thread that publishes; another engine is watched anew."""
@@ -239,9 +253,14 @@ class Live:
             if (state, reason) != (self._camera.state, self._camera.reason):
                 self._camera = Camera(state, reason, time.monotonic_ns())
 
-    def _camera_now(self) -> Camera:
-        health = self._health()
-        return self._camera if health is None else Camera(health.state, health.reason, health.since_ns, health.restarts)
+    def look(self) -> Camera:
+        """How the camera is. To be called once in a while: what happened to it meanwhile gets into the timeline."""
+        health, camera = self._health(), self._camera
+        if health is not None:
+            camera = Camera(health.state, health.reason, health.since_ns, health.restarts)
+        if camera.state == "lost":
+            self.watch.lost(camera.reason, camera.since_ns)
+        return camera
 
     def count_sent(self, output: str) -> None:
         """One result went out over `output`."""
@@ -266,7 +285,7 @@ class Live:
 
     def snapshot(self) -> Snapshot:
         """All of it, as it is now."""
-        stages, camera, outputs = self._stages(), self._camera_now(), self._outputs()
+        stages, camera, outputs = self._stages(), self.look(), self._outputs()
         with self._lock:
             now_ns = time.monotonic_ns()
             return Snapshot(
@@ -282,4 +301,6 @@ class Live:
                 stages=dict(stages),
                 outputs=dict(outputs),
                 unlike=self._unlike,
+                reduced=self.reduced,
+                events=self.watch.timeline.version,
             )

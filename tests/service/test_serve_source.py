@@ -269,3 +269,38 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
     assert 'engine: "road"\n' in text
     assert "loop: false\n" in text
     assert "  port: 8123\n" in text
+
+
+# --------------------------------------------------------------------------------------------------------------- zones
+
+
+def zones_of(url: str, token: str) -> Any:
+    """The zones that the page is told of, in its first message."""
+    from websockets.sync.client import connect
+
+    address = f"ws{url.removeprefix('http')}feed"
+    with connect(address, additional_headers={"Authorization": f"Bearer {token}"}, open_timeout=WITHIN_S) as line:
+        return json.loads(line.recv(timeout=WITHIN_S))["zones"]
+
+
+def test_zones_that_the_page_saves_hold_once_the_config_was_read_again(
+    typed: Type, video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    token, zone = "correct-horse-battery-staple", [[0.1, 0.2], [0.5, 0.2], [0.5, 0.8]]
+    (tmp_path / "token").touch(mode=0o600)
+    (tmp_path / "token").write_text(token)
+    result = run(tmp_path, "init", "--source", video.name, "-e", colour_bundle.folder, "--port", "0")
+    assert result.returncode == 0, result
+    config = tmp_path / "edge.yaml"
+    text = config.read_text().replace("events: {", f"events: {{zones_file: {tmp_path / 'zones.yaml'}, ")
+    config.write_text(text.replace("  port: 0", f"  port: 0\n  token_file: {tmp_path / 'token'}"))
+    served = typed("serve", "--config", config)
+    url = served.says(r"live page: (http://127\.0\.0\.1:\d+/)")
+    assert zones_of(url, token)["ahead"] != zone
+    headers = {"Authorization": f"Bearer {token}"}
+    body = json.dumps({"zone": zone, "zones": None}).encode()
+    with urllib.request.urlopen(urllib.request.Request(f"{url}zones?camera=", body, headers), timeout=WITHIN_S) as done:
+        assert done.status == 204
+    anew = served.says(r"(?s)live page: .*live page: (http://127\.0\.0\.1:\d+/)")
+    assert zones_of(anew, token)["ahead"] == zone
+    assert served.end() == 0

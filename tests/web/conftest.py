@@ -17,6 +17,9 @@ from edge.timing import Durations, Stages
 from edge.web.state import Live
 
 if TYPE_CHECKING:
+    from browser import Page
+    from selenium import webdriver
+
     from edge.web.server import WebServer
 
 TOKEN = "correct-horse-battery-staple"
@@ -65,3 +68,28 @@ def server(live: Live) -> Iterator[WebServer]:
 
     with WebServer(live, WebOptions(port=0)) as server:
         yield server
+
+
+@pytest.fixture
+def patient(live: Live) -> Live:
+    """Takes nothing for old, so that a test may look as long as it likes."""
+    live.stale_after_s = 1000.0
+    return live
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[webdriver.Chrome]:
+    from browser import browser
+
+    with browser() as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome) -> Iterator[Page]:
+    from browser import Page
+
+    page = Page(driver)
+    page.complaints()
+    yield page
+    driver.get("about:blank")  # the page of one test does not look for the server of the next

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +15,10 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="pip install 'edge-segmentation[serve]'")
 
+from browser import BLUE_XY, GREEN_XY, RED_XY, TINT, Page, contrasts
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from web_client import ask, place_of, publishing, soon
 
 from edge.card import Card, Fingerprint
@@ -29,92 +30,10 @@ from edge.web.options import WebOptions
 from edge.web.server import WebServer
 from edge.web.state import Live
 
-pytest.importorskip("selenium", reason="pip install selenium")
-
-from selenium import webdriver
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-if not (CHROMIUM and DRIVER):
-    pytest.skip("no browser: apt-get install chromium chromium-driver", allow_module_level=True)
-os.environ["SE_AVOID_STATS"] = "true"  # Selenium tells its makers what it starts, where it may
 TOKEN = "correct-horse-battery-staple"
-GREEN_XY, RED_XY, BLUE_XY = (20, 24), (52, 24), (3, 24)  # in the stripes of the flag
-TINT = np.array((255, 60, 60))  # of the group "warm", which is green and red
 MakeResult = Callable[..., Prediction]
 # Of an engine that knows images of one class alone, which the flag is not.
 ELSEWHERE = Fingerprint(shares={"blue": 1.0}, drift=0.01, edges=0.0, edges_high=0.01)
-
-
-class Page:
-    """A browser with the page open."""
-
-    def __init__(self, driver: webdriver.Chrome) -> None:
-        self.driver = driver
-
-    def open(self, server: WebServer) -> None:
-        self.driver.get(server.url)
-
-    def find(self, css: str) -> WebElement:
-        return self.driver.find_element(By.CSS_SELECTOR, css)
-
-    def text(self, css: str) -> str:
-        return self.find(css).text
-
-    def js(self, script: str, *arguments: object) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def is_live(self) -> bool:
-        return self.find("#stage").get_attribute("data-stale") == "false"
-
-    def rgb(self, xy: tuple[int, int]) -> Any:
-        """The colour of the picture there, float (3,)."""
-        script = "return [...document.getElementById('view').getContext('2d').getImageData(...arguments, 1, 1).data]"
-        return np.array(self.js(script, *xy)[:3], float)
-
-    def shows(self, xy: tuple[int, int], rgb: Any) -> bool:
-        return bool(np.abs(self.rgb(xy) - rgb).max() < 14)  # a JPEG between
-
-    def complaints(self) -> list[str]:
-        """Errors in the browser's console, emptied by looking: refusals of the policy, failures of the script."""
-        log: Any = self.driver.get_log("browser")
-        return [line["message"] for line in log if line["level"] == "SEVERE"]
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for word in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--window-size=1600,1000",
-    ):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(str(DRIVER))
-    with webdriver.Chrome(options, service) as driver:
-        yield driver
-
-
-@pytest.fixture
-def page(driver: webdriver.Chrome) -> Iterator[Page]:
-    page = Page(driver)
-    page.complaints()
-    yield page
-    driver.get("about:blank")  # the page of one test does not look for the server of the next
-
-
-@pytest.fixture
-def patient(live: Live) -> Live:
-    """Takes nothing for old, so that a test may look as long as it likes."""
-    live.stale_after_s = 1000.0
-    return live
 
 
 def test_the_masks_lie_over_the_frame_in_their_colours(
@@ -356,38 +275,19 @@ def test_who_does_not_look_costs_no_pictures(
         assert soon(page.is_live)
 
 
+@pytest.mark.parametrize("theme", ["dark", "light"])
 def test_every_control_has_a_name_and_every_word_is_legible(
-    page: Page, server: WebServer, patient: Live, make_result: MakeResult
+    page: Page, server: WebServer, patient: Live, make_result: MakeResult, theme: str
 ) -> None:
+    page.prefer(theme)
     patient.publish(make_result(), 0)
     page.open(server)
     assert soon(page.is_live)
     controls = page.driver.find_elements(By.CSS_SELECTOR, "button, input, canvas")
     assert len(controls) >= 10
     assert [control.get_attribute("outerHTML") for control in controls if not control.accessible_name] == []
-    assert contrasts(page, ".more, h2, .big, .hint, .about, button, label, #camera, #stamp, .share") >= 4.5
-
-
-def contrasts(page: Page, css: str) -> float:
-    """The least contrast (WCAG 2.2, 1.4.3) of a text with what lies behind it."""
-    script = """
-    const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-    const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
-    const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-    const behind = (element) => {
-      for (let e = element; e; e = e.parentElement) {
-        const colour = numbers(getComputedStyle(e).backgroundColor);
-        if ((colour[3] ?? 1) > 0.5) return colour;
-      }
-      return [255, 255, 255];
-    };
-    const contrast = (element) => {
-      const pair = [light(numbers(getComputedStyle(element).color)), light(behind(element))].sort((a, b) => b - a);
-      return (pair[0] + 0.05) / (pair[1] + 0.05);
-    };
-    return Math.min(...[...document.querySelectorAll(arguments[0])].filter((e) => e.textContent.trim()).map(contrast));
-    """
-    return float(page.js(script, css))
+    assert contrasts(page, ".more, h2, .big, .hint, .about, button, label, #camera, #stamp, .share, select") >= 4.5
+    page.usual()
 
 
 @pytest.fixture
@@ -414,8 +314,7 @@ def test_several_cameras_are_seen_at_once_and_one_that_is_clicked_becomes_large(
         assert soon(lambda: tile("front").text.startswith("front · LIVE · "))
         assert not page.find("#stage").is_displayed()
         assert soon(lambda: page.js("return document.getElementById('news').textContent") == "All 2 cameras live")
-        if folder := os.environ.get("EDGE_SCREENSHOTS"):
-            Path(folder, "two cameras.png").write_bytes(base64.b64decode(page.driver.get_screenshot_as_base64()))
+        page.shot("two cameras")
         tile("rear").click()
         assert soon(page.is_live)
         assert "camera of rear" in page.text("#engine")
@@ -470,8 +369,7 @@ def test_the_page_fits_every_screen(
     page: Page, server: WebServer, patient: Live, make_result: MakeResult, name: str
 ) -> None:
     width, height = SCREENS[name]
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": name.startswith("phone")}
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    page.screen(width, height, mobile=name.startswith("phone"))
     try:
         patient.publish(make_result(), 0)
         page.open(server)
@@ -482,9 +380,6 @@ def test_the_page_fits_every_screen(
         assert bottom <= height, "the picture is seen whole"
         if not name.startswith("phone"):
             assert high <= height, "all is seen at once"
-        if folder := os.environ.get("EDGE_SCREENSHOTS"):
-            time.sleep(1)
-            shot = base64.b64decode(page.driver.get_screenshot_as_base64())
-            Path(folder, f"{name}.png").write_bytes(shot)
+        page.shot(name)
     finally:
-        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.usual()

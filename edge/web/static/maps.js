@@ -3,10 +3,12 @@
 const INKS = Uint32Array.from({ length: 256 }, (_, value) => (255 << 24 | value << 16 | value << 8 | value) >>> 0);
 
 export class Maps {
-  #list; #onChange; #offered = "[]"; #canvas = document.createElement("canvas");
+  #list; #on; #onChange; #offered = "[]"; #canvas = document.createElement("canvas");
 
-  constructor(list, onChange) {
+  // `on` names those that are on at first; `onChange` is called with the names of those that are on.
+  constructor(list, on, onChange) {
     this.#list = list;
+    this.#on = new Set(on);
     this.#onChange = onChange;
   }
 
@@ -15,13 +17,13 @@ export class Maps {
     const names = JSON.stringify(frame.layers.map(({ name }) => name));
     if (names === this.#offered) return;
     this.#offered = names;
-    const on = this.#chosen();
+    const on = this.#on;
     this.#list.replaceChildren(...frame.layers.map((layer) => this.#row(layer, on.has(layer.name))));
   }
 
   // Those that are on, over what is painted already.
   paint(canvas, frame, opacity) {
-    const on = this.#chosen(), pen = canvas.getContext("2d", { alpha: false });
+    const on = this.#on, pen = canvas.getContext("2d", { alpha: false });
     for (const { name, wh: [width, height], values } of frame.layers) {
       if (!on.has(name)) continue;
       const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
@@ -35,16 +37,16 @@ export class Maps {
     pen.globalAlpha = 1;
   }
 
-  #chosen() {
-    return new Set([...this.#list.querySelectorAll("input:checked")].map((box) => box.dataset.map));
-  }
-
   #row({ name, meaning }, on) {
     const row = document.createElement("li"), label = document.createElement("label"), box = document.createElement("input");
     box.type = "checkbox";
     box.checked = on;
     box.dataset.map = name;
-    box.addEventListener("change", this.#onChange);
+    box.addEventListener("change", () => {
+      if (box.checked) this.#on.add(name);
+      else this.#on.delete(name);
+      this.#onChange([...this.#on]);
+    });
     label.title = meaning;
     label.append(box, name);
     row.append(label);

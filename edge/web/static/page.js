@@ -1,9 +1,14 @@
 // The live page. The server sends the newest frame as JPEG and its class map apart; they are laid over each other here,
 // so that switching a layer or turning the opacity asks nothing of the machine in the car.
 
+import { chart, ink } from "/charts.js";
+import { remember, remembered, themeChoice } from "/choices.js";
+import { Events } from "/events.js";
 import { address, coloursOf, decode, paint, seconds, tint, words } from "/frame.js";
 import { Maps } from "/maps.js";
-import { Tile } from "/tiles.js";
+import { saveSnapshot } from "/snapshot.js";
+import { Tile, arrange } from "/tiles.js";
+import { Zones } from "/zones.js";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage"), view = $("view"), mask = document.createElement("canvas");
@@ -15,7 +20,7 @@ const AVERAGED_MS = 500; // over which the age on screen is averaged, to be read
 let camera = null; // the one that is large; null while all are seen
 let socket = null, attempts = 0, heardAt = 0, farewell = "";
 let hello = null, frame = null, figures = null;
-const maps = new Maps($("maps"), draw);
+const maps = new Maps($("maps"), remembered("maps", []), (on) => { remember("maps", on); draw(); });
 let shownAges = [], shares = new Float64Array(256), lut = new Uint32Array(256), opacity = 0.5;
 
 // ---- the line to the server
@@ -71,19 +76,27 @@ document.addEventListener("visibilitychange", () => {
 // ---- which camera
 
 const names = await (await fetch("/cameras")).json();
-const tiles = names.length > 1 ? names.map((name) => new Tile(name, () => { location.hash = name; })) : [];
+const events = new Events($("events"), $("no-events"), $("moment"), names.length > 1);
+const tiles = names.length > 1 ? names.map((name) => new Tile(name, () => { location.hash = name; }, (version) => events.offer(name, version))) : [];
 $("tiles").append(...tiles.map((tile) => tile.element));
+const zoneParts = { box: "show-zones", edit: "edit-zones", editor: "zone-editor", list: "zone-list", add: "add-zone", yaml: "zone-yaml", copy: "copy-zones", save: "save-zones", done: "done-zones", note: "zones-note" };
+const zones = new Zones(stage, view, $("zones"), Object.fromEntries(Object.entries(zoneParts).map(([name, id]) => [name, $(id)])), names.length > 1, (shown) => remember("zones", shown));
 
-// The address says which camera is large; without a name, all are seen, or the only one.
+// The address says which camera is large; without a name, all are seen, or the only one. At first, it is the last one chosen.
 function choose() {
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  const chosen = names.includes(wanted) ? wanted : tiles.length ? null : names[0];
-  $("tiles").hidden = chosen !== null;
+  const asked = decodeURIComponent(location.hash.slice(1));
+  const chosen = names.includes(asked) ? asked : tiles.length ? null : names[0];
+  remember("camera", chosen);
+  $("overview").hidden = chosen !== null;
+  if (chosen === null) $("overview").append($("events-card"));
+  else $("stages-card").before($("events-card"));
+  events.show(chosen);
   document.querySelector("main").hidden = chosen === null;
   $("camera").hidden = chosen === null;
   $("back").hidden = chosen === null || !tiles.length;
   if (chosen !== camera || chosen === null) forget();
   camera = chosen;
+  layOut();
   document.title = camera ? `edge live: ${camera}` : "edge live";
   if (camera === null) write("engine", `${names.length} cameras`);
   showTiles();
@@ -107,6 +120,12 @@ function forget() {
   $("stages").replaceChildren();
   $("snapshot").disabled = true;
 }
+
+function layOut() {
+  if (camera === null) arrange($("tiles"), tiles.length);
+}
+
+window.addEventListener("resize", layOut);
 
 function showTiles() {
   for (const tile of tiles) {
@@ -150,9 +169,10 @@ function colour() {
 
 function draw() {
   if (!frame) return;
-  const stale = isStale();
+  const stale = isStale(), sizes = [view.width, view.height].join();
   paint(view, frame, mask, stale ? 0 : opacity); // an old mask is not shown as if it were new
   if (!stale) maps.paint(view, frame, opacity);
+  if ([view.width, view.height].join() !== sizes) zones.resized();
   stage.dataset.stale = String(stale);
   write("stamp", `frame ${frame.frame}${frame.media_s === null ? "" : ` · ${frame.media_s.toFixed(2)} s`}`);
 }
@@ -160,9 +180,12 @@ function draw() {
 function watch() {
   if (camera === null) { watchTiles(); return; }
   const stale = isStale(), connected = socket?.readyState === WebSocket.OPEN;
-  $("unlike").hidden = !(connected && !stale && figures?.unlike_training); // where no masks are shown, none mislead
+  const isUnlike = connected && !stale && figures?.unlike_training; // where no masks are shown, none mislead
+  $("unlike").hidden = !isUnlike;
+  $("reduced").hidden = !(connected && !stale && figures?.reduced);
+  if (figures?.reduced) showReduced(figures.reduced);
   document.body.dataset.connected = String(connected);
-  if (!connected) { $("camera").dataset.state = "stopped"; write("camera-text", "camera unknown"); }
+  showCamera(connected);
   if (String(stale) !== stage.dataset.stale) { stage.dataset.stale = String(stale); draw(); }
   if (frame) {
     const [text, unit] = stale ? seconds(age()) : [Math.round(mean(shownAges.map(([, ms]) => ms))), "ms"];
@@ -171,9 +194,30 @@ function watch() {
   }
   if (!connected) write("live-text", "NOT CONNECTED");
   if (stale) explain(connected);
-  const health = connected && figures ? `camera ${figures.camera.state} ${figures.camera.reason}` : "not connected";
+  const notes = notesNow(), health = !connected || !figures ? "not connected"
+    : notes.length ? notes.join(", ") : `camera ${figures.camera.state} ${figures.camera.reason}`;
   write("news", `${stale ? "No new frame" : "Live"}, ${health}`); // for screen readers: once for each change, without figures
   if (connected && performance.now() - heardAt > SILENCE_MS) socket.close();
+}
+
+// The camera's state; where that is well, what else is not.
+function showCamera(connected) {
+  const health = figures?.camera, notes = notesNow();
+  const since = !health || health.state === "ok" ? "" : ` for ${seconds(health.for_s * 1000).join(" ")}`;
+  $("camera").dataset.state = !connected || !health ? "stopped" : notes.length ? "degraded" : health.state;
+  write("camera-text", !connected ? "camera unknown" : !health ? "no camera"
+    : notes.length ? notes[0] : `camera ${health.state}${since}${health.reason ? `: ${health.reason}` : ""}`);
+}
+
+function showReduced(text) {
+  const [size, ...reason] = text.split(": ");
+  write("reduced-to", size);
+  write("reduced-why", reason.length ? `: ${reason.join(": ")}` : "");
+}
+
+function notesNow() {
+  if (figures?.camera.state !== "ok" || isStale()) return [];
+  return [figures.unlike_training ? "scene unfamiliar" : "", figures.reduced ? "input reduced" : ""].filter(Boolean);
 }
 
 function watchTiles() {
@@ -199,23 +243,25 @@ function greet(message) {
   write("engine", `${camera ? `${camera} · ` : ""}${hello.engine} · ${hello.net} · ${hello.precision} · ${width}×${height} — ${hello.source}`);
   $("engine").title = `${hello.description} (edge ${hello.version})`;
   if (fresh) $("layers").replaceChildren(...hello.layers.map(layerRow));
+  zones.offer(camera, hello.zones, remembered("zones", undefined));
   recolour();
 }
 
 function layerRow(layer, place) {
   const row = document.createElement("li"), label = document.createElement("label");
-  const box = document.createElement("input"), swatch = document.createElement("span");
+  const box = document.createElement("input");
   const name = document.createElement("span"), share = document.createElement("span");
   box.type = "checkbox";
-  box.checked = layer.on;
+  box.checked = remembered("layers", {})[layer.name] ?? layer.on;
   box.dataset.layer = layer.name;
-  box.addEventListener("change", recolour);
-  swatch.className = "swatch";
-  swatch.style.background = `rgb(${layer.rgb.join(" ")})`;
+  box.addEventListener("change", chooseLayers);
+  box.style.setProperty("--swatch", `rgb(${layer.rgb.join(" ")})`);
+  name.className = "name";
+  name.title = layer.name;
   name.textContent = layer.name;
   share.className = "share";
   if (place < 9) label.title = `Key ${place + 1}`;
-  label.append(box, swatch, name, share);
+  label.append(box, name, share);
   row.append(label);
   return row;
 }
@@ -224,50 +270,42 @@ function boxes() {
   return [...$("layers").querySelectorAll("input")];
 }
 
-function recolour() {
+function layersNow() {
   const on = boxes().map((box) => box.checked);
-  lut = coloursOf(hello.layers.map((layer, place) => ({ ...layer, on: on[place] })));
+  return hello.layers.map((layer, place) => ({ ...layer, on: on[place] }));
+}
+
+function recolour() {
+  lut = coloursOf(layersNow());
   colour();
   draw();
 }
 
+function chooseLayers() {
+  remember("layers", { ...remembered("layers", {}), ...Object.fromEntries(boxes().map((box) => [box.dataset.layer, box.checked])) });
+  recolour();
+}
+
 function switchAll(on) {
   for (const box of boxes()) box.checked = on;
-  recolour();
+  chooseLayers();
 }
 
 $("all").addEventListener("click", () => switchAll(true));
 $("none").addEventListener("click", () => switchAll(false));
 $("opacity").addEventListener("input", (event) => {
-  opacity = event.target.value / 100;
-  write("opacity-value", `${event.target.value} %`);
-  draw();
+  remember("opacity", Number(event.target.value));
+  fade();
 });
 
-// The frame as it is seen, its layers included, and what and when it shows written under it.
+function fade() {
+  opacity = $("opacity").value / 100;
+  write("opacity-value", `${$("opacity").value} %`);
+  draw();
+}
+
 function snapshot() {
-  if (!frame) return;
-  const copy = document.createElement("canvas"), copyPen = copy.getContext("2d");
-  const bar = Math.max(24, Math.round(view.height / 24));
-  copy.width = view.width;
-  copy.height = view.height + bar;
-  if (isStale()) copyPen.filter = "grayscale(1)";
-  copyPen.drawImage(view, 0, 0);
-  copyPen.filter = "none";
-  copyPen.fillStyle = "#0a0d11";
-  copyPen.fillRect(0, view.height, copy.width, bar);
-  copyPen.fillStyle = "#e8edf2";
-  copyPen.font = `${Math.round(bar * 0.55)}px system-ui, sans-serif`;
-  const now = new Date();
-  const words = `${hello.source} · frame ${frame.frame} · age ${Math.round(age())} ms · ${now.toLocaleString()} · ${hello.engine} ${hello.precision}`;
-  copyPen.fillText(isStale() ? `OLD · ${words}` : words, bar * 0.4, view.height + bar * 0.7, copy.width - bar * 0.8);
-  copy.toBlob((blob) => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = `edge-${now.toISOString().replaceAll(":", "-").slice(0, 19)}-frame-${frame.frame}.png`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  }, "image/png");
+  if (frame && hello) saveSnapshot({ frame, hello, camera, layers: layersNow(), maps, zones, opacity, age: age() });
 }
 
 function fullScreen() {
@@ -278,7 +316,8 @@ function fullScreen() {
 $("snapshot").addEventListener("click", snapshot);
 $("full").addEventListener("click", fullScreen);
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("moment").open) return;
+  if (event.target.matches("textarea, select, input:not([type=checkbox], [type=radio], [type=range])")) return; // words, not commands
   const key = event.key.toLowerCase();
   if (key === "escape" && tiles.length && !document.fullscreenElement) location.hash = "";
   else if (camera === null) return;
@@ -291,10 +330,8 @@ document.addEventListener("keydown", (event) => {
 
 function showFigures(message) {
   figures = message;
-  const { camera: health, history } = figures;
-  $("camera").dataset.state = health.state;
-  const since = health.state === "ok" ? "" : ` for ${seconds(health.for_s * 1000).join(" ")}`;
-  write("camera-text", `camera ${health.state}${since}${health.reason ? `: ${health.reason}` : ""}`);
+  events.offer(camera, figures.events);
+  showCamera(true);
   showOutputs();
   write("rate", figures.rate_hz.toFixed(1));
   write("rate-more", `${figures.frames.toLocaleString("en")} segmented`);
@@ -306,10 +343,14 @@ function showFigures(message) {
   }
   showShares();
   showStages();
-  const { steps } = history;
-  chart($("age-chart"), { steps, line: history.age_ms, high: history.age_max_ms, colour: "#5aa2ff", unit: "ms" });
-  chart($("rate-chart"), { steps, line: history.rate_hz, colour: "#28be78", unit: "fps" });
-  chart($("drops-chart"), { steps, bars: history.dropped, colour: "#ffb224", unit: "" });
+  showCharts();
+}
+
+function showCharts() {
+  const { history } = figures, { steps } = history;
+  chart($("age-chart"), { steps, line: history.age_ms, high: history.age_max_ms, colour: ink("--blue"), unit: "ms" });
+  chart($("rate-chart"), { steps, line: history.rate_hz, colour: ink("--good"), unit: "fps" });
+  chart($("drops-chart"), { steps, bars: history.dropped, colour: ink("--warn"), unit: "" });
 }
 
 function showShares() {
@@ -373,75 +414,6 @@ function part(name, text) {
   return element;
 }
 
-// The last minute: a line or bars, over a grid with the top of its scale written at it.
-function chart(canvas, { steps, line, high, bars, colour: ink, unit }) {
-  const ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
-  const width = Math.round(box.width * ratio), height = Math.round(box.height * ratio);
-  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
-  const ctx = canvas.getContext("2d"), values = bars ?? line, size = 0.72 * parseFloat(getComputedStyle(document.documentElement).fontSize) * ratio;
-  const top = niceTop(Math.max(bars ? 4 : 10, ...values, ...(high ?? [])));
-  const plot = { top: size * 0.7, bottom: height - size * 1.5, left: 0, right: width };
-  const missing = steps - values.length, step = width / steps;
-  const x = (place) => step * (missing + place + 0.5);
-  const y = (value) => plot.bottom - (plot.bottom - plot.top) * value / top;
-  ctx.clearRect(0, 0, width, height);
-  grid(ctx, plot, top, unit, size, y);
-  if (bars) {
-    ctx.fillStyle = ink;
-    values.forEach((value, place) => { if (value) ctx.fillRect(x(place) - step / 2, y(value), Math.max(ratio, step - ratio), plot.bottom - y(value)); });
-    return;
-  }
-  if (high) trace(ctx, high, x, y, `${ink}70`, ratio, false, plot);
-  trace(ctx, line, x, y, ink, 2 * ratio, true, plot);
-}
-
-function grid(ctx, plot, top, unit, size, y) {
-  ctx.font = `${size}px system-ui, "DejaVu Sans", sans-serif`;
-  ctx.strokeStyle = "#26303b";
-  ctx.lineWidth = 1;
-  ctx.beginPath();
-  for (const value of [0, top / 2, top]) { ctx.moveTo(plot.left, Math.round(y(value)) + 0.5); ctx.lineTo(plot.right, Math.round(y(value)) + 0.5); }
-  ctx.stroke();
-  ctx.fillStyle = "#9aa7b4";
-  ctx.textAlign = "left";
-  ctx.fillText(`${top} ${unit}`, plot.left, y(top) + size * 1.1);
-  ctx.fillText("−60 s", plot.left, plot.bottom + size * 1.25);
-  ctx.textAlign = "right";
-  ctx.fillText("now", plot.right, plot.bottom + size * 1.25);
-}
-
-// A line with gaps where there was nothing, filled below if wanted.
-function trace(ctx, values, x, y, ink, width, fill, plot) {
-  ctx.strokeStyle = ink;
-  ctx.lineWidth = width;
-  ctx.lineJoin = "round";
-  let run = [];
-  const finish = () => {
-    if (run.length) {
-      const path = new Path2D();
-      run.forEach(([px, py], place) => (place ? path.lineTo(px, py) : path.moveTo(px, py)));
-      if (run.length === 1) path.lineTo(run[0][0] + width, run[0][1]);
-      ctx.stroke(path);
-      if (fill) {
-        path.lineTo(run.at(-1)[0], plot.bottom);
-        path.lineTo(run[0][0], plot.bottom);
-        ctx.globalAlpha = 0.14;
-        ctx.fillStyle = ink;
-        ctx.fill(path);
-        ctx.globalAlpha = 1;
-      }
-    }
-    run = [];
-  };
-  values.forEach((value, place) => (value === null ? finish() : run.push([x(place), y(value)])));
-  finish();
-}
-
-function niceTop(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 4, 5, 10].map((step) => step * power).find((step) => step >= value);
-}
-
 // ---- words
 
 function mean(values) {
@@ -453,5 +425,10 @@ function write(id, text) {
   if (element.textContent !== String(text)) element.textContent = text;
 }
 
+themeChoice($("theme"));
+window.addEventListener("themechange", () => { if (figures) showCharts(); });
+$("opacity").value = remembered("opacity", 50);
+fade();
+if (!location.hash && tiles.length && names.includes(remembered("camera", null))) history.replaceState(null, "", `#${remembered("camera", null)}`);
 choose();
 setInterval(watch, 100);

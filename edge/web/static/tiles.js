@@ -7,13 +7,15 @@ const SILENCE_MS = 3000, RETRY_MS = 1000;
 const OPACITY = 0.5;
 
 export class Tile {
-  #name; #socket = null; #open = false; #heardAt = 0;
+  #name; #onEvents; #socket = null; #open = false; #heardAt = 0;
   #hello = null; #frame = null; #figures = null; #colours = new Uint32Array(256);
   #mask = document.createElement("canvas"); #view = document.createElement("canvas");
   #live = document.createElement("span"); #words = document.createElement("span");
 
-  constructor(name, onClick) {
+  // `onEvents` is called with the version of the camera's timeline.
+  constructor(name, onClick, onEvents) {
     this.#name = name;
+    this.#onEvents = onEvents;
     const pill = document.createElement("span"), dot = document.createElement("span"), line = document.createElement("span");
     this.element = document.createElement("button");
     this.element.type = "button";
@@ -82,6 +84,7 @@ export class Tile {
         return;
       }
       this.#figures = message;
+      this.#onEvents(message.events);
       this.#report();
     } else {
       const frame = await decode(data);
@@ -105,10 +108,20 @@ export class Tile {
 
   // What is not as it should be, and how many masks there are.
   #report() {
-    const { camera, outputs, rate_hz: rate, unlike_training: unlike } = this.#figures;
+    const { camera, outputs, rate_hz: rate, unlike_training: unlike, reduced } = this.#figures;
     const bad = Object.entries(outputs).filter(([, output]) => output.state !== "ok").map(([name, output]) => `${name} ${words(output)}`);
     if (camera.state !== "ok") bad.unshift(`camera ${words(camera)}`);
+    if (reduced) bad.unshift(`input reduced to ${reduced.split(": ")[0]}`);
     if (unlike) bad.unshift("scene unlike the training data");
+    this.element.dataset.warns = String(unlike || Boolean(reduced));
     this.#words.textContent = [`${rate.toFixed(1)} fps`, ...bad].join(" · ");
   }
+}
+
+// So many columns that the images are as large as they can be, where all are seen at once.
+export function arrange(box, count) {
+  const { width, height } = box.getBoundingClientRect();
+  const wide = (columns) => Math.min(width / columns, height / Math.ceil(count / columns) * 16 / 9);
+  const best = Array.from({ length: count }, (_, place) => place + 1).reduce((one, other) => (wide(other) > wide(one) + 1 ? other : one));
+  box.style.setProperty("--columns", best);
 }
