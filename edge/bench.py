@@ -246,7 +246,8 @@ def _entrant_figures(entrant: _Entrant, entrants: Sequence[_Entrant], bundle: Bu
     accuracy = _accuracy(bundle.card, graph.file, entrant)
     figures = {part: _middle(rounds) for part, rounds in entrant.rounds.items()}
     bare_p50_ms = figures["bare engine"]["p50_ms"]
-    added = {key: round(value - bare_p50_ms, 3) for key, value in figures["live"]["age"].items()}
+    # Measured one after the other: a machine that was busier meanwhile makes no mask younger than its inference.
+    added = {key: max(0.0, round(value - bare_p50_ms, 3)) for key, value in figures["live"]["age"].items()}
     return {
         "precision": entrant.precision,
         "backend": entrant.backend,

@@ -56,6 +56,7 @@ class Summary:
         unlike: share of the frames that are unlike the training data, 0 to 1; None where the engine cannot tell.
         failure: what ended the run early, or was found wrong with its input; None for a sound run.
         interrupted: the user ended it.
+        side_by_side: frames that were worked on at once.
     """
 
     source: str
@@ -72,6 +73,7 @@ class Summary:
     unlike: float | None = None
     failure: EdgeError | None = None
     interrupted: bool = False
+    side_by_side: int = 1
 
     @property
     def rate_hz(self) -> float:
@@ -197,6 +199,7 @@ def run(
     """
     card = segmenter.engine.card
     summary = Summary(source.name, f"{card.name} ({segmenter.engine.precision})", cores=len(os.sched_getaffinity(0)))
+    summary.side_by_side = segmenter.engine.streams
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     backgrounds: list[Background] = []
     unlike = UnlikeShare(card.fingerprint)

@@ -17,7 +17,7 @@ def summary_text(summary: Summary) -> str:
     age = summary.age
     lines = [
         f"source   {summary.source}",
-        f"engine   {summary.engine}",
+        f"engine   {summary.engine}{_side_by_side(summary)}",
         f"frames   {summary.frames_in} in, {summary.frames_out} out, {summary.dropped} dropped",
     ]
     if summary.unwritten:
@@ -58,20 +58,36 @@ def summary_json(summary: Summary) -> dict[str, object]:
         "bottleneck": summary.bottleneck,
         "failure": None if summary.failure is None else str(summary.failure),
         "interrupted": summary.interrupted,
+        "side_by_side": summary.side_by_side,
     }
+
+
+def _side_by_side(summary: Summary) -> str:
+    """Then the stages' times add up to more than passes between two frames."""
+    return f", {summary.side_by_side} frames side by side" if summary.side_by_side > 1 else ""
 
 
 def _waterfall(summary: Summary) -> list[str]:
     longest_ns = max(stage.total_ns for stage in summary.stages.values())
     lines = [f"{'stage':<8} {'ms/frame':>9} {'p50':>8} {'p99':>8}"]
     for name, stage in summary.stages.items():
+        shown = "render" if name == "decode" and summary.source.startswith("scene:") else name
         bar = "█" * max(1, round(BAR_WIDTH * stage.total_ns / longest_ns))
         mark = " ◀ bottleneck" if name == summary.bottleneck else ""
         mean_ms = stage.total_ns / 1e6 / summary.frames_out
         lines.append(
-            f"{name:<8} {mean_ms:>9.2f} {stage.percentile_ms(50):>8.2f} {stage.percentile_ms(99):>8.2f}  {bar}{mark}"
+            f"{shown:<8} {mean_ms:>9.2f} {stage.percentile_ms(50):>8.2f} {stage.percentile_ms(99):>8.2f}  {bar}{mark}"
         )
     return lines
+
+
+def count_text(count: float) -> str:
+    """A count for people, in three digits: 950, 12.3 k, 4.56 M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= 0.9995 * size:
+            value = count / size
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return f"{count:.0f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -15,8 +15,16 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.backends import BACKENDS
 from edge.cli import make_app
-from edge.cli.names import complete_engine, complete_precision, engine_and_precision, precision_of
+from edge.cli.names import (
+    complete_backend,
+    complete_engine,
+    complete_engine_and_precision,
+    complete_precision,
+    engine_and_precision,
+    precision_of,
+)
 from edge.engine import MODEL_FILE, Bundle
 from edge.frame import Image
 
@@ -365,6 +373,10 @@ def test_a_precision_is_taken_by_the_names_that_people_know(typed: str, known: s
 def test_names_are_completed() -> None:
     assert complete_precision("f") == ["f32", "fp16"]
     assert "road" in complete_engine("ro")
+    assert complete_backend("o") == ["openvino", "onnxruntime"]
+    assert complete_engine_and_precision("road:f") == ["road:f32", "road:fp16"]
+    assert "road" in complete_engine_and_precision("ro")
+    assert set(complete_backend("")) == set(BACKENDS)
 
 
 def test_a_recording_is_not_made_of_a_video_file_name(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from edge.pipeline import Summary
-from edge.report import summary_text, table
+from edge.report import count_text, summary_text, table
 from edge.timing import Durations
 
 
@@ -38,3 +42,22 @@ def test_a_table_has_its_first_column_to_the_left_and_the_others_to_the_right() 
         "a       1.25",
         "longer    10",
     ]
+
+
+def test_a_rendered_street_is_rendered_and_frames_side_by_side_are_said_to_be() -> None:
+    stages = {"decode": durations(9, 9), "infer": durations(30, 30)}
+    summary = Summary("scene:street", "road (int8)", durations(20), stages, 2, 2, elapsed_s=1, cpu_s=1, side_by_side=2)
+    lines = summary_text(summary).splitlines()
+    assert "engine   road (int8), 2 frames side by side" in lines
+    assert [line.split()[0] for line in lines if "█" in line] == ["render", "infer"]
+    video = Summary("drive.mp4", "road (int8)", durations(20), stages, 2, 2, elapsed_s=1, cpu_s=1)
+    lines = summary_text(video).splitlines()
+    assert "engine   road (int8)" in lines
+    assert [line.split()[0] for line in lines if "█" in line] == ["decode", "infer"]
+
+
+@given(count=st.integers(0, 10**12 - 1))
+def test_a_count_for_people_is_short_and_right_to_three_digits(count: int) -> None:
+    number, _, unit = count_text(count).partition(" ")
+    assert len(number) <= 5
+    assert float(number) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[unit] == pytest.approx(count, rel=0.0051)

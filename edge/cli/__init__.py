@@ -15,6 +15,7 @@ import typer
 
 from edge.cli.imports import import_advice
 from edge.cli.leave import leave
+from edge.cli.names import complete_engine
 from edge.cli.shared import (
     INTERRUPTED,
     Alpha,
@@ -320,7 +321,9 @@ def publish(
 
 
 def inspect(
-    engine: Annotated[str, typer.Argument(help="An engine's name, or a bundle's folder.")] = "road",
+    engine: Annotated[
+        str, typer.Argument(help="An engine's name, or a bundle's folder.", autocompletion=complete_engine)
+    ] = "road",
     json_file: JsonFile = None,
 ) -> None:
     """Show an engine's card: what it sees, what it was trained on, how good and fast it was measured to be."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli.names import engine_and_precision
+from edge.cli.names import complete_engine_and_precision, engine_and_precision
 from edge.cli.shared import (
     Backend,
     CameraModelFile,
@@ -48,7 +48,11 @@ Labels = Annotated[
 LabelsOf = Annotated[str | None, typer.Option(help="Labels are masks, 0 or not, of this group or class, such as road.")]
 Sparse = Annotated[bool, typer.Option("--sparse", help="Only some frames have a label: by name, or by their number.")]
 Against = Annotated[
-    str | None, typer.Option(help="Compare with another engine on the same frames: NAME or NAME:PRECISION.")
+    str | None,
+    typer.Option(
+        help="Compare with another engine on the same frames: NAME or NAME:PRECISION.",
+        autocompletion=complete_engine_and_precision,
+    ),
 ]
 ParquetFile = Annotated[Path | None, typer.Option("--parquet", help="Write a row per frame here.")]
 HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write a report with images here: one file.")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge.cli.names import complete_engine
 from edge.cli.shared import JsonFile, Precision, end_on_sigterm, make_progress_bar, progress_report, write_json
 from edge.cli.stdio import print_report
 from edge.errors import ConfigError, GateRefused
@@ -53,6 +54,7 @@ def train(
         Path | None, typer.Option("--run", help="Its folder; default: engines/built/NAME.run")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json_file: JsonFile = None,
 ) -> None:
     """Train a net. Ctrl-C saves and stops; the same command goes on where it stood. With any option but --run and
     --device, the recipe is written into the run's folder.
@@ -64,15 +66,19 @@ def train(
     from edge.train.written import Wish, names_of
 
     wish = Wish(recipe, net, data, steps, size, names_of(classes), run_folder)
-    recipe, loaded, folder = _recipe_of(wish)
+    recipe, loaded, folder = _recipe_of(wish, json_file)
     end_on_sigterm()
     trainer = Trainer(loaded, folder, device)
     for note in trainer.journal.notes:
-        print_report(note)
+        print_report(note, json_file)
     bar, task = make_progress_bar(loaded.name, loaded.training.steps)
     try:
-        streets = bar.add_task("rendering streets", total=None, visible=False, note="")
-        for report in trainer.run(lambda done, total: bar.update(streets, completed=done, total=total, visible=True)):
+        part = bar.add_task("", total=None, visible=False, note="")  # of what takes a while beside the steps
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(part, description=what, completed=done, total=total, visible=done < total)
+
+        for report in trainer.run(show):
             bar.update(task, completed=report.step, note=f"loss {report.loss:.3f}")
             if not bar.console.is_terminal and report.step % LOG_EVERY == 0:  # where no bar is drawn
                 bar.console.print(f"step {report.step} of {report.steps}: loss {report.loss:.3f}")
@@ -86,10 +92,12 @@ def train(
         raise
     finally:
         bar.stop()
-    print_report(f"{trainer.checkpoint}: done. Next: edge build {recipe} --run {folder}")
+    print_report(f"{trainer.checkpoint}: done. Next: edge build {recipe} --run {folder}", json_file)
+    if json_file:
+        write_json(json_file, json.loads((folder / "scores.json").read_text(encoding="utf-8")))
 
 
-def _recipe_of(wish: Wish) -> tuple[Path, Recipe, Path]:
+def _recipe_of(wish: Wish, json_file: Path | None) -> tuple[Path, Recipe, Path]:
     """The recipe's file, which may be written for the purpose, what it holds, and the folder of the run."""
     from edge.config import load_yaml
     from edge.train.recipe import Recipe
@@ -102,7 +110,7 @@ def _recipe_of(wish: Wish) -> tuple[Path, Recipe, Path]:
     folder = wish.run or written.run
     path = folder / "recipe.yaml"
     write_recipe(written, wish, path)
-    print_report("\n".join([*written.notes, f"The recipe: {path}"]))
+    print_report("\n".join([*written.notes, f"The recipe: {path}"]), json_file)
     return path, load_yaml(path, Recipe), folder
 
 
@@ -201,7 +209,9 @@ def build(
 
 
 def plan(
-    engine: Annotated[str, typer.Argument(help="An engine's name, or a bundle's folder.")] = "road",
+    engine: Annotated[
+        str, typer.Argument(help="An engine's name, or a bundle's folder.", autocompletion=complete_engine)
+    ] = "road",
     precision: Precision = None,
     json_file: JsonFile = None,
 ) -> None:

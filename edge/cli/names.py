@@ -4,6 +4,7 @@ from __future__ import annotations
 
 STYLES = ("tint", "outline", "mask", "side-by-side")  # edge.appearance.STYLES, without its imports
 PRECISIONS = ("int8", "f32", "bf16", "fp16")
+BACKENDS = ("tensorrt", "openvino", "onnxruntime")  # edge.backends.BACKENDS, likewise
 _ALSO = {"fp32": "f32", "float32": "f32", "f16": "fp16", "half": "fp16", "float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -22,6 +23,17 @@ def engine_and_precision(text: str | None) -> tuple[str | None, str | None]:
 def complete_precision(incomplete: str) -> list[str]:
     """For the shell."""
     return [name for name in PRECISIONS if name.startswith(incomplete)]
+
+
+def complete_backend(incomplete: str) -> list[str]:
+    """For the shell."""
+    return [name for name in BACKENDS if name.startswith(incomplete)]
+
+
+def complete_engine_and_precision(incomplete: str) -> list[str]:
+    """For the shell: NAME or NAME:PRECISION, the precisions once the name is whole."""
+    name, colon, precision = incomplete.rpartition(":")
+    return [f"{name}:{known}" for known in complete_precision(precision)] if colon else complete_engine(incomplete)
 
 
 def complete_style(incomplete: str) -> list[str]:

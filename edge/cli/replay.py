@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.cli.names import engine_and_precision
+from edge.cli.names import complete_engine_and_precision, engine_and_precision
 from edge.cli.shared import (
     INTERRUPTED,
     Alpha,
@@ -50,7 +50,11 @@ def replay(
     drive: Annotated[str, typer.Argument(help="Drive, video file, folder or pattern of images, or scene:street.")],
     engine: EngineName = "road",
     diff: Annotated[
-        str | None, typer.Option(help="Compare with another engine, such as road:f32, or with the masks 'recorded'.")
+        str | None,
+        typer.Option(
+            help="Compare with another engine, such as road:f32, or with the masks 'recorded'.",
+            autocompletion=complete_engine_and_precision,
+        ),
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Every frame, as fast as it goes; prints a hash.")] = False,
     web: Annotated[bool, typer.Option("--web", help="Show it in a browser, on this machine alone.")] = False,

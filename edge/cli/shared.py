@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli.names import complete_engine, complete_precision, complete_style, precision_of
+from edge.cli.names import complete_backend, complete_engine, complete_precision, complete_style, precision_of
 from edge.cli.stdio import printable
 from edge.errors import ConfigError
 
@@ -42,7 +42,10 @@ Precision = Annotated[
     ),
 ]
 Backend = Annotated[
-    str | None, typer.Option(help="tensorrt, openvino, onnxruntime; default: the first that runs here.")
+    str | None,
+    typer.Option(
+        help="tensorrt, openvino, onnxruntime; default: the first that runs here.", autocompletion=complete_backend
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default: every core.")]
 Confidence = Annotated[

@@ -18,6 +18,7 @@ from edge.evaluate.page import html_table, section
 from edge.evaluate.run import DriveResult, EvaluationConfig
 from edge.evaluate.strips import strips_of
 from edge.evaluate.worst import Shot, badness, shots_of, worst_places
+from edge.report import count_text
 from edge.sinks.files import write_text
 
 Report = Mapping[str, Any]
@@ -137,9 +138,9 @@ def _classes(report: Report, table: ClassTable) -> str:
     """A bar per class with its interval as a whisker."""
     if not report["labelled_frames"]:
         return ""
-    left, wide, row_px = 130, 500, 26
+    left, wide, row_px = 130, 460, 26
     bounds, f1 = report["intervals"]["iou"], report["boundary"]["f1"]
-    shares = [sum(row) / max(1, sum(map(sum, report["confusion"]))) for row in report["confusion"]]
+    pixels = [sum(row) for row in report["confusion"]]
     parts = []
     for place, (name, iou) in enumerate(report["iou"].items()):
         y = 24 + place * row_px
@@ -155,7 +156,7 @@ def _classes(report: Report, table: ClassTable) -> str:
         for x, text in (
             (left + wide + 60, _score(iou)),
             (left + wide + 155, _score(f1[name])),
-            (880, f"{shares[place]:.2%}"),
+            (880, f"{count_text(pixels[place])} ({pixels[place] / max(1, sum(pixels)):.2%})"),
         ):
             parts.append(f'<text class="value" x="{x}" y="{y + 13}">{text}</text>')
     heads = ((left + wide + 60, "IoU"), (left + wide + 155, "boundary F1"), (880, "pixels"))
@@ -163,7 +164,11 @@ def _classes(report: Report, table: ClassTable) -> str:
     blocks = report["intervals"]["blocks"]
     few = " That is few: the intervals say little." if blocks < FEW_BLOCKS else ""
     svg = f'<svg viewBox="0 0 880 {24 + row_px * len(table)}" width="100%" role="img">{"".join(parts)}</svg>'
-    return section("Classes", svg, f"Whiskers: 95 % intervals by resampling {blocks} seconds of labelled frames.{few}")
+    return section(
+        "Classes",
+        f'<div class="scroll">{svg}</div>',
+        f"Whiskers: 95 % intervals by resampling {blocks} seconds of labelled frames.{few}",
+    )
 
 
 def _whisker(bounds: Sequence[float | None], left: int, wide: int, y: int) -> str:
@@ -178,7 +183,7 @@ def _confusion(report: Report, table: ClassTable) -> str:
     """Rows are the truth, in per cent of its pixels."""
     if not report["labelled_frames"]:
         return ""
-    head = "<th></th>" + "".join(f"<th>{escape(name)}</th>" for name in table.names)
+    head = "<th></th>" + "".join(f"<th>{escape(name)}</th>" for name in table.names) + "<th>pixels</th>"
     rows = []
     for name, counts in zip(table.names, report["confusion"], strict=True):
         total = sum(counts)
@@ -186,7 +191,7 @@ def _confusion(report: Report, table: ClassTable) -> str:
             _matrix_cell(count / total if total else None, name == other)
             for other, count in zip(table.names, counts, strict=True)
         ]
-        rows.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
+        rows.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}<td class='soft'>{count_text(total)}</td></tr>")
     inside = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     body = f'<div class="scroll"><table class="matrix">{inside}</table></div>'
     return section("Confusion", body, "Rows: what is there. Columns: what was seen. Per cent of a row's pixels.")

@@ -18,6 +18,7 @@ from edge.evaluate.worst import Shot
 
 COLUMNS = 500  # of longer drives, the worst frame in each column
 DRIVES = 30  # the first ones: a page of a thousand drives is of no use
+_GAP_COLUMNS = 10  # without a figure: the line is broken
 _WIDTH, _LEFT, _RIGHT, _ROW_PX = 1060, 90, 60, 54
 _COLOURS = {"mIoU": "#14866d", "agreement": "#3b7dd8", "steady": "#c07a1c"}
 
@@ -79,12 +80,7 @@ def _line(name: str, values: NDArray[np.float64], place: int, dots: Sequence[int
     top, tall = place * _ROW_PX + 6, _ROW_PX - 14
     xs = _LEFT + np.linspace(0, 1, max(2, len(values)))[: len(values)] * (_WIDTH - _LEFT - _RIGHT)
     ys = top + tall * (1 - (values - low) / max(1e-9, high - low))
-    path, pen_down = [], False
-    for x, y in zip(xs, ys, strict=True):
-        if np.isfinite(y):
-            path.append(f"{'L' if pen_down else 'M'}{x:.1f} {y:.1f}")
-        pen_down = bool(np.isfinite(y))
-    colour = _COLOURS[name]
+    colour, path = _COLOURS[name], _path(xs, ys)
     marks = [
         f'<circle cx="{xs[at]:.1f}" cy="{ys[at]:.1f}" r="4" fill="{colour}"/>' for at in dots if np.isfinite(ys[at])
     ]
@@ -92,11 +88,25 @@ def _line(name: str, values: NDArray[np.float64], place: int, dots: Sequence[int
     return (
         f'<rect class="track" {box} rx="4" opacity=".5"/>'
         f'<text x="0" y="{top + tall / 2 + 5}">{name}</text>'
-        f'<path d="{"".join(path)}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-linejoin="round"/>'
+        f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-linejoin="round"'
+        f' stroke-linecap="round"/>'
         f"{''.join(marks)}"
         f'<text class="quiet" x="{right + 6}" y="{top + 7}">{high:.1%}</text>'
         f'<text class="quiet" x="{right + 6}" y="{top + tall + 1}">{low:.1%}</text>'
     )
+
+
+def _path(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> str:
+    """Through all that is known, over what was not measured in between: steadiness is of every few frames, and labels
+    may be sparse. A wide gap stays one; a point between two of them is a dot.
+    """
+    known = np.flatnonzero(np.isfinite(ys))
+    usual = float(np.median(np.diff(known))) if len(known) > 1 else 1.0
+    path = []
+    for before, at in zip([-np.inf, *known[:-1].tolist()], known.tolist(), strict=True):
+        pen_up = at - before > max(_GAP_COLUMNS, 2 * usual)
+        path.append(f"{'M' if pen_up else 'L'}{xs[at]:.1f} {ys[at]:.1f}{'h0' if pen_up else ''}")
+    return "".join(path)
 
 
 def _plain(value: float) -> float | None:

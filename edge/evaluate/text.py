@@ -9,7 +9,7 @@ from edge.domain import warning
 from edge.evaluate.figures import FEW_BLOCKS
 from edge.evaluate.object_figures import objects_text
 from edge.evaluate.score import figure
-from edge.report import table
+from edge.report import count_text, table
 
 Report = Mapping[str, Any]
 
@@ -45,12 +45,16 @@ def _outputs(outputs: Report) -> str:
     return table(("output", "number", "mean over frames"), rows) if rows else ""
 
 
+def _pixels(count: int, total: int) -> tuple[str, str]:
+    return count_text(count), f"{count / total:.2%}"
+
+
 def _accuracy(report: Report) -> list[str]:
     counts = report["confusion"]
     total = max(1, sum(map(sum, counts)))
     intervals, f1 = report["intervals"], report["boundary"]["f1"]
     rows = [
-        (name, figure(iou), _range(intervals["iou"][name]), figure(f1[name]), f"{sum(counts[index]) / total:.2%}")
+        (name, figure(iou), _range(intervals["iou"][name]), figure(f1[name]), *_pixels(sum(counts[index]), total))
         for index, (name, iou) in enumerate(report["iou"].items())
     ]
     groups = [
@@ -67,7 +71,7 @@ def _accuracy(report: Report) -> list[str]:
         f"{report['labelled_frames']} labelled frames; intervals by resampling {blocks} seconds{few}",
     ]
     return [
-        table(("class", "IoU", "95 % interval", "boundary F1", "pixels"), rows),
+        table(("class", "IoU", "95 % interval", "boundary F1", "pixels", "share"), rows),
         table(("group", "IoU", "95 % interval"), groups),
         "\n".join(lines),
     ]

@@ -12,20 +12,22 @@ from typing import Any
 from edge.classes import ClassTable
 from edge.metrics import Confusion
 
-LOSS_EVERY = 20  # steps that one point of the loss curve is the mean of
+LOSS_EVERY, POINTS = 20, 50  # steps that one point of the loss curve is the mean of; fewer where there were not so many
 
 
 class Journal:
-    """The curves of one run, and notes on how it began. `history.json` holds the scores of every validation,
-    `notes.txt` the notes; where the library tensorboard is installed, the folder `tensorboard` holds all curves.
+    """The curves of one run of so many steps, and notes on how it began. `history.json` holds the scores of every
+    validation, `notes.txt` the notes; where the library tensorboard is installed, the folder `tensorboard` holds all
+    curves.
     """
 
-    def __init__(self, folder: Path, table: ClassTable) -> None:
+    def __init__(self, folder: Path, table: ClassTable, steps: int = LOSS_EVERY * POINTS) -> None:
         self._folder, self._table = folder, table
         self.history: list[dict[str, Any]] = []
         self.losses: list[tuple[int, float]] = []  # step, mean loss since the last point
         self.notes: list[str] = []
         self._pending: list[float] = []
+        self._every, self._steps = max(1, min(LOSS_EVERY, steps // POINTS)), steps
         self._board: Any = None
 
     def state(self) -> dict[str, Any]:
@@ -58,9 +60,9 @@ class Journal:
         (self._folder / "notes.txt").write_text("".join(f"{line}\n" for line in self.notes))
 
     def add_loss(self, step: int, loss: float, rate: float) -> None:
-        """Note a step's loss and learning rate; every `LOSS_EVERY` steps their mean is a point of the curve."""
+        """Note a step's loss and learning rate; the mean of every few steps is a point of the curve."""
         self._pending.append(loss)
-        if step % LOSS_EVERY:
+        if step % self._every and step != self._steps:
             return
         mean = sum(self._pending) / len(self._pending)
         self._pending = []

@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from edge.train.teacher import pseudo_labelled
 from edge.train.unions import Unions
 
 SAVE_EVERY = 250  # steps
+OnProgress = Callable[[str, int, int], object]  # what is being done, how much of it is done, and of how much
 OBSERVED_FRAMES = 16  # that the ranges of quantisation-aware training start from
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -79,7 +81,7 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         state = read_checkpoint(self.checkpoint, recipe, self.device) if self.checkpoint.is_file() else None
-        self.journal = Journal(folder, self.table)
+        self.journal = Journal(folder, self.table, recipe.training.steps)
         self.net, self.averaged = self._make_nets(state)
         self.optimiser = make_optimiser(self.net, self.plan)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")
@@ -102,10 +104,11 @@ class Trainer:
 
     # ----------------------------------------------------------------------------------------------------------- a run
 
-    def run(self, on_street: Callable[[int, int], None] = lambda done, total: None) -> Generator[Report, None, None]:
+    def run(self, on_progress: OnProgress = lambda what, done, total: None) -> Generator[Report, None, None]:
         """Train to the recipe's last step, yielding a report after every one. Closing the iterator saves and stops.
 
-        Streets are rendered first, once; `on_street` gets the number done and the total. At the end, scores and
+        Streets are rendered first, once; `on_progress` hears of this and of each validation: what is being
+        done, how much of it, and of how much. At the end, scores and
         plots are written into the folder.
         """
         cv2.setNumThreads(1)
@@ -114,7 +117,12 @@ class Trainer:
         val = self._read(self.recipe.val)
         rendered: list[Pair] = []
         if self.recipe.rendered:
-            rendered = render_pairs(self.recipe.rendered, self.recipe.input_wh, self.folder / "rendered.npz", on_street)
+            rendered = render_pairs(
+                self.recipe.rendered,
+                self.recipe.input_wh,
+                self.folder / "rendered.npz",
+                partial(on_progress, "rendering streets"),
+            )
         paste = [Paster(self.recipe.pasted, self.table)] if self.recipe.pasted else []
         shares = torch.from_numpy(class_shares(real, len(self.table))).float().to(self.device)
         if not bool(shares.any()):
@@ -127,12 +135,12 @@ class Trainer:
             while not self.ended:
                 report = self._train_one(next(stream), weights)
                 if self.step == self.plan.steps or self.step % self.plan.validate_every == 0:
-                    report.confusion, _ = self.validate(val)
+                    report.confusion, _ = self.validate(val, partial(on_progress, "validating"))
                     self._note(report, report.confusion)
                 if self.ended or self.step % SAVE_EVERY == 0:
                     self.save()
                 yield report
-            self.write_results(val)
+            self.write_results(val, partial(on_progress, "scoring"))
         finally:
             stream.close()
             self.journal.close()
@@ -221,9 +229,18 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------------ validation
 
-    def validate(self, pairs: list[Pair]) -> tuple[Confusion, list[float]]:
-        """The averaged net's confusion on labelled frames, at full resolution and precision, and each frame's mIoU."""
-        return self._scored(pairs, (self.predict(image) for image, _ in pairs))
+    def validate(
+        self, pairs: list[Pair], on_frame: Callable[[int, int], None] = lambda done, total: None
+    ) -> tuple[Confusion, list[float]]:
+        """The averaged net's confusion on labelled frames, at full resolution and precision, and each frame's mIoU.
+        `on_frame` gets the number of frames done and of all.
+        """
+        return self._scored(pairs, self._predicted(pairs, on_frame))
+
+    def _predicted(self, pairs: list[Pair], on_frame: Callable[[int, int], None]) -> Iterator[Image]:
+        for done, (image, _) in enumerate(pairs, 1):
+            yield self.predict(image)
+            on_frame(done, len(pairs))
 
     def _scored(self, pairs: list[Pair], predictions: Iterable[Image]) -> tuple[Confusion, list[float]]:
         ignored = (self.table.ignore_id, 255)
@@ -253,9 +270,9 @@ class Trainer:
         else:
             self.stale += 1
 
-    def write_results(self, val: list[Pair]) -> None:
+    def write_results(self, val: list[Pair], on_frame: Callable[[int, int], None] = lambda done, total: None) -> None:
         """`scores.json` and plots of the averaged net."""
-        predictions = [self.predict(image) for image, _ in val]
+        predictions = list(self._predicted(val, on_frame))
         confusion, scores = self._scored(val, predictions)
         edges = BoundaryScore(len(self.table), (self.table.ignore_id, 255))
         for (_, labels), found in zip(val, predictions, strict=True):

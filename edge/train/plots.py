@@ -18,6 +18,7 @@ from edge.sinks.files import write_bytes
 from edge.train.augment import Pair
 from edge.train.journal import Journal
 
+SHORT = 60  # points of a curve: each is marked
 PANELS = 4  # frames of each kind: random, best, worst
 RIGHT, WRONG = (60, 170, 60), (40, 40, 220)  # BGR
 
@@ -97,7 +98,8 @@ def _panels(rows: Sequence[Sequence[Image]], scores: Sequence[float]) -> bytes:
 def _curves(journal: Journal, table: ClassTable) -> bytes:
     figure, axes = _figure(1, 2, (12, 4.2))
     losses, scores = axes[0]
-    losses.plot([step for step, _ in journal.losses], [loss for _, loss in journal.losses], linewidth=1)
+    marker = "." if len(journal.losses) <= SHORT else ""  # a line of one point is not seen
+    losses.plot([step for step, _ in journal.losses], [loss for _, loss in journal.losses], marker=marker, linewidth=1)
     losses.set(xlabel="step", ylabel="loss", title="training loss")
     steps = [entry["step"] for entry in journal.history]
     for name, (red, green, blue) in zip(table.names, table.colours_rgb, strict=True):

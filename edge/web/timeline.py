@@ -101,8 +101,8 @@ class Timeline:
         of: str | None = None,
         shown: Kind | None = None,
     ) -> None:
-        """A moment at `at_ns` on the monotonic clock, with a thumbnail of `result`. It lasts until `end(of)`, where `of`
-        is given; `shown` is of a kind that is not in `KINDS`.
+        """A moment at `at_ns` on the monotonic clock, with a thumbnail of `result`. It lasts until `end(of)` where `of`
+        is given. `shown` is of a kind that is not in `KINDS`.
         """
         thumbnail = thumbnail_of(result) if result is not None else b""
         title, level = shown or KINDS[kind]

@@ -20,6 +20,7 @@ from edge.metrics import Confusion  # noqa: E402
 from edge.nets.blocks import conv_bn  # noqa: E402
 from edge.train.augment import augment, paste_rare, vary_light, warp  # noqa: E402
 from edge.train.data import batches, class_shares, load_folder  # noqa: E402
+from edge.train.journal import Journal  # noqa: E402
 from edge.train.loop import Trainer  # noqa: E402
 from edge.train.plots import _chosen, panel_row  # noqa: E402
 from edge.train.recipe import Augmentation, Folder, Optimisation, Recipe  # noqa: E402
@@ -155,6 +156,24 @@ def test_a_run_leaves_checkpoints_scores_curves_and_pictures(recipe: Recipe, tmp
     assert set(scores["boundary_f1"]) == set(CAMVID.names)
 
 
+def test_validation_and_final_scoring_say_how_far_they_are(recipe: Recipe, small_net: None, tmp_path: Path) -> None:
+    heard: list[tuple[str, int, int]] = []
+    list(Trainer(recipe, tmp_path / "run", "cpu").run(lambda *progress: heard.append(progress)))
+    assert heard == [(what, done, 4) for what in ("validating", "scoring") for done in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(("steps", "points"), [(1, 1), (30, 30), (130, 65), (5000, 250), (5001, 251)])
+def test_the_loss_curve_of_a_short_run_has_points_and_ends_with_the_last_step(
+    steps: int, points: int, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path, CAMVID, steps)
+    for step in range(1, steps + 1):
+        journal.add_loss(step, float(step), 0.1)
+    assert len(journal.losses) == points
+    assert journal.losses[-1][0] == steps
+    assert sum(loss for _, loss in journal.losses) > 0
+
+
 def test_curves_go_to_tensorboard_where_it_is_installed(recipe: Recipe, small_net: None, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     trained(recipe, tmp_path / "run")
@@ -166,7 +185,7 @@ def test_the_best_checkpoint_is_of_the_validation_with_the_highest_mean_iou(
     changed: Change, small_net: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.3, 0.6, 0.4, 0.5, 0.5])
-    monkeypatch.setattr(Trainer, "validate", lambda self, val: (_scored(next(scores)), [0.0] * len(val)))
+    monkeypatch.setattr(Trainer, "validate", lambda self, val, *_: (_scored(next(scores)), [0.0] * len(val)))
     trained(changed(optimisation={"validate_every": 1}), tmp_path / "run")
     assert torch.load(tmp_path / "run/best.pt", weights_only=True)["step"] == 2
     assert torch.load(tmp_path / "run/last.pt", weights_only=True)["step"] == 4
@@ -185,7 +204,7 @@ def test_with_patience_a_run_ends_when_validations_no_longer_improve(
     changed: Change, small_net: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.5, 0.4, 0.6, 0.6, 0.3, 0.9])
-    monkeypatch.setattr(Trainer, "validate", lambda self, val: (_scored(next(scores)), [0.0] * len(val)))
+    monkeypatch.setattr(Trainer, "validate", lambda self, val, *_: (_scored(next(scores)), [0.0] * len(val)))
     plan = changed(optimisation={"steps": 50, "validate_every": 2, "patience": 2})
     run = trained(plan, tmp_path / "run")
     assert run.step == 10  # validations at 2, 4, 6; none better at 8 and 10

@@ -229,7 +229,7 @@ def test_a_viewer_names_the_camera_and_whether_it_is_small(make_card: Any, make_
     with WebServer(lives, WebOptions(port=0)) as server:
         with looking(server, "?camera=rear&tile") as line:
             assert json.loads(line.recv(5))["source"] == "camera of rear"
-            assert next_frame(line).head["picture_wh"] == [480, 135]
+            assert next_frame(line).head["picture_wh"] == [640, 180]
         with looking(server, "?camera=rear") as line:
             assert next_frame(line).head["picture_wh"] == [960, 270]
         with looking(server) as line:
