@@ -301,7 +301,7 @@ class CameraLoop:
             segmenter,
             outputs.backgrounds,
             self._stages,
-            on_result=lambda result: self._count(result, climb(result)),
+            on_result=lambda result: (self._count(result), self._note_input(climb(result))),
             is_over=self._over.is_set,
         )
         if summary.failure is not None:
@@ -333,8 +333,10 @@ class CameraLoop:
                 return
             self._over.wait(max(0.0, until_s - time.monotonic()))  # some are known at once not to come
 
-    def _count(self, result: Prediction, reduced: str) -> None:
+    def _note_input(self, reduced: str) -> None:
         self.live.reduced = reduced
+
+    def _count(self, result: Prediction) -> None:
         self._age_ms, self._captured_ns = result.age_ms, result.frame.captured_ns
         self.published += 1
         self._masks_of_run += 1

@@ -97,6 +97,7 @@ MEANT: dict[str, set[str]] = {
     "events.tracks.zones": {"empty mapping"},
     "events.tracks.hold_s": {*NUMBER, "zero"},
     "events.cameras": {"empty mapping"},
+    "events.zones_file": {*NAME, *UNSET},
     "flight.cooldown_s": {*NUMBER, "zero"},
     "flight.deadline_ms": {*NUMBER, *UNSET},
     "flight.folder": NAME,
