@@ -325,6 +325,16 @@ class Engine(Protocol):
         """
         ...
 
+    @overload
+    def __call__(self, images: Image, /) -> Prediction: ...
+
+    @overload
+    def __call__(self, images: Sequence[Image], /) -> list[Prediction]: ...
+
+    def __call__(self, images: Image | Sequence[Image], /) -> Prediction | list[Prediction]:
+        """The same as `predict`: `engine(image)`."""
+        ...
+
     def close(self) -> None:
         """Free what the engine holds. It may be called twice."""
         ...

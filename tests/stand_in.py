@@ -30,7 +30,7 @@ class BrightnessEngine:
     streams = 1
     outputs: tuple[Output, ...] = (SEMANTIC,)
     identity = Identity("stand-in", "1", "here")
-    predict = predict
+    predict = __call__ = predict
 
     def __init__(
         self, make_card: Any, input_wh: tuple[int, int] = (32, 24), resize: ResizePolicy = "letterbox"

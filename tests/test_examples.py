@@ -54,10 +54,11 @@ def test_an_engine_opened_for_the_source_sees_what_an_engine_by_name_sees(tmp_pa
 
 
 @pytest.mark.slow
-def test_images_of_several_sizes_are_answered_each(tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", ["images.py", "many_at_once.py"])
+def test_images_of_several_sizes_are_answered_each(example: str, tmp_path: Path) -> None:
     for name, shape in {"a.png": (90, 160, 3), "b.png": (200, 100, 3)}.items():
         cv2.imwrite(str(tmp_path / name), np.full(shape, 90, np.uint8))
-    command = [sys.executable, "-W", "error", str(HOME / "examples" / "images.py"), "a.png", "b.png"]
+    command = [sys.executable, "-W", "error", str(HOME / "examples" / example), "a.png", "b.png"]
     lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["a.png", "b.png"]
 

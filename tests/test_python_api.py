@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -48,6 +49,19 @@ def test_an_image_of_any_size_is_answered_at_its_size(engine: Engine, shape: tup
     assert result.age_ms >= 0
 
 
+def test_an_engine_is_called_like_a_function(engine: Engine) -> None:
+    assert classes_of([engine(plain(2))]) == [{2}]
+    assert classes_of(engine([plain(0), plain(1)])) == [{0}, {1}]
+
+
+def test_an_engine_answers_many_at_once_each_its_own(colour_bundle: Bundle) -> None:
+    async def ask(engine: Engine) -> list[Prediction]:
+        return await asyncio.gather(*(asyncio.to_thread(engine, plain(number % 3)) for number in range(24)))
+
+    with open_engine(colour_bundle.folder, side_by_side=True) as engine:
+        assert classes_of(asyncio.run(ask(engine))) == [{number % 3} for number in range(24)]
+
+
 def test_a_list_or_a_stack_of_images_is_answered_in_its_order(engine: Engine) -> None:
     images = [plain(2, (30, 40)), plain(0, (90, 40)), plain(1)]
     assert classes_of(engine.predict(images)) == [{2}, {0}, {1}]
@@ -84,8 +98,10 @@ def test_segment_takes_a_generator_of_images_of_ones_own(live: bool | None, colo
     assert [result.frame.index for result in results] == list(range(7))
 
 
-def test_segment_takes_one_image_and_none(colour_bundle: Bundle) -> None:
+def test_segment_takes_one_image_lists_stacks_and_none(colour_bundle: Bundle) -> None:
     assert classes_of(edge.segment(plain(2), colour_bundle.folder)) == [{2}]
+    assert classes_of(edge.segment([plain(1), plain(0)], colour_bundle.folder)) == [{1}, {0}]
+    assert classes_of(edge.segment(np.stack([plain(0), plain(2)]), colour_bundle.folder)) == [{0}, {2}]
     assert list(edge.segment([], colour_bundle.folder)) == []
 
 

@@ -22,7 +22,7 @@ class CurrentEngine:
     turns, as one loop does.
     """
 
-    predict = predict
+    predict = __call__ = predict
 
     def __init__(self, engine: Engine) -> None:
         """The engine is closed with this one."""

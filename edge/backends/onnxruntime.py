@@ -100,7 +100,7 @@ class OnnxRuntimeEngine:
         EngineError: ONNX Runtime cannot load the graph, or it is not what the card says.
     """
 
-    predict = predict
+    predict = __call__ = predict
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ def unavailable_reason() -> str | None:
 class OpenVinoEngine:
     """A bundle's graph, compiled for this CPU. See `edge.engine.Engine`."""
 
-    predict = predict
+    predict = __call__ = predict
 
     def __init__(
         self,

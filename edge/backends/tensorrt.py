@@ -100,7 +100,7 @@ class TensorRtEngine:
 
     threads = 1
 
-    predict = predict
+    predict = __call__ = predict
 
     def __init__(
         self,

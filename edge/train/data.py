@@ -139,7 +139,7 @@ def render_pairs(
     plan: Rendered,
     input_wh: tuple[int, int],
     cache: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Pair]:
     """Frames of the rendered street with their truth; cached in `cache` (npz) for the same plan."""
     key = f"{plan.streets}-{plan.frames}-{plan.first_seed}-{input_wh[0]}x{input_wh[1]}"

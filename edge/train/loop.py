@@ -230,14 +230,14 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------------ validation
 
     def validate(
-        self, pairs: list[Pair], on_frame: Callable[[int, int], None] = lambda done, total: None
+        self, pairs: list[Pair], on_frame: Callable[[int, int], object] = lambda done, total: None
     ) -> tuple[Confusion, list[float]]:
         """The averaged net's confusion on labelled frames, at full resolution and precision, and each frame's mIoU.
         `on_frame` gets the number of frames done and of all.
         """
         return self._scored(pairs, self._predicted(pairs, on_frame))
 
-    def _predicted(self, pairs: list[Pair], on_frame: Callable[[int, int], None]) -> Iterator[Image]:
+    def _predicted(self, pairs: list[Pair], on_frame: Callable[[int, int], object]) -> Iterator[Image]:
         for done, (image, _) in enumerate(pairs, 1):
             yield self.predict(image)
             on_frame(done, len(pairs))
@@ -270,7 +270,7 @@ class Trainer:
         else:
             self.stale += 1
 
-    def write_results(self, val: list[Pair], on_frame: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def write_results(self, val: list[Pair], on_frame: Callable[[int, int], object] = lambda done, total: None) -> None:
         """`scores.json` and plots of the averaged net."""
         predictions = list(self._predicted(val, on_frame))
         confusion, scores = self._scored(val, predictions)

@@ -145,7 +145,7 @@ class Timeline:
             return list(reversed(self._moments.values()))
 
     def thumbnail(self, number: int) -> bytes:
-        """JPEG of the moment of that number; empty where there is none."""
+        """JPEG of the moment of that number; empty where it is not kept."""
         with self._lock:
             moment = self._moments.get(number)
         return b"" if moment is None else moment.thumbnail
