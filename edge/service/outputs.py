@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ class Outputs:
             self.all.append(Output("web", WebSink(live)))
         if config.mqtt is not None:
             mqtt = self._mqtt = MqttSink(mqtt_of(config.mqtt, name), card, stages)
-            listeners.append(lambda event, _: _publish(mqtt, event))
+            listeners.append(_without_result(partial(_publish, mqtt)))
             self.all.append(Output("mqtt", mqtt, lambda: mqtt.health))
         self._results: ResultsSocket | None = None
         if config.socket is not None:
@@ -94,11 +95,11 @@ class Outputs:
             software = f"edge {edge.__version__}"
             drive = DriveOptions(software, live.source, rate_hz, card, live.precision, settings_of(config))
             flight = FlightRecorder(flight_of(config.flight, name, len(config.sources)), drive, stages)
-            listeners.append(lambda event, _: flight.event(event))
+            listeners.append(_without_result(flight.event))
             self.all.append(Output("flight", flight, lambda: flight.health))
         if config.sinks:
             others = self._make_others(config, name, SinkContext(live.source, rate_hz, card, stages))
-            listeners += [sink.event for sink in others if isinstance(sink, EventListener)]
+            listeners += [_without_result(sink.event) for sink in others if isinstance(sink, EventListener)]
         if config.events is not None:
             watcher = Watcher(config.events.of_camera(name), card.table, card.fingerprint)
             sink = EventSink(watcher, listeners)
@@ -140,6 +141,10 @@ class Outputs:
 
 def _report_of(sink: Sink) -> Callable[[], HealthReport] | None:
     return (lambda: sink.health) if isinstance(sink, Reporting) else None
+
+
+def _without_result(listener: Callable[[Event], object]) -> Callable[[Event, Prediction], object]:
+    return lambda event, result: listener(event)
 
 
 def _publish(mqtt: MqttSink, event: Event) -> None:
