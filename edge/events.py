@@ -19,6 +19,7 @@ from edge.card import Fingerprint
 from edge.classes import ClassTable
 from edge.config import StrictModel
 from edge.domain import UNLIKE, RunningMean, describe, ood_score
+from edge.driving import NAMES, Driving, Falling, LaneLimits, PersonLimits
 from edge.errors import ConfigError
 from edge.frame import Image, Letterbox
 from edge.hysteresis import Hysteresis
@@ -55,6 +56,9 @@ class EventOptions(StrictModel):
         road_gone: how much of the zone's usual road is gone, 0 to 1.
         out_of_domain: how strange the masks are over two seconds, 1 = as the strangest frame of the calibration set.
             Of road, streets have 0.2, motorways 0.4 to 0.6, people in a room 1.5, a car park 1.6 (docs/results.md).
+        person_near, person_soon: someone on the road ahead or in the lane is nearer than so many metres, or reached in
+            so many seconds by the speed that GPS says; lane_departure: so many metres between the car's side and the
+            lane's boundary; road_short: the free road ahead is shorter than so many metres. All need a camera model.
         tracks: who is on the road and in zones, one by one; needs instances (docs/instances.md).
         cameras: zones of some of several cameras, by name, in place of those above.
         zones_file: zones that were saved on the page, in place of all these; without `web.token_file` none can be.
@@ -64,6 +68,10 @@ class EventOptions(StrictModel):
     pedestrian_ahead: Limits | None = Limits(begin=0.004, end=0.002)
     road_gone: Limits | None = Limits(begin=0.6, end=0.4, hold_s=0.5)
     out_of_domain: Limits | None = Limits(**UNLIKE._asdict())
+    person_near: PersonLimits | None = None
+    person_soon: PersonLimits | None = None
+    lane_departure: LaneLimits | None = None
+    road_short: Falling | None = None
     tracks: VisitOptions | None = None
     cameras: dict[PlaceName, CameraZones] = Field(default_factory=dict)
     zones_file: str | None = Field(default=None, min_length=1)
@@ -94,6 +102,11 @@ class EventOptions(StrictModel):
             changes["tracks"] = self.tracks.model_copy(update={"zones": own.zones})
         return self.model_copy(update=changes)
 
+    def in_metres(self) -> dict[str, Falling]:
+        """The limits of the events that need a camera model, by name."""
+        asked = {name: getattr(self, name) for name in NAMES}
+        return {name: limits for name, limits in asked.items() if limits is not None}
+
 
 class Watcher:
     """Looks at one camera's results in turn and says which events begin and end."""
@@ -110,6 +123,7 @@ class Watcher:
         self._roads: deque[tuple[int, float]] = deque()
         self._running_mean = RunningMean()
         self._visits = Visits(options.tracks, table) if options.tracks else None
+        self._driving = Driving(options.in_metres(), table)
 
     def _wanted(self, options: EventOptions) -> dict[str, Limits]:
         wanted: dict[str, Limits] = {}
@@ -129,7 +143,7 @@ class Watcher:
     @property
     def active(self) -> dict[str, bool]:
         """Of every event that is watched for, by name: whether it is going on."""
-        return {name: state.active for name, state in self._states.items()}
+        return {name: state.active for name, state in self._states.items()} | self._driving.active
 
     @property
     def counts(self) -> VisitCounts:
@@ -144,6 +158,7 @@ class Watcher:
             state = self._states[name]
             if state.update(value, now_ns):
                 events.append(Event(name, state.active, now_ns, result.frame.index, value))
+        events += self._driving.look(result)
         return events + (self._visits.look(result) if self._visits else [])
 
     def _figures(self, result: Prediction) -> dict[str, float]:

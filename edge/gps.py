@@ -56,9 +56,9 @@ class GpsOptions(StrictModel):
         device: the only receiver that counts, such as /dev/ttyACM0, where gpsd has several.
     """
 
-    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    host: str = Field(default="127.0.0.1", max_length=253, pattern=r"^[A-Za-z0-9._:%-]+$")
     port: int = Field(default=PORT, ge=1, le=65535)
-    device: str | None = Field(default=None, min_length=1)
+    device: str | None = Field(default=None, max_length=253, pattern=r"^[/a-z][\x21-\x7e]*$")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -109,8 +109,8 @@ class Visit:
 
 @dataclass(frozen=True)
 class Event:
-    """An event that began or ended. `at_ns` is when its frame was captured; `value` the figure then; `visit` says who,
-    where it is of one person.
+    """An event that began or ended. `at_ns` is when its frame was captured; `value` the figure then; `visit` says who
+    came or went; `facts` are what else is known, as JSON takes it.
     """
 
     name: str
@@ -119,6 +119,11 @@ class Event:
     frame: int
     value: float
     visit: Visit | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    def about(self) -> dict[str, object]:
+        """Whom and what it is about, as JSON takes it."""
+        return {**(self.visit.as_json() if self.visit else {}), **self.facts}
 
     def as_json(self) -> dict[str, object]:
         """The message of a drive's events; `captured_ns` is on the monotonic clock of the machine that recorded."""
@@ -128,7 +133,7 @@ class Event:
             "captured_ns": self.at_ns,
             "frame": self.frame,
             "value": round(self.value, 5),
-            **(self.visit.as_json() if self.visit else {}),
+            **self.about(),
         }
 
 
@@ -216,7 +221,7 @@ class Visits:
         if result.instances is None and not self._warned:
             self._warned = True
             log.warning("events.tracks: results hold no objects. Write `instances: true` in the config of `edge serve`")
-        if self._last is not None and not (_follows(frame, self._last) and result.letterbox == self._letterbox):
+        if self._last is not None and not (follows(frame, self._last) and result.letterbox == self._letterbox):
             events += self._over(list(self._tracks), self._last)
         self._last, self._letterbox, now_ns = frame, result.letterbox, frame.taken_ns
         for one in result.instances or ():
@@ -242,7 +247,7 @@ class Visits:
     def _places(self, one: Instance, result: Prediction) -> Iterator[tuple[str, bool]]:
         """Each place, and whether the object stands there."""
         if self._road is not None:
-            yield ROAD, _stands_on(self._road, one, result)
+            yield ROAD, stands_on(self._road, one, result)
         width, height = result.frame.size_wh
         foot = (one.box[0] + one.box[2]) / 2 / width, one.box[3] / height
         for name, zone in self._zones.items():
@@ -270,14 +275,14 @@ class Visits:
         return Event(name, end_ns is None, frame.captured_ns, frame.index, dwell_s or 0.0, visit)
 
 
-def _follows(frame: Frame, last: Frame) -> bool:
+def follows(frame: Frame, last: Frame) -> bool:
     """Whether track ids still mean the same. Frames that are left out do no harm: a tracker that was reset gives new
     ids, and the old ones are soon not seen any more. Another source begins with frame 0.
     """
     return frame.index > last.index and 0 <= frame.taken_ns - last.taken_ns <= MAX_GAP_NS
 
 
-def _stands_on(ground: NDArray[np.uint8], one: Instance, result: Prediction) -> bool:
+def stands_on(ground: NDArray[np.uint8], one: Instance, result: Prediction) -> bool:
     """Whether most of what is beside and below the object's lower end is ground, uint8 (256,), by the mask."""
     box = result.letterbox
     across, down = box.content_xywh[2] / box.source_wh[0], box.content_xywh[3] / box.source_wh[1]

@@ -13,7 +13,7 @@ from pathlib import Path
 from edge.backends import choose_backend
 from edge.classes import ClassTable
 from edge.errors import ConfigError
-from edge.events import Watcher
+from edge.events import EventOptions, Watcher
 from edge.grouping import Instances
 from edge.metres import Metres
 from edge.outputs import select
@@ -153,9 +153,20 @@ def _check_events(config: ServeConfig) -> None:
     has_objects = config.instances or all(config.geometry_of(name) for name in config.sources)
     if config.events.tracks is not None and not has_objects:
         raise ConfigError("events.tracks: follows people one by one: write `instances: true`, too")
+    _check_metres(config, config.events)
     card = config.bundle().card
     for name in config.sources:
         Watcher(config.events.of_camera(name), card.table, card.fingerprint)
+
+
+def _check_metres(config: ServeConfig, events: EventOptions) -> None:
+    """Refuse events in metres and seconds where these cannot be known."""
+    for name in events.in_metres():
+        if without := [camera for camera in config.sources if config.geometry_of(camera) is None]:
+            key = f"geometries: {{{without[0]}: ...}}" if without[0] else "geometry:"
+            raise ConfigError(f"events.{name}: is in metres: write where the camera is, too, under `{key}`")
+    if events.person_soon is not None and config.gps is None:
+        raise ConfigError("events.person_soon: needs the car's speed: write `gps: {}`, too")
 
 
 def _check_recorder(config: ServeConfig) -> None:

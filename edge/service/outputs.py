@@ -148,8 +148,7 @@ def _without_result(listener: Callable[[Event], object]) -> Callable[[Event, Pre
 
 
 def _publish(mqtt: MqttSink, event: Event) -> None:
-    visit = event.visit.as_json() if event.visit else {}
-    mqtt.event(event.name, active=event.active, frame=event.frame, value=event.value, **visit)
+    mqtt.event(event.name, active=event.active, frame=event.frame, value=event.value, **event.about())
 
 
 def mqtt_of(options: MqttOptions, camera: str) -> MqttOptions:

@@ -49,7 +49,8 @@ def _report(event: Event) -> None:
     visit = event.visit
     if visit is None:
         state = "began" if event.active else "ended"
-        log.warning("%s %s at frame %d (%.4f)", event.name, state, event.frame, event.value)
+        facts = "".join(f", {name} {value}" for name, value in event.facts.items())
+        log.warning("%s %s at frame %d (%.4f)%s", event.name, state, event.frame, event.value, facts)
         return
     state = "entered" if visit.dwell_s is None else f"left after {visit.dwell_s:.1f} s:"
     who, counts = f"{visit.group} {visit.track_id}", f"{visit.now} there now, {visit.passed} so far"

@@ -105,6 +105,11 @@ class StreetScene:
         """
         return -self._view(index).x
 
+    def speed_m_s(self, index: int) -> float:
+        """How fast the car goes in frame `index`."""
+        time_s = index / self.rate_hz
+        return (self._path.car_s(time_s + 0.05) - self._path.car_s(time_s - 0.05)) / 0.1
+
     def places(self, index: int) -> list[Placed]:
         """Where everybody is in frame `index` who may be in view, hidden ones too."""
         view = self._view(index)

@@ -17,9 +17,12 @@ import yaml
 from pydantic import BaseModel
 
 from edge.config import load_yaml, parse_tree
+from edge.driving import NAMES as IN_METRES
+from edge.driving import LaneLimits, PersonLimits
 from edge.engine import find_bundle
 from edge.errors import ConfigError, EdgeError
 from edge.events import EventOptions, Limits
+from edge.gps import GpsOptions
 from edge.ladder import LadderOptions
 from edge.service.check import check
 from edge.service.config import ServeConfig, load_config
@@ -69,6 +72,9 @@ SECTIONS: dict[str, tuple[type, dict[str, Any]]] = {
     "events.tracks": (VisitOptions, {}),
     "events.road_gone": (Limits, {"begin": 0.5, "end": 0.2}),
     "events.out_of_domain": (Limits, {"begin": 0.5, "end": 0.2}),
+    "events.person_soon": (PersonLimits, {"begin": 0.1, "end": 150.0}),
+    "events.lane_departure": (LaneLimits, {"begin": -2.0, "end": 2.5}),
+    "gps": (GpsOptions, {}),
     "mqtt": (MqttOptions, {"url": "mqtt://127.0.0.1", "topic": "edge/car"}),
     "recorder": (RecorderOptions, {"folder": "/srv/recordings"}),
     "flight": (FlightOptions, {"folder": "/srv/flight"}),
@@ -89,6 +95,9 @@ MEANT: dict[str, set[str]] = {
     "geometry": UNSET,
     "geometries": {"empty mapping"},
     "steady": {"true", "null"},
+    "gps": {"empty mapping", *UNSET},
+    "gps.host": NAME,
+    "gps.device": {"URL", "CSI", "pipeline", *UNSET},  # gpsd has receivers on the network, too
     "events.out_of_domain.begin": NUMBER,
     "events.road_gone.begin": NUMBER,
     "events.pedestrian_ahead": UNSET,
@@ -117,7 +126,10 @@ MEANT: dict[str, set[str]] = {
     "web.names": {"list", "empty list"},
     "web.port": {"zero"},
     **{key: {"empty mapping", *UNSET} for key in ("events", "ladder")},
-    **{f"events.{name}": UNSET for name in ("road_gone", "out_of_domain", "pedestrian_ahead")},
+    **{f"events.{name}": UNSET for name in ("road_gone", "out_of_domain", "pedestrian_ahead", *IN_METRES)},
+    **{f"events.{name}.{key}": NUMBER for name in IN_METRES for key in ("begin", "end")},
+    **{f"events.lane_departure.{key}": {*NUMBER, "zero", "negative"} for key in ("begin", "end", "lens_right_m")},
+    **{f"events.{name}.hold_s": {*NUMBER, "zero"} for name in IN_METRES},
     **{f"events.{name}.end": {*NUMBER, "zero"} for name in ("road_gone", "out_of_domain")},
     **{f"events.{name}.hold_s": {*NUMBER, "zero"} for name in ("road_gone", "out_of_domain")},
     **dict.fromkeys(("precision", "backend", "threads", "mqtt", "recorder", "flight"), UNSET),
@@ -150,6 +162,8 @@ def text_with(key: str, value: str) -> str:
         del tree["camera"]
     if key == "web":
         tree["events"] = {}
+    if key.startswith(tuple(f"events.{name}." for name in IN_METRES)):
+        tree |= {"geometry": {"height_m": 1.3, "hfov_deg": 60}, "gps": {}}
     tree["instances"] = key.startswith("events.tracks.")
     node = tree
     for depth, section in enumerate(sections, 1):
