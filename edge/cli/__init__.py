@@ -37,6 +37,7 @@ from edge.cli.shared import (
     Overlay,
     Precision,
     Progress,
+    PublishUrls,
     Quiet,
     Results,
     Steady,
@@ -131,6 +132,7 @@ def run(
     masks: Masks = None,
     masks_as: MasksAs = "ids",
     results: Results = None,
+    publish: PublishUrls = None,
     sink: OtherSinks = None,
     json_file: JsonFile = None,
     show: Annotated[bool, typer.Option("--show", help="Show the masks in a window. q ends, space pauses.")] = False,
@@ -149,8 +151,8 @@ def run(
     """Segment a video, images, a camera or a rendered street."""
     from edge.sinks.collisions import check_outputs
 
-    look = look_of(style, alpha, classes, legend, bool(overlay or show))
-    outputs = Outputs.of(overlay, look, masks, masks_as, results, sink or (), json_file)
+    look = look_of(style, alpha, classes, legend, bool(overlay or show or publish))
+    outputs = Outputs.of(overlay, look, masks, masks_as, results, sink or (), json_file, publish or ())
     check_outputs(outputs.paths, sources)
     model = camera_model_of(camera_model)
     end_on_sigterm()

@@ -98,6 +98,12 @@ Results = Annotated[Path | None, typer.Option(help="Write a JSON line per frame;
 OtherSinks = Annotated[
     list[str] | None, typer.Option("--sink", metavar="NAME=TARGET", help="Any kind of output by its name; repeatable.")
 ]
+PublishUrls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--publish", metavar="URL", help="The overlay live to a media server: rtsp://, rtmp://, https://…/whip."
+    ),
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too; - is standard output.")]
 
 
@@ -161,11 +167,12 @@ class Outputs:
         results: Path | None,
         others: Sequence[str] = (),
         json_file: Path | None = None,
+        publish: Sequence[str] = (),
     ) -> Outputs:
         """Raises:
         ConfigError: one of `others` is not NAME=TARGET.
         """
-        from edge.sinks.table import BUILT_IN, MasksOptions, OverlayOptions, ResultsOptions, options_of
+        from edge.sinks.table import BUILT_IN, MasksOptions, OverlayOptions, PublishOptions, ResultsOptions, options_of
 
         sinks: list[tuple[str, Any]] = []
         if overlay:
@@ -174,6 +181,8 @@ class Outputs:
             sinks.append(("masks", MasksOptions(masks, masks_as)))
         if results:
             sinks.append(("results", ResultsOptions(results)))
+        drawn = (look.style, look.alpha, look.classes, look.legend)
+        sinks += [("publish", PublishOptions(url, *drawn)) for url in publish]
         for word in others:
             name, equals, target = word.partition("=")
             if not (name and equals and target):

@@ -19,7 +19,7 @@ from edge.metres import Metres
 from edge.outputs import select
 from edge.paths import expanded, is_path, make_folder, shown
 from edge.service.config import ServeConfig
-from edge.service.outputs import flight_of, mqtt_of, recorder_of
+from edge.service.outputs import flight_of, mqtt_of, publish_of, recorder_of
 from edge.sinks.flight import check_flight
 from edge.sinks.mqtt.options import check_mqtt
 from edge.sinks.recorder import check_recorder
@@ -182,6 +182,13 @@ def _check_flight(config: ServeConfig) -> None:
     check_flight(config.flight)
 
 
+def _check_publish(config: ServeConfig) -> None:
+    table = config.bundle().card.table
+    for name in config.sources:
+        for options in publish_of(config, name):
+            options.look.table(table)
+
+
 def _check_sinks(config: ServeConfig) -> None:
     if "" not in config.sources:
         raise ConfigError("sinks: of one camera only; with `cameras`, leave it out")
@@ -210,6 +217,7 @@ OUTPUTS: dict[str, Callable[[ServeConfig], None]] = {
     "flight": _check_flight,
     "events": _check_events,
     "socket": _check_socket,
+    "publish": _check_publish,
     "sinks": _check_sinks,
 }
 

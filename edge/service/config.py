@@ -82,6 +82,8 @@ class ServeConfig(StrictModel):
         recorder: what was seen, in segments of video within a quota, which several cameras share evenly.
         flight: the last seconds in memory, of which a drive is made when something happens.
         web: the live page; without it, nothing listens.
+        publish: URLs of media servers that get the overlay as a live stream (docs/live.md), or mappings of
+            `edge.sinks.table.PublishOptions`; with several cameras, {camera} in a URL stands for the camera's name.
         sinks: more outputs, by the name of their kind (edge.sinks.table), such as a package's own; of the only camera.
         socket: of the split service: where its publisher fetches the results of the only camera.
     """
@@ -106,6 +108,7 @@ class ServeConfig(StrictModel):
     recorder: RecorderOptions | None = None
     flight: FlightOptions | None = None
     web: WebOptions | None = None
+    publish: list[Annotated[str, Field(min_length=1)] | dict[str, Any]] = Field(default_factory=list)
     sinks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     socket: str | None = Field(default=None, min_length=1)
 

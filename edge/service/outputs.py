@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import yaml
 
@@ -16,6 +16,7 @@ from edge.card import Card
 from edge.errors import ConfigError
 from edge.events import Event, Watcher
 from edge.prediction import Prediction
+from edge.secrets import redacted
 from edge.service.config import ServeConfig
 from edge.sinks.background import Background
 from edge.sinks.drive import DriveOptions
@@ -25,7 +26,7 @@ from edge.sinks.health import HealthReport, OutputHealth
 from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.recorder import Recorder, RecorderOptions
 from edge.sinks.sink import EventListener, Reporting, Sink
-from edge.sinks.table import SinkContext, make_sink
+from edge.sinks.table import PublishOptions, SinkContext, find_kind, make_sink, options_of
 from edge.timing import Stages
 from edge.web.state import Health, Live
 
@@ -97,9 +98,7 @@ class Outputs:
             flight = FlightRecorder(flight_of(config.flight, name, len(config.sources)), drive, stages)
             listeners.append(_without_result(flight.event))
             self.all.append(Output("flight", flight, lambda: flight.health))
-        if config.sinks:
-            others = self._make_others(config, name, SinkContext(live.source, rate_hz, card, stages))
-            listeners += [_without_result(sink.event) for sink in others if isinstance(sink, EventListener)]
+        listeners += self._add_others(config, name, SinkContext(live.source, rate_hz, card, stages))
         if config.events is not None:
             watcher = Watcher(config.events.of_camera(name), card.table, card.fingerprint)
             sink = EventSink(watcher, listeners)
@@ -107,13 +106,18 @@ class Outputs:
         if not self.all:
             raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")
 
-    def _make_others(self, config: ServeConfig, name: str, context: SinkContext) -> list[Sink]:
-        if name:
+    def _add_others(
+        self, config: ServeConfig, name: str, context: SinkContext
+    ) -> list[Callable[[Event, Prediction], object]]:
+        """Those of the table of sinks; which of them take events."""
+        if config.sinks and name:
             raise ConfigError("sinks: of one camera only; with `cameras`, leave it out")
-        sinks = [make_sink(kind, options, context) for kind, options in config.sinks.items()]
-        for kind, sink in zip(config.sinks, sinks, strict=True):
-            self.all.append(Output(kind, sink, _report_of(sink)))
-        return sinks
+        published = publish_of(config, name)
+        names = [f"publish-{number}" if len(published) > 1 else "publish" for number in range(1, len(published) + 1)]
+        made = [(label, make_sink("publish", one, context)) for label, one in zip(names, published, strict=True)]
+        made += [(kind, make_sink(kind, options, context)) for kind, options in config.sinks.items()]
+        self.all += [Output(label, sink, _report_of(sink)) for label, sink in made]
+        return [_without_result(sink.event) for _, sink in made if isinstance(sink, EventListener)]
 
     @property
     def backgrounds(self) -> list[Background]:
@@ -158,6 +162,23 @@ def mqtt_of(options: MqttOptions, camera: str) -> MqttOptions:
     path = None if options.events_file is None else Path(options.events_file)
     own = None if path is None else str(path.with_stem(f"{path.stem}-{camera}"))
     return dataclasses.replace(options, topic=f"{options.topic}/{camera}", events_file=own)
+
+
+def publish_of(config: ServeConfig, camera: str) -> list[PublishOptions]:
+    """Where a camera's overlay is published; of several, to an address with its name in it.
+
+    Raises:
+        ConfigError: it is no media server, or two cameras would share one. No message shows a secret.
+    """
+    kind, found = find_kind("publish"), list[PublishOptions]()
+    for given in config.publish:
+        options = cast("PublishOptions", options_of(kind, given))
+        if camera and "{camera}" not in options.url:
+            raise ConfigError(
+                f"publish: {redacted(options.url)}: with several cameras, expected {{camera}} in the URL: their names"
+            )
+        found.append(dataclasses.replace(options, url=options.url.replace("{camera}", camera)))
+    return found
 
 
 def recorder_of(options: RecorderOptions, camera: str, cameras: int) -> RecorderOptions:

@@ -122,6 +122,30 @@ class FoxgloveOptions:
         Address.parse(self.address)
 
 
+@dataclass(frozen=True)
+class PublishOptions:
+    """The URL of a media server (`edge.sinks.publish.targets`), and how the overlay looks."""
+
+    url: str
+    style: str = "tint"
+    alpha: float | None = None
+    classes: Sequence[str] = ()
+    legend: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError: it is no such URL, or the overlay cannot look like that."""
+        from edge.sinks.publish.targets import Target
+
+        Target.parse(self.url)
+        _ = self.look
+
+    @property
+    def look(self) -> Appearance:
+        """The last four options."""
+        classes = parse_classes(self.classes) if isinstance(self.classes, str) else tuple(self.classes)
+        return Appearance(self.style, self.alpha, classes, self.legend)
+
+
 def _overlay(options: OverlayOptions, context: SinkContext) -> Sink:
     from edge.sinks.files import IMAGES
 
@@ -154,12 +178,19 @@ def _foxglove(options: FoxgloveOptions, context: SinkContext) -> Sink:
     return FoxgloveSink(options, context)
 
 
+def _publish(options: PublishOptions, context: SinkContext) -> Sink:
+    from edge.sinks.publish.sink import PublishSink
+
+    return PublishSink(options, context)
+
+
 BUILT_IN = {
     kind.name: kind
     for kind in (
         SinkKind("overlay", _overlay, OverlayOptions),
         SinkKind("masks", _masks, MasksOptions),
         SinkKind("results", _results, ResultsOptions),
+        SinkKind("publish", _publish, PublishOptions),
         SinkKind(
             "foxglove",
             _foxglove,

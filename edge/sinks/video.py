@@ -8,16 +8,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-import cv2
 import numpy as np
 
 from edge.appearance import Appearance
-from edge.caption import write_caption
-from edge.contours import draw_yuv
 from edge.errors import OutputError
-from edge.frame import Frame, Image, Letterbox, Matrix, Yuv420
-from edge.overlay import YuvPainter, halves
+from edge.frame import Frame, Matrix, Yuv420
 from edge.prediction import Prediction
+from edge.sinks.drawing import Drawing
 from edge.sinks.files import PendingFile, output_error
 from edge.timing import Stages
 
@@ -33,8 +30,8 @@ _UNSEEKABLE = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}  # MP4 
 ENCODER = {"preset": "ultrafast", "qp": "28"}
 _SWAPPED_FRAMES = 2
 TICKS_HZ = 90_000  # the clock of video timestamps (ISO/IEC 13818-1)
-_AVCOL_SPC: dict[Matrix, int] = {"bt709": 1, "bt601": 6}  # libavutil/pixfmt.h
-_AVCOL_RANGE = {False: 1, True: 2}
+AVCOL_SPC: dict[Matrix, int] = {"bt709": 1, "bt601": 6}  # libavutil/pixfmt.h
+AVCOL_RANGE = {False: 1, True: 2}
 
 
 def nominal_rate(rate_hz: float | None) -> Fraction:
@@ -171,26 +168,17 @@ class VideoEncoder:
         """
         import av
 
-        source = first.frame.yuv
-        self._table = first.table
-        self._matrix: Matrix = source.matrix if source else "bt601"
-        self._full_range = bool(source and source.full_range)
-        self._look = look or Appearance()
-        width, height = self._canvas_wh(first.frame)
+        self._drawing = drawing = Drawing(first, look or Appearance(), self._new_image)
         # "file:", because FFmpeg takes what stands before a colon for a protocol.
         place = f"file:{target}" if isinstance(target, Path) else target
         self._container = av.open(place, "w", format=container_format, options=dict(container or {}))
         self._stream = self._container.add_stream("libx264", rate=rate, options=ENCODER | dict(encoder or {}))
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        (self._stream.width, self._stream.height), self._stream.pix_fmt = drawing.size_wh, "yuv420p"
         context = self._stream.codec_context
         context.time_base = Fraction(1, TICKS_HZ)
         context.sample_aspect_ratio = Fraction(first.frame.pixel_aspect).limit_denominator(1000)
         context.thread_count = threads
-        context.colorspace, context.color_range = _AVCOL_SPC[self._matrix], _AVCOL_RANGE[self._full_range]
-        # libx264 copies an image when it takes it (x264_encoder_encode), so that one serves for all frames.
-        self._image: VideoFrame = av.VideoFrame(width, height, "yuv420p")
-        self._target = _writable_planes(self._image)
-        self._canvas = self._usual = self._canvas_of(first.frame, self._target)
+        context.colorspace, context.color_range = AVCOL_SPC[drawing.matrix], AVCOL_RANGE[drawing.full_range]
         self._by_media = first.frame.media_ns is not None
         self._usual_step = max(1, round(TICKS_HZ / rate))
         # How far the video is ahead of the source's times after a step back, and how many frames since are below the
@@ -200,48 +188,18 @@ class VideoEncoder:
 
     def draw(self, result: Prediction, dropped: int) -> None:
         """The frame, its tints and the line of figures into the encoder's image."""
-        canvas = self._canvas_for(result.frame)
-        canvas.paint(result)
-        if marks := result.marks(result.frame.size_wh, self._look):
-            draw_yuv(canvas.painted, marks, self._matrix, self._full_range)
-        self._take(canvas)
-        draw_figures(self._target, f"age {result.age_ms:.0f} ms   frame {result.frame.index}   dropped {dropped}")
+        self._drawing.draw(result, dropped)
 
     def copy(self, frame: Frame) -> None:
         """The frame as it is into the encoder's image."""
-        canvas = self._canvas_for(frame)
-        canvas.copy(frame)
-        self._take(canvas)
+        self._drawing.copy(frame)
 
-    def _canvas_of(self, frame: Frame, planes: Yuv420) -> _Canvas:
-        painter = YuvPainter(_even_wh(frame), self._table, self._matrix, self._full_range, self._look)
-        return _Canvas(frame.size_wh, planes, painter, self._look.is_doubled)
+    def _new_image(self, width: int, height: int) -> Yuv420:
+        from av import VideoFrame
 
-    def _canvas_wh(self, frame: Frame) -> tuple[int, int]:
-        width, height = _even_wh(frame)
-        return (2 * width, height) if self._look.is_doubled else (width, height)
-
-    def _canvas_for(self, frame: Frame) -> _Canvas:
-        """The encoder's own image, or room for frames of another size, kept while they come."""
-        if frame.size_wh == self._usual.frame_wh:
-            return self._usual
-        if frame.size_wh != self._canvas.frame_wh:
-            self._canvas = self._canvas_of(frame, _own_planes(*self._canvas_wh(frame)))
-        return self._canvas
-
-    def _take(self, canvas: _Canvas) -> None:
-        """A canvas of another size into the encoder's image, as large as it fits, black around it."""
-        if canvas is self._usual:
-            return
-        box = Letterbox.fit(_wh(canvas.planes), _wh(self._target))
-        x, y, width, height = (length // 2 * 2 for length in box.content_xywh)
-        black = 0 if self._full_range else 16
-        targets, planes = _planes(self._target), _planes(canvas.planes)
-        for target, plane, empty, part in zip(targets, planes, (black, 128, 128), (1, 2, 2), strict=True):
-            target[:] = empty
-            size_wh = (max(1, width // part), max(1, height // part))
-            at = target[y // part : y // part + size_wh[1], x // part : x // part + size_wh[0]]
-            at[:] = cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA)[: at.shape[0], : at.shape[1]]
+        # libx264 copies an image when it takes it (x264_encoder_encode), so that one serves for all frames.
+        self._image = VideoFrame(width, height, "yuv420p")
+        return _writable_planes(self._image)
 
     def encode(self, frame: Frame) -> list[Packet]:
         """What the encoder gives for the image that was drawn or copied, shown when `frame` was taken; it may be
@@ -295,67 +253,6 @@ class VideoEncoder:
                 self.mux(self._stream.encode(None))
         finally:
             self._container.close()
-
-
-class _Canvas:
-    """Planes that frames of one size are painted on: as large, or twice as wide. A length is even there: 4:2:0 halves
-    both. `painted` is the part that shows the masks.
-    """
-
-    def __init__(self, frame_wh: tuple[int, int], planes: Yuv420, painter: YuvPainter, is_doubled: bool) -> None:
-        self.frame_wh, self.planes, self._painter = frame_wh, planes, painter
-        self.painted = halves(planes)[1] if is_doubled else planes
-        self._even_wh = width, height = _wh(self.painted)
-        self._i420: Image = np.empty((height * 3 // 2, width), np.uint8)
-
-    def paint(self, result: Prediction) -> None:
-        self._painter.paint(self._of(result.frame), self.planes, result.semantic, result.letterbox)
-
-    def copy(self, frame: Frame) -> None:
-        for target, plane in zip(_planes(self.painted), _planes(self._of(frame)), strict=True):
-            np.copyto(target, plane)
-
-    def _of(self, frame: Frame) -> Yuv420:
-        width, height = self._even_wh
-        if frame.yuv is not None:
-            y, u, v = _planes(frame.yuv)
-            return Yuv420(y[:height, :width], u[: height // 2, : width // 2], v[: height // 2, : width // 2])
-        even = np.ascontiguousarray(frame.image[:height, :width])
-        cv2.cvtColor(even, cv2.COLOR_BGR2YUV_I420, dst=self._i420)
-        chroma = self._i420[height:].reshape(2, height // 2, width // 2)
-        return Yuv420(self._i420[:height], chroma[0], chroma[1])
-
-
-def draw_figures(image: Yuv420, text: str) -> None:
-    """White words on a dim bar in the lower left corner, written into the planes."""
-    top, right = write_caption(image.y, text)
-    image.u[top // 2 :, : right // 2] = 128
-    image.v[top // 2 :, : right // 2] = 128
-
-
-def _wh(yuv: Yuv420) -> tuple[int, int]:
-    return yuv.y.shape[1], yuv.y.shape[0]
-
-
-def _planes(yuv: Yuv420) -> tuple[Image, Image, Image]:
-    return yuv.y, yuv.u, yuv.v
-
-
-def _own_planes(width: int, height: int) -> Yuv420:
-    half = (height // 2, width // 2)
-    return Yuv420(np.empty((height, width), np.uint8), np.empty(half, np.uint8), np.empty(half, np.uint8))
-
-
-def _even_wh(frame: Frame) -> tuple[int, int]:
-    """Raises OutputError: the frame is smaller than a video can be."""
-    width, height = (length // 2 * 2 for length in frame.size_wh)
-    if min(width, height) == 0:
-        raise OutputError(f"frame {frame.index} is {_text(frame.size_wh)}, a video needs 2x2 pixels")
-    return width, height
-
-
-def _text(size_wh: tuple[int, int]) -> str:
-    return f"{size_wh[0]}x{size_wh[1]}"
 
 
 def _writable_planes(image: VideoFrame) -> Yuv420:

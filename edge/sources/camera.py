@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ConfigError, SourceError, SourceNotFound
+from edge.secrets import redacted, without_secrets
 from edge.sources.capture.wire import CaptureRequest
-from edge.sources.secrets import redacted, without_secrets
 from edge.sources.supervised import Supervised
 
 _DEVICE = re.compile(r"(?P<device>\d+|/dev/[^?]+)(?:\?(?P<query>.*))?", re.DOTALL)

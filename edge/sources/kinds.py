@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import ConfigError
+from edge.secrets import redacted
 from edge.sources.place import place_of
-from edge.sources.secrets import redacted
 
 if TYPE_CHECKING:  # a name is looked at before OpenCV is loaded
     from importlib.metadata import EntryPoint

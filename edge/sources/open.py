@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from edge.errors import ConfigError, SourceNotFound
+from edge.secrets import hidden_in_errors, redacted
 from edge.sources.kinds import IMAGE_SUFFIXES, kind_of
-from edge.sources.secrets import hidden_in_errors, redacted
 
 if TYPE_CHECKING:  # a name is looked at before OpenCV is loaded
     from collections.abc import Sequence

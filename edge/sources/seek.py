@@ -21,12 +21,12 @@ from av.video.stream import VideoStream
 from edge.barcode import draw_barcode
 from edge.errors import SourceDamaged, SourceError
 from edge.frame import Frame
+from edge.secrets import hidden_in_errors, redacted
 from edge.sources.container import is_regular, open_container, set_up_decoder, video_stream_of
 from edge.sources.kinds import kind_of
 from edge.sources.open import open_source
 from edge.sources.recording import Recording
 from edge.sources.scene import SceneSource
-from edge.sources.secrets import hidden_in_errors, redacted
 from edge.sources.source import Seekable
 from edge.timing import Durations
 

@@ -7,9 +7,9 @@ import re
 from urllib.parse import urlsplit
 
 from edge.errors import SourceNotFound
+from edge.secrets import redacted, without_secrets
 from edge.sources.capture.wire import CaptureRequest
 from edge.sources.kinds import ADDRESSES
-from edge.sources.secrets import redacted, without_secrets
 from edge.sources.supervised import Supervised
 
 log = logging.getLogger(__name__)

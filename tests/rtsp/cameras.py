@@ -34,11 +34,11 @@ def free_port() -> int:
 @functools.cache
 def why_no_rtsp() -> str:
     """Why there can be no RTSP camera here; "" where there can."""
-    done = subprocess.run([sys.executable, "-c", _PROBE], env=_environment(), capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-c", _PROBE], env=environment(), capture_output=True, check=False)
     return f"no RTSP server here: apt-get install --no-install-recommends {APT}" if done.returncode else ""
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     # Last, so that Debian's own numpy is not found before ours.
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), *filter(None, sys.path), DEBIAN_GI])}
 
@@ -61,7 +61,7 @@ class TestCamera:
         """Ready to be connected to when this returns."""
         words = [sys.executable, str(HERE / f"{self.kind}_camera.py"), str(self.port), self.shape, *self._certificate]
         self.process = subprocess.Popen(
-            words, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+            words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
         )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n", f"{words} does not start"

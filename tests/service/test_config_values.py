@@ -112,6 +112,7 @@ MEANT: dict[str, set[str]] = {
     "flight.folder": NAME,
     "mqtt.events_file": {*NAME, *UNSET},
     "mqtt.topic": {*NAME, "unknown home", "CSI"},
+    "publish": {"empty list", "list of a secret"},
     "recorder.folder": NAME,
     "recorder.overlay": {"true"},
     "recorder.legend": {"true"},

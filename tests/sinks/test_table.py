@@ -52,7 +52,11 @@ def test_a_sink_of_another_package_takes_results(separator: str | None, context:
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("scv", "a", "no sink is called 'scv'; there are: broken, csv, foxglove, masks, needy, odd, overlay, results"),
+        (
+            "scv",
+            "a",
+            "no sink is called 'scv'; there are: broken, csv, foxglove, masks, needy, odd, .*publish, results",
+        ),
         ("csv", {"pth": "a"}, "sink 'csv': no option 'pth'; there are: path, separator"),
         ("csv", {"separator": ";"}, "sink 'csv': .*missing.*'path'"),
         ("needy", "a", r"needs the library no_such_module. Try: pip install 'edge-needy\[all\]'"),

@@ -17,7 +17,8 @@ from edge.errors import OutputError
 from edge.frame import Matrix, Yuv420
 from edge.overlay import paint_bgr
 from edge.prediction import Prediction
-from edge.sinks.video import OverlayVideo, draw_figures
+from edge.sinks.drawing import draw_figures
+from edge.sinks.video import OverlayVideo
 from edge.sources.recording import Recording
 from edge.timing import Stages
 

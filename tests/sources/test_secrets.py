@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import EdgeError
+from edge.secrets import redacted, without_secrets
 from edge.sources.open import open_source
-from edge.sources.secrets import redacted, without_secrets
 
 HIDDEN = [
     "rtsp://admin:{}@10.0.0.7/live",

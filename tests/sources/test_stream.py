@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "rtsp"))
 from cameras import TestCamera, free_port, why_no_rtsp
 
 from edge.errors import SourceError, SourceNotFound
+from edge.secrets import redacted, without_secrets
 from edge.sources.capture.wire import CaptureRequest
 from edge.sources.open import open_live, open_source
-from edge.sources.secrets import redacted, without_secrets
 from edge.sources.stream import open_stream
 from edge.sources.supervised import Supervised
 
