@@ -13,6 +13,7 @@ IMAGE, MASKS, OUTLINES = "/camera/image", "/masks", "/masks/outlines"
 RESULTS, EVENTS = "/results", "/events"
 CALIBRATION = "/camera/calibration"
 POSITION, FIX = "/gps/position", "/gps/fix"
+TRANSFORM, SCENE, GRID = "/road/camera", "/road/scene", "/road/grid"
 OUTPUTS = "/outputs/"  # and the name of a further output
 FRAME_ID = "camera"
 
@@ -22,6 +23,7 @@ CARD, CONFIG = "card.json", "config.yaml"  # attachments
 VIDEO_SCHEMA, IMAGE_SCHEMA = "foxglove.CompressedVideo", "foxglove.CompressedImage"
 CALIBRATION_SCHEMA = "foxglove.CameraCalibration"
 FIX_SCHEMA = "foxglove.LocationFix"
+TRANSFORM_SCHEMA, SCENE_SCHEMA, GRID_SCHEMA = "foxglove.FrameTransform", "foxglove.SceneUpdate", "foxglove.Grid"
 ARRAY_SCHEMA = "edge.Array"
 OLD_MASK_SCHEMA = "edge.Mask"  # of drives recorded before masks were PNG
 OUTPUT = "output"  # a further output's channel metadata: what it is, as a card has it
@@ -72,6 +74,9 @@ def schema_of(topic: str, codec: str, channel: Mapping[str, str] | None = None) 
         MASKS: IMAGE_SCHEMA,
         CALIBRATION: CALIBRATION_SCHEMA,
         POSITION: FIX_SCHEMA,
+        TRANSFORM: TRANSFORM_SCHEMA,
+        SCENE: SCENE_SCHEMA,
+        GRID: GRID_SCHEMA,
     }
     default = "foxglove.ImageAnnotations"
     if topic.startswith(OUTPUTS):
@@ -100,9 +105,12 @@ def message_class(name: str) -> Any:
             CameraCalibration_pb2,
             CompressedImage_pb2,
             CompressedVideo_pb2,
+            FrameTransform_pb2,
+            Grid_pb2,
             ImageAnnotations_pb2,
             LocationFix_pb2,
             RawImage_pb2,
+            SceneUpdate_pb2,
         )
     except ImportError as error:
         raise missing(error) from error
@@ -113,6 +121,9 @@ def message_class(name: str) -> Any:
         ImageAnnotations_pb2,
         CameraCalibration_pb2,
         LocationFix_pb2,
+        FrameTransform_pb2,
+        SceneUpdate_pb2,
+        Grid_pb2,
     )
     classes = {f"foxglove.{kind}": getattr(m, kind) for m in modules for kind in m.DESCRIPTOR.message_types_by_name}
     return classes[name]

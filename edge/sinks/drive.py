@@ -25,6 +25,7 @@ from edge.drive.calibration import calibration_message
 from edge.drive.location import add_fix
 from edge.drive.outlines import outlines_of
 from edge.drive.outputs import output_channel, output_message
+from edge.drive.scene import road_parts
 from edge.drive.schema import (
     CALIBRATION,
     CARD,
@@ -187,10 +188,11 @@ class Part(NamedTuple):
 
 def seen_in(result: Prediction, dropped: int) -> Iterator[Part]:
     """What was seen in a frame: its mask, outlines to show, figures, what else the engine gives, and with a camera
-    model the camera's calibration.
+    model the camera's calibration and what is where on the road.
     """
     if result.ground is not None:
         yield Part(CALIBRATION, {}, partial(calibration_message, result.ground))
+        yield from (Part(topic, {}, make) for topic, make in road_parts(result, result.ground))
     yield Part(MASKS, {}, partial(mask_message, result))
     yield Part(OUTLINES, {}, partial(outlines_of, result))
     yield Part(RESULTS, {}, lambda time_ns: json.dumps(as_record(result, dropped)).encode())
