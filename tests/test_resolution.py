@@ -53,7 +53,7 @@ def test_wheels_for_a_jetson_exist_of_all_that_is_asked_for(
 def test_the_oldest_set_that_the_bounds_allow_segments_records_and_replays(tmp_path: Path) -> None:
     uv("venv", "--python", sys.executable, tmp_path / "oldest", cwd=tmp_path)
     python = tmp_path / "oldest/bin/python"
-    asked = f"{ROOT}[serve,drives,sign]"
+    asked = f"{ROOT}[serve,drives,foxglove,sign]"
     uv("pip", "install", "--python", python, "--resolution", "lowest-direct", asked, cwd=tmp_path)
 
     def edge(*words: str) -> str:
@@ -69,3 +69,5 @@ def test_the_oldest_set_that_the_bounds_allow_segments_records_and_replays(tmp_p
     edge("record", scene, "drive.mcap", "--quiet")
     assert "8 of 8 frames" in edge("replay", "drive.mcap", "--fast")
     assert "mIoU" in edge("evaluate", scene)
+    edge("run", "out.mp4", "--sink", "foxglove=127.0.0.1:0", "--quiet")
+    edge("keygen", "release.key")
