@@ -34,11 +34,23 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "pedestrian_ahead": Kind("Pedestrian ahead", "warn"),
     "road_gone": Kind("Road gone", "warn"),
+    "person_near": Kind("Someone near", "bad"),
+    "person_soon": Kind("Someone reached soon", "bad"),
+    "lane_departure": Kind("Leaving the lane", "warn"),
+    "road_short": Kind("Road ends near", "warn"),
     "scene_unfamiliar": Kind("Scene unfamiliar", "warn"),
     "input_reduced": Kind("Input reduced", "warn"),
     "camera_lost": Kind("Camera lost", "bad"),
     "camera_back": Kind("Camera back", "good"),
 }
+_FACTS = {
+    "track_id": "track {}",
+    "distance_m": "{:.1f} m",
+    "time_s": "{:.1f} s",
+    "side": "{}",
+    "margin_m": "{:.2f} m",
+    "ahead_m": "{:.1f} m",
+}  # of events in metres and seconds, as they are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +174,12 @@ class Watch:
 
     def event(self, event: Event, result: Prediction) -> None:
         """An event of `edge.events`. Unfamiliar scenes are left to `result`, which has them without any event, too."""
-        of = event.name if event.visit is None else f"{event.visit.track_id} {event.visit.place}"
+        of, facts = f"{event.name} {event.facts.get('track_id', '')}", event.facts
         if event.visit is not None:
-            self._visit(event, event.visit, of, result)
+            self._visit(event, event.visit, f"{event.visit.track_id} {event.visit.place}", result)
         elif event.name in KINDS and event.active:
-            self.timeline.add(event.name, event.at_ns, result, of=of)
+            detail = " · ".join(words.format(facts[name]) for name, words in _FACTS.items() if name in facts)
+            self.timeline.add(event.name, event.at_ns, result, detail, of=of)
         elif event.name in KINDS:
             self.timeline.end(of, event.at_ns)
 

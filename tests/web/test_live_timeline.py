@@ -157,3 +157,16 @@ def test_events_and_thumbnails_are_served_for_each_camera(
     assert (image.status, image.body[:2]) == (200, b"\xff\xd8")
     for path in ("/events/99.jpg", "/events/1.jpg?camera=none", "/events/x.jpg", "/events/-1.jpg"):
         assert ask(server, path).status == 404
+
+
+def test_someone_near_is_a_moment_of_each_with_how_near(live: Live, make_result: MakeResult) -> None:
+    result, facts = make_result(), {"track_id": 7, "group": "pedestrian", "distance_m": 9.04, "time_s": 1.8}
+    other = {"track_id": 9, "distance_m": 5.0}
+    for number, about in enumerate((facts, other)):
+        live.watch.event(Event("person_near", True, result.frame.captured_ns + number * S, 0, 9.0, facts=about), result)
+    live.watch.event(Event("person_near", False, result.frame.captured_ns + 3 * S, 0, 9.0, facts=facts), result)
+    shown = [(moment.title, moment.detail, moment.lasted_s) for moment in live.watch.timeline.moments()]
+    assert shown == [
+        ("Someone near", "track 9 · 5.0 m", None),
+        ("Someone near", "track 7 · 9.0 m · 1.8 s", 3.0),
+    ]
