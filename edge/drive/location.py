@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from edge.drive.file import DriveFile, Place
@@ -25,8 +25,14 @@ def add_fix(writer: DriveWriter, frame: Frame, time_ns: int) -> None:
     if fix is None or fix is writer.fix:  # an equal one that came later holds for longer
         return
     writer.fix = fix
-    writer.add(POSITION, time_ns, position_message(fix, time_ns))
-    writer.add(FIX, time_ns, json.dumps(fix.as_json()).encode())
+    for topic, message in fix_messages(fix, time_ns):
+        writer.add(topic, time_ns, message)
+
+
+def fix_messages(fix: Fix, time_ns: int) -> Iterator[tuple[str, bytes]]:
+    """Topic and message, for Foxglove and as it is read back."""
+    yield POSITION, position_message(fix, time_ns)
+    yield FIX, json.dumps(fix.as_json()).encode()
 
 
 def position_message(fix: Fix, time_ns: int) -> bytes:

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, get_args
 
+from edge.drive.location import fix_messages
 from edge.drive.schema import EVENTS, IMAGE, MASKS, OUTLINES, RESULTS, VIDEO_SCHEMA, message_class, schema_of
 from edge.errors import ConfigError, OutputError
 from edge.paths import shown
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from foxglove.websocket import ChannelView, Client
 
     from edge.events import Event
+    from edge.location import Fix
     from edge.prediction import Prediction
     from edge.sinks.table import FoxgloveOptions, SinkContext
 
@@ -49,6 +51,7 @@ class FoxgloveSink:
         )
         self._channels: dict[str, Channel] = {}
         self._events: deque[Event] = deque(maxlen=_EVENTS_MAX)
+        self._fix: Fix | None = None  # that was served last
         self._clock: DriveClock | None = None
         self._encoder: FrameEncoder | None = None
 
@@ -86,6 +89,10 @@ class FoxgloveSink:
         for topic, metadata, make in seen_in(result, dropped):
             if (channel := self._channel(topic, metadata)).has_sinks():
                 channel.log(make(time_ns), log_time=time_ns)
+        if result.frame.fix is not None and result.frame.fix is not self._fix:
+            self._fix = result.frame.fix
+            for topic, message in fix_messages(self._fix, time_ns):
+                self._channel(topic).log(message, log_time=time_ns)
         while self._events:
             self._channel(EVENTS).log(json.dumps(self._events.popleft().as_json()).encode(), log_time=time_ns)
 

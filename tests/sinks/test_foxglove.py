@@ -21,9 +21,10 @@ from self_signed import make_certificate
 from stand_in import BrightnessEngine, result_of
 
 from edge.drive.file import DriveFile
-from edge.drive.schema import EVENTS, IMAGE, MASKS, OUTLINES, RESULTS
+from edge.drive.schema import EVENTS, FIX, IMAGE, MASKS, OUTLINES, POSITION, RESULTS
 from edge.errors import ConfigError
 from edge.indexed_png import decode_ids
+from edge.location import Fix
 from edge.service.config import ServeConfig
 from edge.service.outputs import Outputs
 from edge.sinks import drive as drive_module
@@ -109,6 +110,20 @@ def test_messages_are_read_by_the_schemas_that_came_with_them(context: SinkConte
         assert {record["dropped"] for record in viewer.decoded(RESULTS)} == {7}
         assert [len(outlines.points) > 0 for outlines in viewer.decoded(OUTLINES)] == [False, False, False, True]
         assert {video.format for video in viewer.decoded(IMAGE)} == {"h264"}
+
+
+def test_each_fix_of_the_gps_is_served_once(context: SinkContext) -> None:
+    first, second = Fix(52.5, 13.4, speed_m_s=3.0), Fix(52.6, 13.4, speed_m_s=4.0)
+    with sink_at(ANY_PORT, context) as sink, Client(sink.url) as viewer:
+        sink._channel(FIX), sink._channel(POSITION)  # as with the first fix
+        subscribed(sink, viewer, FIX, POSITION, RESULTS)
+        for index, fix in enumerate((None, first, first, second)):
+            result = seen(index)
+            result.frame.fix = fix
+            sink.write(result, 0)
+        viewer.take_until(lambda: len(viewer.messages[RESULTS]) == 4 and len(viewer.messages[FIX]) == 2)
+        assert [one["speed_m_s"] for one in viewer.decoded(FIX)] == [3.0, 4.0]
+        assert [one.latitude for one in viewer.decoded(POSITION)] == [52.5, 52.6]
 
 
 def test_who_comes_later_begins_with_a_key_frame(context: SinkContext) -> None:
