@@ -119,6 +119,7 @@ MEANT: dict[str, set[str]] = {
     "recorder.classes": {"empty list"},
     "recorder.alpha": {*NUMBER, *UNSET, "zero"},
     "sinks": {"empty mapping"},
+    "trusted_keys": UNSET,
     "sinks.masks": NAME,
     "sinks.results": NAME,
     "sinks.results.path": NAME,
@@ -178,7 +179,7 @@ _find_bundle = functools.cache(find_bundle)
 
 @pytest.fixture(autouse=True)
 def _bundles_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.service.check.find_bundle", _find_bundle)
+    monkeypatch.setattr("edge.service.config.find_bundle", _find_bundle)
 
 
 @pytest.mark.parametrize("key", list(keys()))
