@@ -140,6 +140,13 @@ class Watcher:
             wanted[name] = limits
         return wanted
 
+    def set_fingerprint(self, fingerprint: Fingerprint | None) -> None:
+        """Of another engine with the same classes, whose masks are looked at from here on; without one, the scene is
+        taken for what it was.
+        """
+        self._fingerprint = fingerprint or self._fingerprint
+        self._running_mean = RunningMean()
+
     @property
     def active(self) -> dict[str, bool]:
         """Of every event that is watched for, by name: whether it is going on."""

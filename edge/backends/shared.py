@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from edge.backends import choose_backend, open_engine
 from edge.backends.checks import checked_threads
 from edge.backends.current import CurrentEngine
@@ -111,9 +113,11 @@ class SharedEngines:
         input_wh: tuple[int, int] | None = None,
         outputs: Collection[str] = (),
         trusted_keys: Collection[str] | None = None,
+        warm_up: int = 0,
     ) -> Lease:
         """An engine for one of so many cameras, to be closed by it: the one that another has open, or a new one. The
-        further arguments are those of `edge.backends.open_engine`.
+        further arguments are those of `edge.backends.open_engine`; an engine that is opened for this has `warm_up`
+        inferences behind it.
 
         Raises:
             EngineNotFound, BundleTampered, EngineError: see `open_engine`.
@@ -135,6 +139,8 @@ class SharedEngines:
                 if shared.engine is None:
                     shared.engine = self._open_one(bundle.folder, **wishes)
                     shared.turns = Turns(shared.engine.streams)
+                    for _ in range(warm_up):
+                        shared.engine.infer(np.zeros((size[1], size[0], 3), np.uint8))
                 return Lease(self, shared, shared.engine)
         except BaseException:  # whatever it is, this camera does not use it
             self.give_back(shared)

@@ -367,6 +367,7 @@ _COMMANDS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "Serve": (
         ("edge.cli.serve", "serve", "edge serve 0 --open"),
+        ("edge.cli.swap", "swap", "edge swap road:f32"),
         ("edge.cli.init", "init", "edge init --source 0"),
         ("edge.cli", "publish", "edge publish --config systemd/publish.yaml"),
     ),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edge.backends.shared import SharedEngines
 from edge.card import Card
@@ -17,8 +17,9 @@ from edge.gps import Gps
 from edge.pipeline import buffered, run
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
+from edge.service.changes import EngineChanges
 from edge.service.config import ServeConfig
-from edge.service.engines import EarlyEngine
+from edge.service.engines import EarlyEngine, Seat
 from edge.service.load import Load
 from edge.service.outputs import Outputs
 from edge.sinks.health import OutputHealth
@@ -30,6 +31,9 @@ from edge.sources.supervised import Supervised
 from edge.timing import Durations, Stages
 from edge.web.state import Health, Live
 from edge.web.zones import ZoneView
+
+if TYPE_CHECKING:
+    from edge.service.shadow import Shadow
 
 PATIENCE_S = 5.0  # each wait for a camera that is not there yet
 OPENING_S = 600.0  # TensorRT may have plans to build
@@ -87,7 +91,9 @@ class CameraLoop:
         `early` is its engine, where one was opened for it; it is the loop's to close. `gps` says where the car is.
         `shared` are the engines of the process; without it, the camera shares none.
         """
-        self.name, self._early, self._gps, self._shared = name, early, gps, shared or SharedEngines()
+        self.name, self._gps = name, gps
+        self.changes = EngineChanges(name, config, shared or SharedEngines(), early)
+        self._shadow: Shadow | None = None
         self._config, self._on_news = config, on_news
         self._card = config.bundle().card
         self.live = Live(
@@ -200,7 +206,7 @@ class CameraLoop:
         if self._phase == "waiting":
             return f"waiting for {self.live.source}: {camera}" if camera else "opening its source"
         if self._phase == "opening":
-            return f"opening engine {self._config.engine}"
+            return f"opening engine {self.changes.config.engine}"
         if self._phase != "running":
             return f"{self.trouble}; tried again each {RETRY_S:.0f} s" if self.trouble else self._phase
         of_camera = [f"camera {camera}"] if camera and camera.state != "ok" else []
@@ -223,7 +229,8 @@ class CameraLoop:
 
     def _outputs_health(self) -> Mapping[str, OutputHealth]:
         gps = {"gps": self._gps.health} if self._gps else {}
-        return {**gps, **(self._outputs.health() if self._outputs else {})}
+        shadow = {"shadow": self._shadow.compared.health} if self._shadow else {}
+        return {**gps, **shadow, **(self._outputs.health() if self._outputs else {})}
 
     def _stages_now(self) -> Mapping[str, Durations]:
         """In the order in which a frame passes them."""
@@ -240,8 +247,7 @@ class CameraLoop:
         except BaseException as error:  # noqa: BLE001 handed to the service, which ends with it
             self.failure = error
         finally:
-            if self._early is not None:
-                self._early.close()
+            self.changes.close()
             self._enter("ended")
             self._on_news()
 
@@ -259,7 +265,7 @@ class CameraLoop:
                 raise
             self._rest(error)
         finally:
-            self._outputs = self._source = self._segmenter = self._frames = None
+            self._outputs = self._source = self._segmenter = self._frames = self._shadow = None
             self._masks_of_run = 0
 
     def _rest(self, error: EdgeError) -> None:
@@ -276,8 +282,7 @@ class CameraLoop:
 
     def _serve(self, stack: ExitStack) -> None:
         self._enter("waiting")
-        early, self._early = self._early, None
-        early = early or EarlyEngine(self._config, self.name, f"{LOOP} {self.name}: engine", shared=self._shared)
+        early = self.changes.early(f"{LOOP} {self.name}: engine")
         stack.callback(early.close)
         source = self._open_source()
         stack.push(source)  # closed even if the engine cannot be opened
@@ -285,14 +290,16 @@ class CameraLoop:
             return
         self._source, self.live.source = source, source.name
         self._enter("opening")
-        engine, climb = early.for_frames(source.size_wh)
-        stack.enter_context(engine)
+        stack.callback(self.changes.end)
+        engine = self.changes.begin(early, source.size_wh, self._engine_changed)
         self.live.engine = engine
-        asked, geometry = self._config.asked(engine.card), self._config.geometry_of(self.name)
+        config = self.changes.config
+        asked, geometry = config.asked(engine.card), self._config.geometry_of(self.name)
         segmenter = self._segmenter = Segmenter(engine, asked, geometry)
-        outputs = self._outputs = Outputs(self._config, self.name, engine.card, source.rate_hz, self.live, self._stages)
+        outputs = self._outputs = Outputs(config, self.name, engine.card, source.rate_hz, self.live, self._stages)
         if self._camera is None:
             self.live.set_camera_state("ok")
+        self._begin_shadow(stack, engine, outputs)
         fix_at = self._gps.fix_at if self._gps else None
         frames = self._frames = buffered(source, True, fix_at, engine.await_turn)
         self._enter("running")
@@ -301,7 +308,7 @@ class CameraLoop:
             segmenter,
             outputs.backgrounds,
             self._stages,
-            on_result=lambda result: (self._count(result), self._note_input(climb(result))),
+            on_result=self._take_in,
             is_over=self._over.is_set,
         )
         if summary.failure is not None:
@@ -333,8 +340,39 @@ class CameraLoop:
                 return
             self._over.wait(max(0.0, until_s - time.monotonic()))  # some are known at once not to come
 
-    def _note_input(self, reduced: str) -> None:
-        self.live.reduced = reduced
+    def _begin_shadow(self, stack: ExitStack, engine: Seat, outputs: Outputs) -> None:
+        """A second engine beside the first, where one is asked for."""
+        options = self._config.shadow
+        if options is None:
+            return
+        from edge.service.shadow import Shadow, Wish
+
+        def keep(result: Prediction, share: float) -> None:
+            if share > options.worst:
+                outputs.keep(f"shadow {options.engine}: {share:.0%} of frame {result.frame.index} is of another class")
+
+        wish = Wish(options.engine, options.precision, self._config.backend, self._config.trusted_keys)
+        self._shadow = Shadow(wish, lambda: engine.card, options.every, self.name, keep)
+        stack.callback(self._shadow.close)
+
+    def _engine_changed(self, engine: Seat) -> None:
+        """Another one works from the next frame on."""
+        if self._outputs is not None:
+            self._outputs.set_engine(engine.card, engine.precision)
+        of = f"camera {self.name}: " if self.name else ""
+        log.info("%sengine is now %s (%s)", of, engine.card.name, engine.precision)
+
+    def announce_engine(self, step: str, facts: Mapping[str, Any]) -> None:
+        """A step of a change of the engine, to whoever hears of events. Any thread may ask."""
+        if (outputs := self._outputs) is not None:
+            outputs.announce("engine", step, facts)
+
+    def _take_in(self, result: Prediction) -> None:
+        """Behind each result that the outputs have."""
+        self._count(result)
+        if self._shadow is not None:
+            self._shadow.offer(result)
+        self.live.reduced = self.changes.add(result)
 
     def _count(self, result: Prediction) -> None:
         self._age_ms, self._captured_ns = result.age_ms, result.frame.captured_ns

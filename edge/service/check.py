@@ -12,12 +12,14 @@ from pathlib import Path
 
 from edge.backends import choose_backend
 from edge.classes import ClassTable
+from edge.engine import find_bundle
 from edge.errors import ConfigError
 from edge.events import EventOptions, Watcher
 from edge.grouping import Instances
 from edge.metres import Metres
 from edge.outputs import select
 from edge.paths import expanded, is_path, make_folder, shown
+from edge.replay.compare import Comparer
 from edge.service.config import ServeConfig
 from edge.service.outputs import flight_of, mqtt_of, publish_of, recorder_of
 from edge.sinks.flight import check_flight
@@ -47,6 +49,14 @@ def check(config: ServeConfig) -> None:
         Instances(card.table)
     _check_geometry(config, card.table)
     choose_backend(config.backend)
+    if config.shadow is not None:
+        with _of("shadow."):
+            expanded("engine", config.shadow.engine)
+        Comparer(card.table, find_bundle(config.shadow.engine, config.trusted_keys).card.table)
+    if config.control is not None:
+        from edge.service.control import check_control
+
+        check_control(config.control)
     asked = [name for name in OUTPUTS if getattr(config, name)]
     if not asked:
         raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")

@@ -58,6 +58,39 @@ def _public_key(text: str) -> str:
 PublicKey = Annotated[str, AfterValidator(_public_key)]
 
 
+class ShadowOptions(StrictModel):
+    """A second engine that is tried beside the first.
+
+    Attributes:
+        engine, precision: as those of the config.
+        every: it runs on one frame in so many.
+        worst: a frame of which a larger share of pixels has another class is worth a drive of the flight recorder.
+    """
+
+    engine: str
+    precision: Literal["int8", "f32", "bf16", "fp16"] | None = None
+    every: int = Field(default=10, ge=1, le=100_000)
+    worst: float = Field(default=0.2, gt=0, le=1)
+
+
+class SwapOptions(StrictModel):
+    """The trial of an engine that follows another one in the running service (edge/service/swap.py).
+
+    Attributes:
+        trial_s: how long it lasts; within it, the former engine comes back where a limit is passed.
+        age: of the p99 of masks' ages, as a multiple of what it was.
+        disagreement: of the share of pixels to which the two engines give another class, mean over the trial.
+        unlike: how much more unlike its training data the scene may look to the new engine (`edge.domain.ood_score`).
+        every: both engines run on one frame in so many.
+    """
+
+    trial_s: float = Field(default=60.0, gt=0, le=86_400)
+    age: float = Field(default=1.5, ge=1, le=100)
+    disagreement: float = Field(default=0.1, gt=0, le=1)
+    unlike: float = Field(default=0.3, gt=0, le=1000)
+    every: int = Field(default=10, ge=1, le=100_000)
+
+
 class ServeConfig(StrictModel):
     """One camera or several, an engine for each, and where results go.
 
@@ -77,6 +110,9 @@ class ServeConfig(StrictModel):
         geometries: of several cameras, by name.
         gps: a gpsd, whose position and speed go with all results (docs/service.md).
         ladder: under overload, a smaller image; without it, only frames are dropped.
+        shadow: a second engine, tried beside the first on some frames; its masks go nowhere.
+        swap: what an engine that follows another one is held to.
+        control: a Unix socket for `edge swap`; without it, nothing listens.
         events: what is looked for in the masks, and reported in the log; without it, nothing.
         mqtt: results, masks and events to a broker.
         recorder: what was seen, in segments of video within a quota, which several cameras share evenly.
@@ -103,6 +139,9 @@ class ServeConfig(StrictModel):
     geometries: dict[CameraName, CameraModel] = Field(default_factory=dict)
     gps: GpsOptions | None = None
     ladder: LadderOptions | None = None
+    shadow: ShadowOptions | None = None
+    swap: SwapOptions = SwapOptions()
+    control: str | None = Field(default=None, min_length=1)
     events: EventOptions | None = None
     mqtt: MqttOptions | None = None
     recorder: RecorderOptions | None = None

@@ -49,12 +49,13 @@ class EarlyEngine:
         known_wh: Size | None = None,
         *,
         shared: SharedEngines,
+        warm_up: int = 0,
     ) -> None:
         """`known_wh` is the frame size where it is known; then a plan for TensorRT is not waited with, either. `shared`
-        are the engines of the process.
+        are the engines of the process. `warm_up`: how many inferences an engine has behind it that is opened for this.
         """
         self._config, self._camera, self._bundle = config, camera, config.bundle()
-        self._shared = shared
+        self._shared, self._warm_up = shared, warm_up
         self._expected_wh = known_wh or EXPECTED_WH
         self._expected: Future[Opened] | None = None
         with suppress(EdgeError):  # raised when the camera is there
@@ -116,6 +117,7 @@ class EarlyEngine:
                     input_wh=input_wh,
                     outputs=config.asked(self._bundle.card),
                     trusted_keys=config.trusted_keys,
+                    warm_up=self._warm_up,
                 )
                 opened.callback(engine.close)
                 engines.append(engine)
@@ -129,6 +131,24 @@ class EarlyEngine:
         """(width, height) of the engine's input for frames of that size; with a ladder, of each of its steps."""
         steps = self._bundle.steps(source_wh)
         return [step.card.input_wh for step in (steps if self._config.ladder else steps[:1])]
+
+
+class Seat(CurrentEngine):
+    """The engine of one camera's loop, which changes between two frames."""
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened.engine)
+        self._climb = opened.climb
+
+    def climb(self, result: Prediction) -> str:
+        """To be called with each result; why the input is smaller than it could be, "" if it is not."""
+        return self._climb(result)
+
+    def replace(self, opened: Opened) -> Opened:
+        """Frames from here on are that engine's; the former one is the caller's to close."""
+        former = Opened(self._now, self._climb)
+        self._now, self._climb = opened
+        return former
 
 
 def _close_when_open(expected: Future[Opened]) -> None:

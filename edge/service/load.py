@@ -1,12 +1,15 @@
-"""Whether a camera asks for more than this machine carries: from the frames that it loses, over time."""
+"""Whether a camera asks for more than this machine carries, from the frames that it loses over time; and its ages."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import NamedTuple
 
+import numpy as np
+
 from edge.hysteresis import Hysteresis
 
+AGES, AGES_MIN = 1024, 100  # masks whose ages are kept, and before anything is said of them
 WINDOW_S = 5.0  # over which drops are counted: a moment's work of another program is no overload
 
 
@@ -59,3 +62,20 @@ class Load:
         self.dropped = lost / max(1, made + lost)
         self.masks_hz, self.frames_hz = made / passed_s, (made + lost) / passed_s
         return self._state.update(self.dropped, now_ns)
+
+
+class Ages:
+    """The ages of the newest masks, in ms; one thread adds, any may ask."""
+
+    def __init__(self) -> None:
+        self._ages = np.zeros(AGES, np.float32)
+        self.count = 0
+
+    def add(self, age_ms: float) -> None:
+        """Of the next mask."""
+        self._ages[self.count % AGES] = age_ms
+        self.count += 1
+
+    def p99(self) -> float | None:
+        """None while there are too few."""
+        return float(np.quantile(self._ages[: self.count], 0.99)) if self.count >= AGES_MIN else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
@@ -71,6 +71,8 @@ class Outputs:
         """
         self.all: list[Output] = []
         self._mqtt: MqttSink | None = None
+        self._flight: FlightRecorder | None = None
+        self._on_engine: list[Callable[[Card, str], object]] = []
         listeners: list[Callable[[Event, Prediction], object]] = []
         if config.web is not None:
             from edge.web.sink import WebSink
@@ -80,6 +82,7 @@ class Outputs:
         if config.mqtt is not None:
             mqtt = self._mqtt = MqttSink(mqtt_of(config.mqtt, name), card, stages)
             listeners.append(_without_result(partial(_publish, mqtt)))
+            self._on_engine.append(lambda card, _: mqtt.set_card(card))
             self.all.append(Output("mqtt", mqtt, lambda: mqtt.health))
         self._results: ResultsSocket | None = None
         if config.socket is not None:
@@ -88,6 +91,7 @@ class Outputs:
             from edge.service.results import ResultsSocket
 
             self._results = ResultsSocket(config.socket, config.bundle().card, live)
+            self._on_engine.append(self._results.set_engine)
             self.all.append(Output("socket", self._results))
         if config.recorder is not None:
             recorder = Recorder(recorder_of(config.recorder, name, len(config.sources)), rate_hz, stages)
@@ -96,11 +100,14 @@ class Outputs:
             software = f"edge {edge.__version__}"
             drive = DriveOptions(software, live.source, rate_hz, card, live.precision, settings_of(config))
             flight = FlightRecorder(flight_of(config.flight, name, len(config.sources)), drive, stages)
+            self._flight = flight
+            self._on_engine.append(flight.set_engine)
             listeners.append(_without_result(flight.event))
             self.all.append(Output("flight", flight, lambda: flight.health))
         listeners += self._add_others(config, name, SinkContext(live.source, rate_hz, card, stages))
         if config.events is not None:
             watcher = Watcher(config.events.of_camera(name), card.table, card.fingerprint)
+            self._on_engine.append(lambda card, _: watcher.set_fingerprint(card.fingerprint))
             sink = EventSink(watcher, listeners)
             self.all.append(Output("events", sink, (lambda: sink.health) if config.events.tracks else None))
         if not self.all:
@@ -130,6 +137,21 @@ class Outputs:
             self._results.set_camera_state(health)
         if self._mqtt is not None:
             self._mqtt.set_camera_state(health.state if health else "ok", health.reason if health else "")
+
+    def set_engine(self, card: Card, precision: str) -> None:
+        """Another engine works from the next frame on; its classes are those of the one before."""
+        for follow in self._on_engine:
+            follow(card, precision)
+
+    def announce(self, name: str, step: str, facts: Mapping[str, Any]) -> None:
+        """Something happened that is not in a frame: as an event to the broker."""
+        if self._mqtt is not None:
+            self._mqtt.event(name, step=step, **facts)
+
+    def keep(self, reason: str) -> None:
+        """What was seen just now is worth a drive of the flight recorder, where there is one."""
+        if self._flight is not None:
+            self._flight.trigger(reason)
 
     def health(self) -> dict[str, OutputHealth]:
         """By name, of those that can tell, and of those that hang."""

@@ -46,7 +46,8 @@ class ResultsSocket:
         self._camera = Camera(state="ok", reason="", since_ns=time.monotonic_ns())
         self._newest: tuple[Prediction, int] | None = None
         self._lock = threading.Lock()
-        self._closing = False
+        self._closing = self._lets_go = False
+        self._source = live.source
         self._path = expanded("socket", path)
         self._listener = _listen(self._path)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -73,6 +74,12 @@ class ResultsSocket:
             self._newest = result, dropped
         os.eventfd_write(self._wake_fd, 1)
 
+    def set_engine(self, card: Card, precision: str) -> None:
+        """Another engine works: each publisher is let go, and gets its card when it connects again."""
+        self._hello = message(Hello(source=self._source, precision=precision, card=card.to_json()))
+        self._lets_go = True
+        os.eventfd_write(self._wake_fd, 1)
+
     def set_camera_state(self, health: Health) -> None:
         """What is reported to publishers of the camera from now on."""
         status = {name: getattr(health, name) for name in ("state", "reason", "since_ns", "restarts")}
@@ -82,6 +89,10 @@ class ResultsSocket:
         told_s = 0.0
         while not self._closing:
             self._attend()
+            if self._lets_go:
+                self._lets_go = False
+                while self._publishers:
+                    self._publishers.popitem()[1].line.close()
             with self._lock:
                 newest, self._newest = self._newest, None
             if newest is not None:

@@ -25,6 +25,7 @@ from edge.service.check import check
 from edge.service.config import ServeConfig, load_config
 from edge.service.notify import Notifier
 from edge.service.reload import Next, Reload
+from edge.service.swap import SwapRequest, Swaps
 from edge.service.zones import saver
 from edge.sources.capture.process import end_prespawned
 from edge.sources.open import is_camera
@@ -40,7 +41,8 @@ TOLD_S = 2.0  # how often the manager hears how all is, at most
 START_S = 10.0  # so much longer the manager waits for the first mask, each time that it is notified
 LEAVE_S = 4.0  # for cameras to end; the manager gives five seconds in all
 
-Inbox = queue.SimpleQueue["int | None"]  # signals, and None where a camera has its first result or has ended
+# Signals, requests, and None where a camera has its first result or has ended.
+Inbox = queue.SimpleQueue["int | SwapRequest | None"]
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +131,7 @@ class Service:
             CameraLoop(name, self._config, wake, engines.get(name), self._gps, shared) for name in self._config.sources
         ]
         self._reload = Reload(path, self._config, self._sizes, wake, shared)
+        self._swaps = Swaps(self._cameras, self._config, self._reload)
         self._on_page = on_page
         self._server: WebServer | None = None
         self._tick_s = min(TICK_S, (notifier.watchdog_s or 3 * TICK_S) / 3)
@@ -158,6 +161,10 @@ class Service:
                 self._server = stack.enter_context(page)
                 if self._on_page is not None:
                     self._on_page(self._server.url)
+            if self._config.control is not None:
+                from edge.service.control import Control
+
+                stack.enter_context(Control(self._config.control, self._inbox.put))
             return self._attend()
 
     def _zone_saver(self) -> Save | None:
@@ -179,15 +186,18 @@ class Service:
             asked = self._asked()
             if not asked.isdisjoint((signal.SIGTERM, signal.SIGINT)):
                 return None
+            for request in asked:
+                if isinstance(request, SwapRequest):
+                    self._swaps.request(request)
             if signal.SIGHUP in asked:
-                self._reload.request()
-            if (following := self._reload.take()) is not None:
+                self._swaps.reload()
+            if (following := self._swaps.take(self._reload.take())) is not None:
                 return following
             if self._is_over():
                 return None
             self._say()
 
-    def _asked(self) -> set[int | None]:
+    def _asked(self) -> set[int | SwapRequest | None]:
         """All that came; where nothing did within a tick, a look at the cameras is due."""
         try:
             asked = {self._inbox.get(timeout=self._tick_s)}
@@ -221,6 +231,7 @@ class Service:
         for camera in self._cameras:
             camera.tell_outputs()
             camera.watch_load()
+        self._swaps.look()
         if self._stuck:
             return
         self._progress_s = time.monotonic()
@@ -236,6 +247,7 @@ class Service:
         text = "; ".join(
             f"{camera.name}: {camera.words()}" if camera.name else camera.words() for camera in self._cameras
         )
+        text = f"{text}; {words}" if (words := self._swaps.words()) else text
         if self._server is not None and self._server.trouble:
             text = f"{text}, page lost ({self._server.trouble})"
         text = f"stuck: {', '.join(stuck)}; {text}" if stuck else text

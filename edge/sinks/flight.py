@@ -40,6 +40,7 @@ from edge.timing import Stages
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from edge.card import Card
     from edge.drive.writer import DriveWriter
     from edge.events import Event
 
@@ -204,6 +205,10 @@ class FlightRecorder:
         self._events.append(event)
         if event.active and event.visit is None:
             self.trigger(f"{event.name} began at frame {event.frame}")
+
+    def set_engine(self, card: Card, precision: str) -> None:
+        """Another engine works: pieces that are begun from here on say so. Any thread may tell."""
+        self._drive = replace(self._drive, card=card, precision=precision)
 
     def trigger(self, reason: str) -> None:
         """Have the ring written to the disk, soon."""

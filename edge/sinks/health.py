@@ -20,7 +20,7 @@ class HealthReport(Protocol):
     @property
     def totals(self) -> Mapping[str, int]: ...
     @property
-    def levels(self) -> Mapping[str, int]: ...
+    def levels(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class OutputHealth:
     state: OutputState = "ok"
     reason: str = ""
     totals: Mapping[str, int] = field(default_factory=dict)
-    levels: Mapping[str, int] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, report: HealthReport) -> OutputHealth:

@@ -140,6 +140,11 @@ class MqttSink:
         self._box.put_event(name, facts)
         self._wake()
 
+    def set_card(self, card: Card) -> None:
+        """Another engine works, with the same classes. Any thread may tell."""
+        self._card, self._status_due = card, True
+        self._wake()
+
     def set_camera_state(self, state: str, reason: str = "") -> None:
         """What the status says of the camera from now on: `ok`, `degraded` or `lost`, and why. Any thread may tell."""
         if self._camera != (state, reason):
