@@ -1,4 +1,4 @@
-"""What a running service is told while it runs: a Unix socket, for its own user and root; one request, one answer.
+"""What is asked of a running service: a Unix socket, for its own user and root; one request, one answer.
 
 A request is a line of JSON, {"swap": {"engine": "road", "precision": "f32"}}; so is the answer, with "ok" and "text".
 """

@@ -196,7 +196,8 @@ class _Aside(CurrentEngine):
 
 
 def open_aside(wish: Wish) -> _Aside:
-    """The engine, with one thread, which has the priority asked for if the backend has threads of its own.
+    """The engine, with one thread, which has the priority asked for if the backend has threads of its own. OpenVINO
+    keeps threads of closed engines: those of one that had one thread, too, are used again as they are.
 
     Raises:
         EngineError: it cannot run here.

@@ -25,7 +25,7 @@ from edge.events import EventOptions, Limits
 from edge.gps import GpsOptions
 from edge.ladder import LadderOptions
 from edge.service.check import check
-from edge.service.config import ServeConfig, load_config
+from edge.service.config import ServeConfig, ShadowOptions, SwapOptions, load_config
 from edge.sinks.flight import FlightOptions
 from edge.sinks.mqtt.options import MqttOptions, address_of
 from edge.sinks.recorder import RecorderOptions
@@ -79,6 +79,8 @@ SECTIONS: dict[str, tuple[type, dict[str, Any]]] = {
     "recorder": (RecorderOptions, {"folder": "/srv/recordings"}),
     "flight": (FlightOptions, {"folder": "/srv/flight"}),
     "web": (WebOptions, {"port": 0}),
+    "shadow": (ShadowOptions, {"engine": "road"}),
+    "swap": (SwapOptions, {}),
     "cameras": (ServeConfig, {}),
     "sinks": (ServeConfig, {}),
     "sinks.results": (ServeConfig, {}),
@@ -118,6 +120,12 @@ MEANT: dict[str, set[str]] = {
     "recorder.legend": {"true"},
     "recorder.classes": {"empty list"},
     "recorder.alpha": {*NUMBER, *UNSET, "zero"},
+    "shadow": UNSET,
+    "shadow.precision": UNSET,
+    "shadow.worst": NUMBER,
+    "swap": {"empty mapping"},
+    **{f"swap.{key}": NUMBER for key in ("trial_s", "disagreement", "unlike")},
+    "control": {*NAME, *UNSET},
     "sinks": {"empty mapping"},
     "trusted_keys": UNSET,
     "sinks.masks": NAME,

@@ -34,6 +34,7 @@ SLOW = "scene:street?seed=3&frames=100000&size=256x144&fps=5"  # no frame is dro
 @pytest.fixture
 def run_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.setattr("edge.service.shadow.LOW", 0)  # on a busy machine a trial would take minutes
+    monkeypatch.setattr("edge.service.swap.LONGEST", 100)
     with running(tmp_path) as run:
         yield run
 
@@ -136,12 +137,12 @@ def test_what_cannot_follow_is_refused_with_a_reason_and_changes_nothing(
     path = tmp_path / "control.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for engine, precision, reason in [
-        ("raod", None, "no engine is called 'raod'; did you mean 'road'?"),
+        ("raod", None, "no engine is called 'raod'"),
         (str(colour_bundle.folder), None, "colours has other classes than road"),
         ("road", None, "engine road works already"),
         ("road", "fp64", "expected a precision of"),
     ]:
-        with pytest.raises(ConfigError, match=reason.replace("?", r"\?")):
+        with pytest.raises(ConfigError, match=reason):
             ask_swap(str(path), engine, precision)
     assert steps == []
     assert camera.live.card.name == "road"
