@@ -33,7 +33,7 @@ def results(colour_bundle: Bundle, flag: Image) -> list[Prediction]:
 
 
 def shadow_of(bundle: Bundle, every: int = 1, **options: Any) -> Shadow:
-    return Shadow(Wish(str(bundle.folder), None, "openvino", 0), lambda: bundle.card, every, "", **options)
+    return Shadow(Wish(str(bundle.folder), None, "openvino", nice=0), lambda: bundle.card, every, "", **options)
 
 
 def test_its_disagreement_is_reported_by_group_with_the_frames_that_are_worst(
@@ -88,7 +88,7 @@ def test_the_loop_never_waits_for_it(
 def test_a_second_engine_that_does_not_open_is_reported_and_ends_nothing(
     colour_bundle: Bundle, results: list[Prediction]
 ) -> None:
-    shadow = Shadow(Wish(str(colour_bundle.folder), "fp64", None, 0), lambda: colour_bundle.card, 1, "")
+    shadow = Shadow(Wish(str(colour_bundle.folder), "fp64", None, nice=0), lambda: colour_bundle.card, 1, "")
     assert soon(lambda: shadow.compared.failure)
     shadow.offer(results[0])
     assert shadow.compared.health.state == "lost"
@@ -107,7 +107,7 @@ def times():  # of each thread: ticks of CPU, and nice
     return {name: (int(of[11]) + int(of[12]), int(of[16])) for name, of in fields.items()}
 
 own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-with open_aside(Wish("road", None, "openvino", own + 2)) as engine:  # the lowest takes a busy machine minutes
+with open_aside(Wish("road", None, "openvino", nice=own + 2)) as engine:  # the lowest takes a busy machine minutes
     width, height = engine.card.input_wh
     image = np.zeros((height, width, 3), np.uint8)
     before = times()
