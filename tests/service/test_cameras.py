@@ -45,7 +45,7 @@ def test_two_cameras_run_on_one_compiled_model(run_service: Run, monkeypatch: py
     service, _ = run_service(TWO)
     assert soon(lambda: min(masks_of(service)) > 3)
     assert len(opened) == 1
-    front, rear = (camera._segmenter.engine._now for camera in service._cameras)
+    front, rear = (camera._segmenter.engine._now._now for camera in service._cameras)
     assert front._new_request.__self__ is rear._new_request.__self__
     assert front is not rear
 
@@ -57,8 +57,12 @@ def test_a_failed_inference_restarts_its_camera_and_not_the_other_nor_the_engine
     service, _ = run_service(TWO)
     assert soon(lambda: min(masks_of(service)) > 3)
     front, rear = service._cameras
-    model, broken, infer = front._segmenter.engine._now._new_request.__self__, threading.Event(), OpenVinoEngine.infer
-    victim = front._segmenter.engine._now
+    model, broken, infer = (
+        front._segmenter.engine._now._now._new_request.__self__,
+        threading.Event(),
+        OpenVinoEngine.infer,
+    )
+    victim = front._segmenter.engine._now._now
 
     def infer_or_fail(engine: OpenVinoEngine, image: Image) -> Any:
         if engine is victim:
@@ -73,7 +77,7 @@ def test_a_failed_inference_restarts_its_camera_and_not_the_other_nor_the_engine
     assert soon(lambda: rear.published > while_down + 3)
     before = front.published
     assert soon(lambda: front.published > before + 3), "it is back"
-    assert front._segmenter.engine._now._new_request.__self__ is model
+    assert front._segmenter.engine._now._now._new_request.__self__ is model
     assert not rear.has_ended
     assert rear.trouble is None
 

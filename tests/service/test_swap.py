@@ -28,7 +28,7 @@ from edge.service.load import Ages
 from edge.service.shadow import Compared
 from edge.service.swap import Swap, is_swap
 
-SLOW = "scene:street?seed=3&frames=100000&size=256x144&fps=5"  # no frame is dropped, however busy the machine is
+SLOW = "scene:street?seed=3&frames=100000&size=256x144&fps=2"  # slow: no frame is dropped, however busy the machine is
 
 
 @pytest.fixture
