@@ -78,7 +78,11 @@ def gpsd_of_the_log(port: int) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        process.wait(LONG_S)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:  # its own gpsd has ended by then; at times it waits for it without end
+            process.kill()
+            process.wait()
 
 
 @contextmanager
