@@ -142,7 +142,7 @@ MEANT: dict[str, set[str]] = {
     **{f"events.{name}.hold_s": {*NUMBER, "zero"} for name in IN_METRES},
     **{f"events.{name}.end": {*NUMBER, "zero"} for name in ("road_gone", "out_of_domain")},
     **{f"events.{name}.hold_s": {*NUMBER, "zero"} for name in ("road_gone", "out_of_domain")},
-    **dict.fromkeys(("precision", "backend", "threads", "mqtt", "recorder", "flight"), UNSET),
+    **dict.fromkeys(("trusted_keys", "precision", "backend", "threads", "mqtt", "recorder", "flight"), UNSET),
     **{f"web.{key}": UNSET for key in ("token_file", "certificate_file", "key_file")},
     **{f"mqtt.{key}": UNSET for key in ("credentials_file", "ca_file")},
     **dict.fromkeys(("ladder.deadline_ms", "web.ready_within_s", "recorder.quota_gb", "recorder.segment_s"), NUMBER),

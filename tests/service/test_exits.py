@@ -12,17 +12,17 @@ import pytest
 
 # Opens engines without an end, each in OpenVINO's own threads: whatever ends the process does so while one is opened.
 PROGRAM = """
-import edge.service.engines as engines
+import edge.backends.shared as shared
 from edge.cli import main
 
-opens = engines.open_engine
+opens = shared.open_engine
 
 def open_one_after_another(*words, **options):
     while True:
         print("opening", flush=True)
         opens(*words, **options).close()
 
-engines.open_engine = open_one_after_another
+shared.SharedEngines.__init__.__defaults__ = (open_one_after_another,)
 {fault}
 main()
 """
