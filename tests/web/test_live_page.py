@@ -170,7 +170,7 @@ def test_figures_charts_and_waterfall_are_filled(
         assert soon(lambda: page.text("#rate") not in ("–", "0.0"))
         assert soon(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, "#stages li")) == 5)
         assert soon(lambda: page.text("#stages-total") == "15.0 ms to the mask")
-        assert page.find("#stages .slowest").text.split() == ["infer", "10.0", "ms"]
+        assert page.text("#stages .slowest").split() == ["infer", "10.0", "ms"]
         lefts = page.js(
             "return [...document.querySelectorAll('#stages .bar')].map((bar) => parseFloat(bar.style.left))"
         )
