@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,8 @@ def seen(**known: object) -> Prediction:
     return dataclasses.replace(result, ground=PLANE, **known)
 
 
-def messages(result: Prediction) -> dict[str, object]:
+def messages(result: Prediction) -> dict[str, Any]:
+    assert result.ground is not None
     names = {TRANSFORM: "foxglove.FrameTransform", SCENE: "foxglove.SceneUpdate", GRID: "foxglove.Grid"}
     return {topic: message_class(names[topic]).FromString(make(5)) for topic, make in road_parts(result, result.ground)}
 

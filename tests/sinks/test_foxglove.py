@@ -115,7 +115,8 @@ def test_messages_are_read_by_the_schemas_that_came_with_them(context: SinkConte
 def test_each_fix_of_the_gps_is_served_once(context: SinkContext) -> None:
     first, second = Fix(52.5, 13.4, speed_m_s=3.0), Fix(52.6, 13.4, speed_m_s=4.0)
     with sink_at(ANY_PORT, context) as sink, Client(sink.url) as viewer:
-        sink._channel(FIX), sink._channel(POSITION)  # as with the first fix
+        for topic in (FIX, POSITION):  # as with the first fix
+            sink._channel(topic)
         subscribed(sink, viewer, FIX, POSITION, RESULTS)
         for index, fix in enumerate((None, first, first, second)):
             result = seen(index)

@@ -1,6 +1,6 @@
 """Two cameras over one in `edge serve`, on the same drive: resident memory, start, drops and ages of masks.
 
-    python -m benchmarks.cameras [--cameras 2] [--seconds 20] [--rounds 3]
+    python -m benchmarks.shared_engine [--cameras 2] [--seconds 20] [--rounds 3]
 
 Each camera is a 720p recording at 30 Hz, played live and decoded in the service's process. One and several are run in
 turn, round by round; what is printed are medians, and ratios of rounds. Goals: resident memory <= 1.3, no drops, p99 of
