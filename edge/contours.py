@@ -17,6 +17,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN = 0.618034  # of the circle of hues: neighbouring ids are far apart (Ankerl, 2009)
 _GREY = (160, 160, 160)  # who is not followed
 _LINE = (255, 230, 60)
+_MARKING_RGB = {1: (255, 90, 255), 2: (255, 150, 30)}  # lane markings, curbs
 _Point = tuple[int, int]
 
 
@@ -55,6 +56,20 @@ def line_mark(points: NDArray[np.float64]) -> Mark:
     """An open line through points (N, 2) of x, y in pixels; NaN is left out."""
     there = np.rint(points[np.isfinite(points).all(axis=1)]).clip(-20_000, 20_000).astype(np.int32)
     return Mark([np.concatenate([there, there[::-1]])[:, None]], "", (0, 0), _LINE)  # there and back: marks are closed
+
+
+def marking_marks(ids: Image, size_wh: tuple[int, int]) -> list[Mark]:
+    """Lane markings and curbs, uint8 (h, w) at network size without black bars (`edge.markings`), over an image of that
+    size, which shows the whole frame.
+    """
+    scale = np.array(size_wh) / ids.shape[::-1]
+    marks: list[Mark] = []
+    for value, rgb in _MARKING_RGB.items():
+        found, _ = cv2.findContours(cv2.compare(ids, value, cv2.CMP_EQ), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        contours = [np.rint((contour + 0.5) * scale - 0.5).astype(np.int32) for contour in found]
+        if contours:
+            marks.append(Mark(contours, "", (0, 0), rgb))
+    return marks
 
 
 def _mark(ids: Image, one: Instance, box: list[list[int]], scale: NDArray[np.float64]) -> Mark:

@@ -1,8 +1,8 @@
 """Finds the objects of a frame: the step behind the engine that makes the output "instances".
 
 A `Group` is a function from a prediction to groups of cells. `components` is the one that needs nothing but the mask:
-connected patches of one class. **People who touch are one patch, and so one object**; one behind a pole may be two. A
-net with a head for it, such as centres and offsets, brings a function of its own, and all else stays.
+connected patches of one class. **People who touch are one patch, and so one object**; one behind a pole may be two. An
+engine with centres and offsets has a function of its own (`edge.centres`), and all else is the same.
 """
 
 from __future__ import annotations
@@ -44,15 +44,21 @@ class Groups:
     centres: NDArray[np.float64]
 
 
-Group = Callable[[Prediction, Sequence[int]], Groups]
+Group = Callable[[Prediction, Sequence[int]], Groups]  # of a prediction and the ids of countable classes
 
 
-def components(prediction: Prediction, class_ids: Sequence[int]) -> Groups:
+def least_cells(semantic: Image) -> float:
+    """How many cells an object has at least."""
+    return max(1.0, LEAST_SHARE * semantic.size)
+
+
+def components(prediction: Prediction, class_ids: Sequence[int], semantic: Image | None = None) -> Groups:
     """Connected patches (8 neighbours) of each class, those below `LEAST_SHARE` left out; the largest first, and of
-    equal ones the upper left. Of more than 255 the smallest are left out.
+    equal ones the upper left. Of more than 255 the smallest are left out. `semantic` stands in place of the
+    prediction's classes, of the same shape without black bars.
     """
-    semantic = prediction.content("semantic")
-    least = max(1.0, LEAST_SHARE * semantic.size)
+    semantic = prediction.content("semantic") if semantic is None else semantic
+    least = least_cells(semantic)
     ids = np.zeros(semantic.shape, np.uint8)
     patches = [patch for i in class_ids if (patch := _patches(semantic, i, least)) is not None]
     stats = np.concatenate([patch.stats for patch in patches]) if patches else np.zeros((0, 8))

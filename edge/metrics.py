@@ -205,6 +205,32 @@ class BoundaryScore:
         return float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan")
 
 
+class ThinScore:
+    """F1 of what is a few pixels wide, such as lane markings: a pixel counts as right within `tolerance_px` of truth,
+    and one of truth as found within it of a pixel (along rows, columns and diagonals).
+    """
+
+    def __init__(self, tolerance_px: int) -> None:
+        self._kernel = np.ones((2 * tolerance_px + 1,) * 2, np.uint8)
+        self.found, self.right, self.wanted, self.met = 0, 0, 0, 0
+
+    def add(self, truth: NDArray[np.bool_], found: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> None:
+        """One frame, bool (H, W) each; what is unknown is neither right nor wrong."""
+        wanted, given = (cv2.dilate(mask.astype(np.uint8), self._kernel) > 0 for mask in (truth, found))
+        self.found += int((found & ~unknown).sum())
+        self.right += int((found & wanted & ~unknown).sum())
+        self.wanted += int(truth.sum())
+        self.met += int((truth & given).sum())
+
+    @property
+    def f1(self) -> float:
+        """0 to 1; NaN where there is neither truth nor anything found."""
+        if not self.found and not self.wanted:
+            return math.nan
+        precision, recall = self.right / max(1, self.found), self.met / max(1, self.wanted)
+        return 2 * precision * recall / max(1e-12, precision + recall)
+
+
 def count_outlines(
     truth: NDArray[np.uint8],
     prediction: NDArray[np.uint8],

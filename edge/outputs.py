@@ -64,8 +64,39 @@ CONFIDENCE = Output(
     "confidence",
     default=False,
 )
+# What heads of our nets give beside the classes (edge/nets/heads.py), for steps that make objects and markings of it.
+CENTRES = Output(
+    "centres",
+    "uint8",
+    ("H/4", "W/4"),
+    "values",
+    "255 * the chance that an object's centre is in the cell, where it is the highest of 3 x 3 cells, else 0",
+    "centres",
+    default=False,
+)
+OFFSETS = Output(
+    "offsets",
+    "float32",
+    (2, "H/4", "W/4"),
+    "values",
+    "from each cell to the centre of the object that it is part of, x and y, in cells",
+    "offsets",
+    default=False,
+)
+GRADES = Output(
+    "marking_grades",
+    "uint8",
+    (2, "H/4", "W/4"),
+    "values",
+    "255 * the chance of a lane marking, and of a curb, in each cell",
+    "marking_grades",
+    default=False,
+)
 # What steps give (edge/steps.py), asked for as an engine's outputs are: which of these each needs.
-STEP_OUTPUTS: dict[str, tuple[str, ...]] = {"instances": (), "steady": ("confidence",)}
+MARKINGS = "markings"
+STEP_OUTPUTS: dict[str, tuple[str, ...]] = {"instances": (), "steady": ("confidence",), MARKINGS: (GRADES.name,)}
+# What else they take where the engine has it.
+STEP_USES: dict[str, tuple[str, ...]] = {"instances": (CENTRES.name, OFFSETS.name)}
 
 
 @dataclass(frozen=True)
@@ -110,6 +141,7 @@ def _count_instances(array: NDArray[Any]) -> dict[str, float]:
 
 DECODERS: dict[str, Decoder] = {
     "class_ids": Decoder(("uint8",), True, _summarize_ids),
+    "marking_ids": Decoder(("uint8",), True, _summarize_ids),
     "instance_ids": Decoder(("uint8",), True, _count_instances),
     "confidence": Decoder(("uint8",), True, _summarize_confidence),
     "values": Decoder(DTYPES, False, _summarize_values),
@@ -155,9 +187,11 @@ def select(outputs: Iterable[Output], names: Iterable[str] | None, origin: str) 
     """
     listed, asked = list(outputs), set(names or ())
     asked |= {needed for name in asked for needed in STEP_OUTPUTS.get(name, ())}
-    if missing := asked - STEP_OUTPUTS.keys() - {output.name for output in listed}:
-        known = ", ".join(output.name for output in listed)
+    known = {output.name for output in listed}
+    asked |= {used for name in asked for used in STEP_USES.get(name, ()) if used in known}
+    if missing := asked - STEP_OUTPUTS.keys() - known:
+        there = ", ".join(output.name for output in listed)
         hint = f" To add it: edge build engines/{origin}.yaml" if missing == {CONFIDENCE.name} else ""
         why = "".join(f", which {name!r} needs" for name in asked if min(missing) in STEP_OUTPUTS.get(name, ()))
-        raise EngineError(f"engine {origin}: expected an output of {known}, got {min(missing)!r}{why}.{hint}")
+        raise EngineError(f"engine {origin}: expected an output of {there}, got {min(missing)!r}{why}.{hint}")
     return tuple(output for output in listed if output.default or output.name in asked)

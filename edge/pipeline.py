@@ -18,6 +18,7 @@ from edge.domain import UnlikeShare
 from edge.engine import Engine
 from edge.errors import ConfigError, EdgeError
 from edge.frame import Image
+from edge.instances import INSTANCES
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter, frames_of
 from edge.sinks.background import Background
@@ -144,6 +145,8 @@ def segment(
         from edge.geometry.model import load_camera_model
 
         camera_model = load_camera_model(Path(camera_model))
+    if camera_model is not None:
+        outputs = (*outputs, INSTANCES)
     if not isinstance(source, (str, Path)) and not hasattr(source, "live"):
         yield from _segment_images(cast("Image | Iterable[Image]", source), engine, live, outputs, camera_model)
         return

@@ -14,7 +14,7 @@ from edge.classes import ClassTable
 from edge.errors import ConfigError
 from edge.frame import Frame, Image, Letterbox
 from edge.instances import INSTANCES, Instance, thing_ids
-from edge.outputs import DECODERS, SEMANTIC, Output
+from edge.outputs import DECODERS, MARKINGS, SEMANTIC, Output
 
 if TYPE_CHECKING:  # what draws and measures is imported where it is used: masks alone do without
     from edge.appearance import Appearance
@@ -249,7 +249,7 @@ class Prediction:
         """
         from edge.contours import marks_of
 
-        lines = self._lane_marks(size_wh)
+        lines = self._lane_marks(size_wh) + self._marking_marks(size_wh)
         if not self.instances or INSTANCES not in self.outputs:
             return lines
         drawn = self.instances
@@ -265,6 +265,13 @@ class Prediction:
 
         scale = np.array(size_wh) / self.frame.size_wh
         return [line_mark(self.ground.pixels(line) * scale) for line in self.lane.lines()]
+
+    def _marking_marks(self, size_wh: tuple[int, int]) -> list[Mark]:
+        if MARKINGS not in self.outputs:
+            return []
+        from edge.contours import marking_marks
+
+        return marking_marks(self.content(MARKINGS), size_wh)
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows of it: the overlay."""

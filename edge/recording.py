@@ -22,6 +22,7 @@ from edge.engine import Engine
 from edge.errors import ConfigError, EdgeError, OutputError
 from edge.geometry.model import CameraModel, load_camera_model
 from edge.gps import Gps, GpsOptions
+from edge.instances import INSTANCES
 from edge.pipeline import Summary, buffered, run
 from edge.prediction import Prediction
 from edge.report import summary_json, summary_text
@@ -110,6 +111,8 @@ def record(
     _check(source, target, codec, split_s, quota_gb)
     if isinstance(camera_model, (str, Path)):
         camera_model = load_camera_model(Path(camera_model))
+    if camera_model is not None:
+        outputs = {*outputs, INSTANCES}
     cv2.setNumThreads(1)  # every stage has a thread of its own
     stages = Stages()
     with ExitStack() as stack:

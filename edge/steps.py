@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from edge.card import Card
 from edge.engine import Engine
 from edge.instances import INSTANCES, thing_ids
-from edge.outputs import STEP_OUTPUTS
+from edge.outputs import CENTRES, GRADES, MARKINGS, STEP_OUTPUTS, STEP_USES
 from edge.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -57,9 +57,19 @@ def _steady(card: Card) -> Step:
 
 
 def _instances(card: Card) -> Step:
-    from edge.grouping import Instances
+    from edge.grouping import Instances, components
 
-    return Instances(card.table)
+    if any(output.name == CENTRES.name for output in card.outputs):
+        from edge.centres import grouped
+
+        return Instances(card.table, grouped)
+    return Instances(card.table, components)
+
+
+def _markings(card: Card) -> Step:
+    from edge.markings import Markings
+
+    return Markings(card.table)
 
 
 def _tracks(card: Card) -> Step:
@@ -72,6 +82,7 @@ def _tracks(card: Card) -> Step:
 STEPS: dict[str, StepKind] = {
     "steady": StepKind(_steady, needs=("semantic", "confidence")),
     INSTANCES: StepKind(_instances),
+    MARKINGS: StepKind(_markings, needs=("semantic", GRADES.name)),
     "tracks": StepKind(_tracks, needs=(INSTANCES,)),
 }
 
@@ -101,7 +112,7 @@ class Steps:
         if camera_model is not None and thing_ids(table):
             asked = {*asked, INSTANCES}
         names = step_names([output.name for output in engine.outputs], asked)
-        needed = {output for name in asked for output in STEP_OUTPUTS.get(name, ())}
+        needed = {output for name in asked for output in (*STEP_OUTPUTS.get(name, ()), *STEP_USES.get(name, ()))}
         hidden = needed - {*asked, *(output.name for output in engine.outputs if output.default)}
         steps: list[Step] = [STEPS[name].make(engine.card) for name in names]
         if camera_model is not None:

@@ -314,18 +314,21 @@ def _checked_ports(
     compiled: Any, outputs: Collection[Output], input_wh: tuple[int, int], origin: str
 ) -> list[tuple[str, int]]:
     """Each output's name and its place among the compiled model's outputs, once they are checked."""
-    found = {_spelled(p) for p in compiled.inputs}, {_spelled(p, _name(p)) for p in compiled.outputs}
+    expected = {output.tensor for output in outputs}
+    names = [_name(node, expected) for node in compiled.outputs]
+    given = {_spelled(node, name) for node, name in zip(compiled.outputs, names, strict=True)}
+    found = {_spelled(node) for node in compiled.inputs}, given
     check_ports(found, outputs, input_wh, f"{origin}: expected a graph")
-    places = {_name(node): place for place, node in enumerate(compiled.outputs)}
-    return [(output.name, places[output.tensor]) for output in outputs]
+    return [(output.name, names.index(output.tensor)) for output in outputs]
 
 
 def _spelled(node: Any, name: str = "") -> str:
     return port(str(node.element_type.to_dtype()), tuple(node.partial_shape), name)
 
 
-def _name(node: Any) -> str:
-    return node.get_any_name()
+def _name(node: Any, expected: Collection[str]) -> str:
+    """One that is expected, if it has several: a cast that changes nothing is dropped, and its value has both names."""
+    return next((name for name in sorted(node.get_names()) if name in expected), node.get_any_name())
 
 
 def _gist(error: RuntimeError) -> str:

@@ -29,6 +29,7 @@ from edge.cli.shared import (
     JsonFile,
     Legend,
     Live,
+    Markings,
     Masks,
     MasksAs,
     MaxFrames,
@@ -139,6 +140,7 @@ def run(
     confidence: Confidence = False,
     instances: Instances = False,
     steady: Steady = False,
+    markings: Markings = False,
     camera_model: CameraModelFile = None,
     gps: GpsAddress = None,
     live: Live = None,
@@ -156,7 +158,7 @@ def run(
     check_outputs(outputs.paths, sources)
     model = camera_model_of(camera_model)
     end_on_sigterm()
-    asked = outputs_asked(confidence, instances, steady)
+    asked = outputs_asked(confidence, instances or model is not None, steady, markings)
     wishes = {"precision": precision, "threads": threads, "backend": backend, "outputs": asked}
     opened, frames = _open_both(sources, engine, live, **wishes)
     from edge.pipeline import buffered  # behind the opening, whose waits hide these imports

@@ -53,15 +53,21 @@ def train(
     run_folder: Annotated[
         Path | None, typer.Option("--run", help="Its folder; default: engines/built/NAME.run")
     ] = None,
+    heads: Annotated[
+        bool, typer.Option("--heads", help="Train the recipe's `heads:` on its checkpoint, which stays as it is.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Train a net. Ctrl-C saves and stops; the same command goes on where it stood. With any option but --run and
-    --device, the recipe is written into the run's folder.
+    """Train a net. Ctrl-C saves and stops; the same command goes on where it stood. With any option but --run, --heads
+    and --device, the recipe is written into the run's folder.
     """
     from edge.config import need
 
     need("torch", "edge train")
+    if heads:
+        _train_heads(recipe, run_folder, device, json_file)
+        return
     from edge.train.loop import Trainer
     from edge.train.written import Wish, names_of
 
@@ -95,6 +101,39 @@ def train(
     print_report(f"{trainer.checkpoint}: done. Next: edge build {recipe} --run {folder}", json_file)
     if json_file:
         write_json(json_file, json.loads((folder / "scores.json").read_text(encoding="utf-8")))
+
+
+def _train_heads(path: Path | None, run_folder: Path | None, device: str, json_file: Path | None) -> None:
+    from edge.config import load_yaml
+    from edge.train.heads import HeadTrainer
+    from edge.train.recipe import Recipe
+    from edge.train.written import BUILT
+
+    if path is None:
+        raise ConfigError("--heads: expected a recipe with `heads:`, such as engines/road.yaml")
+    recipe = load_yaml(path, Recipe)
+    end_on_sigterm()
+    trainer = HeadTrainer(recipe, run_folder or BUILT / f"{recipe.name}.heads.run", device)
+    bar, task = make_progress_bar(f"{recipe.name} heads", trainer.plan.optimisation.steps)
+    try:
+        streets = bar.add_task("rendering streets", total=None, visible=False, note="")
+        for report in trainer.run(lambda done, total: bar.update(streets, completed=done, total=total, visible=True)):
+            bar.update(task, completed=report.step, note=f"loss {report.loss:.3f}")
+            if not bar.console.is_terminal and report.step % LOG_EVERY == 0:
+                bar.console.print(f"step {report.step} of {report.steps}: loss {report.loss:.3f}")
+    except KeyboardInterrupt:
+        bar.console.print(f"stopped at step {trainer.step}, saved in {trainer.checkpoint}")
+        raise
+    finally:
+        bar.stop()
+    scores: dict[str, float] = {}
+    if trainer.plan.val is not None and trainer.plan.val.markings and "markings" in trainer.plan.names:
+        scores = {f"markings F1 {name}": round(score.f1, 4) for name, score in trainer.marking_scores().items()}
+    lines = [f"{name}: {f1:.4f}" for name, f1 in scores.items()]
+    lines.append(f"{trainer.checkpoint}: done. Copy it to {trainer.plan.checkpoint}, then: edge build {path}")
+    print_report("\n".join(lines), json_file)
+    if json_file:
+        write_json(json_file, scores)
 
 
 def _recipe_of(wish: Wish, json_file: Path | None) -> tuple[Path, Recipe, Path]:

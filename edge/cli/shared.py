@@ -107,9 +107,16 @@ PublishUrls = Annotated[
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too; - is standard output.")]
 
 
-def outputs_asked(confidence: bool, instances: bool = False, steady: bool = False) -> tuple[str, ...]:
+Markings = Annotated[
+    bool, typer.Option("--markings", help="Lane markings and curbs, too. The engine needs the output.")
+]
+
+
+def outputs_asked(
+    confidence: bool, instances: bool = False, steady: bool = False, markings: bool = False
+) -> tuple[str, ...]:
     """The outputs that engine and steps are asked for."""
-    wishes = {"confidence": confidence, "instances": instances, "steady": steady}
+    wishes = {"confidence": confidence, "instances": instances, "steady": steady, "markings": markings}
     return tuple(name for name, wished in wishes.items() if wished)
 
 

@@ -28,15 +28,19 @@ from edge.card import Card, Graph, Measured, Versions
 from edge.compile.portable import INVALID, OPSET, forget_origin, halve_weights, lower_opset
 from edge.compile.rewrite import rewrite
 from edge.compile.wrap import OURS, InputScaling, outputs_of, wrap
+from edge.config import data_path
 from edge.engine import MODEL_FILE, Bundle, write_bundle
 from edge.errors import EngineError
 from edge.frame import Image
 from edge.nets import make_net
-from edge.train.checkpoint import read_checkpoint
+from edge.nets.heads import Headed
+from edge.train.checkpoint import read_checkpoint, weights_sha256
+from edge.train.heads import read_heads
 from edge.train.recipe import Recipe
 
 AGREEMENT_WANTED = 0.999
 PARITY_FRAMES = 8
+_LOGITS = "logits"
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ def export_onnx(
     Raises:
         EngineError: the net holds something that cannot be exported.
     """
-    model = wrap(rewrite(plain_onnx(net, input_wh)), input_wh, scaling)
+    kept = net.further if isinstance(net, Headed) else ()
+    plain = rewrite(plain_onnx(net, input_wh))
+    model = wrap(plain, input_wh, scaling, output=_LOGITS if kept else None, kept=kept)
     if halve:
         halve_weights(model)
     return model.SerializeToString(deterministic=True)
@@ -90,7 +96,13 @@ def _traced(net: nn.Module, input_wh: tuple[int, int]) -> ModelProto:
     try:
         with _quiet():
             program = torch.onnx.export(
-                net, (image,), dynamo=True, opset_version=18, verbose=False, input_names=["input"]
+                net,
+                (image,),
+                dynamo=True,
+                opset_version=18,
+                verbose=False,
+                input_names=["input"],
+                output_names=[_LOGITS, *(o.tensor for o in net.further)] if isinstance(net, Headed) else None,
             )
     except torch.onnx.OnnxExporterError as error:
         raise EngineError(f"torch cannot export the net: {str(error).splitlines()[0]}") from error
@@ -143,7 +155,8 @@ def _reference(net: nn.Module, image: Image, scaling: InputScaling) -> Tensor:
     """float (C, H, W): the net's logits at input size, by torch's own means."""
     pixels = torch.from_numpy(np.ascontiguousarray(image[..., ::-1] if scaling.order == "rgb" else image)).float()
     x = (pixels - torch.tensor(scaling.mean)) * torch.tensor(scaling.scale)
-    logits = net.eval()(x.permute(2, 0, 1)[None])
+    found = net.eval()(x.permute(2, 0, 1)[None])
+    logits = found[0] if isinstance(found, tuple) else found
     return F.interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)[0]
 
 
@@ -165,8 +178,7 @@ def make_bundle(
     """
     state = read_checkpoint(checkpoint, recipe)
     table = recipe.table
-    net = make_net(recipe.net, len(table)).eval()
-    net.load_state_dict(state["averaged"])
+    net, weights = _net_of(recipe, state["averaged"])
     model = _agreeing(net, recipe.input_wh, images or _rendered(recipe.input_wh), halve, str(folder))
     card = Card(
         name=recipe.name,
@@ -183,11 +195,23 @@ def make_bundle(
         created=dt.datetime.now(dt.timezone.utc).date().isoformat(),
         versions=Versions(edge=edge.__version__, torch=torch.__version__, opset=OPSET),
         graphs=(Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(model).hexdigest()),),
-        weights_sha256=weights_sha256(state["averaged"]),
-        outputs=outputs_of(onnx.load_from_string(model)),
+        weights_sha256=weights,
+        outputs=outputs_of(onnx.load_from_string(model), net.further if isinstance(net, Headed) else ()),
         measured=Measured(),
     )
     return write_bundle(folder, {MODEL_FILE: model}, card)
+
+
+def _net_of(recipe: Recipe, weights: dict[str, Tensor]) -> tuple[nn.Module, str]:
+    """The net with these weights and with the recipe's heads, if it has any; and the hash of both's weights."""
+    net = make_net(recipe.net, len(recipe.table)).eval()
+    net.load_state_dict(weights)
+    if recipe.heads is None or recipe.heads.checkpoint is None:
+        return net, weights_sha256(weights)
+    heads = read_heads(data_path(recipe.heads.checkpoint), recipe, weights_sha256(weights))["averaged"]
+    headed = Headed(net, recipe.heads.names)
+    headed.heads.load_state_dict(heads)
+    return headed.eval(), weights_sha256({**weights, **{f"heads.{name}": value for name, value in heads.items()}})
 
 
 def _agreeing(
@@ -218,15 +242,6 @@ def check_parity(found: Parity, origin: str) -> None:
             f"{origin}: not exported, the graph agrees with the net on {found.agreement:.4%} of pixels, expected"
             f" {AGREEMENT_WANTED:.1%}; where they differ, the net's logits differ by up to {found.widest_margin:.2g}"
         )
-
-
-def weights_sha256(state: dict[str, Tensor]) -> str:
-    """A hash of names and values, independent of how they are stored."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _rendered(input_wh: tuple[int, int]) -> list[Image]:

@@ -146,13 +146,24 @@ class EfficientNetLiteFine(EfficientNetLiteSeg):
         init_weights(self.skip4)
         init_weights(self.head)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The contract of `edge.nets.make_net`, without an auxiliary head."""
-        _, at4, at8, at16, at32 = self.encoder(x)
+    @property
+    def feature_channels(self) -> tuple[int, int, int]:
+        """Of the features at 1/8, 1/4 and 1/2."""
+        return self.join8[0].out_channels, self.up4[0].out_channels, self.encoder.channels[0]  # pyright: ignore[reportReturnType]
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """What the head reads, "at4", and what else further heads may (`edge.nets.heads`): "at8", and "at2" of the
+        encoder.
+        """
+        at2, at4, at8, at16, at32 = self.encoder(x)
         deep = self.up16(self.context(self.narrow(at32)))
         at16 = self.skip16(at16)
         at16 = self.join16(F.relu(at16 + resize_to(deep, at16)))
         at8 = self.skip8(at8)
-        at8 = self.up4(self.join8(F.relu(at8 + resize_to(at16, at8))))
+        at8 = self.join8(F.relu(at8 + resize_to(at16, at8)))
         at4 = self.skip4(at4)
-        return self.head(F.relu(at4 + resize_to(at8, at4)))
+        return {"at8": at8, "at4": F.relu(at4 + resize_to(self.up4(at8), at4)), "at2": at2}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The contract of `edge.nets.make_net`, without an auxiliary head."""
+        return self.head(self.features(x)["at4"])

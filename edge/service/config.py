@@ -104,6 +104,7 @@ class ServeConfig(StrictModel):
             without it, any engine is opened.
         confidence: also compute how sure the engine is of each pixel, for all outputs.
         instances: also people, cyclists and vehicles one by one, for all outputs (docs/instances.md).
+        markings: also lane markings and curbs, for all outputs (docs/instances.md).
         steady: hold back changes of class that the engine is not sure of; by default where it tells how sure it is.
         geometry: where the only camera is and looks: people, vehicles and the free road ahead in metres, for all
             outputs (docs/metres.md).
@@ -134,6 +135,7 @@ class ServeConfig(StrictModel):
     trusted_keys: tuple[PublicKey, ...] | None = Field(default=None, min_length=1)
     confidence: bool = False
     instances: bool = False
+    markings: bool = False
     steady: bool | None = None
     geometry: CameraModel | None = None
     geometries: dict[CameraName, CameraModel] = Field(default_factory=dict)
@@ -165,7 +167,8 @@ class ServeConfig(StrictModel):
         can_be_steady = any(output.name == CONFIDENCE.name for output in card.outputs)
         wishes = {
             "confidence": self.confidence,
-            "instances": self.instances,
+            "instances": self.instances or self.geometry is not None or bool(self.geometries),
+            "markings": self.markings,
             "steady": can_be_steady if self.steady is None else self.steady,
         }
         return tuple(name for name, wished in wishes.items() if wished)

@@ -26,7 +26,7 @@ _FAR_PIECE_M = 26.0
 _BANDS = ((0.0, 0, 0), (8.0, 0, 1), (14.0, 0, 2), (_FAR_PIECE_M, 1, 1), (48.0, 1, 2), (75.0, 1, 4), (140.0, 1, 5))
 _TILE_PX = 768
 _THIN_AIR_M = 12.0
-_KERB_M = 0.16
+KERB_M = 0.16
 # Single stones: a tile of this many pixels, pixels per metre, and the depths (from, to) of its fine and its flat copy.
 _STONES_PX, _STONES_PPM = 512, 110.0
 _STONES_M = ((0.0, 5.0), (5.0, 9.0))
@@ -136,7 +136,7 @@ class Ground:
             if side.frontage == "garden":
                 fill(side.sign * side.edge, side.sign * 400, TREE)
             if side.verge_m:
-                fill(side.sign * (side.kerb + _KERB_M), side.sign * side.walk, TREE)
+                fill(side.sign * (side.kerb + KERB_M), side.sign * side.walk, TREE)
         fill(-self._place.left.kerb, self._place.right.kerb, ROAD)
         for block in self._world.blocks_near(view.s):
             for sign in (-1, 1):
@@ -284,8 +284,8 @@ class Painter:
         self._strip(sign * side.edge, sign * HALF_M, "garden" if side.frontage == "garden" else side.paving)
         self._strip(sign * side.kerb, sign * side.edge, side.paving)
         if side.verge_m:
-            self._strip(sign * (side.kerb + _KERB_M), sign * side.walk, "garden")
-        kerb = (sign * side.kerb, sign * (side.kerb + _KERB_M))
+            self._strip(sign * (side.kerb + KERB_M), sign * side.walk, "garden")
+        kerb = (sign * side.kerb, sign * (side.kerb + KERB_M))
         self._strip(*kerb, "asphalt")
         self._shade(*kerb, 1.15, 12)
         for joint in np.arange(np.ceil(self.s0), self.s0 + PIECE_M, 0.92).tolist():
@@ -300,6 +300,10 @@ class Painter:
         cv2.polylines(
             self.image, [outline], False, (150, 152, 152), max(1, int(0.13 * self.ppm[0])), cv2.LINE_AA, SHIFT
         )
+        self._give_way(side, block)
+
+    def _give_way(self, side: Side, block: Block) -> None:
+        """The dashes across the mouth of a side road."""
         s0, s1 = block.junction(side.sign) or (0.0, 0.0)
         x0, x1 = sorted((side.sign * (side.kerb + 0.25), side.sign * (side.kerb + 0.5)))
         for start in np.arange(s0 + 0.3, s1 - 0.4, 0.9).tolist():

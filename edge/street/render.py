@@ -16,6 +16,7 @@ from edge.street.cast import Cast
 from edge.street.film import Film
 from edge.street.ground import Ground
 from edge.street.light import Light, make_sky
+from edge.street.markings import MarkingMap
 from edge.street.memory import Scratch, frame_arrays, stored
 from edge.street.place import BICYCLIST, CAR, PEDESTRIAN, make_optics, make_path, make_place, rng_of
 from edge.street.scenery import Scenery
@@ -109,6 +110,13 @@ class StreetScene:
         """How fast the car goes in frame `index`."""
         time_s = index / self.rate_hz
         return (self._path.car_s(time_s + 0.05) - self._path.car_s(time_s - 0.05)) / 0.1
+
+    def markings(self, index: int, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """uint8 (H, W): 1 where a marking of the road is seen in frame `index`, 2 where a kerb is, else 0; `classes`
+        are those that it was rendered with.
+        """
+        view = make_view(self.size_wh, self._optics, self._path, index / self.rate_hz)
+        return MarkingMap(self._ground).seen(view, classes)
 
     def places(self, index: int) -> list[Placed]:
         """Where everybody is in frame `index` who may be in view, hidden ones too."""

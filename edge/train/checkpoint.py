@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from edge.errors import ConfigError
 from edge.train.recipe import Recipe
@@ -41,3 +43,12 @@ def read_checkpoint(path: Path, recipe: Recipe, device: torch.device | str = "cp
 def _class_names(classes: str | Mapping[str, Any]) -> str:
     """What decides which class an id is: the known table's name, or own names in their order, but not their colours."""
     return classes if isinstance(classes, str) else ", ".join(classes)
+
+
+def weights_sha256(state: dict[str, Tensor]) -> str:
+    """A hash of names and values, independent of how they are stored."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

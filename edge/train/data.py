@@ -19,7 +19,8 @@ from edge.street.render import StreetScene
 from edge.train.augment import Pair, augment
 from edge.train.label_sets import Translation
 from edge.train.layouts import Labelled, find_pairs, translation_of
-from edge.train.recipe import Folder, Recipe, Rendered
+from edge.train.plans import Rendered
+from edge.train.recipe import Folder, Recipe
 from edge.train.unions import Unions
 
 CYCLE = 16  # batches over which the sources' shares are exact

@@ -130,7 +130,7 @@ class Trainer:
         weights = class_weights(shares, self.plan.class_balance, self.members)
         self._start_ranges(real)
         self.journal.open(self.step)
-        stream = _ahead(batches(sources, rendered, self.recipe, self.table, self.step, *paste))
+        stream = ahead(batches(sources, rendered, self.recipe, self.table, self.step, *paste))
         try:
             while not self.ended:
                 report = self._train_one(next(stream), weights)
@@ -397,7 +397,7 @@ def to_input(images: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
 
 
-def _ahead(source: Iterator[Any], depth: int = 3) -> Generator[Any, None, None]:
+def ahead(source: Iterator[Any], depth: int = 3) -> Generator[Any, None, None]:
     """`source`, computed by a thread of its own up to `depth` items ahead; its error comes out here."""
     slots: queue.Queue[Any] = queue.Queue(depth)
     stop = threading.Event()

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edge.train.recipe import Loss
+from edge.train.plans import Loss
 
 REGION = (
     "dice",

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from edge.classes import ClassTable
 from edge.config import data_path
@@ -16,7 +17,7 @@ from edge.errors import DataError
 from edge.frame import Image
 from edge.train.augment import Pair
 from edge.train.data import read_image
-from edge.train.recipe import Pasted
+from edge.train.plans import Pasted
 
 SMALLEST_PX, LEAST_ASPECT = 48, 1.2  # of an object in its own image: smaller is blurred, wider is cut off or lies
 
@@ -87,28 +88,32 @@ class Paster:
             height_px = (int(rows[pick]) - horizon) * rng.uniform(*self.plan.height_m) / camera_m
             cutout = self.cutouts[int(rng.integers(len(self.cutouts)))]
             if 10 <= height_px <= 1.2 * view[1].shape[0]:
-                self._paste(view, cutout, (int(columns[pick]), int(rows[pick])), height_px, rng)
+                box, inside = paste(view[0], cutout, (int(columns[pick]), int(rows[pick])), height_px, rng)
+                view[1][box][inside] = self.class_id
         return view
 
-    def _paste(self, view: Pair, cutout: Cutout, foot_xy: tuple[int, int], height_px: float, rng: Generator) -> None:
-        """In place, with the foot's centre at a pixel; mirrored by chance, its brightness drawn towards the frame's."""
-        factor = height_px / cutout.mask.shape[0]
-        size = max(3, round(cutout.mask.shape[1] * factor)), max(3, round(height_px))
-        shrink = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        image = cv2.resize(cutout.image, size, interpolation=shrink)
-        alpha = cv2.resize(cutout.mask, size, interpolation=shrink)
-        if rng.random() < 0.5:
-            image, alpha = image[:, ::-1], alpha[:, ::-1]
-        left, top = foot_xy[0] - size[0] // 2, foot_xy[1] - size[1] + 1
-        box, part = _visible(left, top, size, view[1].shape)
-        image, alpha = image[part], alpha[part].astype(np.float32)[..., None] / 255
-        if not alpha.size:
-            return
-        towards = (view[0][box].mean() + 20) / (image.mean() + 20)
+
+def paste(
+    image: Image, cutout: Cutout, foot_xy: tuple[int, int], height_px: float, rng: Generator
+) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """Paste in place, with the foot's centre at a pixel; mirrored by chance, its brightness drawn towards the image's.
+    Gives the rectangle that it fills, and where in it the object is.
+    """
+    factor = height_px / cutout.mask.shape[0]
+    size = max(3, round(cutout.mask.shape[1] * factor)), max(3, round(height_px))
+    shrink = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    object_, alpha = (cv2.resize(part, size, interpolation=shrink) for part in (cutout.image, cutout.mask))
+    if rng.random() < 0.5:
+        object_, alpha = object_[:, ::-1], alpha[:, ::-1]
+    left, top = foot_xy[0] - size[0] // 2, foot_xy[1] - size[1] + 1
+    box, part = _visible(left, top, size, image.shape)
+    object_, alpha = object_[part], alpha[part].astype(np.float32)[..., None] / 255
+    if alpha.size:
+        towards = (image[box].mean() + 20) / (object_.mean() + 20)
         gain = np.clip(towards ** rng.uniform(0.2, 0.9), 0.3, 2)
-        lit = np.clip(image * np.float32(gain), 0, 255)
-        view[0][box] = (lit * alpha + view[0][box] * (1 - alpha)).astype(np.uint8)
-        view[1][box][alpha[..., 0] > 0.5] = self.class_id
+        lit = np.clip(object_ * np.float32(gain), 0, 255)
+        image[box] = (lit * alpha + image[box] * (1 - alpha)).astype(np.uint8)
+    return box, alpha[..., 0] > 0.5
 
 
 def _visible(

@@ -10,19 +10,18 @@ from typing_extensions import Self
 
 from edge.classes import ClassTable
 from edge.config import StrictModel, parse_size_wh
+from edge.train.head_plan import HeadsPlan
 from edge.train.label_sets import TABLES
 from edge.train.own_classes import OwnClass, as_rows, check_rows, own_table
+from edge.train.plans import Optimisation, Pasted, Positive, Rendered, Share
 from edge.train.unions import Unions, parse_meaning
 
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 # By kind, so that a wrong row is not said to be none of the known names too.
 Classes = Annotated[
     Annotated[Literal["camvid", "cityscapes", "comma10k", "pet"], Tag("known")]
     | Annotated[dict[str, OwnClass], Tag("own")],
     Discriminator(lambda given: "own" if isinstance(given, dict) else "known"),
 ]
-Loss = Literal["cross_entropy", "ohem", "dice", "jaccard", "bce_jaccard", "bce_log_dice"]
 
 
 _MASKS = Literal[
@@ -77,33 +76,6 @@ class Folder(StrictModel):
 def _text_keys(given: Any) -> Any:
     """YAML reads ids as numbers."""
     return {str(key): value for key, value in given.items()} if isinstance(given, dict) else given
-
-
-class Rendered(StrictModel):
-    """Frames drawn by the rendered street, truth included: `streets` seeds, `frames` spread over each one's drive."""
-
-    streets: int = Field(gt=0)
-    frames: int = Field(gt=0)
-    first_seed: int = 1000
-    share: Share = 0.2  # of each batch
-
-
-class Pasted(StrictModel):
-    """Objects pasted into frames: `instances` are masks of the frames' names, 0 none, 1..n one object each.
-
-    An object's foot is placed on one of the classes `on`, and its height follows from how far below the horizon that
-    is (`edge.train.paste`).
-    """
-
-    frames: str
-    instances: str
-    label: str  # the class that its pixels become
-    on: tuple[str, ...] = Field(min_length=1)
-    chance: Share = 0.3  # of each frame to get any
-    most: int = Field(default=3, gt=0)  # objects in a frame
-    height_m: tuple[Positive, Positive] = (1.5, 1.9)
-    camera_height_m: tuple[Positive, Positive] = (0.8, 1.8)
-    licence: str | None = None
 
 
 class Unlabelled(StrictModel):
@@ -168,28 +140,6 @@ class Augmentation(StrictModel):
     def shapes_wh(self) -> list[tuple[int, int]]:
         """Width and height in pixels; empty: all batches have the net's input size."""
         return [parse_size_wh(text) for text in self.shapes]
-
-
-class Optimisation(StrictModel):
-    """How the weights move, by which loss, for how long."""
-
-    steps: int = Field(gt=0)
-    batch: int = Field(default=8, gt=1)
-    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
-    learning_rate: Positive = 1e-3
-    weight_decay: float = Field(default=0.02, ge=0)
-    warmup_steps: int = Field(default=200, ge=0)
-    schedule: Literal["poly", "cosine"] = "poly"
-    poly_power: Positive = 0.9
-    precision: Literal["bf16", "fp16", "fp32"] = "bf16"  # of the forward pass; weights are fp32 always
-    clip_norm: Positive = 5.0
-    ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    auxiliary_weight: float = Field(default=0.4, ge=0)
-    ohem_keep: Share = 0.35  # hardest part of the pixels that the loss averages over
-    class_balance: float = Field(default=0.3, ge=0, le=1)  # weight of a class ~ (its share of pixels) ** -class_balance
-    losses: dict[Loss, Positive] = Field(default={"ohem": 1.0, "jaccard": 0.5}, min_length=1)  # summed by weight
-    validate_every: int = Field(default=1000, gt=0)  # steps
-    patience: int | None = Field(default=None, gt=0)  # validations without a better mIoU before the run ends early
 
 
 class Qat(StrictModel):
@@ -282,6 +232,7 @@ class Recipe(StrictModel):
     start: str | None = None  # a checkpoint of the same net whose weights are the first ones
     encoder_weights: str | None = None  # a file in torchvision's naming with the encoder's first weights
     checkpoint: str | None = None
+    heads: HeadsPlan | None = None
     build: BuildPlan | None = None
     licence: str
     data_note: str

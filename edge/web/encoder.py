@@ -88,6 +88,9 @@ def encode_frame(newest: Newest, most_width: int = VIEW_WIDTH) -> EncodedFrame:
     return EncodedFrame(newest.number, frame.captured_ns, head, jpeg.tobytes(), zlib.compress(cells, 1))
 
 
+_LOW_IDS = ("instance_ids", "marking_ids")  # as shades all would be black
+
+
 def grey_maps(result: Prediction) -> dict[str, Image]:
     """uint8 (h, w) of each further output that is one value for each pixel, by name, without black bars: bytes as they
     are, anything else from its least finite value, black, to its greatest.
@@ -96,7 +99,7 @@ def grey_maps(result: Prediction) -> dict[str, Image]:
     for output in result.further():
         array = result.content(output.name)
         if DECODERS[output.decoder].per_pixel and array.ndim == 2:
-            is_shade = array.dtype == np.uint8 and output.decoder != "instance_ids"  # low ids would all be black
+            is_shade = array.dtype == np.uint8 and output.decoder not in _LOW_IDS
             maps[output.name] = array if is_shade else _grey(array)
     return maps
 

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 from edge.classes import CAMVID
 from edge.errors import DataError
 from edge.train.paste import Paster, load_cutouts
-from edge.train.recipe import Pasted
+from edge.train.plans import Pasted
 
 ROAD, SKY, PEDESTRIAN = 3, 0, 9
 HORIZON = 60

@@ -1,0 +1,144 @@
+"""Objects by the centres and offsets of a net's head (Panoptic-DeepLab, arXiv 1911.10194, section 3.3): each cell of a
+countable class belongs to the centre nearest to where its offset points. Masks stay the net's classes: an object has
+no pixel of another class.
+
+What no centre is near to is grouped as without a head, so that no object is lost to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.frame import Image
+from edge.grouping import Groups, components, least_cells
+from edge.instances import MOST
+from edge.outputs import CENTRES, OFFSETS
+from edge.prediction import Prediction
+
+SURE = 51  # of a centre, of 255
+STRIDE = 4  # of the head's maps
+REACH = (3.0, 0.35)  # cells from a centre that an offset may end: at least, and per cell of its length
+_MINOR = 0.25  # of an object's cells: less of a second class is dropped, more is an object of its own
+
+
+def grouped(prediction: Prediction, class_ids: Sequence[int]) -> Groups:
+    """As `components`, by the head where the engine has one and it sees a centre."""
+    if CENTRES.name not in prediction.outputs or OFFSETS.name not in prediction.outputs:
+        return components(prediction, class_ids)
+    peaks = np.argwhere(prediction.outputs[CENTRES.name] >= SURE)
+    if not len(peaks):
+        return components(prediction, class_ids)
+    cells = _Cells.of(prediction, class_ids)
+    if not len(cells.at):
+        return components(prediction, class_ids)
+    owners = _owners(cells, peaks, prediction.outputs[OFFSETS.name])
+    return _described(prediction, class_ids, owners)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of 1/4 in which something countable is: (N, 2) rows and columns, of a grid of `shape`."""
+
+    at: NDArray[np.intp]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, prediction: Prediction, class_ids: Sequence[int]) -> _Cells:
+        there = np.zeros(prediction.semantic.shape, np.uint8)
+        prediction.letterbox.content(there)[:] = _countable(class_ids)[prediction.content("semantic")]
+        height, width = cast("tuple[int, int]", prediction.outputs[CENTRES.name].shape)
+        whole = cv2.copyMakeBorder(
+            there, 0, height * STRIDE - there.shape[0], 0, width * STRIDE - there.shape[1], cv2.BORDER_CONSTANT
+        )
+        small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+        return cls(np.argwhere(small), (height, width))
+
+
+def _countable(class_ids: Sequence[int]) -> Image:
+    table = np.zeros(256, np.uint8)
+    table[list(class_ids)] = 255
+    return table
+
+
+def _owners(cells: _Cells, peaks: NDArray[np.intp], offsets: NDArray[np.float32]) -> Image:
+    """uint8 (h, w) of 1/4: the number of each cell's centre, counted from 1; 0 where there is no object or no centre is
+    near enough.
+    """
+    peaks = peaks[:MOST]
+    rows, columns = cells.at.T
+    pull = offsets[:, rows, columns]
+    aim = np.stack([rows + pull[1], columns + pull[0]])
+    distance = np.square(aim[0][:, None] - peaks[:, 0]) + np.square(aim[1][:, None] - peaks[:, 1])
+    nearest = distance.argmin(1)
+    least, per_cell = REACH
+    reach = np.maximum(least, per_cell * np.hypot(*pull))
+    near = distance[np.arange(len(nearest)), nearest] <= np.square(reach)
+    owners = np.zeros(cells.shape, np.uint8)
+    owners[rows, columns] = np.where(near, nearest + 1, 0)
+    return owners
+
+
+def _described(prediction: Prediction, class_ids: Sequence[int], owners: Image) -> Groups:
+    """The objects on the network's grid, the largest first."""
+    semantic = prediction.content("semantic")
+    height, width = owners.shape
+    large = cv2.resize(owners, (width * STRIDE, height * STRIDE), interpolation=cv2.INTER_NEAREST)
+    owner = prediction.letterbox.content(large[: prediction.semantic.shape[0], : prediction.semantic.shape[1]])
+    at = np.flatnonzero(_countable(class_ids)[semantic])
+    keys = owner.ravel()[at].astype(np.intp) * 256 + semantic.ravel()[at]
+    areas = np.bincount(keys, minlength=256)
+    kept = _kept(areas, least_cells(semantic))
+    rest = _rest(prediction, class_ids, at[keys < 256], semantic)
+    order = sorted(kept, key=lambda key: (-areas[key], key))[: MOST - len(rest.classes)]
+    number = np.zeros(len(areas), np.uint8)
+    number[order] = np.arange(1, len(order) + 1)
+    ids = np.zeros(semantic.size, np.uint8)
+    ids[at] = number[keys]
+    return _joined(ids.reshape(semantic.shape), np.array(order, np.int64) % 256, rest)
+
+
+def _kept(areas: NDArray[np.intp], least: float) -> list[int]:
+    """Of centre * 256 + class: which are objects. A centre's small part of a second class is none."""
+    keys = np.flatnonzero(areas)
+    totals = np.bincount(keys // 256, areas[keys])
+    is_object = (keys >= 256) & (areas[keys] >= least) & (areas[keys] >= _MINOR * totals[keys // 256])
+    return keys[is_object].tolist()
+
+
+def _rest(prediction: Prediction, class_ids: Sequence[int], at: NDArray[np.intp], semantic: Image) -> Groups:
+    """Connected patches of what no centre is near to."""
+    alone = np.full(semantic.size, 255, np.uint8)
+    alone[at] = semantic.ravel()[at]
+    return components(prediction, class_ids if len(at) else (), alone.reshape(semantic.shape))
+
+
+def _joined(ids: Image, classes: NDArray[np.int64], rest: Groups) -> Groups:
+    """Boxes, areas and centres of the objects in `ids`, 1..n, with the patches of `rest` behind them."""
+    count = len(classes)
+    rows, columns = np.nonzero(ids)
+    numbers = ids[rows, columns].astype(np.intp)
+    order = np.argsort(numbers, kind="stable")
+    rows, columns, numbers = rows[order], columns[order], numbers[order]
+    areas = np.bincount(numbers, minlength=count + 1)[1:]
+    starts = np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(np.intp)[:count]
+    boxes, centres = np.zeros((count, 4), np.int64), np.zeros((count, 2))
+    if count:
+        left, top = np.minimum.reduceat(columns, starts), np.minimum.reduceat(rows, starts)
+        right, bottom = np.maximum.reduceat(columns, starts), np.maximum.reduceat(rows, starts)
+        boxes = np.stack([left, top, right - left + 1, bottom - top + 1], axis=1)
+        sums = [np.add.reduceat(part.astype(np.float64), starts) for part in (columns, rows)]
+        centres = np.stack(sums, axis=1) / areas[:, None]
+    shifted = np.where(rest.ids > 0, rest.ids + np.uint8(count), 0).astype(np.uint8)
+    return Groups(
+        ids | shifted,
+        np.concatenate([classes, rest.classes]),
+        np.concatenate([boxes, rest.boxes]),
+        np.concatenate([areas, rest.areas]),
+        np.concatenate([centres, rest.centres]),
+    )

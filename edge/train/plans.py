@@ -1,0 +1,62 @@
+"""Sections that a recipe and its heads share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edge.config import StrictModel
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Loss = Literal["cross_entropy", "ohem", "dice", "jaccard", "bce_jaccard", "bce_log_dice"]
+
+
+class Rendered(StrictModel):
+    """Frames drawn by the rendered street, truth included: `streets` seeds, `frames` spread over each one's drive."""
+
+    streets: int = Field(gt=0)
+    frames: int = Field(gt=0)
+    first_seed: int = 1000
+    share: Share = 0.2  # of each batch
+
+
+class Pasted(StrictModel):
+    """Objects pasted into frames: `instances` are masks of the frames' names, 0 none, 1..n one object each.
+
+    An object's foot is placed on one of the classes `on`, and its height follows from how far below the horizon that
+    is (`edge.train.paste`).
+    """
+
+    frames: str
+    instances: str
+    label: str  # the class that its pixels become
+    on: tuple[str, ...] = Field(min_length=1)
+    chance: Share = 0.3  # of each frame to get any
+    most: int = Field(default=3, gt=0)  # objects in a frame
+    height_m: tuple[Positive, Positive] = (1.5, 1.9)
+    camera_height_m: tuple[Positive, Positive] = (0.8, 1.8)
+    licence: str | None = None
+
+
+class Optimisation(StrictModel):
+    """How the weights move, by which loss, for how long."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(default=8, gt=1)
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: Positive = 1e-3
+    weight_decay: float = Field(default=0.02, ge=0)
+    warmup_steps: int = Field(default=200, ge=0)
+    schedule: Literal["poly", "cosine"] = "poly"
+    poly_power: Positive = 0.9
+    precision: Literal["bf16", "fp16", "fp32"] = "bf16"  # of the forward pass; weights are fp32 always
+    clip_norm: Positive = 5.0
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    auxiliary_weight: float = Field(default=0.4, ge=0)
+    ohem_keep: Share = 0.35  # hardest part of the pixels that the loss averages over
+    class_balance: float = Field(default=0.3, ge=0, le=1)  # weight of a class ~ (its share of pixels) ** -class_balance
+    losses: dict[Loss, Positive] = Field(default={"ohem": 1.0, "jaccard": 0.5}, min_length=1)  # summed by weight
+    validate_every: int = Field(default=1000, gt=0)  # steps
+    patience: int | None = Field(default=None, gt=0)  # validations without a better mIoU before the run ends early
