@@ -21,9 +21,11 @@ from edge.instances import MOST
 from edge.outputs import CENTRES, OFFSETS
 from edge.prediction import Prediction
 
-SURE = 51  # of a centre, of 255
+SURE = 90  # of a centre, of 255
 STRIDE = 4  # of the head's maps
-REACH = (3.0, 0.35)  # cells from a centre that an offset may end: at least, and per cell of its length
+VOTE = (3.0, 0.35)  # cells from a centre that an offset ends which speaks for it: at least, and per cell of its length
+REACH = (6.0, 0.6)  # the same, of an offset that has no nearer centre
+LEAST_VOTES, _OWN_SHARE = 4, 0.7  # of a centre
 _MINOR = 0.25  # of an object's cells: less of a second class is dropped, more is an object of its own
 
 
@@ -37,7 +39,7 @@ def grouped(prediction: Prediction, class_ids: Sequence[int]) -> Groups:
     cells = _Cells.of(prediction, class_ids)
     if not len(cells.at):
         return components(prediction, class_ids)
-    owners = _owners(cells, peaks, prediction.outputs[OFFSETS.name])
+    owners = _owners(cells, peaks, prediction.outputs[CENTRES.name], prediction.outputs[OFFSETS.name])
     return _described(prediction, class_ids, owners)
 
 
@@ -53,9 +55,8 @@ class _Cells:
         there = np.zeros(prediction.semantic.shape, np.uint8)
         prediction.letterbox.content(there)[:] = _countable(class_ids)[prediction.content("semantic")]
         height, width = cast("tuple[int, int]", prediction.outputs[CENTRES.name].shape)
-        whole = cv2.copyMakeBorder(
-            there, 0, height * STRIDE - there.shape[0], 0, width * STRIDE - there.shape[1], cv2.BORDER_CONSTANT
-        )
+        rows, columns = cast("tuple[int, int]", there.shape)
+        whole = cv2.copyMakeBorder(there, 0, height * STRIDE - rows, 0, width * STRIDE - columns, cv2.BORDER_CONSTANT)
         small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
         return cls(np.argwhere(small), (height, width))
 
@@ -66,22 +67,39 @@ def _countable(class_ids: Sequence[int]) -> Image:
     return table
 
 
-def _owners(cells: _Cells, peaks: NDArray[np.intp], offsets: NDArray[np.float32]) -> Image:
+def _owners(cells: _Cells, peaks: NDArray[np.intp], heat: Image, offsets: NDArray[np.float32]) -> Image:
     """uint8 (h, w) of 1/4: the number of each cell's centre, counted from 1; 0 where there is no object or no centre is
     near enough.
+
+    The surest centre first: one whose cells mostly point to a surer one too is that object once more.
     """
-    peaks = peaks[:MOST]
+    order = np.argsort(-heat[tuple(peaks.T)].astype(np.intp), kind="stable")[:MOST]
+    peaks = peaks[order]
     rows, columns = cells.at.T
     pull = offsets[:, rows, columns]
     aim = np.stack([rows + pull[1], columns + pull[0]])
-    distance = np.square(aim[0][:, None] - peaks[:, 0]) + np.square(aim[1][:, None] - peaks[:, 1])
-    nearest = distance.argmin(1)
-    least, per_cell = REACH
-    reach = np.maximum(least, per_cell * np.hypot(*pull))
-    near = distance[np.arange(len(nearest)), nearest] <= np.square(reach)
+    distance = np.hypot(aim[0] - peaks[:, :1], aim[1] - peaks[:, 1:])
+    length = np.hypot(*pull)
+    votes = distance <= np.maximum(VOTE[0], VOTE[1] * length)
+    chosen = _own_centres(distance, votes)
     owners = np.zeros(cells.shape, np.uint8)
-    owners[rows, columns] = np.where(near, nearest + 1, 0)
+    if len(chosen):
+        nearest = distance[chosen].argmin(0)
+        near = distance[chosen].min(0) <= np.maximum(REACH[0], REACH[1] * length)
+        owners[rows, columns] = np.where(near, nearest + 1, 0)
     return owners
+
+
+def _own_centres(distance: NDArray[np.floating], votes: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Of (centres, cells) each: the centres to which enough cells point that point to no surer one."""
+    nearest = np.full(distance.shape[1], np.inf)
+    chosen: list[int] = []
+    for place, (away, given) in enumerate(zip(distance, votes, strict=True)):
+        own = int(np.count_nonzero(given & (away < nearest)))
+        if own >= max(LEAST_VOTES, _OWN_SHARE * int(np.count_nonzero(given))):
+            chosen.append(place)
+            np.minimum(nearest, away, out=nearest)
+    return np.array(chosen, np.intp)
 
 
 def _described(prediction: Prediction, class_ids: Sequence[int], owners: Image) -> Groups:

@@ -147,22 +147,22 @@ class EfficientNetLiteFine(EfficientNetLiteSeg):
         init_weights(self.head)
 
     @property
-    def feature_channels(self) -> tuple[int, int, int]:
-        """Of the features at 1/8, 1/4 and 1/2."""
-        return self.join8[0].out_channels, self.up4[0].out_channels, self.encoder.channels[0]  # pyright: ignore[reportReturnType]
+    def feature_channels(self) -> tuple[int, int, int, int]:
+        """Of the features "at8", "at4", "raw4" and "at2"."""
+        return self.join8[0].out_channels, self.up4[0].out_channels, *self.encoder.channels[1::-1]  # pyright: ignore[reportReturnType]
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """What the head reads, "at4", and what else further heads may (`edge.nets.heads`): "at8", and "at2" of the
-        encoder.
+        """What the head reads, "at4", and what else further heads may (`edge.nets.heads`): "at8", and the encoder's own
+        at 1/4 and 1/2, "raw4" and "at2".
         """
-        at2, at4, at8, at16, at32 = self.encoder(x)
+        at2, raw4, at8, at16, at32 = self.encoder(x)
         deep = self.up16(self.context(self.narrow(at32)))
         at16 = self.skip16(at16)
         at16 = self.join16(F.relu(at16 + resize_to(deep, at16)))
         at8 = self.skip8(at8)
         at8 = self.join8(F.relu(at8 + resize_to(at16, at8)))
-        at4 = self.skip4(at4)
-        return {"at8": at8, "at4": F.relu(at4 + resize_to(self.up4(at8), at4)), "at2": at2}
+        at4 = self.skip4(raw4)
+        return {"at8": at8, "at4": F.relu(at4 + resize_to(self.up4(at8), at4)), "raw4": raw4, "at2": at2}
 
     def forward(self, x: Tensor) -> Tensor:
         """The contract of `edge.nets.make_net`, without an auxiliary head."""

@@ -24,25 +24,30 @@ PEAK_CELLS = 3  # a centre is the highest of so many cells in either direction
 OFFSET_SCALE = 16.0  # cells of 1/4 that the head's 1 stands for, so that its values are small numbers
 
 
+def _separable(width: int) -> list[nn.Module]:
+    return [Depthwise(width, 5), nn.BatchNorm2d(width), nn.ReLU(inplace=True), conv_bn(width, width, 1)]
+
+
 class ObjectHead(nn.Module):
-    """Centre heat and offsets from the features at 1/8 and 1/4."""
+    """Centre heat and offsets from the features at 1/8 and 1/4, and from the encoder's own at 1/4: what is of one class
+    is alike to the net, and the border between two people is in the encoder alone.
+    """
 
     outputs = (CENTRES, OFFSETS)
 
-    def __init__(self, at8: int, at4: int, width: int = 32) -> None:
+    def __init__(self, at8: int, at4: int, raw4: int, width: int = 32) -> None:
         super().__init__()
         self.up = conv_bn(at8, width, 1, relu=False)
         self.skip = conv_bn(at4, width, 1, relu=False)
-        self.spread = nn.Sequential(
-            Depthwise(width, 5), nn.BatchNorm2d(width), nn.ReLU(inplace=True), conv_bn(width, width, 1)
-        )
+        self.raw = conv_bn(raw4, width, 1, relu=False)
+        self.spread = nn.Sequential(*_separable(width), *_separable(width))
         self.heat, self.offsets = nn.Conv2d(width, 1, 1), nn.Conv2d(width, 2, 1)
         init_weights(self)
         nn.init.constant_(self.heat.bias, -4.0)  # hardly any cell is a centre  # pyright: ignore[reportArgumentType]
 
     def forward(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits of centres (N, 1, h, w) and offsets (N, 2, h, w), x and y in cells of 1/4."""
-        x = self.skip(maps["at4"])
+        x = self.skip(maps["at4"]) + self.raw(maps["raw4"])
         x = self.spread(F.relu(x + resize_to(self.up(maps["at8"]), x)))
         return self.heat(x), self.offsets(x) * OFFSET_SCALE
 
@@ -97,8 +102,8 @@ class Headed(nn.Module):
         if not isinstance(net, EfficientNetLiteFine):
             raise ConfigError(f"heads: expected the net efficientnet_lite0_fine, got {type(net).__name__}")
         self.net = net.requires_grad_(False)
-        at8, at4, at2 = net.feature_channels
-        made = {"objects": lambda: ObjectHead(at8, at4), "markings": lambda: MarkingHead(at4, at2)}
+        at8, at4, raw4, at2 = net.feature_channels
+        made = {"objects": lambda: ObjectHead(at8, at4, raw4), "markings": lambda: MarkingHead(at4, at2)}
         self.heads = nn.ModuleDict({name: made[name]() for name in names})
 
     @property

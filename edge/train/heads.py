@@ -135,7 +135,7 @@ class HeadTrainer:
         counts &= ~(seen & (weight == 0) & (wanted < 0.3))
         distance = (offsets - pull).abs().sum(1) / OFFSET_SCALE
         pulled = (distance * weight).sum() / weight.sum().clamp_min(1)
-        return centre_loss(heat[:, 0], wanted, counts) + 2.0 * pulled
+        return centre_loss(heat[:, 0], wanted, counts) + 4.0 * pulled
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -150,7 +150,8 @@ def test_f32_reads_no_weights_through_casts(road: Any, version: Any) -> None:
 def test_half_floats_are_between_the_convolutions_and_nowhere_else(road: Any, road_int8: Any, quantised: bool) -> None:
     model = graphs.typed_half(road_int8 if quantised else road)
     types = types_of(model)
-    assert [types[value.name] for value in (*model.graph.input, *model.graph.output)] == [onnx.TensorProto.UINT8] * 3
+    given = [onnx.TensorProto.UINT8] * 4 + [FLOAT, onnx.TensorProto.UINT8]  # the image, and what the card lists
+    assert [types[value.name] for value in (*model.graph.input, *model.graph.output)] == given
     for kind in ("Conv", "Relu", "BatchNormalization", "AveragePool", "Concat", "DequantizeLinear"):
         assert {types[node.output[0]] for node in nodes_of(model, kind)} <= {HALF}
     mean = "GlobalAveragePool" if quantised else "ReduceMean"
@@ -163,7 +164,8 @@ def test_half_floats_read_no_weights_through_casts(road: Any) -> None:
     model = graphs.typed_half(road)
     casts = [(types_of(model)[node.input[0]], node.attribute[0].i) for node in nodes_of(model, "Cast")]
     uint8 = onnx.TensorProto.UINT8
-    in_and_out = [(uint8, FLOAT), (FLOAT, HALF), (HALF, FLOAT), *[(FLOAT, uint8)] * 2]  # class ids, their confidence
+    into_whole = [(FLOAT, uint8)] * 4  # class ids, their confidence, centres, markings
+    in_and_out = [(uint8, FLOAT), (FLOAT, HALF), *[(HALF, FLOAT)] * 4, *into_whole, (FLOAT, FLOAT)]  # offsets stay
     around_the_mean = [(HALF, FLOAT), (FLOAT, HALF)]
     assert sorted(casts) == sorted(in_and_out + around_the_mean)
 
@@ -179,9 +181,10 @@ def test_only_q_and_dq_need_a_newer_opset(road: Any, road_int8: Any) -> None:
 def test_convolutions_of_int8_in_half_floats_read_what_q_and_dq_give(road_int8: Any) -> None:
     model = graphs.typed_half(road_int8)
     made_by = {name: node.op_type for node in model.graph.node for name in node.output}
-    *convolutions, last = nodes_of(model, "Conv")
+    last = [node for node in nodes_of(model, "Conv") if node.input[1] in constants_of(model)]
+    assert len(last) == 4  # logits, and what the heads give
+    convolutions = [node for node in nodes_of(model, "Conv") if node not in last]
     assert all([made_by[name] for name in node.input[:2]] == ["DequantizeLinear"] * 2 for node in convolutions)
-    assert last.input[1] in constants_of(model)
 
 
 @pytest.mark.parametrize("name", ["typed_half", "with_float_weights", "with_constant_weights"])
