@@ -122,7 +122,7 @@ def _described(prediction: Prediction, class_ids: Sequence[int], owners: Image) 
 
 
 def _kept(areas: NDArray[np.intp], least: float) -> list[int]:
-    """Of centre * 256 + class: which are objects. A centre's small part of a second class is none."""
+    """Of centre * 256 + class: which are objects. A centre's small part of a second class is left out."""
     keys = np.flatnonzero(areas)
     totals = np.bincount(keys // 256, areas[keys])
     is_object = (keys >= 256) & (areas[keys] >= least) & (areas[keys] >= _MINOR * totals[keys // 256])

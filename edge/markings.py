@@ -19,7 +19,7 @@ _ROAD, _STRIDE = "road", 4
 
 
 class Markings:
-    """Grades at network size, where they are sure. A lane marking is on the road, or it is none."""
+    """Grades at network size, where they are sure. A lane marking away from the road is left out."""
 
     def __init__(self, table: ClassTable) -> None:
         self._road = table.membership(_ROAD) if _ROAD in table.groups else None

@@ -126,7 +126,7 @@ class HeadTrainer:
         return Report(self.step, self.plan.optimisation.steps, float(loss.detach()), rate)
 
     def _object_loss(self, heat: Tensor, offsets: Tensor, logits: Tensor, known: NDArray[np.uint8]) -> Tensor:
-        """Where the map knows of no object and the net sees one, nobody knows: such cells do not count."""
+        """Where the map knows of no object and the net sees one, either may be wrong: such cells do not count."""
         truth = [object_targets(one) for one in known]
         wanted, pull, weight, counts = (
             torch.from_numpy(np.stack(part)).to(self.device) for part in zip(*truth, strict=True)

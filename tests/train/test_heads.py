@@ -171,8 +171,8 @@ def test_heads_learn_resume_and_go_into_the_bundle_beside_a_net_that_did_not_mov
     assert [o.name for o in headed.card.outputs][2:] == ["centres", "offsets", "marking_grades"]
     assert plain.card.weights_sha256 != headed.card.weights_sha256
     image = np.random.default_rng(1).integers(0, 255, (96, 128, 3)).astype(np.uint8)
-    masks = [next(iter(edge.segment(image, str(bundle.folder)))).semantic for bundle in (plain, headed)]
-    assert np.array_equal(*masks)
+    before, after = (next(iter(edge.segment(image, str(bundle.folder)))).semantic for bundle in (plain, headed))
+    assert np.array_equal(before, after)
     (result,) = edge.segment(image, str(headed.folder), outputs=["instances", "markings"])
     assert set(result.outputs) == {"semantic", "instances", "markings"}
 
