@@ -18,7 +18,11 @@ from edge.errors import ConfigError, GateRefused
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge.classes import ClassTable
     from edge.compile.build import Steps
+    from edge.metrics import Confusion
+    from edge.train.heads import HeadTrainer
+    from edge.train.loop import Trainer
     from edge.train.recipe import Recipe
     from edge.train.written import Wish
 
@@ -77,7 +81,15 @@ def train(
     trainer = Trainer(loaded, folder, device)
     for note in trainer.journal.notes:
         print_report(note, json_file)
-    bar, task = make_progress_bar(loaded.name, loaded.training.steps)
+    _watched(trainer, loaded.name, loaded.training.steps)
+    print_report(f"{trainer.checkpoint}: done. Next: edge build {recipe} --run {folder}", json_file)
+    if json_file:
+        write_json(json_file, json.loads((folder / "scores.json").read_text(encoding="utf-8")))
+
+
+def _watched(trainer: Trainer | HeadTrainer, title: str, steps: int) -> None:
+    """Train to the end, with a bar or, where none is drawn, a line now and then."""
+    bar, task = make_progress_bar(title, steps)
     try:
         part = bar.add_task("", total=None, visible=False, note="")  # of what takes a while beside the steps
 
@@ -89,18 +101,17 @@ def train(
             if not bar.console.is_terminal and report.step % LOG_EVERY == 0:  # where no bar is drawn
                 bar.console.print(f"step {report.step} of {report.steps}: loss {report.loss:.3f}")
             if report.confusion is not None:
-                scores = zip(trainer.table.names, report.confusion.iou(), strict=True)
-                line = "  ".join(f"{name} {iou:.2f}" for name, iou in scores)
-                dice = f"mean Dice {report.confusion.mean_dice():.4f}"
-                bar.console.print(f"step {report.step}: val mIoU {report.confusion.miou():.4f}, {dice}  {line}")
+                bar.console.print(_validation_text(report.step, report.confusion, trainer.table))
     except KeyboardInterrupt:
         bar.console.print(f"stopped at step {trainer.step}, saved in {trainer.checkpoint}")
         raise
     finally:
         bar.stop()
-    print_report(f"{trainer.checkpoint}: done. Next: edge build {recipe} --run {folder}", json_file)
-    if json_file:
-        write_json(json_file, json.loads((folder / "scores.json").read_text(encoding="utf-8")))
+
+
+def _validation_text(step: int, confusion: Confusion, table: ClassTable) -> str:
+    per_class = "  ".join(f"{name} {iou:.2f}" for name, iou in zip(table.names, confusion.iou(), strict=True))
+    return f"step {step}: val mIoU {confusion.miou():.4f}, mean Dice {confusion.mean_dice():.4f}  {per_class}"
 
 
 def _train_heads(path: Path | None, run_folder: Path | None, device: str, json_file: Path | None) -> None:
@@ -114,18 +125,7 @@ def _train_heads(path: Path | None, run_folder: Path | None, device: str, json_f
     recipe = load_yaml(path, Recipe)
     end_on_sigterm()
     trainer = HeadTrainer(recipe, run_folder or BUILT / f"{recipe.name}.heads.run", device)
-    bar, task = make_progress_bar(f"{recipe.name} heads", trainer.plan.optimisation.steps)
-    try:
-        streets = bar.add_task("rendering streets", total=None, visible=False, note="")
-        for report in trainer.run(lambda done, total: bar.update(streets, completed=done, total=total, visible=True)):
-            bar.update(task, completed=report.step, note=f"loss {report.loss:.3f}")
-            if not bar.console.is_terminal and report.step % LOG_EVERY == 0:
-                bar.console.print(f"step {report.step} of {report.steps}: loss {report.loss:.3f}")
-    except KeyboardInterrupt:
-        bar.console.print(f"stopped at step {trainer.step}, saved in {trainer.checkpoint}")
-        raise
-    finally:
-        bar.stop()
+    _watched(trainer, f"{recipe.name} heads", trainer.plan.optimisation.steps)
     scores: dict[str, float] = {}
     if trainer.plan.val is not None and trainer.plan.val.markings and "markings" in trainer.plan.names:
         scores = {f"markings F1 {name}": round(score.f1, 4) for name, score in trainer.marking_scores().items()}

@@ -109,7 +109,7 @@ def render_known(
     plan: Rendered,
     input_wh: tuple[int, int],
     cache: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Known]:
     """Frames of the rendered street, objects and markings exact; cached in `cache` (npz) for the same plan."""
     key = f"{plan.streets}-{plan.frames}-{plan.first_seed}-{input_wh[0]}x{input_wh[1]}"
@@ -187,7 +187,7 @@ class Crowds:
 
 
 def read_sources(
-    plan: HeadsPlan, recipe: Recipe, folder: Path, progress: Callable[[int, int], None]
+    plan: HeadsPlan, recipe: Recipe, folder: Path, progress: Callable[[int, int], object]
 ) -> tuple[list[list[Known]], list[float]]:
     """The frames of each source, and its share of a batch."""
     sources = [read_known(one, recipe.table, recipe.input_wh, recipe.resize) for one in plan.train]

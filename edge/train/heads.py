@@ -7,7 +7,8 @@ cross-entropy and Dice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from edge.train.head_frames import (
     read_sources,
     views,
 )
-from edge.train.loop import AUTOCAST, SAVE_EVERY, Report, ahead, to_input
+from edge.train.loop import AUTOCAST, SAVE_EVERY, OnProgress, Report, ahead, to_input
 from edge.train.recipe import Recipe
 from edge.train.schedule import learning_rate, make_optimiser, set_learning_rate
 
@@ -89,10 +90,12 @@ class HeadTrainer:
 
     # ----------------------------------------------------------------------------------------------------------- a run
 
-    def run(self, on_street: Callable[[int, int], None] = lambda done, total: None) -> Generator[Report, None, None]:
-        """Train to the plan's last step, yielding a report after every one. Closing the iterator saves and stops."""
+    def run(self, on_progress: OnProgress = lambda what, done, total: None) -> Generator[Report, None, None]:
+        """Train to the plan's last step, yielding a report after every one; closing the iterator saves and stops.
+        `on_progress` as of `Trainer.run`.
+        """
         cv2.setNumThreads(1)
-        sources, shares = read_sources(self.plan, self.recipe, self.folder, on_street)
+        sources, shares = read_sources(self.plan, self.recipe, self.folder, partial(on_progress, "rendering streets"))
         crowds = Crowds(self.plan.pasted, self.table) if self.plan.pasted else None
         stream = ahead(views(sources, shares, self.recipe, crowds, self.step))
         try:

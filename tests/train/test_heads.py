@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -188,6 +191,17 @@ def test_heads_of_another_net_are_refused(place: Path) -> None:
     torch.save(other, place / "net" / "last.pt")
     with pytest.raises(ConfigError, match="learned on another net"):
         HeadTrainer(recipe, place / "heads")
+
+
+@pytest.mark.train
+@pytest.mark.slow
+def test_the_command_trains_them_and_prints_how_well_markings_are_found(place: Path) -> None:
+    recipe_in(place, 2)
+    command = [sys.executable, "-m", "edge.cli", "train", place / "tiny.yaml", "--heads", "--run", place / "heads"]
+    done = subprocess.run([*map(str, command), "--json", str(place / "f1.json")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Copy it to" in done.stdout
+    assert set(json.loads((place / "f1.json").read_text())) == {"markings F1 plain", "markings F1 within 2 px"}
 
 
 def test_a_recipe_without_heads_is_refused(place: Path) -> None:
