@@ -94,6 +94,7 @@ MEANT: dict[str, set[str]] = {
     "confidence": {"true"},
     "loop": {"true"},
     "instances": {"true"},
+    "markings": {"true"},
     "geometry": UNSET,
     "geometries": {"empty mapping"},
     "steady": {"true", "null"},

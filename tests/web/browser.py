@@ -44,6 +44,10 @@ class Page:
     def find(self, css: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, css)
 
+    def has(self, css: str) -> bool:
+        """Whether there is such an element, and it is seen."""
+        return any(element.is_displayed() for element in self.driver.find_elements(By.CSS_SELECTOR, css))
+
     def text(self, css: str) -> str:
         """What is seen of it; lists are made anew twice a second, perhaps between finding and reading."""
         while True:

@@ -117,6 +117,7 @@ def test_the_theme_is_the_systems_until_another_is_chosen_which_is_remembered(
     page.find("#theme").send_keys("Light")
     assert soon(lambda: light(page) > 200)
     page.open(server)
+    assert soon(page.is_live)
     assert light(page) > 200
     page.find("#theme").send_keys("Auto")
     assert soon(lambda: light(page) < 50)
@@ -206,6 +207,7 @@ def test_the_camera_that_was_large_is_large_again_until_all_are_chosen(
         live.publish(make_result(), 0)
     happens(lives["front"], "road_gone", make_result())
     page.open(server)
+    assert soon(lambda: page.has("[data-camera=rear]"))
     page.find("[data-camera=rear]").click()
     assert soon(page.is_live)
     assert titles(page) == [], "what happened at the other camera"
@@ -214,7 +216,7 @@ def test_the_camera_that_was_large_is_large_again_until_all_are_chosen(
     assert "camera of rear" in page.text("#engine")
     page.find("#back").click()
     page.open(server)
-    assert soon(lambda: page.find("[data-camera=rear]").is_displayed())
+    assert soon(lambda: page.has("[data-camera=rear]"))
 
 
 def test_a_snapshot_of_an_old_frame_has_its_masks_and_its_colours_and_says_how_old_it_is(
