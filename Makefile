@@ -3,9 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-QUICK := not (slow or system or train or gpu)
+QUICK := not (slow or system or train or gpu or release)
 
-.PHONY: demo test quick lint bench site dist clean
+.PHONY: demo test quick lint bench site dist release-check clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/edge run demo/street.mp4 --overlay out/demo.mp4
@@ -21,7 +21,11 @@ test: $(VENV)/.dev $(VENV)/.pycuda
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 	$(BIN)/pytest -q -n 2 --dist worksteal -m '$(QUICK)'
-	$(BIN)/pytest -m 'not ($(QUICK))'
+	$(BIN)/pytest -m 'not ($(QUICK)) and not release'
+
+# What a release is checked by besides: five minutes more, with a package index within reach.
+release-check: $(VENV)/.dev
+	$(BIN)/pytest -m release
 
 # What needs no training, no browser, no container and not much time; spread over the cores. `make test` runs the others
 # after it, one by one.

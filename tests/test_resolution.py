@@ -16,7 +16,7 @@ EXTRAS = ("train", "serve", "drives", "foxglove", "sign", "scale", "docs")
 OFFLINE = re.compile(
     r"dns error|Connection|Could not connect|error sending request|tls handshake|Failed to fetch", re.I
 )
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.release, pytest.mark.timeout(900)]
 
 
 def uv(*words: str | Path, cwd: Path) -> str:
