@@ -130,7 +130,7 @@ def test_every_way_of_optimising_lowers_the_loss_and_resumes_to_the_same_bits(
     trained(plan, tmp_path / "broken", steps=7)
     resumed = trained(plan, tmp_path / "broken")
     assert all(map(torch.equal, unbroken.averaged.state_dict().values(), resumed.averaged.state_dict().values()))
-    ((_, loss),) = unbroken.journal.losses
+    loss = np.mean([loss for _, loss in unbroken.journal.losses])
     first = next(iter(Trainer(plan, tmp_path / "first", "cpu").run())).loss
     assert loss < first
 
