@@ -119,19 +119,11 @@ def record(
         frames = open_source(source)
         stack.push(frames)
         is_live = frames.live if live is None else live
+        wishes = {"precision": precision, "threads": threads, "backend": backend, "outputs": outputs}
         opened = None
         if engine is not None:
-            opened = stack.enter_context(
-                open_engine(
-                    engine,
-                    precision=precision,
-                    threads=threads,
-                    backend=backend,
-                    side_by_side=not is_live,
-                    source_wh=display_wh_of(frames),
-                    outputs=outputs,
-                )
-            )
+            open_wh = display_wh_of(frames)
+            opened = stack.enter_context(open_engine(engine, side_by_side=not is_live, source_wh=open_wh, **wishes))
         geometry = camera_model and camera_model.model_dump(mode="json", exclude_unset=True)
         asked = {"codec": codec, "live": is_live, "split_s": split_s, "quota_gb": quota_gb, "geometry": geometry}
         sink = _sink(target, _options(frames, opened, asked), split_s or SPLIT_S, quota_gb or QUOTA_GB, stages)

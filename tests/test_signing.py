@@ -52,7 +52,7 @@ def test_a_signed_bundle_is_opened_by_who_trusts_the_key(bundle: Path, key: tupl
 def test_an_unsigned_bundle_is_refused_with_what_to_type(bundle: Path, key: tuple[Path, str]) -> None:
     with pytest.raises(BundleTampered, match=r"is not signed, card\.sig missing.*edge sign .*colours"):
         find_bundle(bundle, [key[1]])
-    load_bundle(bundle)  # who asks for no signature opens it
+    load_bundle(bundle)  # opens where no signature is required
 
 
 def test_a_signature_by_another_key_is_refused(bundle: Path, key: tuple[Path, str], tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ class SharedEngines:
             shared.engine.close()
 
     def judge(self, shared: _Shared, has_failed: bool) -> None:
-        """What became of an inference. An engine that fails again and again is opened anew for who comes next."""
+        """What became of an inference. After repeated failures the engine is reopened at the next lease."""
         if not has_failed:
             shared.failures = 0
             return

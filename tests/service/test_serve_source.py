@@ -275,7 +275,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
 
 
 def zones_of(url: str, token: str) -> Any:
-    """The zones that the page is told of, in its first message."""
+    """The zones in the first message to the page."""
     from websockets.sync.client import connect
 
     address = f"ws{url.removeprefix('http')}feed"

@@ -61,7 +61,7 @@ class Page:
         return self.find("#stage").get_attribute("data-stale") == "false"
 
     def rgb(self, xy: tuple[int, int]) -> Any:
-        """The colour of the picture there, float (3,)."""
+        """The colour of the image there, float (3,)."""
         script = "return [...document.getElementById('view').getContext('2d').getImageData(...arguments, 1, 1).data]"
         return np.array(self.js(script, *xy)[:3], float)
 

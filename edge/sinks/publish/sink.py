@@ -104,7 +104,7 @@ class PublishSink:
         assert self._process is not None
         self._began_s, self._first_ns, self._tick = now_s, first.frame.captured_ns, -1
         target, rate = self._target, self._rate
-        # A key frame a second, for who comes later; no frame is kept back.
+        # A key frame a second, for viewers that join later; no frame is kept back.
         encoder = {**ENCODER, "tune": "zerolatency", "g": str(max(1, round(rate))), "sc_threshold": "0"}
         self._process.begin(
             {
