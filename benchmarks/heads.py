@@ -4,7 +4,7 @@ masks, on rendered streets of seeds never trained on; its lane markings; and its
     python -m benchmarks.heads [--engine road] [--streets 6] [--frames 8]
 
 "perfect" is what a grouping without a fault would make of the same pixels: what the masks leave to be reached.
-Training took seeds 1000 to 1400; thresholds were chosen on seeds 9001 to 9006. Markings are those of CamVid val, which a
+Training took seeds 1000 to 1400; thresholds were chosen on seeds 9001 to 9006. Markings are of CamVid val, which a
 teacher made.
 """
 
