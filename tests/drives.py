@@ -47,8 +47,8 @@ def through_a_drive(results: Sequence[Prediction], card: Card, path: Path) -> li
     return [one for one in kept if one is not None]
 
 
-def write_drive(path: Path, frames: int = 25, codec: str = "h264", **options: object) -> Path:
+def write_drive(path: Path, frames: int = 25, codec: str = "h264", first: int = 0, **options: object) -> Path:
     with DriveSink(path, DriveOptions("edge 0", "test", RATE_HZ, codec=codec, **options), Stages()) as sink:  # type: ignore[arg-type]
-        for index in range(frames):
+        for index in range(first, first + frames):
             sink.write(seen(index), index // 2)
     return path

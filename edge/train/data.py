@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.classes import ClassTable
+from edge.classes import CAMVID, ClassTable
 from edge.errors import DataError
 from edge.frame import Image, Letterbox, ResizePolicy
 from edge.indexed_png import decode_ids, is_indexed
@@ -17,7 +17,7 @@ from edge.regular import read_regular
 from edge.sources.imagefile import ImageError, decode_image
 from edge.street.render import StreetScene
 from edge.train.augment import Pair, augment
-from edge.train.label_sets import Translation
+from edge.train.label_sets import Translation, ids_of
 from edge.train.layouts import Labelled, find_pairs, translation_of
 from edge.train.plans import Rendered
 from edge.train.recipe import Folder, Recipe
@@ -158,6 +158,17 @@ def render_pairs(
         progress(street + 1, plan.streets)
     np.savez(cache, images=images, labels=labels, key=key)
     return list(zip(images, labels, strict=True))
+
+
+def street_meaning(plan: Rendered, table: ClassTable, unions: Unions) -> Callable[[Image], Image]:
+    """What makes the net's mask ids, and those of `unions`, of the rendered street's classes, by the plan's `map`.
+
+    Raises:
+        ConfigError: the map names what is no class of the street, or none of the table.
+    """
+    if plan.map is None:
+        return lambda ids: ids
+    return Translation.between(ids_of(CAMVID, "the rendered street"), table, plan.map, unions)
 
 
 def class_shares(pairs: list[Pair], classes: int) -> NDArray[np.float64]:

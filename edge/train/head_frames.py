@@ -22,7 +22,7 @@ from edge.frame import Image, ResizePolicy
 from edge.instances import thing_ids
 from edge.street.render import StreetScene
 from edge.train.augment import augment
-from edge.train.data import fit_pair, read_ids, read_image
+from edge.train.data import fit_pair, read_ids, read_image, street_meaning
 from edge.train.head_plan import HeadFolder, HeadsPlan, MarkedDrives
 from edge.train.paste import Cutout, load_cutouts, paste
 from edge.train.plans import Pasted, Rendered
@@ -196,7 +196,9 @@ def read_sources(
         sources.append(teacher_marked(plan.teacher, recipe.input_wh, recipe.resize))
         shares.append(plan.teacher.share)
     if plan.rendered:
-        sources.append(render_known(plan.rendered, recipe.input_wh, folder / "rendered.npz", progress))
+        meaning = street_meaning(plan.rendered, recipe.table, recipe.unions)
+        drawn = render_known(plan.rendered, recipe.input_wh, folder / "rendered.npz", progress)
+        sources.append([(image, meaning(classes), known) for image, classes, known in drawn])
         shares.append(plan.rendered.share)
     return sources, shares
 

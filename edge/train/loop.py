@@ -28,7 +28,7 @@ from edge.nets import make_net
 from edge.nets.pretrained import load_encoder
 from edge.train.augment import Pair
 from edge.train.checkpoint import read_checkpoint, write_checkpoint
-from edge.train.data import batches, class_shares, load_folder, render_pairs
+from edge.train.data import batches, class_shares, load_folder, render_pairs, street_meaning
 from edge.train.journal import Journal, plain
 from edge.train.losses import auxiliary_losses, class_weights, summed_loss
 from edge.train.paste import Paster
@@ -123,6 +123,8 @@ class Trainer:
                 self.folder / "rendered.npz",
                 partial(on_progress, "rendering streets"),
             )
+            meaning = street_meaning(self.recipe.rendered, self.table, self.recipe.unions)
+            rendered = [(image, meaning(ids)) for image, ids in rendered]
         paste = [Paster(self.recipe.pasted, self.table)] if self.recipe.pasted else []
         shares = torch.from_numpy(class_shares(real, len(self.table))).float().to(self.device)
         if not bool(shares.any()):

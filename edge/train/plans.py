@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from edge.config import StrictModel
 
@@ -13,13 +13,28 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Loss = Literal["cross_entropy", "ohem", "dice", "jaccard", "bce_jaccard", "bce_log_dice"]
 
 
+def text_keys(given: Any) -> Any:
+    """YAML reads ids as numbers."""
+    return {str(key): value for key, value in given.items()} if isinstance(given, dict) else given
+
+
 class Rendered(StrictModel):
-    """Frames drawn by the rendered street, truth included: `streets` seeds, `frames` spread over each one's drive."""
+    """Frames drawn by the rendered street, truth included: `streets` seeds, `frames` spread over each one's drive.
+
+    Streets are drawn with the classes of camvid. A recipe with classes of its own says by `map` what each of these
+    means, as an entry of `train` does.
+    """
 
     streets: int = Field(gt=0)
     frames: int = Field(gt=0)
     first_seed: int = 1000
     share: Share = 0.2  # of each batch
+    map: dict[str, str] | None = Field(default=None, min_length=1)
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _keys_are_text(cls, given: Any) -> Any:
+        return text_keys(given)
 
 
 class Pasted(StrictModel):

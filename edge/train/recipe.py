@@ -13,7 +13,7 @@ from edge.config import StrictModel, parse_size_wh
 from edge.train.head_plan import HeadsPlan
 from edge.train.label_sets import TABLES
 from edge.train.own_classes import OwnClass, as_rows, check_rows, own_table
-from edge.train.plans import Optimisation, Pasted, Positive, Rendered, Share
+from edge.train.plans import Optimisation, Pasted, Positive, Rendered, Share, text_keys
 from edge.train.unions import Unions, parse_meaning
 
 # By kind, so that a wrong row is not said to be none of the known names too.
@@ -64,18 +64,13 @@ class Folder(StrictModel):
     @field_validator("map", mode="before")
     @classmethod
     def _keys_are_text(cls, given: Any) -> Any:
-        return _text_keys(given)
+        return text_keys(given)
 
     @property
     def is_plain(self) -> bool:
         """Whether its masks can be used as they are."""
         given = (self.map, self.names, self.split)
         return self.layout == "pairs" and all(value is None for value in given)
-
-
-def _text_keys(given: Any) -> Any:
-    """YAML reads ids as numbers."""
-    return {str(key): value for key, value in given.items()} if isinstance(given, dict) else given
 
 
 class Unlabelled(StrictModel):
@@ -97,7 +92,7 @@ class Unlabelled(StrictModel):
     @field_validator("map", mode="before")
     @classmethod
     def _keys_are_text(cls, given: Any) -> Any:
-        return _text_keys(given)
+        return text_keys(given)
 
 
 class Settled(StrictModel):
@@ -277,8 +272,11 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _streets_are_of_these_classes(self) -> Self:
-        if self.rendered and self.table.names != TABLES["camvid"].names:
-            raise ValueError("rendered: streets are drawn with the classes of camvid; leave `rendered` out")
+        if self.rendered and self.rendered.map is None and self.table.names != TABLES["camvid"].names:
+            raise ValueError(
+                "rendered: streets are drawn with the classes of camvid; say by `map` what each of them means, or leave"
+                " `rendered` out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -345,7 +343,7 @@ class Recipe(StrictModel):
         Raises:
             ConfigError: a map names what is neither class nor group.
         """
-        maps = [entry.map for entry in (*self.train, self.unlabelled) if entry and entry.map]
+        maps = [entry.map for entry in (*self.train, self.unlabelled, self.rendered) if entry and entry.map]
         meanings = {text for given in maps for text in given.values()}
         return Unions(self.table, [parse_meaning(text, self.table) for text in meanings])
 

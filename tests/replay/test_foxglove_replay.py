@@ -157,7 +157,7 @@ def test_a_speed_that_cannot_be_changes_nothing(speed: float, viewer: Client) ->
 
 def test_segments_of_a_folder_are_one_drive(tmp_path: Path) -> None:
     for number in range(3):
-        write_drive(tmp_path / f"drive-{number:06}.mcap", frames=4)
+        write_drive(tmp_path / f"drive-{number:06}.mcap", frames=4, first=4 * number)
     with served(tmp_path) as replay, Client(replay.url) as viewer:
         viewer.subscribe(RESULTS)
         viewer.control(PLAY, FAST)

@@ -19,6 +19,7 @@ from edge.card import Card
 from edge.config import parse_tree
 from edge.engine import load_bundle
 from edge.errors import ConfigError
+from edge.train.data import street_meaning
 from edge.train.recipe import Recipe
 from edge.web.feed import layers
 
@@ -85,9 +86,28 @@ def test_what_is_wrong_with_classes_is_said_with_its_place(classes: Any, words: 
     assert "1 problem(s)" in str(caught.value)
 
 
-def test_rendered_streets_have_the_classes_of_camvid_only() -> None:
-    with pytest.raises(ConfigError, match="rendered: streets are drawn with the classes of camvid"):
+def test_rendered_streets_have_the_classes_of_camvid_and_need_a_map_to_others() -> None:
+    with pytest.raises(ConfigError, match=r"rendered: streets are drawn with the classes of camvid; say by `map`"):
         read(rendered={"streets": 1, "frames": 1})
+
+
+def test_the_map_of_rendered_streets_says_what_each_of_their_classes_means() -> None:
+    meanings = {"Road": "road", "Sky": "rest", "Car": "rest or person", "Pole": "ignore", "Pedestrian": "person"}
+    recipe = read(classes=["rest", "road", "person"], rendered={"streets": 1, "frames": 1, "map": meanings})
+    assert recipe.rendered is not None
+    meaning = street_meaning(recipe.rendered, recipe.table, recipe.unions)
+    camvid = np.array(
+        [[0, 2, 3, 5], [8, 9, 11, 10]], np.uint8
+    )  # Sky, Pole, Road, Tree; Car, Pedestrian, none, Bicyclist
+    either = recipe.unions.id_of(frozenset((0, 2)))
+    assert meaning(camvid).tolist() == [[0, 255, 1, 255], [either, 2, 255, 255]]
+
+
+def test_the_map_of_rendered_streets_names_classes_that_streets_have() -> None:
+    recipe = read(classes=["rest", "road"], rendered={"streets": 1, "frames": 1, "map": {"Kerb": "road"}})
+    assert recipe.rendered is not None
+    with pytest.raises(ConfigError, match=r"the rendered street has no label 'Kerb'; there are: Sky, Building"):
+        street_meaning(recipe.rendered, recipe.table, recipe.unions)
 
 
 # ---------------------------------------------------------------------------------------------------- all the way down
