@@ -145,6 +145,7 @@ class StreetScene:
     def _paints(self, canvas: Canvas, view: View, light: Light, blocks: list[Block]) -> list[Paint]:
         """Everything that stands still: its distance along the road, and how to paint it."""
         scenery = self._scenery
+        scenery.keep(blocks)
         paints: list[Paint] = []
         for block in blocks:
             paints += [(one.s1, partial(scenery.building, canvas, view, light, one)) for one in block.buildings]

@@ -16,7 +16,7 @@ from edge.street.plants import VARIANTS, make_plant
 from edge.street.shadows import ShadowMap
 from edge.street.signs import make_sign
 from edge.street.view import View
-from edge.street.world import Barrier, Building, SideRow, Standing
+from edge.street.world import Barrier, Block, Building, SideRow, Standing
 
 _NEAR_M = 1.2
 # The image of a barrier is this long; none is longer.
@@ -40,6 +40,13 @@ class Scenery:
         self._shared: dict[str, Texture] = {}
         self._plants: dict[str, CutOut] = {}
 
+    def keep(self, blocks: list[Block]) -> None:
+        """Forget the houses of all other blocks: at up to 6 MB each, and as much again for their smaller copies."""
+        near = {house.key for block in blocks for house in block.buildings}
+        near |= {row.front.key for block in blocks for row in block.side_rows}
+        for key in self._fronts.keys() - near:
+            del self._fronts[key]
+
     def _wall(self, colour: int) -> Image:
         if colour not in self._walls:
             self._walls[colour] = wall_tile(self._seed, colour)
@@ -47,10 +54,6 @@ class Scenery:
 
     def _front(self, building: Building) -> Texture:
         if building.key not in self._fronts:
-            # A street shows forty or so at a time, at up to 6 MB each.
-            if len(self._fronts) > 72:
-                for key in list(self._fronts)[:24]:
-                    del self._fronts[key]
             self._fronts[building.key] = front_texture(self._seed, building, self._wall(building.colour), self._lamps)
         return self._fronts[building.key]
 

@@ -258,3 +258,29 @@ def test_a_rendered_street_has_no_barcode_by_chance() -> None:
 def test_a_thing_of_one_pixel_is_drawn() -> None:
     """OpenCV 5 cannot compare a 1x1 picture with a number; frame 0 of this street has such a tree."""
     StreetScene(5, (320, 180)).render(0)
+
+
+def test_a_long_drive_keeps_the_houses_of_the_stretch_in_view_and_no_others() -> None:
+    scene = StreetScene(seed=7, size_wh=(160, 120))
+    for index in range(0, 5400, 90):  # three minutes, 3 s apart: some forty blocks
+        scene.render(index)
+    kept = scene._scenery._fronts
+    near = {block.number for block in scene._world.blocks_near(scene._view(5310).s)}
+    assert kept
+    assert {key // 256 for key in kept} <= near
+
+
+@pytest.mark.slow
+def test_memory_of_a_long_drive_levels_off() -> None:
+    """Resident memory after ten minutes of street, over that after two, in a process of its own."""
+    code = (
+        "from edge.street.render import StreetScene\n"
+        "scene = StreetScene(seed=7, size_wh=(320, 180))\n"
+        "def resident(): return int(open('/proc/self/statm').read().split()[1])\n"
+        "for index in range(0, 18000, 90):\n"
+        "    scene.render(index)\n"
+        "    if index in (3600, 17910): print(resident())\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    early, late = map(int, told.stdout.split())
+    assert late < 1.25 * early, f"{early * 4 / 1024:.0f} MB after two minutes, {late * 4 / 1024:.0f} MB after ten"
