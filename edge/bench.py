@@ -115,9 +115,9 @@ def bench(
             }
         with open_engine(engine_name, side_by_side=True, **options) as engine:
             on_progress("masks", 1, 3)
-            figures["masks"] = _pipeline(engine, drive, frames)
+            figures["masks"] = pipeline(engine, drive, frames)
             on_progress("overlay", 2, 3)
-            figures["overlay"] = _pipeline(engine, drive, frames, Path(folder) / "overlay.mp4")
+            figures["overlay"] = pipeline(engine, drive, frames, Path(folder) / "overlay.mp4")
         return figures
 
 
@@ -221,9 +221,9 @@ def _measure(
     """Add the figures of `rounds` rounds to every entrant; every other round goes through them backwards."""
     parts: dict[str, Callable[[_Entrant], dict[str, Any]]] = {
         "bare engine": lambda entrant: bare_engine(entrant.together, frames),
-        "masks": lambda entrant: _pipeline(entrant.side_by_side, drive, frames),
-        "overlay": lambda entrant: _pipeline(entrant.side_by_side, drive, frames, overlay),
-        "live": lambda entrant: _pipeline(entrant.together, drive, frames, live=True),
+        "masks": lambda entrant: pipeline(entrant.side_by_side, drive, frames),
+        "overlay": lambda entrant: pipeline(entrant.side_by_side, drive, frames, overlay),
+        "live": lambda entrant: pipeline(entrant.together, drive, frames, live=True),
     }
     done, total = 0, rounds * len(parts) * len(entrants)
     for number in range(rounds):
@@ -346,9 +346,12 @@ def percentiles(times: Durations) -> dict[str, float]:
     return {f"p{percent}_ms": round(times.percentile_ms(percent), 3) for percent in (50, 95, 99)}
 
 
-def _pipeline(
+def pipeline(
     engine: Engine, drive: str, frames: int, overlay: Path | None = None, *, live: bool = False
 ) -> dict[str, Any]:
+    """The whole loop over that many frames of a drive, with overlay video where a file is named; `live` at the drive's
+    own pace.
+    """
     source = open_source(drive)
     stages = Stages()
     sinks: list[Sink] = [OverlayVideo(overlay, source.rate_hz, stages)] if overlay else []
@@ -363,6 +366,7 @@ def _pipeline(
 def _figures(summary: Summary) -> dict[str, Any]:
     return {
         "frames": summary.frames_out,
+        "dropped": summary.dropped,
         "rate_hz": round(summary.rate_hz, 2),
         "bound_hz": round(summary.bound_hz, 2),
         "of_bound": round(summary.rate_hz / summary.bound_hz, 4),

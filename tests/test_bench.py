@@ -74,7 +74,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(openvino, "PRECISIONS", ("f32", "int8"))
     monkeypatch.setattr(onnxruntime, "unavailable_reason", lambda: "left out of this comparison")
     monkeypatch.setattr(benches, "bare_engine", bare)
-    monkeypatch.setattr(benches, "_pipeline", pipeline)
+    monkeypatch.setattr(benches, "pipeline", pipeline)
     return order
 
 

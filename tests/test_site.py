@@ -87,3 +87,12 @@ def test_the_dashboard_asks_for_metrics_that_the_service_has() -> None:
     known = set(re.findall(r'"(edge_[a-z_]+)"', (HOME / "edge/web/metrics.py").read_text(encoding="utf-8")))
     assert asked
     assert {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in asked} <= known
+
+
+def test_each_machine_has_its_table_and_plot_on_the_site(site: Path) -> None:
+    text = words_of(site / "devices.html")
+    known = sorted((HOME / "benchmarks/devices").glob("*.json"))
+    assert "No file is there yet" in text or known
+    for path in known:
+        assert path.stem in text
+        assert (site / f"devices/{path.stem}.svg").is_file() or "mIoU" not in text

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # mkdocs loads this fi
 
 from commands import commands_page
 from configs import configs_page
+from device_pages import PLOTS, devices_tables, front_of, known_devices
 from errors import errors_page
 from links import HOME, ROOT_PAGES, rewrite, site_of, targets
 from mkdocs.structure.files import File, Files
@@ -31,6 +32,9 @@ def on_files(files: Files, config: Any) -> Files:
     """Add what is not a file of docs/."""
     for name, make in MADE.items():
         files.append(File.generated(config, name, content=make()))
+    for device in known_devices():
+        if (svg := front_of(device)) is not None:
+            files.append(File.generated(config, f"{PLOTS}/{device.stem}.svg", content=svg))
     pages = {HOME / "docs" / file.src_uri for file in files.documentation_pages() if file.src_uri not in MADE}
     for name, page in ROOT_PAGES.items():
         text = (HOME / name).read_text(encoding="utf-8")
@@ -65,4 +69,6 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links of a page of docs/; those of the root were made true as they were read."""
     if page.file.generated_by is not None:
         return markdown
+    if page.file.src_uri == "devices.md":
+        markdown += devices_tables()
     return rewrite(markdown, f"docs/{page.file.src_uri}")

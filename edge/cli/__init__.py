@@ -48,7 +48,6 @@ from edge.cli.shared import (
     end_on_sigterm,
     look_of,
     outputs_asked,
-    progress_report,
     write_json,
 )
 from edge.cli.stdio import prepare_standard_streams, print_report, printable
@@ -266,38 +265,6 @@ def _open_both(sources: list[str], engine: str, live: bool | None, **wishes: Any
             raise
 
 
-def bench(
-    engine: EngineName = "road",
-    source: Annotated[str | None, typer.Option(help="Video to run; default: a rendered street, 720p H.264.")] = None,
-    frames: Annotated[int, typer.Option(min=20, help="How many frames each part measures.")] = 200,
-    json_file: JsonFile = None,
-    precision: Precision = None,
-    threads: Threads = None,
-    backend: Backend = None,
-    cameras: Annotated[
-        int | None, typer.Option(min=1, max=64, help="How many cameras one engine carries here; tries up to so many.")
-    ] = None,
-) -> None:
-    """Measure this machine: every precision and backend in turn; or one, named by --precision or --backend, closely; or
-    how many cameras it carries.
-    """
-    from edge.bench import bench_engine
-    from edge.sinks.collisions import check_outputs
-
-    check_outputs([json_file], [source])
-    named: dict[str, Any] = {"frames": frames, "precision": precision, "backend": backend, "threads": threads}
-    with progress_report() as on_progress:
-        if cameras is None:
-            found = bench_engine(engine, source, **named, on_progress=on_progress)
-        else:
-            from edge.bench_cameras import bench_cameras
-
-            found = bench_cameras(engine, cameras, source, **named, on_progress=on_progress)
-    print_report(str(found), json_file)
-    if json_file:
-        write_json(json_file, found.figures)
-
-
 def doctor(json_file: JsonFile = None) -> int:
     """Look at all that edge needs on this machine, and say what to type about what is not right."""
     from edge.doctor import doctor as examine
@@ -376,7 +343,7 @@ _COMMANDS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Look and measure": (
         ("edge.cli", "doctor", "edge doctor"),
         ("edge.cli", "inspect", "edge inspect road"),
-        ("edge.cli", "bench", "edge bench --precision int8"),
+        ("edge.cli.bench", "bench", "edge bench --precision int8"),
         ("edge.cli.evaluate", "evaluate", "edge evaluate frames --labels labels --html report.html"),
         ("edge.cli.camera", "camera", ""),
     ),

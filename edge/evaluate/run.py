@@ -50,6 +50,7 @@ class EvaluationConfig:
         threads: of each engine; None for all cores.
         labels_of: the group or class that binary labels are of; None where labels are class ids.
         outputs: to compute besides the card's default ones.
+        input_wh: one of the engine's input sizes; None for the one that fits the frames.
     """
 
     engine: str = DEFAULT_ENGINE
@@ -61,6 +62,7 @@ class EvaluationConfig:
     threads: int | None = None
     labels_of: str | None = None
     outputs: tuple[str, ...] = ()
+    input_wh: tuple[int, int] | None = None
 
     @property
     def steps(self) -> list[str]:
@@ -90,6 +92,7 @@ class EvaluationConfig:
             side_by_side=True,
             backend=self.backend,
             source_wh=size_wh,
+            input_wh=self.input_wh,
             outputs=self.outputs,
         )
 
@@ -102,7 +105,7 @@ class EvaluationConfig:
         if self.other is None:
             return None
         check_tables(find_bundle(self.engine).card.table, find_bundle(self.other).card.table)
-        return replace(self, engine=self.other, precision=self.other_precision, outputs=()).open(size_wh)
+        return replace(self, engine=self.other, precision=self.other_precision, outputs=(), input_wh=None).open(size_wh)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class Store:
         names = [config.engine, *([config.other] if config.other else [])]
         graphs = [sorted(graph.sha256 for graph in find_bundle(name).card.graphs) for name in names]
         wishes = [config.precision, config.other_precision, config.backend, config.mirror, config.labels_of]
+        wishes += [config.input_wh] if config.input_wh else []
         self._key = json.dumps([FORMAT, edge.__version__, graphs, wishes, config.outputs])
         self._content: dict[str, str] = {}
 

@@ -1,0 +1,1 @@
+"""One table per device: every engine, input size, precision and backend on this machine, in one file."""
