@@ -39,7 +39,7 @@ from edge.classes import ClassTable
 from edge.compile.attempt import INT8_FILES
 from edge.compile.calibration import load_set
 from edge.compile.export import make_bundle
-from edge.compile.judge import Judged, judge
+from edge.compile.judge import judge
 from edge.compile.observe import Range, observe, ranges_at_size, read_scales
 from edge.compile.quantize import to_bytes, write_int8
 from edge.config import data_path, load_yaml
@@ -48,6 +48,7 @@ from edge.errors import EdgeError
 from edge.nets import NETS, make_net
 from edge.nets.cost import count_macs, parameter_count
 from edge.report import table
+from edge.score import Score
 from edge.train.recipe import Recipe
 
 BUDGET = {"steps": 150, "batch": 4, "warmup_steps": 20}
@@ -143,8 +144,8 @@ def scores_of(folder: Path, plan: Recipe) -> dict[str, dict[str, float]]:
     return {"f32": ious(own, plan.table), "int8": ious(found["int8"], plan.table)}
 
 
-def ious(judged: Judged, classes: ClassTable) -> dict[str, float]:
-    confusion = judged.confusion
+def ious(score: Score, classes: ClassTable) -> dict[str, float]:
+    confusion = score.confusion
     return {"miou": confusion.miou(), **{name: confusion.group_iou(classes.ids(name)) for name in GROUPS}}
 
 

@@ -44,12 +44,14 @@ def main() -> None:
         for source_wh in (None, (1280, 720)):
             options = {"precision": wish.precision, "side_by_side": True, "source_wh": source_wh}
             with open_engine(wish.engine, **options) as engine:
-                score = evaluate(str(frames), labels, engine).as_json()
+                score = evaluate(str(frames), labels, engine)
                 width, height = engine.card.input_wh
-            ious = [score["miou"], *score["group_iou"].values()]
+                precision = engine.precision
+            figures = score.figures()
+            ious = [figures["miou"], *figures["group_iou"].values()]
             rows.append((f"{width}x{height}", *(f"{iou:.4f}" for iou in ious)))
-    print(f"engine {wish.engine} ({score['precision']}), {score['frame_count']} frames of {wish.frames} cut to 16:9\n")
-    print(table(("input", "mIoU", *score["group_iou"]), rows))
+    print(f"engine {wish.engine} ({precision}), {score.frames} frames of {wish.frames} cut to 16:9\n")
+    print(table(("input", "mIoU", *figures["group_iou"]), rows))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +23,8 @@ from edge.timing import Stages
 
 if TYPE_CHECKING:
     from edge.geometry.model import CameraModel
+
+T = TypeVar("T")
 
 
 class Segmenter:
@@ -75,22 +78,9 @@ class Segmenter:
         if self.engine.streams == 1:
             yield from map(self.segment, frames)
             return
-        waiting: deque[Future[Prediction]] = deque()
         pool = ThreadPoolExecutor(self.engine.streams, "segment")
         try:
-            feed = iter(frames)
-            while True:
-                try:
-                    frame = next(feed, None)
-                except EdgeError:
-                    yield from (waiting.popleft().result() for _ in range(len(waiting)))
-                    raise
-                if frame is None:
-                    break
-                waiting.append(pool.submit(self.segment, frame))
-                if len(waiting) > self.engine.streams:  # one more than are worked on, so that none waits for us
-                    yield waiting.popleft().result()
-            yield from (waiting.popleft().result() for _ in range(len(waiting)))
+            yield from in_order(frames, partial(pool.submit, self.segment), self.engine.streams)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -104,6 +94,26 @@ class Segmenter:
             canvas, self._local.shape = Canvas(box), shape
             self._local.canvas = canvas
         return canvas
+
+
+def in_order(frames: Iterable[Frame], begin: Callable[[Frame], Future[T]], at_once: int) -> Generator[T, None, None]:
+    """What comes of each frame, in order; `begin` has a pool of `at_once` threads begin with it. What `frames` raises
+    comes behind the last.
+    """
+    waiting: deque[Future[T]] = deque()
+    feed = iter(frames)
+    while True:
+        try:
+            frame = next(feed, None)
+        except EdgeError:
+            yield from (waiting.popleft().result() for _ in range(len(waiting)))
+            raise
+        if frame is None:
+            break
+        waiting.append(begin(frame))
+        if len(waiting) > at_once:  # one more than are worked on, so that none waits for us
+            yield waiting.popleft().result()
+    yield from (waiting.popleft().result() for _ in range(len(waiting)))
 
 
 def frames_of(images: Iterable[Image], origin: str = "array") -> Iterator[Frame]:

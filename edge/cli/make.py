@@ -18,9 +18,8 @@ from edge.errors import ConfigError, GateRefused
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge.classes import ClassTable
     from edge.compile.build import Steps
-    from edge.metrics import Confusion
+    from edge.score import Score
     from edge.train.heads import HeadTrainer
     from edge.train.loop import Trainer
     from edge.train.recipe import Recipe
@@ -100,8 +99,8 @@ def _watched(trainer: Trainer | HeadTrainer, title: str, steps: int) -> None:
             bar.update(task, completed=report.step, note=f"loss {report.loss:.3f}")
             if not bar.console.is_terminal and report.step % LOG_EVERY == 0:  # where no bar is drawn
                 bar.console.print(f"step {report.step} of {report.steps}: loss {report.loss:.3f}")
-            if report.confusion is not None:
-                bar.console.print(_validation_text(report.step, report.confusion, trainer.table))
+            if report.score is not None:
+                bar.console.print(_validation_text(report.step, report.score))
     except KeyboardInterrupt:
         bar.console.print(f"stopped at step {trainer.step}, saved in {trainer.checkpoint}")
         raise
@@ -109,7 +108,8 @@ def _watched(trainer: Trainer | HeadTrainer, title: str, steps: int) -> None:
         bar.stop()
 
 
-def _validation_text(step: int, confusion: Confusion, table: ClassTable) -> str:
+def _validation_text(step: int, score: Score) -> str:
+    confusion, table = score.confusion, score.table
     per_class = "  ".join(f"{name} {iou:.2f}" for name, iou in zip(table.names, confusion.iou(), strict=True))
     return f"step {step}: val mIoU {confusion.miou():.4f}, mean Dice {confusion.mean_dice():.4f}  {per_class}"
 

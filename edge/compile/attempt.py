@@ -16,7 +16,7 @@ from edge.compile.observe import Scales
 from edge.compile.quantize import Form as Target
 from edge.delta import make_delta
 from edge.engine import MODEL_FILE, write_bundle
-from edge.evaluate import plain
+from edge.score import Score
 from edge.train.recipe import BuildPlan
 
 INT8_FILES: dict[Target, str] = {"openvino": "int8.openvino.onnx", "tensorrt": "int8.tensorrt.onnx"}
@@ -40,7 +40,7 @@ class Attempt:
 
     kept_float: tuple[str, ...]
     graphs: dict[str, bytes]
-    own: Judged
+    own: Score
     judged: dict[Form, Judged]
     lost: dict[str, dict[str, float]]  # by label
     others: dict[tuple[int, int], dict[str, bytes]] = field(default_factory=dict)
@@ -117,24 +117,22 @@ def sha256_of(content: bytes) -> str:
 
 def _accuracies(card: Card, plan: BuildPlan, attempt: Attempt) -> Iterator[Accuracy]:
     """Of every graph that was judged; without labels, it is empty."""
-    if not attempt.own.confusion.counts.any():
+    if not attempt.own.has_labels:
         return
     yield _accuracy(card, plan, Form(MODEL_FILE, MODEL_FILE, "f32", openvino_version()), attempt.own)
     for form, judged in attempt.judged.items():
         yield _accuracy(card, plan, form, judged)
 
 
-def _accuracy(card: Card, plan: BuildPlan, form: Form, judged: Judged) -> Accuracy:
-    gate, confusion = plan.gate, judged.confusion
+def _accuracy(card: Card, plan: BuildPlan, form: Form, score: Score) -> Accuracy:
+    gate = plan.gate
     again = evaluate_command(gate.frames, gate.labels or "", card.name, form.precision)
     return Accuracy(
         graph=form.label,
         precision=form.precision,
         judge=form.judge,
         data=gate.frames,
-        frames=judged.frames,
-        miou=round(confusion.miou(), 5),
-        pixel_accuracy=round(confusion.pixel_accuracy(), 5),
-        iou={name: plain(iou) for name, iou in zip(card.table.names, confusion.iou(), strict=True)},
+        frames=score.frames,
+        **score.card_figures(),
         command=again if form.judge.startswith("OpenVINO") else f"edge build engines/{card.name}.yaml",
     )

@@ -41,6 +41,7 @@ from edge.engine import MODEL_FILE, Bundle, Engine, write_bundle
 from edge.errors import ConfigError, EngineError, GateRefused
 from edge.frame import Image, Letterbox
 from edge.prediction import Prediction
+from edge.score import Score
 from edge.segmenter import Canvas, Segmenter
 from edge.train.recipe import BuildPlan
 
@@ -267,7 +268,7 @@ def _scratch_bundle(work: _Work, graphs: Mapping[str, bytes]) -> Bundle:
 
 def _judge(
     work: _Work, candidates: Mapping[Form, Engine], title: str
-) -> tuple[Judged, dict[Form, Judged], dict[str, dict[str, float]]]:
+) -> tuple[Score, dict[Form, Judged], dict[str, dict[str, float]]]:
     """Fp32, each candidate, and the points that each lost."""
     advance = work.steps(f"judging {title}", None)
     by_label = {form.label: engine for form, engine in candidates.items()}

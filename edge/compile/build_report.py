@@ -86,7 +86,7 @@ def _last(attempt: Attempt) -> str:
 
 def _figures(report: Report) -> dict[str, Callable[[Point], float]]:
     """What a point of the front is good at, by name; the share of pixels equal to fp32's where there are no labels."""
-    if not report.attempts[-1].own.confusion.counts.any():
+    if not report.attempts[-1].own.has_labels:
         return {"as fp32": lambda point: 1 - point.judged.disagreement}
     classes = report.card.table
     figures: dict[str, Callable[[Point], float]] = {"mIoU": lambda point: point.judged.confusion.miou()}

@@ -12,13 +12,12 @@ import numpy as np
 
 from edge.classes import ClassTable
 from edge.engine import Engine
-from edge.errors import ConfigError, DataError
-from edge.evaluate import Labels, make_confusion
+from edge.errors import ConfigError
+from edge.evaluate import Labelled, labelled_results
 from edge.frame import Image
-from edge.metrics import Confusion
 from edge.prediction import Prediction
+from edge.score import Score
 from edge.segmenter import Segmenter
-from edge.sources.open import open_source
 
 WORST = 10
 CELL_WIDTH, CAPTION_HEIGHT = 320, 20
@@ -40,11 +39,9 @@ class BadFrame:
 
 
 @dataclass
-class Judged:
-    """What one engine made of the frames. `confusion` counts only where there are labels."""
+class Judged(Score):
+    """What one engine made of the frames, against labels where there are any, and against fp32."""
 
-    confusion: Confusion
-    frames: int = 0
     differing: int = 0  # pixels, against fp32
     pixels: int = 0
     worst: list[BadFrame] = field(default_factory=list)
@@ -54,20 +51,18 @@ class Judged:
         """The part of all pixels that have another class than with fp32."""
         return self.differing / max(1, self.pixels)
 
-    def add(self, reference: Prediction, found: Prediction, truth: Image | None) -> None:
-        """Compare one frame, at source size."""
-        wanted, given = reference.class_map(), found.class_map()
+    def compare(self, labelled: Labelled, found: Prediction) -> None:
+        """Compare one frame, at source size, with what fp32 made of it."""
+        wanted, given = labelled.result.class_map(), found.class_map()
+        self.add(labelled.truth, given, labelled.where)
         differing = int(np.count_nonzero(wanted != given))
-        self.frames += 1
         self.differing += differing
         self.pixels += wanted.size
-        if truth is not None:
-            self.confusion.add(truth, given)
         frame = found.frame
         share = differing / wanted.size
         if len(self.worst) < WORST or share > self.worst[0].disagreement:
             name = f"{Path(frame.source).name} {frame.index}"
-            bad = BadFrame(share, -frame.index, name, frame.image.copy(), truth, wanted, given)
+            bad = BadFrame(share, -frame.index, name, frame.image.copy(), labelled.truth, wanted, given)
             heapq.heappush(self.worst, bad)
             if len(self.worst) > WORST:
                 heapq.heappop(self.worst)
@@ -79,7 +74,7 @@ def judge(
     frames: str,
     labels: Path | None,
     on_frame: Callable[[], None] = lambda: None,
-) -> tuple[Judged, dict[str, Judged]]:
+) -> tuple[Score, dict[str, Judged]]:
     """What the reference and each candidate make of every frame of a source, with labels or without.
 
     Raises:
@@ -87,23 +82,13 @@ def judge(
         SourceError: the frames cannot be read, or not all of them.
     """
     table = reference.card.table
-    own = Judged(make_confusion(table))
-    others = {name: Judged(make_confusion(table)) for name in candidates}
-    wanted, asked = Segmenter(reference), {name: Segmenter(engine) for name, engine in candidates.items()}
-    with open_source(frames) as source:
-        truths = Labels(source, labels) if labels else None
-        for frame in source:
-            truth = truths.of(frame) if truths else None
-            result = wanted.segment(frame)
-            try:
-                own.add(result, result, truth)
-                for name, segmenter in asked.items():
-                    others[name].add(result, segmenter.segment(frame), truth)
-            except DataError as error:
-                raise DataError(f"frame {frame.index} of {frames} and its label: {error}") from error
-            on_frame()
-        if truths:
-            truths.check_count(own.frames)
+    own, others = Score(table), {name: Judged(table) for name in candidates}
+    asked = {name: Segmenter(engine) for name, engine in candidates.items()}
+    for labelled in labelled_results(frames, labels, reference):
+        own.add(labelled.truth, labelled.result.class_map(), labelled.where)
+        for name, segmenter in asked.items():
+            others[name].compare(labelled, segmenter.segment(labelled.result.frame))
+        on_frame()
     return own, others
 
 
@@ -143,7 +128,7 @@ def check_limits(limits: Mapping[str, float], table: ClassTable) -> dict[str, fl
     return dict(limits)
 
 
-def points_lost(reference: Judged, found: Judged, table: ClassTable, limits: Mapping[str, float]) -> dict[str, float]:
+def points_lost(reference: Score, found: Judged, table: ClassTable, limits: Mapping[str, float]) -> dict[str, float]:
     """Points lost against the reference: of mIoU, of each group, and of what else has a limit; negative is a gain.
 
     Without labels there is only "disagreement", which is always there.
@@ -152,14 +137,14 @@ def points_lost(reference: Judged, found: Judged, table: ClassTable, limits: Map
         ConfigError: a limit is on what does not occur in the labels.
     """
     lost = {DISAGREEMENT: found.disagreement * 100}
-    if reference.confusion.counts.any():
+    if reference.has_labels:
         lost[MIOU] = (reference.confusion.miou() - found.confusion.miou()) * 100
         for name in dict.fromkeys([*table.groups, *(set(limits) - {MIOU, DISAGREEMENT})]):
             ids = table.ids(name)
             lost[name] = (reference.confusion.group_iou(ids) - found.confusion.group_iou(ids)) * 100
     lost = {name: round(points, 3) for name, points in lost.items() if np.isfinite(points)}
     if missing := [name for name in limits if name not in lost]:
-        why = "does not occur in the labels" if reference.confusion.counts.any() else "needs labels, and there are none"
+        why = "does not occur in the labels" if reference.has_labels else "needs labels, and there are none"
         raise ConfigError(f"limit {missing[0]}: cannot be judged, it {why}")
     return lost
 

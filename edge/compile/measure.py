@@ -94,17 +94,15 @@ def speeds(bundle: Bundle) -> Iterator[Speed]:
 
 def _accuracy(bundle: Bundle, engine: Engine, val: Folder, plain: Folder) -> Accuracy:
     """Measured on `plain`, which is gone afterwards where it is not `val` itself; the card names `val`."""
-    figures = evaluate(str(data_path(plain.frames)), data_path(plain.labels), engine).as_json()
+    score = evaluate(str(data_path(plain.frames)), data_path(plain.labels), engine)
     repeated = evaluate_command(val.frames, val.labels, bundle.card.name, engine.precision)
     return Accuracy(
         graph=bundle.graph(engine.precision, openvino.GRAPHS).file,
         precision=engine.precision,
         judge=openvino_version(),
         data=val.frames,
-        frames=figures["frame_count"],
-        miou=figures["miou"],
-        pixel_accuracy=figures["pixel_accuracy"],
-        iou=figures["iou"],
+        frames=score.frames,
+        **score.card_figures(),
         command=repeated
         if plain == val
         else f"edge build {bundle.card.name}.yaml  # the recipe: its masks are translated",

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.classes import ClassTable
-from edge.evaluate.labels import make_confusion
 from edge.evaluate.measures import BANDS, SIZES
 from edge.evaluate.object_figures import object_figures
 from edge.evaluate.records import Counts, Records
 from edge.evaluate.run import DriveResult, Measured
-from edge.evaluate.score import confusion_figures, plain
-from edge.metrics import TOLERANCE, BoundaryScore, Confusion
+from edge.metrics import TOLERANCE, BoundaryScore
+from edge.score import Score, plain
 
 FORMAT = 1
 BLOCK_NS = 1_000_000_000  # neighbouring frames show the same street: a second of them is one sample
@@ -43,7 +42,7 @@ def report_of(results: Sequence[DriveResult], table: ClassTable) -> dict[str, An
     """
     fine = [(result, result.measured) for result in results if result.measured is not None]
     records = [measured.records for _, measured in fine]
-    confusion = confusion_of(table, records)
+    score = score_of(table, records)
     blocks = [block for result, measured in fine for block in blocks_of(result.drive.name, measured.records, table)]
     first = fine[0][1] if fine else None
     report = {
@@ -55,9 +54,9 @@ def report_of(results: Sequence[DriveResult], table: ClassTable) -> dict[str, An
         "labelled_frames": int(sum(part.labelled.sum() for part in records)),
         "unlike_training": unlike_share(records),
         "classes": list(table.names),
-        **confusion_figures(confusion, table),
+        **score.figures(),
         "intervals": intervals(np.array([b.triples for b in blocks]), table) if blocks else None,
-        "confusion": confusion.counts.tolist(),
+        "confusion": score.confusion.counts.tolist(),
         "boundary": boundary_figures(records, table),
         "temporal": temporal_figures(records, table),
         "pedestrians": people_figures(records),
@@ -101,12 +100,10 @@ def summed(arrays: Iterable[NDArray[Any]], shape: tuple[int, ...]) -> Counts:
     return total
 
 
-def confusion_of(table: ClassTable, records: Sequence[Records], band: int | None = None) -> Confusion:
-    """The confusion of all labelled frames, or that of one distance band."""
-    confusion = make_confusion(table)
+def score_of(table: ClassTable, records: Sequence[Records], band: int | None = None) -> Score:
+    """The score of all labelled frames, or that of one distance band."""
     by_band = summed((part.confusion for part in records), (len(BANDS), len(table), len(table)))
-    confusion.counts = by_band.sum(0) if band is None else by_band[band]
-    return confusion
+    return Score.of(table, by_band.sum(0) if band is None else by_band[band])
 
 
 # ---------------------------------------------------------------------------------------------- boundary, time, people
@@ -191,9 +188,7 @@ def _slices(fine: Sequence[tuple[DriveResult, Measured]], table: ClassTable) -> 
     records = [measured.records for _, measured in fine]
     if by_speed := _by_speed(records):
         slices["gps_speed"] = {name: _slice(parts, table) for name, parts in by_speed.items()}
-    slices["distance"] = {
-        band: confusion_figures(confusion_of(table, records, number), table) for number, band in enumerate(BANDS)
-    }
+    slices["distance"] = {band: score_of(table, records, number).figures() for number, band in enumerate(BANDS)}
     return slices
 
 
@@ -215,7 +210,7 @@ def _slice(records: Sequence[Records], table: ClassTable) -> dict[str, Any]:
     return {
         "frame_count": sum(map(len, records)),
         "labelled_frames": int(sum(part.labelled.sum() for part in records)),
-        **confusion_figures(confusion_of(table, records), table),
+        **score_of(table, records).figures(),
         "miou_interval": intervals(np.array([b.triples for b in blocks]), table)["miou"] if blocks else None,
         "boundary_f1": boundary_figures(records, table)["mean"],
         "flicker": temporal_figures(records, table)["flicker"],
@@ -256,13 +251,12 @@ def _against(
         return None
     records = [measured.records for _, measured in fine]
     same, total = summed((part.agreement for part in records), (2,))
-    other = make_confusion(table)
-    other.counts = summed((part.other for part in records), (len(table), len(table)))
+    other = Score.of(table, summed((part.other for part in records), (len(table), len(table))))
     figures = {"engine": fine[0][1].other, "agreement": plain(same / total if total else np.nan)}
     if not blocks:
         return figures
     own, others = (np.array([getattr(b, name) for b in blocks]) for name in ("triples", "other"))
-    return {**figures, **confusion_figures(other, table), "ahead": difference(own, others, table)}
+    return {**figures, **other.figures(), "ahead": difference(own, others, table)}
 
 
 # ----------------------------------------------------------------------------------------------------------- intervals

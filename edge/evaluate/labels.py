@@ -18,25 +18,14 @@ from edge.frame import Frame, Image
 from edge.grouping import LEAST_SHARE
 from edge.indexed_png import decode_ids
 from edge.instances import thing_ids
-from edge.metrics import Confusion
 from edge.natural import natural_key
 from edge.regular import read_regular
+from edge.score import UNLABELLED, ignored_ids
 from edge.sources.images import ImageFiles
 from edge.sources.scene import SceneSource
 from edge.sources.source import Source
 
 _SAMPLED = 8  # labels that are read to see whether they are class ids
-UNLABELLED = 255  # by convention, besides the card's own ignore id
-
-
-def ignored_ids(table: ClassTable) -> list[int]:
-    """The ids in labels that mark pixels which do not count."""
-    return sorted({table.ignore_id, UNLABELLED})
-
-
-def make_confusion(table: ClassTable) -> Confusion:
-    """An empty confusion of these classes; unlabelled pixels will not count."""
-    return Confusion(len(table), ignored_ids(table))
 
 
 class Labels:

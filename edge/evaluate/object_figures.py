@@ -13,10 +13,10 @@ from edge.classes import ClassTable
 from edge.evaluate import overlaps as o
 from edge.evaluate.objects import Ints, Matched, PanopticCounts, average_precision, moments_of
 from edge.evaluate.records import Records
-from edge.evaluate.score import figure, plain
 from edge.evaluate.tracks import TrackCounts, count_tracks
 from edge.instances import THINGS, thing_ids
 from edge.report import table as text_table
+from edge.score import figure, plain
 
 
 def object_figures(records: Sequence[Records], table: ClassTable) -> dict[str, Any] | None:

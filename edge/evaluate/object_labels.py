@@ -13,11 +13,12 @@ import numpy as np
 
 from edge.classes import CAMVID, ClassTable
 from edge.errors import ConfigError, DataError
-from edge.evaluate.labels import UNLABELLED, Labels, SceneLabels, check_size, path_finder
+from edge.evaluate.labels import Labels, SceneLabels, check_size, path_finder
 from edge.evaluate.overlaps import TrueObjects
 from edge.frame import Frame, Image
 from edge.natural import natural_key
 from edge.regular import read_regular
+from edge.score import UNLABELLED
 from edge.sources.images import ImageFiles
 from edge.sources.scene import SceneSource
 from edge.sources.source import Source

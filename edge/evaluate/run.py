@@ -7,7 +7,6 @@ interrupted and taken up again, and come out the same.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -32,7 +31,7 @@ from edge.evaluate.store import Store
 from edge.frame import Frame
 from edge.outputs import select
 from edge.pipeline import buffered
-from edge.segmenter import Segmenter
+from edge.segmenter import Segmenter, in_order
 from edge.sources.seek import RecordedVideo, open_recording
 from edge.sources.source import Source, display_wh_of
 from edge.steps import step_names
@@ -256,25 +255,16 @@ def _in_order(frames: Iterable[Frame], segmenter: Segmenter, measures: Measures)
     One thread does all work on a frame, some side by side: what it measures is still in its core's cache.
     """
     threads = segmenter.engine.streams + 1  # one measures while the engine is busy
-    waiting: deque[Future[Record]] = deque()
     pool = ThreadPoolExecutor(threads, "evaluate")
     before: Future[View | None] | None = None
+
+    def begin(frame: Frame) -> Future[Record]:
+        nonlocal before
+        former, before = before, Future()
+        return pool.submit(_record, frame, segmenter, measures, former, before)
+
     try:
-        feed = iter(frames)
-        while True:
-            try:
-                frame = next(feed, None)
-            except EdgeError:
-                yield from (waiting.popleft().result() for _ in range(len(waiting)))
-                raise
-            if frame is None:
-                break
-            now: Future[View | None] = Future()
-            waiting.append(pool.submit(_record, frame, segmenter, measures, before, now))
-            before = now
-            if len(waiting) > threads:  # one more than are worked on, so that none waits for us
-                yield waiting.popleft().result()
-        yield from (waiting.popleft().result() for _ in range(len(waiting)))
+        yield from in_order(frames, begin, threads)
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -8,8 +8,8 @@ from typing import Any
 from edge.domain import warning
 from edge.evaluate.figures import FEW_BLOCKS
 from edge.evaluate.object_figures import objects_text
-from edge.evaluate.score import figure
 from edge.report import count_text, table
+from edge.score import figure
 
 Report = Mapping[str, Any]
 

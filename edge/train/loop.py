@@ -23,9 +23,10 @@ from edge.classes import ClassTable
 from edge.config import data_path
 from edge.errors import ConfigError, DataError, EngineError
 from edge.frame import Image
-from edge.metrics import BoundaryScore, Confusion
+from edge.metrics import BoundaryScore
 from edge.nets import make_net
 from edge.nets.pretrained import load_encoder
+from edge.score import Score, ignored_ids
 from edge.train.augment import Pair
 from edge.train.checkpoint import read_checkpoint, write_checkpoint
 from edge.train.data import batches, class_shares, load_folder, render_pairs, street_meaning
@@ -54,7 +55,7 @@ class Report:
     steps: int
     loss: float
     learning_rate: float
-    confusion: Confusion | None = None  # present after a validation
+    score: Score | None = None  # present after a validation
 
 
 class Trainer:
@@ -137,8 +138,8 @@ class Trainer:
             while not self.ended:
                 report = self._train_one(next(stream), weights)
                 if self.step == self.plan.steps or self.step % self.plan.validate_every == 0:
-                    report.confusion, _ = self.validate(val, partial(on_progress, "validating"))
-                    self._note(report, report.confusion)
+                    report.score = self.validate(val, partial(on_progress, "validating"))
+                    self._note(report, report.score)
                 if self.ended or self.step % SAVE_EVERY == 0:
                     self.save()
                 yield report
@@ -231,11 +232,9 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------------ validation
 
-    def validate(
-        self, pairs: list[Pair], on_frame: Callable[[int, int], object] = lambda done, total: None
-    ) -> tuple[Confusion, list[float]]:
-        """The averaged net's confusion on labelled frames, at full resolution and precision, and each frame's mIoU.
-        `on_frame` gets the number of frames done and of all.
+    def validate(self, pairs: list[Pair], on_frame: Callable[[int, int], object] = lambda done, total: None) -> Score:
+        """The averaged net's score on labelled frames, at full resolution and precision. `on_frame` gets the number of
+        frames done and of all.
         """
         return self._scored(pairs, self._predicted(pairs, on_frame))
 
@@ -244,16 +243,11 @@ class Trainer:
             yield self.predict(image)
             on_frame(done, len(pairs))
 
-    def _scored(self, pairs: list[Pair], predictions: Iterable[Image]) -> tuple[Confusion, list[float]]:
-        ignored = (self.table.ignore_id, 255)
-        total = Confusion(len(self.table), ignored)
-        scores = []
+    def _scored(self, pairs: list[Pair], predictions: Iterable[Image]) -> Score:
+        score = Score(self.table)
         for (_, labels), found in zip(pairs, predictions, strict=True):
-            one = Confusion(len(self.table), ignored)
-            one.add(labels, found)
-            total.counts += one.counts
-            scores.append(one.miou())
-        return total, scores
+            score.add(labels, found)
+        return score
 
     @torch.no_grad()
     def predict(self, image: Image) -> Image:
@@ -263,11 +257,12 @@ class Trainer:
         logits = F.interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)
         return logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
 
-    def _note(self, report: Report, confusion: Confusion) -> None:
+    def _note(self, report: Report, score: Score) -> None:
         """A validation in the journal; where it is the best so far, `best.pt`."""
-        self.journal.add_scores(report.step, report.loss, confusion)
-        if confusion.miou() > self.best_miou:
-            self.best_miou, self.stale = confusion.miou(), 0
+        self.journal.add_scores(report.step, report.loss, score.confusion)
+        miou = score.confusion.miou()
+        if miou > self.best_miou:
+            self.best_miou, self.stale = miou, 0
             write_checkpoint(self.folder / "best.pt", self._state())
         else:
             self.stale += 1
@@ -275,8 +270,9 @@ class Trainer:
     def write_results(self, val: list[Pair], on_frame: Callable[[int, int], object] = lambda done, total: None) -> None:
         """`scores.json` and plots of the averaged net."""
         predictions = list(self._predicted(val, on_frame))
-        confusion, scores = self._scored(val, predictions)
-        edges = BoundaryScore(len(self.table), (self.table.ignore_id, 255))
+        score = self._scored(val, predictions)
+        confusion = score.confusion
+        edges = BoundaryScore(len(self.table), ignored_ids(self.table))
         for (_, labels), found in zip(val, predictions, strict=True):
             edges.add(labels, found)
         per_class = {"iou": confusion.iou(), "dice": confusion.dice(), "boundary_f1": edges.f1()}
@@ -293,7 +289,7 @@ class Trainer:
             },
         }
         (self.folder / "scores.json").write_text(json.dumps(results, indent=1) + "\n")
-        write_plots(self.folder, self.table, self.journal, confusion, val, scores, self.predict, self.recipe.seed)
+        write_plots(self.folder, self.journal, score, val, self.predict, self.recipe.seed)
 
     # ------------------------------------------------------------------------------------- quantisation-aware training
 

@@ -14,6 +14,7 @@ import numpy as np
 from edge.classes import ClassTable
 from edge.frame import Image
 from edge.metrics import Confusion
+from edge.score import Score
 from edge.sinks.files import write_bytes
 from edge.train.augment import Pair
 from edge.train.journal import Journal
@@ -25,22 +26,21 @@ RIGHT, WRONG = (60, 170, 60), (40, 40, 220)  # BGR
 
 def write_plots(
     folder: Path,
-    table: ClassTable,
     journal: Journal,
-    confusion: Confusion,
+    score: Score,
     frames: Sequence[Pair],
-    scores: Sequence[float],
     predict: Callable[[Image], Image],
     seed: int,
 ) -> list[Path]:
     """`curves.png`, `confusion.png`, and `frames-random.png`, `-best.png` and `-worst.png`; their paths.
 
-    `scores` are the frames' own mIoU, NaN where nothing is labelled; `predict` gives class ids, uint8 (H, W), of an
-    image. Nothing is written where matplotlib is not installed: a training of hours does not fail for a plot.
+    `score` is of these frames; `predict` gives class ids, uint8 (H, W), of an image. Nothing is written where
+    matplotlib is not installed: a training of hours does not fail for a plot.
     """
     if importlib.util.find_spec("matplotlib") is None:
         return []
-    plots = {"curves": _curves(journal, table), "confusion": _confusion(confusion, table)}
+    table, scores = score.table, score.frame_mious
+    plots = {"curves": _curves(journal, table), "confusion": _confusion(score.confusion, table)}
     for kind, places in _chosen(scores, seed).items():
         rows = [panel_row(frames[place], predict(frames[place][0]), table) for place in places]
         plots[f"frames-{kind}"] = _panels(rows, [scores[place] for place in places])

@@ -14,18 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import ConfigError
-from edge.evaluate.figures import confusion_figures, triples_of
+from edge.evaluate.figures import triples_of
 from edge.evaluate.gate import drops_text, judge_drops, load_baseline, parse_drops
-from edge.metrics import Confusion
+from edge.score import Score
 
 COUNTS = np.array([[900, 20, 0], [50, 800, 10], [0, 30, 700]])
 
 
 def report(counts: np.ndarray, name: str = "a") -> dict:
-    confusion = Confusion(3)
-    confusion.counts = counts.astype(np.int64)
     blocks = [{"drive": name, "first": 10 * n, "triples": triples_of(counts, COLOURS).tolist()} for n in range(5)]
-    return {**confusion_figures(confusion, COLOURS), "blocks": blocks}
+    return {**Score.of(COLOURS, counts.astype(np.int64)).figures(), "blocks": blocks}
 
 
 def worse(pixels: int) -> np.ndarray:

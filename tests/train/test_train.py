@@ -16,8 +16,8 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from edge.classes import CAMVID  # noqa: E402
 from edge.config import parse_tree  # noqa: E402
 from edge.errors import ConfigError, DataError, EngineError  # noqa: E402
-from edge.metrics import Confusion  # noqa: E402
 from edge.nets.blocks import conv_bn  # noqa: E402
+from edge.score import Score  # noqa: E402
 from edge.train.augment import augment, paste_rare, vary_light, warp  # noqa: E402
 from edge.train.data import batches, class_shares, load_folder  # noqa: E402
 from edge.train.journal import Journal  # noqa: E402
@@ -111,7 +111,7 @@ def test_a_run_that_was_interrupted_and_resumed_is_equal_to_an_unbroken_one_bit_
     assert resumed.step == 2
     reports = list(resumed.run())
     assert [report.step for report in reports] == [3, 4]
-    assert reports[-1].confusion is not None
+    assert reports[-1].score is not None
     for one, other in ((unbroken.net, resumed.net), (unbroken.averaged, resumed.averaged)):
         for name, weight in one.state_dict().items():
             assert torch.equal(other.state_dict()[name], weight), name
@@ -185,26 +185,26 @@ def test_the_best_checkpoint_is_of_the_validation_with_the_highest_mean_iou(
     changed: Change, small_net: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.3, 0.6, 0.4, 0.5, 0.5])
-    monkeypatch.setattr(Trainer, "validate", lambda self, val, *_: (_scored(next(scores)), [0.0] * len(val)))
+    monkeypatch.setattr(Trainer, "validate", lambda self, val, *_: _scored(next(scores)))
     trained(changed(optimisation={"validate_every": 1}), tmp_path / "run")
     assert torch.load(tmp_path / "run/best.pt", weights_only=True)["step"] == 2
     assert torch.load(tmp_path / "run/last.pt", weights_only=True)["step"] == 4
 
 
-def _scored(miou: float) -> Confusion:
-    """A confusion of one class's pixels with that IoU, all others absent."""
-    confusion = Confusion(11, (11,))
-    confusion.counts[0, 0] = round(1000 * miou)
-    confusion.counts[0, 1] = 1000 - round(1000 * miou)
-    confusion.miou = lambda: miou  # type: ignore[method-assign]
-    return confusion
+def _scored(miou: float) -> Score:
+    """A score of one class's pixels with that IoU, all others absent."""
+    score = Score(CAMVID)
+    score.confusion.counts[0, 0] = round(1000 * miou)
+    score.confusion.counts[0, 1] = 1000 - round(1000 * miou)
+    score.confusion.miou = lambda: miou  # type: ignore[method-assign]
+    return score
 
 
 def test_with_patience_a_run_ends_when_validations_no_longer_improve(
     changed: Change, small_net: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.5, 0.4, 0.6, 0.6, 0.3, 0.9])
-    monkeypatch.setattr(Trainer, "validate", lambda self, val, *_: (_scored(next(scores)), [0.0] * len(val)))
+    monkeypatch.setattr(Trainer, "validate", lambda self, val, *_: _scored(next(scores)))
     plan = changed(optimisation={"steps": 50, "validate_every": 2, "patience": 2})
     run = trained(plan, tmp_path / "run")
     assert run.step == 10  # validations at 2, 4, 6; none better at 8 and 10
@@ -244,7 +244,7 @@ def test_a_net_for_other_classes_is_trained_on_their_labels(changed: Change, sma
     data = changed().train[0].model_dump(mode="json") | to_pet
     run = trained(changed(classes="pet", train=[data], val=data, rare_classes=["pet"]), tmp_path / "run")
     assert run.table.names == ("pet", "background")
-    confusion, _ = run.validate(run._read(run.recipe.val))
+    confusion = run.validate(run._read(run.recipe.val)).confusion
     assert confusion.counts.shape == (2, 2)
     assert confusion.counts[0].sum() > 0
 
