@@ -96,9 +96,12 @@ def _watched(trainer: Trainer | HeadTrainer, title: str, steps: int) -> None:
             bar.update(part, description=what, completed=done, total=total, visible=done < total)
 
         for report in trainer.run(show):
-            bar.update(task, completed=report.step, note=f"loss {report.loss:.3f}")
+            note = f"loss {report.loss:.3f}"
+            if report.teacher_share is not None:
+                note += f", teachers {report.teacher_share:.0%} of the time"
+            bar.update(task, completed=report.step, note=note)
             if not bar.console.is_terminal and report.step % LOG_EVERY == 0:  # where no bar is drawn
-                bar.console.print(f"step {report.step} of {report.steps}: loss {report.loss:.3f}")
+                bar.console.print(f"step {report.step} of {report.steps}: {note}")
             if report.score is not None:
                 bar.console.print(_validation_text(report.step, report.score))
     except KeyboardInterrupt:

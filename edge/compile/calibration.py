@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from edge.config import StrictModel, data_path, load_yaml
+from edge.content import CELL_WH, describe, distances, most_different, radius
 from edge.errors import CalibrationError, ConfigError
 from edge.frame import Frame, Image, Letterbox
 from edge.segmenter import Canvas
@@ -26,8 +26,6 @@ from edge.sources.open import is_camera, open_source
 from edge.sources.source import Source
 
 NAME = r"^[a-z][a-z0-9_-]*$"
-GRID_WH = (8, 6)  # a frame's content is summed up in so many cells
-SHEET_CELL_WH = (192, 144)
 
 
 class ChosenFrame(StrictModel):
@@ -205,21 +203,9 @@ def find_candidates(drives: Sequence[str], every: int, on_frame: Callable[[], No
 
 
 def _candidate(drive: str, frame: Frame) -> Candidate:
-    canvas = Canvas(Letterbox.fit(frame.size_wh, SHEET_CELL_WH, "stretch"))
+    canvas = Canvas(Letterbox.fit(frame.size_wh, CELL_WH, "stretch"))
     canvas.draw(frame)
     return Candidate(drive, frame.index, frame_sha256(frame), describe(canvas.image), canvas.image)
-
-
-def describe(thumbnail: Image) -> NDArray[np.float32]:
-    """What a calibration cares about, as one vector: where which colours are, how light and dark are spread, and how
-    much fine detail there is; each of the three with equal weight, all roughly in 0..1.
-    """
-    lab = cv2.cvtColor(thumbnail, cv2.COLOR_BGR2LAB)
-    layout = cv2.resize(lab, GRID_WH, interpolation=cv2.INTER_AREA).reshape(-1).astype(np.float32) / 255
-    light = np.percentile(lab[..., 0], (2, 10, 25, 50, 75, 90, 98)).astype(np.float32) / 255
-    edges = cv2.absdiff(lab[1:, 1:, 0], lab[:-1, :-1, 0]).astype(np.float32) / 255
-    detail = cv2.resize(edges, GRID_WH, interpolation=cv2.INTER_AREA).reshape(-1) * 4
-    return np.concatenate([part / np.sqrt(part.size, dtype=np.float32) for part in (layout, light, detail)])
 
 
 def choose(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate], Coverage]:
@@ -237,26 +223,11 @@ def choose(candidates: Sequence[Candidate], count: int) -> tuple[list[Candidate]
             " Name more drives, or fewer frames: --count"
         )
     points = np.stack([candidate.features for candidate in candidates])
-    start = int(_distances(points, points.mean(0)).argmin())
-    picked, nearest = [start], _distances(points, points[start])
-    while len(picked) < count:
-        nearest[picked] = -1  # chosen once, even where all others look alike
-        picked.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, _distances(points, points[picked[-1]]))
-    spread = float(_distances(points, points.mean(0)).max()) or 1.0
+    picked, farthest = most_different(points, count)
+    spread = float(distances(points, points.mean(0)).max()) or 1.0
     spaced = np.linspace(0, len(points) - 1, count).round().astype(int)
-    coverage = Coverage(
-        float(nearest.max()) / spread, _radius(points, range(count)) / spread, _radius(points, spaced) / spread
-    )
-    return [candidates[place] for place in sorted(picked)], coverage
-
-
-def _distances(points: NDArray[np.float32], point: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.linalg.norm(points - point, axis=1)
-
-
-def _radius(points: NDArray[np.float32], places: Sequence[int] | range | NDArray[np.int_]) -> float:
-    return float(np.min([_distances(points, points[place]) for place in places], axis=0).max())
+    coverage = Coverage(farthest / spread, radius(points, range(count)) / spread, radius(points, spaced) / spread)
+    return [candidates[place] for place in picked], coverage
 
 
 def make_set(
@@ -284,7 +255,7 @@ def make_set(
 
 def contact_sheet(chosen: Sequence[Candidate]) -> Image:
     """The chosen frames side by side, uint8 BGR, to look at."""
-    width, height = SHEET_CELL_WH
+    width, height = CELL_WH
     columns = max(1, round((len(chosen) * 1.6 * height / width) ** 0.5))  # about 16:10
     sheet = np.zeros((-(-len(chosen) // columns) * height, columns * width, 3), np.uint8)
     for place, candidate in enumerate(chosen):

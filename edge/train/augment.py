@@ -16,15 +16,22 @@ Pair = tuple[Image, Image]  # uint8 (H, W, 3) BGR and uint8 (H, W) class ids
 def augment(
     pair: Pair, donor: Pair, rare: NDArray[np.bool_], plan: Augmentation, ignore_id: int, rng: Generator
 ) -> Pair:
-    """One random training view of `pair`, same size as it.
+    """One random training view of `pair`, same size as it: `view_of`, its light varied."""
+    image, labels = view_of(pair, donor, rare, plan, ignore_id, rng)
+    return vary_light(image, plan, rng), labels
+
+
+def view_of(
+    pair: Pair, donor: Pair, rare: NDArray[np.bool_], plan: Augmentation, ignore_id: int, rng: Generator
+) -> Pair:
+    """One random view of `pair`, same size as it, in the light that it was taken in.
 
     `donor` is another frame; its pixels of the classes marked in `rare`, bool (256,), may be pasted in. What the view
     shows beyond the frame is black and ignored, so that the net learns the black bars of a letterbox.
     """
     if rng.random() < plan.mix_rare:
         pair = paste_rare(pair, donor, rare)
-    image, labels = warp(pair, plan, ignore_id, rng)
-    return vary_light(image, plan, rng), labels
+    return warp(pair, plan, ignore_id, rng)
 
 
 def paste_rare(pair: Pair, donor: Pair, rare: NDArray[np.bool_]) -> Pair:

@@ -16,7 +16,7 @@ from edge.indexed_png import decode_ids, is_indexed
 from edge.regular import read_regular
 from edge.sources.imagefile import ImageError, decode_image
 from edge.street.render import StreetScene
-from edge.train.augment import Pair, augment
+from edge.train.augment import Pair, vary_light, view_of
 from edge.train.label_sets import Translation, ids_of
 from edge.train.layouts import Labelled, find_pairs, translation_of
 from edge.train.plans import Rendered
@@ -186,9 +186,10 @@ def batches(
     table: ClassTable,
     first_step: int,
     paste: Callable[[Pair, np.random.Generator], Pair] = lambda pair, rng: pair,
-) -> Iterator[tuple[Image, Image]]:
-    """Endless training batches: uint8 (N, H, W, 3) BGR and uint8 (N, H, W). Step k's batch depends only on the seed
-    and k, so that a resumed run sees what an unbroken one would. `sources` are the frames of each of
+) -> Iterator[tuple[Image, Image, Image]]:
+    """Endless training batches: uint8 (N, H, W, 3) BGR, their mask ids, uint8 (N, H, W), and the same images before
+    their light was varied, as teachers see them. Step k's batch depends only on the seed and k, so that a resumed run
+    sees what an unbroken one would. `sources` are the frames of each of
     `recipe.shares`; `paste` lays objects over a frame.
     """
     rare = np.zeros(256, np.bool_)
@@ -205,9 +206,11 @@ def batches(
         views = []
         for pair in picks:
             donor = donors[rng.integers(len(donors))]
-            views.append(augment(paste(pair, rng), donor, rare, recipe.augmentation, table.ignore_id, rng))
+            clean, labels = view_of(paste(pair, rng), donor, rare, recipe.augmentation, table.ignore_id, rng)
+            views.append((vary_light(clean, recipe.augmentation, rng), labels, clean))
         cut = _cut(recipe, step, rng)
-        yield np.stack([v[0][cut] for v in views]), np.stack([v[1][cut] for v in views])
+        images, ids, cleans = (np.stack([part[cut] for part in parts]) for parts in zip(*views, strict=True))
+        yield images, ids, cleans
         step += 1
 
 

@@ -27,7 +27,7 @@ from edge.train.head_plan import HeadFolder, HeadsPlan, MarkedDrives
 from edge.train.paste import Cutout, load_cutouts, paste
 from edge.train.plans import Pasted, Rendered
 from edge.train.recipe import Recipe
-from edge.train.teacher import open_teacher, spread_frames
+from edge.train.teacher import open_teacher, varied_frames
 
 NONE, MARKING, CURB, NO_OBJECT, SOME_OBJECT, FIRST, UNKNOWN = 0, 1, 2, 3, 4, 5, 255
 LAST = UNKNOWN - 1
@@ -132,11 +132,11 @@ def render_known(
 
 
 def teacher_marked(plan: MarkedDrives, input_wh: tuple[int, int], resize: ResizePolicy) -> list[Known]:
-    """Frames spread over drives, with the teacher's markings and no object that is known."""
+    """Frames of drives, with the teacher's markings and no object that is known."""
     infer = open_teacher(data_path(plan.teacher))
     found = []
     for drive in plan.drives:
-        for image in spread_frames(data_path(drive), plan.frames):
+        for image in varied_frames(drive, plan.frames):
             probabilities = infer(image)
             marks = np.zeros(probabilities.shape[1:], np.uint8)
             for value, channel in ((MARKING, plan.marking), (CURB, plan.curb)):

@@ -36,7 +36,7 @@ class MarkedDrives(StrictModel):
     teacher: str
     marking: int = Field(ge=0)
     curb: int = Field(ge=0)
-    frames: int = Field(default=60, gt=0)  # of each drive, spread evenly
+    frames: int = Field(default=60, gt=0)  # of each drive, those that differ most
     share: Share
     licence: str | None = None
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -38,7 +39,9 @@ from edge.train.qat import FakeQuantised, Form
 from edge.train.recipe import Folder, Recipe
 from edge.train.schedule import learning_rate, make_optimiser, set_learning_rate
 from edge.train.settle import settled
+from edge.train.soft import SoftTeacher, summed_soft_loss
 from edge.train.teacher import pseudo_labelled
+from edge.train.teachers import open_teachers
 from edge.train.unions import Unions
 
 SAVE_EVERY = 250  # steps
@@ -56,6 +59,7 @@ class Report:
     loss: float
     learning_rate: float
     score: Score | None = None  # present after a validation
+    teacher_share: float | None = None  # of the time of this run's steps so far; None without teachers
 
 
 class Trainer:
@@ -89,6 +93,8 @@ class Trainer:
         self.step = 0
         self.best_miou = -1.0
         self.stale = 0  # validations since the best one
+        self._teachers: list[SoftTeacher] = []  # opened when the run begins
+        self._seconds = {"steps": 0.0, "teachers": 0.0}
         self._broken = False  # the net holds NaN: batch norms take it in before the loss shows it
         if state is not None:
             self._load(state)
@@ -127,10 +133,8 @@ class Trainer:
             meaning = street_meaning(self.recipe.rendered, self.table, self.recipe.unions)
             rendered = [(image, meaning(ids)) for image, ids in rendered]
         paste = [Paster(self.recipe.pasted, self.table)] if self.recipe.pasted else []
-        shares = torch.from_numpy(class_shares(real, len(self.table))).float().to(self.device)
-        if not bool(shares.any()):
-            raise DataError(f"{self.recipe.name}: no pixel of the training frames has a label. Try: edge data check")
-        weights = class_weights(shares, self.plan.class_balance, self.members)
+        self._teachers = open_teachers(self.recipe.teachers, self.table, self.averaged, self.device)
+        weights = self._class_weights(real, rendered)
         self._start_ranges(real)
         self.journal.open(self.step)
         stream = ahead(batches(sources, rendered, self.recipe, self.table, self.step, *paste))
@@ -150,8 +154,18 @@ class Trainer:
             if not self._broken:
                 self.save()
 
+    def _class_weights(self, real: list[Pair], rendered: list[Pair]) -> Tensor:
+        """Of mask ids, by the classes' shares of the real frames; of the rendered ones where these have no label."""
+        for pairs in (real, rendered):
+            shares = torch.from_numpy(class_shares(pairs, len(self.table))).float().to(self.device)
+            if bool(shares.any()):
+                return class_weights(shares, self.plan.class_balance, self.members)
+        if not self._teachers:
+            raise DataError(f"{self.recipe.name}: no pixel of the training frames has a label. Try: edge data check")
+        return torch.ones(256, device=self.device)
+
     def _read_sources(self) -> list[list[Pair]]:
-        """The frames of each entry of `train`, and of `unlabelled` with the teacher's labels."""
+        """The frames of each entry of `train`, and of `unlabelled`."""
         unions = self.recipe.unions
         sources = [self._read(folder, unions) for folder in self.recipe.train]
         if self.recipe.unlabelled:
@@ -164,17 +178,25 @@ class Trainer:
     def _read(self, folder: Folder, unions: Unions | None = None) -> list[Pair]:
         return load_folder(folder, self.table, self.recipe.input_wh, self.recipe.resize, unions)
 
-    def _train_one(self, batch: tuple[np.ndarray, np.ndarray], weights: Tensor) -> Report:
+    def _train_one(self, batch: tuple[np.ndarray, np.ndarray, np.ndarray], weights: Tensor) -> Report:
+        begun_s = time.perf_counter()
         rate = learning_rate(self.plan, self.step)
         set_learning_rate(self.optimiser, rate)
         if isinstance(self.net, FakeQuantised):
             self.net.form = self._forms[self.step % len(self._forms)]
         images = to_input(batch[0], self.device)
         self.net.train()
+        if self.plan.freeze_norms:
+            for module in self.net.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         half = AUTOCAST.get(self.plan.precision)
         with torch.autocast(self.device.type, half, enabled=half is not None):
-            outputs = self.net(images)
-        loss = self._loss(outputs if isinstance(outputs, tuple) else (outputs,), batch[1], weights)
+            found = self.net(images)
+        outputs = found if isinstance(found, tuple) else (found,)
+        loss = self._loss(outputs, batch[1], weights)
+        if self._teachers:
+            loss = loss + self._soft_loss(outputs[0].float(), batch[1], batch[2])
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
@@ -185,6 +207,9 @@ class Trainer:
         self.step += 1
         self._average()
         report = Report(self.step, self.plan.steps, float(loss.detach()), rate)
+        self._seconds["steps"] += time.perf_counter() - begun_s
+        if self._teachers:
+            report.teacher_share = self._seconds["teachers"] / self._seconds["steps"]
         self.journal.add_loss(self.step, report.loss, rate)
         return report
 
@@ -221,6 +246,14 @@ class Trainer:
             loss = summed_loss(logits, target, losses, weights, ignore, plan.ohem_keep, self.members)
             total = total + loss * (plan.auxiliary_weight if place else 1.0)
         return total
+
+    def _soft_loss(self, logits: Tensor, labels: np.ndarray, views: np.ndarray) -> Tensor:
+        """Of the main logits against the teachers', who see the frames before their light was varied."""
+        begun_s = time.perf_counter()
+        ids = torch.from_numpy(labels).to(self.device)
+        loss = summed_soft_loss(self._teachers, views, logits, ids, self.members)
+        self._seconds["teachers"] += time.perf_counter() - begun_s
+        return loss
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from edge.config import StrictModel
 
@@ -55,6 +56,49 @@ class Pasted(StrictModel):
     licence: str | None = None
 
 
+OWN = "self"
+
+
+class Teacher(StrictModel):
+    """A net whose soft labels are learned on every frame of a batch, or on those without exact labels.
+
+    `engine` is a bundle's name or folder; an OpenVINO file as `unlabelled.teacher` takes it; or "self", the moving
+    average of the net in training (mean teacher, Tarvainen and Valpola, arXiv 1703.01780). `map` says what its classes
+    mean, by their names, of a file by channel, as in `train`; without it, equal names mean the same. `mirrored` and
+    `scales` average what it says of views of the frame; a bundle and a file have one size.
+    """
+
+    engine: str = Field(min_length=1)
+    map: dict[str, str] | None = Field(default=None, min_length=1)
+    weight: Positive = 1.0
+    temperature: Positive = 2.0
+    confidence: float = Field(default=0.5, ge=0, lt=1)  # below it a pixel does not count
+    mirrored: bool = False
+    scales: tuple[Positive, ...] = Field(default=(1.0,), min_length=1)
+    frames: Literal["all", "unlabelled"] = "all"
+    licence: str | None = None
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _keys_are_text(cls, given: Any) -> Any:
+        return text_keys(given)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is an OpenVINO file, whose channels have no names."""
+        return self.engine.endswith(".xml")
+
+    @model_validator(mode="after")
+    def _says_what_it_must(self) -> Self:
+        if self.is_file and self.map is None:
+            raise ValueError(f"{self.engine}: expected `map`, what its channels mean: {{0: not Road, 1: Road}}")
+        if self.engine == OWN and self.map is not None:
+            raise ValueError("a teacher that is the net itself takes no `map`")
+        if self.engine != OWN and self.scales != (1.0,):
+            raise ValueError(f"scales: expected with `engine: {OWN}`; {self.engine} has a size of its own")
+        return self
+
+
 class Optimisation(StrictModel):
     """How the weights move, by which loss, for how long."""
 
@@ -74,4 +118,5 @@ class Optimisation(StrictModel):
     class_balance: float = Field(default=0.3, ge=0, le=1)  # weight of a class ~ (its share of pixels) ** -class_balance
     losses: dict[Loss, Positive] = Field(default={"ohem": 1.0, "jaccard": 0.5}, min_length=1)  # summed by weight
     validate_every: int = Field(default=1000, gt=0)  # steps
+    freeze_norms: bool = False  # batch norms keep their statistics
     patience: int | None = Field(default=None, gt=0)  # validations without a better mIoU before the run ends early

@@ -13,7 +13,7 @@ from edge.config import StrictModel, parse_size_wh
 from edge.train.head_plan import HeadsPlan
 from edge.train.label_sets import TABLES
 from edge.train.own_classes import OwnClass, as_rows, check_rows, own_table
-from edge.train.plans import Optimisation, Pasted, Positive, Rendered, Share, text_keys
+from edge.train.plans import Optimisation, Pasted, Positive, Rendered, Share, Teacher, text_keys
 from edge.train.unions import Unions, parse_meaning
 
 # By kind, so that a wrong row is not said to be none of the known names too.
@@ -23,6 +23,11 @@ Classes = Annotated[
     Discriminator(lambda given: "own" if isinstance(given, dict) else "known"),
 ]
 
+# By form, likewise.
+Teachers = Annotated[
+    Annotated[Teacher, Tag("one")] | Annotated[tuple[Teacher, ...], Tag("several")],
+    Discriminator(lambda given: "one" if isinstance(given, (dict, Teacher)) else "several"),
+]
 
 _MASKS = Literal[
     "pairs", "camvid", "camvid32", "cityscapes", "cityscapes-train-ids", "bdd100k", "kitti", "comma10k", "pet"
@@ -74,17 +79,19 @@ class Folder(StrictModel):
 
 
 class Unlabelled(StrictModel):
-    """Frames of drives, labelled by a teacher where it is sure: the form that distillation has here.
+    """Frames of drives. With `teacher` they get its labels where it is sure; without, they are for the soft labels of
+    the recipe's own `teacher`.
 
     `teacher` is an OpenVINO file: float (1, 3, h, w) BGR in 0..255 in, probabilities (1, C, h', w') out. `map` says
     what its channels mean, as in `train`; what one meaning's channels sum to must reach `confidence`, or the pixel is
-    ignored.
+    ignored. Of the end of each drive, the part `held_out` is left for judging.
     """
 
     drives: tuple[str, ...] = Field(min_length=1)
-    teacher: str
-    map: dict[str, str] = Field(min_length=1)
-    frames: int = Field(default=60, gt=0)  # of each drive, spread evenly
+    teacher: str | None = None
+    map: dict[str, str] | None = Field(default=None, min_length=1)
+    frames: int = Field(default=60, gt=0)  # of each drive, those that differ most
+    held_out: float = Field(default=0.0, ge=0, lt=1)
     confidence: float = Field(default=0.9, gt=0, le=1)
     share: Annotated[float, Field(gt=0, le=1)]  # of each batch
     licence: str | None = None
@@ -93,6 +100,12 @@ class Unlabelled(StrictModel):
     @classmethod
     def _keys_are_text(cls, given: Any) -> Any:
         return text_keys(given)
+
+    @model_validator(mode="after")
+    def _teacher_and_map_belong_together(self) -> Self:
+        if (self.teacher is None) != (self.map is None):
+            raise ValueError("expected `teacher` and `map` together, or neither")
+        return self
 
 
 class Settled(StrictModel):
@@ -215,9 +228,10 @@ class Recipe(StrictModel):
     input_size: str = "480x360"
     resize: Literal["letterbox", "stretch"] = "letterbox"
     seed: int = 0
-    train: tuple[Folder, ...] = Field(min_length=1)
+    train: tuple[Folder, ...] = ()
     val: Folder
     unlabelled: Unlabelled | None = None
+    teacher: Teachers = ()
     settled: Settled | None = None
     rendered: Rendered | None = None
     pasted: Pasted | None = None
@@ -306,6 +320,14 @@ class Recipe(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _there_is_something_to_learn(self) -> Self:
+        if not (self.train or self.unlabelled):
+            raise ValueError("train: expected at least one data set, or frames of drives under `unlabelled`")
+        if self.unlabelled and not (self.unlabelled.teacher or self.teacher):
+            raise ValueError("unlabelled: expected a `teacher` in it, or `teacher` in the recipe, for its labels")
+        return self
+
+    @model_validator(mode="after")
     def _shares_add_up(self) -> Self:
         given = [folder.share for folder in self.train if folder.share is not None]
         others = [part.share for part in (self.rendered, self.unlabelled) if part]
@@ -325,9 +347,16 @@ class Recipe(StrictModel):
         return TABLES[self.classes] if isinstance(self.classes, str) else own_table(self.classes)
 
     @property
+    def teachers(self) -> tuple[Teacher, ...]:
+        """Whose soft labels are learned."""
+        return (self.teacher,) if isinstance(self.teacher, Teacher) else self.teacher
+
+    @property
     def training_data(self) -> str:
         """What a bundle's card says of the data: the note, and the licence that each entry states."""
-        entries = [entry for entry in (*self.train, self.unlabelled, self.settled, self.pasted) if entry]
+        entries = [
+            entry for entry in (*self.train, self.unlabelled, *self.teachers, self.settled, self.pasted) if entry
+        ]
         licences = dict.fromkeys(entry.licence for entry in entries if entry.licence)
         return f"{self.data_note}. Licences: {'; '.join(licences)}" if licences else self.data_note
 

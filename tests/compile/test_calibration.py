@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from videos import cut, flip_bits, noise, picture, write_video
 
 from edge.compile.calibration import (
-    SHEET_CELL_WH,
     CalibrationSet,
     Candidate,
     ChosenDrive,
@@ -30,6 +29,7 @@ from edge.compile.calibration import (
     make_set,
     read_frames,
 )
+from edge.content import CELL_WH
 from edge.errors import CalibrationError, ConfigError, SourceError, SourceNotFound
 from edge.frame import Image
 from edge.sources.open import open_source
@@ -305,7 +305,7 @@ def test_coverage_is_the_distance_of_the_worst_candidate_in_spreads() -> None:
 
 def line_of(positions: list[float]) -> list[Candidate]:
     """Candidates whose looks are a number each."""
-    thumbnail = np.zeros((*SHEET_CELL_WH[::-1], 3), np.uint8)
+    thumbnail = np.zeros((*CELL_WH[::-1], 3), np.uint8)
     return [
         Candidate("drive", index, f"{index:064x}", np.array([position], np.float32), thumbnail)
         for index, position in enumerate(positions)
@@ -357,7 +357,7 @@ def test_a_set_made_of_a_choice_is_read_back_frame_by_frame(drive: str, video: P
 
 
 def test_the_contact_sheet_shows_each_chosen_frame_in_order() -> None:
-    width, height = SHEET_CELL_WH
+    width, height = CELL_WH
     shown = [dataclasses.replace(c, thumbnail=c.thumbnail + 20 * (c.index + 1)) for c in line_of([0] * 5)]
     sheet = contact_sheet(shown)
     assert sheet.shape == (3 * height, 2 * width, 3)

@@ -13,9 +13,9 @@ pytest.importorskip("torch")
 openvino = pytest.importorskip("openvino")
 
 from edge.classes import CAMVID  # noqa: E402
-from edge.errors import ConfigError, DataError  # noqa: E402
+from edge.errors import ConfigError, SourceError  # noqa: E402
 from edge.train.recipe import Unlabelled  # noqa: E402
-from edge.train.teacher import labels_of, pseudo_labelled, spread_frames  # noqa: E402
+from edge.train.teacher import labels_of, pseudo_labelled, varied_frames  # noqa: E402
 from edge.train.unions import Unions, parse_meaning  # noqa: E402
 
 ROAD = 3
@@ -83,13 +83,32 @@ def test_frames_of_a_drive_are_labelled_at_network_size(tmp_path: Path) -> None:
     assert (labels[8:56, 40:] == ROAD).all()
 
 
-def test_frames_are_spread_over_the_whole_drive(tmp_path: Path) -> None:
-    drive = make_drive(tmp_path / "drive.avi")
-    assert [len(list(spread_frames(drive, count))) for count in (1, 3, 50)] == [1, 3, 7]
+def test_frames_that_differ_are_taken_and_no_more_than_there_are(tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "drive.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for level in [0] * 20 + [120] + [250] * 9:
+        writer.write(np.full((48, 64, 3), level, np.uint8))
+    writer.release()
+    drive = str(tmp_path / "drive.avi")
+    taken = [round(float(image.mean()), -1) for image in varied_frames(drive, 3)]
+    assert taken == [0, 120, 250]  # evenly spaced ones would be dark, dark and light
+    assert len(list(varied_frames(drive, 50))) == 30
 
 
-def test_a_missing_teacher_and_a_missing_drive_are_named(tmp_path: Path) -> None:
+def test_the_end_of_a_drive_is_held_out(tmp_path: Path) -> None:
+    drive = make_drive(tmp_path / "drive.avi", 10)
+    assert len(list(varied_frames(str(drive), 50, held_out=0.3))) == 7
+
+
+def test_without_a_teacher_of_their_own_frames_have_no_labels(tmp_path: Path) -> None:
+    drive = str(make_drive(tmp_path / "drive.avi"))
+    pairs = pseudo_labelled(Unlabelled(drives=(drive,), frames=2, share=0.5), UNIONS, (64, 64))
+    assert [set(labels.flat) for _, labels in pairs] == [{CAMVID.ignore_id}] * 2
+
+
+def test_a_missing_teacher_a_missing_drive_and_a_camera_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"teacher.xml: teacher not found"):
         pseudo_labelled(plan(teacher=str(tmp_path / "teacher.xml")), UNIONS, (64, 64))
-    with pytest.raises(DataError, match=r"drive.avi: is not a readable video"):
-        list(spread_frames(tmp_path / "drive.avi", 3))
+    with pytest.raises(SourceError, match=r"drive.avi"):
+        list(varied_frames(str(tmp_path / "drive.avi"), 3))
+    with pytest.raises(ConfigError, match=r"is a camera\. Record a drive"):
+        list(varied_frames("/dev/video0", 3))

@@ -301,7 +301,7 @@ def test_the_batch_of_a_step_depends_on_nothing_but_seed_and_step(recipe: Recipe
     pairs = load_folder(recipe.train[0], CAMVID, WH)
     from_start = batches([pairs], [], recipe, CAMVID, 0)
     third = [next(from_start) for _ in range(3)][2]
-    images, labels = next(batches([pairs], [], recipe, CAMVID, 2))
+    images, labels, _ = next(batches([pairs], [], recipe, CAMVID, 2))
     np.testing.assert_array_equal(third[0], images)
     np.testing.assert_array_equal(third[1], labels)
 
@@ -311,8 +311,8 @@ def test_batches_take_the_recipes_shapes_in_turn(changed: Change) -> None:
     pairs = load_folder(recipe.train[0], CAMVID, WH)
     stream = batches([pairs], [], recipe, CAMVID, 0)
     cut = [next(stream) for _ in range(4)]
-    assert [labels.shape[1:] for _, labels in cut] == [(64, 96), (48, 96), (64, 64), (64, 96)]
-    assert all(images.shape == (*labels.shape, 3) for images, labels in cut)
+    assert [labels.shape[1:] for _, labels, _ in cut] == [(64, 96), (48, 96), (64, 64), (64, 96)]
+    assert all(images.shape == (*labels.shape, 3) for images, labels, _ in cut)
     np.testing.assert_array_equal(cut[2][0], next(batches([pairs], [], recipe, CAMVID, 2))[0])  # a resumed run's
 
 

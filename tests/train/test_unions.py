@@ -224,7 +224,7 @@ def test_every_frame_of_a_source_is_seen_once_before_any_is_seen_twice(tmp_path:
     frames = [load_folder(folder, CAMVID, WH, unions=recipe.unions) for folder in recipe.train]
     stream = batches(frames, [], recipe, CAMVID, 0)
     taken = [pair for _ in range(5) for pair in zip(*next(stream), strict=True)]
-    seen = [int(image[0, 0, 0]) for image, labels in taken if labels[0, 0] == PAVEMENT]
+    seen = [int(image[0, 0, 0]) for image, labels, _ in taken if labels[0, 0] == PAVEMENT]
     assert sorted(seen) == [1, 2, 3, 4, 5]
 
 
