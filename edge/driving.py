@@ -74,12 +74,14 @@ class LaneLimits(Falling):
     lens_right_m: float = Field(default=0.0, ge=-2, le=2)
 
     def nearest(self, lane: EgoLane) -> tuple[str, float] | None:
-        """The side whose boundary is nearer, and how far it is from there; None where no boundary is known."""
+        """The side whose boundary is nearer, and how far it is from there; None where no marking and no curb is known.
+        The edge of a mask is too uncertain for an alarm.
+        """
         half = self.width_m / 2
         sides: list[tuple[str, float]] = []
-        if lane.left is not None:
+        if lane.left is not None and lane.left.kind != "road_edge":
             sides.append(("left", -lane.left.offset_m - self.lens_right_m - half))
-        if lane.right is not None:
+        if lane.right is not None and lane.right.kind != "road_edge":
             sides.append(("right", lane.right.offset_m + self.lens_right_m - half))
         return min(sides, key=lambda side: side[1], default=None)
 

@@ -20,8 +20,12 @@ from edge.errors import ConfigError
 from edge.frame import Letterbox
 from edge.geometry.free_space import SURE_SHARE, FreeSpaceFinder
 from edge.geometry.ground import GroundPlane
-from edge.geometry.lane import EgoLane, LaneFinder
+from edge.geometry.lane import EgoLane
+from edge.geometry.lane_finder import LaneFinder
+from edge.geometry.lane_points import THING
+from edge.geometry.lane_tracker import LaneTracker
 from edge.instances import ABOVE_HORIZON, CUT, THINGS, TOO_FAR, Instance, thing_ids
+from edge.outputs import GRADES
 from edge.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -47,12 +51,15 @@ class Metres:
                 f" {', '.join(table.groups)}. Name its classes in the card file, under groups:"
             )
         self._road = table.membership(_ROAD) if self._has_road else None
+        self._cover = None if self._road is None else self._road.copy()  # for the lane: 2 for who hides the road
+        if self._cover is not None:
+            self._cover[list(thing_ids(table))] = THING
         self._shape: tuple[Letterbox, float] | None = None
-        self._speeds = Speeds()
+        self._speeds, self._lane = Speeds(), LaneTracker()
 
     def reset(self) -> None:
-        """All speeds are unknown again."""
-        self._speeds = Speeds()
+        """All speeds are unknown again, and the lane is that of the next frame alone."""
+        self._speeds, self._lane = Speeds(), LaneTracker()
 
     def update(self, prediction: Prediction) -> Prediction:
         """The prediction in metres; see `edge.steps.Step.update`.
@@ -62,9 +69,12 @@ class Metres:
         """
         self._fit(prediction)
         free_space = lane = None
-        if self._road is not None:
-            road = cv2.LUT(np.ascontiguousarray(prediction.content("semantic")), self._road)
-            free_space, lane = self._finder.find(road), self._lanes.find(prediction.frame, road)
+        if self._road is not None and self._cover is not None:
+            classes = np.ascontiguousarray(prediction.content("semantic"))
+            free_space = self._finder.find(cv2.LUT(classes, self._road))
+            grades = prediction.outputs.get(GRADES.name)
+            seen = self._lanes.find(prediction.frame, cv2.LUT(classes, self._cover), grades)
+            lane = self._lane.update(seen, prediction.frame.taken_ns)
         instances = prediction.instances
         if instances:
             placed = place(instances, self._plane, _cell_px(prediction.letterbox))

@@ -13,6 +13,7 @@ from stand_in import PEDESTRIAN, ROAD, SKY, result_of
 
 from edge.classes import CAMVID
 from edge.config import parse_tree
+from edge.driving import LaneLimits
 from edge.errors import ConfigError
 from edge.events import Event, EventOptions, Watcher
 from edge.frame import Frame, Letterbox
@@ -186,6 +187,15 @@ def both() -> tuple[Boundary, Boundary]:
     assert LANES.left is not None
     assert LANES.right is not None
     return LANES.left, LANES.right
+
+
+def test_the_edge_of_a_mask_is_no_line_to_depart_over() -> None:
+    edges = EgoLane(*(dataclasses.replace(line, kind="road_edge") for line in both()))
+    assert LaneLimits(begin=0.1, end=0.3).nearest(edges) is None
+    assert LaneLimits(begin=0.1, end=0.3).nearest(dataclasses.replace(edges, right=both()[1])) == (
+        "right",
+        pytest.approx(0.9),
+    )
 
 
 @pytest.mark.parametrize(("way", "side"), [(1, "left"), (-1, "right")])

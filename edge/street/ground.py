@@ -38,7 +38,7 @@ class Ground:
     """Paints and keeps the pieces of ground of one street."""
 
     def __init__(self, seed: int, place: Place, world: World) -> None:
-        self._seed, self._place, self._world = seed, place, world
+        self._seed, self.place, self._world = seed, place, world
         self._tiles: dict[tuple[str, int], Image] = {}
         self._pieces: dict[tuple[int, int], Image] = {}
         self._coarse: dict[tuple[int, int, int], Image] = {}
@@ -57,7 +57,7 @@ class Ground:
     def _make_tile(self, kind: str) -> Image:
         rng = rng_of(self._seed, 20, sum(map(ord, kind)))
         if kind == "road":
-            return materials.asphalt(rng, _TILE_PX, self._place.asphalt)
+            return materials.asphalt(rng, _TILE_PX, self.place.asphalt)
         if kind == "garden":
             return materials.grass(rng, _TILE_PX)
         return materials.paving(rng, _TILE_PX, kind, _PPM[0])
@@ -132,16 +132,16 @@ class Ground:
             # The last row is drawn to its lower edge and beyond, so that none is left out.
             cv2.fillPoly(canvas.classes, [fixed(points)], class_id, cv2.LINE_8, SHIFT)
 
-        for side in (self._place.left, self._place.right):
+        for side in (self.place.left, self.place.right):
             if side.frontage == "garden":
                 fill(side.sign * side.edge, side.sign * 400, TREE)
             if side.verge_m:
                 fill(side.sign * (side.kerb + KERB_M), side.sign * side.walk, TREE)
-        fill(-self._place.left.kerb, self._place.right.kerb, ROAD)
+        fill(-self.place.left.kerb, self.place.right.kerb, ROAD)
         for block in self._world.blocks_near(view.s):
             for sign in (-1, 1):
                 if block.junction(sign):
-                    polygon = mouth_outline(self._place.side(sign), block)
+                    polygon = mouth_outline(self.place.side(sign), block)
                     self._fill_ground(canvas, view, polygon, ROAD)
 
     def _fill_ground(self, canvas: Canvas, view: View, outline: Floats, class_id: int) -> None:
@@ -230,7 +230,7 @@ class Painter:
     """Paints one piece of ground from above: column = (X + HALF_M) * ppm, row = (S - start) * ppm."""
 
     def __init__(self, ground: Ground, number: int, lod: int) -> None:
-        self.place, self.world, self.lod = ground._place, ground._world, lod
+        self.place, self.world, self.lod = ground.place, ground._world, lod
         self.tile = ground._tile
         self.rng = rng_of(ground._seed, 21, number)
         self.ppm = _PPM[lod]

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from edge.street.canvas import SHIFT
 from edge.street.ground import HALF_M, KERB_M, PIECE_M, Ground, Painter
 from edge.street.place import PAVEMENT, ROAD
+from edge.street.truth import KNOWN_TO_M, SEEN_FROM_M, SEEN_TO_M, StreetLane, TrueBoundary
 from edge.street.view import View
 
 NONE, MARKING, CURB = range(3)
+_BESIDE_M = 0.3  # of a boundary: what is painted there is its own
 
 
 class MarkingMap:
@@ -43,10 +45,39 @@ class MarkingMap:
         self._pieces = {n: piece for n, piece in self._pieces.items() if n * PIECE_M > view.s - 2 * PIECE_M}
         return found
 
+    def lane(self, view: View, classes: NDArray[np.uint8]) -> StreetLane:
+        """The car's lane, and how much of its sides is seen in a frame of these classes."""
+        marks = self.seen(view, classes)
+        place = self._ground.place
+        right = TrueBoundary("solid" if place.centre_line == "double" else "dashed", *_along(view, marks, 0.0, MARKING))
+        side = place.left
+        if side.cycle_lane_m or side.bay_m:
+            kind, inset, mark = ("solid" if side.cycle_lane_m else "dashed"), side.kerb - side.lane_m, MARKING
+        elif place.yellow_lines:
+            kind, inset, mark = "solid", 0.5, MARKING
+        else:
+            kind, inset, mark = "curb", 0.0, CURB
+        return StreetLane(TrueBoundary(kind, *_along(view, marks, inset - side.kerb, mark)), right)
+
     def _piece(self, number: int) -> NDArray[np.uint8]:
         if number not in self._pieces:
             self._pieces[number] = _MarkPainter(self._ground, number, 0).painted()[..., 0]
         return self._pieces[number]
+
+
+def _along(view: View, marks: NDArray[np.uint8], x: float, mark: int) -> tuple[tuple[float, ...], float]:
+    """Where a line along the street at X is, metre by metre, and how many metres of that mark are seen along it."""
+    ahead = np.arange(KNOWN_TO_M + 1.0)
+    right = x + view.bend(view.s + ahead) - view.x
+    top = max(0, int(np.ceil(view.horizon_v + 1)))
+    depth, centre, scale = view.ground_rows(top)
+    seen_m = 0.0
+    for row in np.flatnonzero((depth >= SEEN_FROM_M) & (depth < SEEN_TO_M)).tolist():
+        middle, half = centre[row] + scale[row] * x, max(1.0, scale[row] * _BESIDE_M)
+        first, last = (int(np.clip(middle + end, 0, marks.shape[1])) for end in (-half, half))
+        if (marks[top + row, first:last] == mark).any():
+            seen_m += float(depth[row - 1] - depth[row]) if row else 0.0
+    return tuple(np.round(right, 3).tolist()), seen_m
 
 
 class _MarkPainter(Painter):

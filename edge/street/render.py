@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from edge.street.scenery import Scenery
 from edge.street.shadows import ShadowMap
 from edge.street.sky import Backdrop
 from edge.street.traffic import Traffic
-from edge.street.truth import Placed, StreetCamera
+from edge.street.truth import Placed, StreetCamera, StreetLane
 from edge.street.view import View, make_view
 from edge.street.wet import Wet
 from edge.street.world import Block, World
@@ -115,13 +115,23 @@ class StreetScene:
         """uint8 (H, W): 1 where a marking of the road is seen in frame `index`, 2 where a kerb is, else 0; `classes`
         are those that it was rendered with.
         """
-        view = make_view(self.size_wh, self._optics, self._path, index / self.rate_hz)
-        return MarkingMap(self._ground).seen(view, classes)
+        return self._marks.seen(self._label_view(index), classes)
+
+    def lane(self, index: int, classes: NDArray[np.uint8]) -> StreetLane:
+        """The lane that the car drives in, on the left of the street, and how much of it frame `index` shows."""
+        return self._marks.lane(self._label_view(index), classes)
 
     def places(self, index: int) -> list[Placed]:
         """Where everybody is in frame `index` who may be in view, hidden ones too."""
         view = self._view(index)
         return self._cast.places(index / self.rate_hz, view, self._world.blocks_near(view.s))
+
+    @cached_property
+    def _marks(self) -> MarkingMap:
+        return MarkingMap(self._ground)
+
+    def _label_view(self, index: int) -> View:
+        return make_view(self.size_wh, self._optics, self._path, index / self.rate_hz)
 
     def _view(self, index: int) -> View:
         return make_view(self._drawn_wh, self._optics, self._path, index / self.rate_hz)

@@ -15,7 +15,8 @@ from edge.classes import CAMVID
 from edge.errors import DataError
 from edge.frame import Frame, Image, Letterbox, Yuv420
 from edge.geometry.ground import GroundPlane
-from edge.geometry.lane import Boundary, EgoLane, LaneFinder, lane_from_json
+from edge.geometry.lane import Boundary, EgoLane, lane_from_json
+from edge.geometry.lane_finder import LaneFinder
 from edge.geometry.model import CameraModel
 from edge.metres import Metres
 
@@ -41,8 +42,28 @@ def drawn(
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
 
 
-def lane_of(image: Image, road: Image = EVERYWHERE) -> EgoLane:
-    return LaneFinder(PLANE, BOX).find(Frame(index=0, captured_ns=0, source="drawn", bgr=image), road)
+def lane_of(image: Image, road: Image = EVERYWHERE, grades: Image | None = None) -> EgoLane:
+    return LaneFinder(PLANE, BOX).find(Frame(index=0, captured_ns=0, source="drawn", bgr=image), road, grades)
+
+
+def strip(left_m: float, right_m: float, wh: tuple[int, int], value: int = 1) -> Image:
+    """A map of the frame at that size, `value` on the road between two lines along it."""
+    ahead = np.linspace(3, 60, 100)
+    sides = [PLANE.pixels(np.stack([np.full(100, x), ahead], axis=1)) * wh[0] / WH[0] for x in (left_m, right_m)]
+    corners = np.concatenate([sides[0], sides[1][::-1]])
+    return cv2.fillPoly(np.zeros(wh[::-1], np.uint8), [np.rint(corners * 16).astype(np.int32)], (value,), shift=4)
+
+
+def graded(marking: Image | None = None, curb: Image | None = None) -> Image:
+    none = np.zeros((45, 80), np.uint8)
+    return np.stack([none if grade is None else grade for grade in (marking, curb)])
+
+
+def curb_at(right_m: float) -> Image:
+    """A curb's grades as a net gives them: sure along its line, wider than a stone."""
+    return (
+        cv2.resize(strip(right_m - 0.15, right_m + 0.15, (320, 180), 255), (80, 45), interpolation=cv2.INTER_AREA) * 2
+    )
 
 
 def test_the_lane_is_between_the_nearest_markings_and_they_are_dashed_or_solid() -> None:
@@ -74,6 +95,58 @@ def test_without_markings_there_is_no_lane() -> None:
 
 def test_a_line_that_is_not_on_the_road_is_none() -> None:
     assert lane_of(drawn((-1.8, SOLID), (1.7, SOLID)), 0 * EVERYWHERE) == EgoLane(None, None)
+
+
+def test_where_no_marking_is_seen_a_curb_is_the_boundary() -> None:
+    curbs = np.maximum(curb_at(-1.9), curb_at(2.1))
+    lane = lane_of(drawn(), grades=graded(curb=curbs))
+    assert lane.left is not None
+    assert lane.right is not None
+    assert (lane.left.kind, lane.right.kind) == ("curb", "curb")
+    assert lane.left.right_at(10) == pytest.approx(-1.9, abs=0.1)
+    assert lane.right.right_at(10) == pytest.approx(2.1, abs=0.1)
+
+
+def test_a_marking_is_preferred_to_a_curb_behind_it() -> None:
+    lane = lane_of(drawn((-1.3, SOLID), (1.7, DASHED)), grades=graded(curb=curb_at(-2.2)))
+    assert lane.left is not None
+    assert (lane.left.kind, lane.left.offset_m) == ("solid", pytest.approx(-1.3, abs=0.06))
+
+
+def test_a_bright_stone_that_is_graded_as_curb_is_one() -> None:
+    lane = lane_of(drawn((-1.9, SOLID), (1.7, DASHED)), grades=graded(curb=curb_at(-1.9)))
+    assert lane.left is not None
+    assert lane.left.kind == "curb"
+
+
+def test_where_neither_is_seen_the_masks_edge_is_the_boundary_and_less_sure() -> None:
+    lane = lane_of(drawn(), strip(-1.8, 2.2, (320, 180)))
+    assert lane.left is not None
+    assert lane.right is not None
+    assert (lane.left.kind, lane.right.kind) == ("road_edge", "road_edge")
+    assert lane.left.right_at(10) == pytest.approx(-1.8, abs=0.15)
+    assert max(lane.left.confidence, lane.right.confidence) <= 0.5
+
+
+def test_parked_cars_are_no_edge_of_the_road() -> None:
+    cars = 2 * (1 - strip(-1.8, 2.2, (320, 180)))
+    assert lane_of(drawn(), strip(-1.8, 2.2, (320, 180)) | cars) == EgoLane(None, None)
+
+
+def test_a_double_line_is_a_boundary_and_a_crossing_is_none() -> None:
+    lane = lane_of(drawn((-1.7, DASHED), (1.5, SOLID), (1.78, SOLID)))
+    assert lane.right is not None
+    assert (lane.right.kind, lane.right.offset_m) == ("solid", pytest.approx(1.64, abs=0.2))
+    bars = [(x, (5.0, 1000.0)) for x in np.arange(-3.8, 3.9, 0.9).tolist()]
+    assert lane_of(drawn(*bars)) == EgoLane(None, None)
+
+
+def test_what_is_seen_far_away_alone_is_no_line() -> None:
+    image, below = drawn((1.2, SOLID)), int(PLANE.pixels([(0.0, 20.0)])[0, 1])
+    image[below:] = drawn((-1.6, DASHED), (2.0, SOLID))[below:]
+    lane = lane_of(image)
+    assert lane.right is not None
+    assert lane.right.offset_m == pytest.approx(2.0, abs=0.1)
 
 
 def test_one_line_alone_is_one_boundary() -> None:
