@@ -21,6 +21,7 @@ from edge.cli.shared import (
     EngineName,
     Instances,
     JsonFile,
+    Markings,
     Precision,
     Steady,
     camera_model_of,
@@ -104,6 +105,7 @@ def evaluate(
     confidence: Confidence = False,
     instances: Instances = False,
     steady: Steady = False,
+    markings: Markings = False,
     camera_model: CameraModelFile = None,
     sparse: Sparse = False,
     against: Against = None,
@@ -133,7 +135,7 @@ def evaluate(
     cv2.setNumThreads(1)  # every stage has a thread of its own
     listed = list_drives(drives, labels, sparse, camera_model_of(camera_model))
     instances = _asks_objects(instances, labels_of, listed)
-    asked = {"labels_of": labels_of, "outputs": outputs_asked(confidence, instances, steady)}
+    asked = {"labels_of": labels_of, "outputs": outputs_asked(confidence, instances, steady, markings)}
     against_of = engine_and_precision(against)
     config = EvaluationConfig(engine, precision, backend, *against_of, mirror=pick is not None, **asked)
     table = table_of(config)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge.classes import ClassTable
 from edge.evaluate.measures import BANDS, SIZES
+from edge.evaluate.metres_figures import metres_figures
 from edge.evaluate.object_figures import object_figures
 from edge.evaluate.records import Counts, Records
 from edge.evaluate.run import DriveResult, Measured
@@ -69,6 +70,8 @@ def report_of(results: Sequence[DriveResult], table: ClassTable) -> dict[str, An
         report["outputs"] = outputs
     if objects := object_figures(records, table):
         report["objects"] = objects
+    if metres := metres_figures(records, table):
+        report["metres"] = metres
     return {**report, "times": _times([measured for _, measured in fine])}
 
 

@@ -13,6 +13,7 @@ from edge.classes import ClassTable
 from edge.domain import warning as unlike_warning
 from edge.evaluate.figures import FEW_BLOCKS
 from edge.evaluate.gate import Drop
+from edge.evaluate.metres_figures import metres_section
 from edge.evaluate.object_html import object_sections
 from edge.evaluate.page import html_table, section
 from edge.evaluate.run import DriveResult, EvaluationConfig
@@ -48,6 +49,7 @@ def write_html(
         strips_of(results, table, shots),
         _worst(shots, table),
         object_sections(report, results, config, table),
+        metres_section(report),
         _confusion(report, table),
         f'<div class="two">{"".join(_slices(report["slices"]))}{_pedestrians(report["pedestrians"])}'
         f"{_against(report['against'])}</div>",

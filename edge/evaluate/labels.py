@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from edge.classes import CAMVID, ClassTable
 from edge.errors import DataError
+from edge.evaluate.metres import TrueMetres, street_model
 from edge.evaluate.overlaps import TrueObjects, objects_of_maps
 from edge.frame import Frame, Image
+from edge.geometry.model import CameraModel
 from edge.grouping import LEAST_SHARE
 from edge.indexed_png import decode_ids
 from edge.instances import thing_ids
@@ -25,6 +27,7 @@ from edge.sources.images import ImageFiles
 from edge.sources.scene import SceneSource
 from edge.sources.source import Source
 
+_LOOKED_AT = 60  # frames of a street, whose cameras are its camera
 _SAMPLED = 8  # labels that are read to see whether they are class ids
 
 
@@ -145,6 +148,19 @@ class SceneLabels:
     def objects(self, frame: Frame) -> TrueObjects:
         """Every car, cyclist and walker, with ids that last; those below `LEAST_SHARE` of the frame do not count."""
         return objects_of_maps(*self._truth(frame.index), self._thing_ids, ignored_ids(CAMVID), least=LEAST_SHARE)
+
+    def metres(self, frame: Frame) -> TrueMetres:
+        """Who is where, the lane and the camera."""
+        classes, instances = self._truth(frame.index)
+        scene = self._again.scene
+        with self._one_at_a_time:
+            lane, places = scene.lane(frame.index, classes), scene.places(frame.index)
+        return TrueMetres(scene.camera(frame.index), places, lane, classes, instances)
+
+    def camera_model(self) -> CameraModel:
+        """The street's camera; see `street_model`."""
+        frames = min(self.count or _LOOKED_AT, _LOOKED_AT)
+        return street_model([self._again.scene.camera(index) for index in range(frames)])
 
     def _truth(self, index: int) -> tuple[Image, NDArray[np.uint16]]:
         if getattr(self._local, "index", None) != index:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,11 +19,13 @@ from edge.domain import is_unlike
 from edge.errors import ConfigError, DataError
 from edge.evaluate.drives import HORIZON
 from edge.evaluate.labels import ignored_ids
+from edge.evaluate.metres import MetresMeasure, TrueMetres
 from edge.evaluate.overlaps import TrueObjects, overlaps_of
 from edge.evaluate.records import Counts, Record
 from edge.frame import Frame, Image
 from edge.geometry.ground import GroundPlane
 from edge.geometry.model import CameraModel
+from edge.instances import INSTANCES
 from edge.metrics import Confusion, count_bands, count_outlines
 from edge.prediction import Prediction
 from edge.segmenter import Canvas, Segmenter
@@ -94,11 +96,17 @@ class Measures:
         other: Segmenter | None = None,
         mirror: Segmenter | None = None,
         fingerprint: Fingerprint | None = None,
+        metres: Callable[[Frame], TrueMetres] | None = None,
+        with_objects: bool = True,
     ) -> None:
+        """`metres` gives what is true in metres, of results that are in metres; without `with_objects`, objects are not
+        compared.
+        """
         self._table, self._truths, self._horizon, self._camera_model = table, truths, horizon, camera_model
         self._other, self._mirror, self._fingerprint = other, mirror, fingerprint
         self._people_ids = table.ids("pedestrian") if "pedestrian" in table.groups else ()
         self._ignored_ids = ignored_ids(table)
+        self._metres, self._in_metres, self._with_objects = metres, MetresMeasure(), with_objects
         self._local = threading.local()
 
     @property
@@ -138,9 +146,14 @@ class Measures:
             unlike=self._unlike(result),
             **labelled,
             **self._against_objects(result),
-            outputs=json.dumps(result.summaries()),
+            **self._against_metres(result),
+            outputs=json.dumps({name: of for name, of in result.summaries().items() if self._is_asked(name)}),
             speed_mm_s=_speed_mm_s(frame),
         )
+
+    def _is_asked(self, output: str) -> bool:
+        """Objects that distances alone need are not."""
+        return self._with_objects or output != INSTANCES
 
     def _unlike(self, result: Prediction) -> Counts:
         """Sampled by the frame's number, so that shards add up to the whole."""
@@ -171,7 +184,7 @@ class Measures:
 
     def _against_objects(self, result: Prediction) -> dict[str, Any]:
         """What the truth of objects adds to a record: nothing without it, or where objects are not asked for."""
-        if self._truths is None or result.instances is None:
+        if self._truths is None or result.instances is None or not self._with_objects:
             return {}
         truth = self._truths.objects(result.frame)
         if truth is None:
@@ -181,6 +194,13 @@ class Measures:
         except DataError as error:
             raise DataError(f"{self._truths.where(result.frame)}: {error}") from error
         return {"objects": found.kind, "truths": found.truths, "found": found.found, "overlaps": found.overlaps}
+
+    def _against_metres(self, result: Prediction) -> dict[str, Any]:
+        """What a truth in metres adds to a record: nothing without it."""
+        if self._metres is None or result.ground is None:
+            return {}
+        found = self._in_metres(result, self._metres(result.frame))
+        return {"in_metres": 1, "placed": found.placed, "lane": found.lane, "free": found.free}
 
     def _outlines(self, index: int, truth: Image, found: Image, inside: Image) -> Counts:
         """Zeros, as of a frame without any outline, where its neighbours say the same: they cost most."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import DataError
+from edge.evaluate.metres import NO_METRES
 from edge.evaluate.overlaps import FRAME, NOTHING
 
 Counts = NDArray[np.int64]
@@ -40,6 +41,9 @@ class Record:
         truths, found, overlaps: (n, 6), (n, 7) and (n, 4), the tables of `edge.evaluate.overlaps`; None if not at all.
         outputs: what else the engine gives, in numbers, as JSON: `Prediction.summaries`.
         speed_mm_s: of the car, by the drive's GPS; -1 where that is unknown.
+        in_metres: 1 where the truth is known in metres.
+        placed, lane, free: see `edge.evaluate.metres.FrameMetres`. Where it is not, `placed` is None, and the others
+            say nothing.
     """
 
     index: int
@@ -61,10 +65,19 @@ class Record:
     overlaps: Counts | None = None
     outputs: str = "{}"
     speed_mm_s: int = -1
+    in_metres: int = 0
+    placed: Counts | None = None
+    lane: Counts = dataclasses.field(default_factory=lambda: NO_METRES.lane)
+    free: Counts = dataclasses.field(default_factory=lambda: NO_METRES.free)
 
 
 OF_LABELS = ("confusion", "other", "outlines", "people")
-OF_OBJECTS = ("truths", "found", "overlaps")
+OF_OBJECTS = {
+    "truths": NOTHING.truths,
+    "found": NOTHING.found,
+    "overlaps": NOTHING.overlaps,
+    "placed": NO_METRES.placed,
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class Records:
     """Records as columns in the order of frames: `index` (N,), `seen` (N, C) and so on, int64; `outputs` (N,), text.
 
     `labelled` (N,) is 1 where the frame has a label. The columns of labels have a row for each of these M frames only;
-    those of objects have one for each object or pair, which names its frame.
+    those of objects, and `placed`, have one for each object or pair, which names its frame.
     """
 
     index: Counts
@@ -95,6 +108,10 @@ class Records:
     overlaps: Counts
     outputs: NDArray[np.str_]
     speed_mm_s: Counts
+    in_metres: Counts
+    placed: Counts
+    lane: Counts
+    free: Counts
 
     def __len__(self) -> int:
         return len(self.index)
@@ -106,7 +123,7 @@ class Records:
         for field in dataclasses.fields(Record):
             rows = [value for record in records if (value := getattr(record, field.name)) is not None]
             if field.name in OF_OBJECTS:
-                columns[field.name] = np.concatenate([getattr(NOTHING, field.name), *rows])
+                columns[field.name] = np.concatenate([OF_OBJECTS[field.name], *rows])
                 continue
             shape = np.shape(getattr(empty, field.name))
             kind = np.str_ if field.name == "outputs" else np.int64

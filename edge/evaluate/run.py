@@ -17,21 +17,24 @@ from typing import cast
 import numpy as np
 
 from edge.backends import open_engine
-from edge.classes import ClassTable
+from edge.classes import CAMVID, ClassTable
 from edge.engine import DEFAULT_ENGINE, Engine, find_bundle
 from edge.errors import DataError, EdgeError, SourceDamaged, SourceError
 from edge.evaluate.binary import BinarySegmenter, binary_table
 from edge.evaluate.drives import Drive
-from edge.evaluate.labels import check_used
+from edge.evaluate.labels import SceneLabels, check_used
 from edge.evaluate.measures import Measures, View, check_tables, is_followed, view_of
 from edge.evaluate.object_labels import find_labels, is_boxes
 from edge.evaluate.records import Record, Records
 from edge.evaluate.spans import Span, open_drive
 from edge.evaluate.store import Store
 from edge.frame import Frame
+from edge.geometry.model import CameraModel
+from edge.instances import INSTANCES
 from edge.outputs import select
 from edge.pipeline import buffered
 from edge.segmenter import Segmenter, in_order
+from edge.sources.scene import SceneSource
 from edge.sources.seek import RecordedVideo, open_recording
 from edge.sources.source import Source, display_wh_of
 from edge.steps import step_names
@@ -77,10 +80,12 @@ class EvaluationConfig:
         """The classes that are scored, of an engine's table."""
         return table if self.labels_of is None else binary_table(table, self.labels_of)
 
-    def segmenter(self, engine: Engine) -> Segmenter:
-        """What gives those classes."""
+    def segmenter(self, engine: Engine, camera_model: CameraModel | None = None) -> Segmenter:
+        """What gives those classes; with a camera model in metres, too, except of one group."""
         asked = self.outputs
-        return BinarySegmenter(engine, self.labels_of, asked) if self.labels_of else Segmenter(engine, asked)
+        if self.labels_of:
+            return BinarySegmenter(engine, self.labels_of, asked)
+        return Segmenter(engine, asked, camera_model)
 
     def open(self, size_wh: tuple[int, int]) -> Engine:
         """The engine, fitted to frames of that size."""
@@ -94,6 +99,15 @@ class EvaluationConfig:
             input_wh=self.input_wh,
             outputs=self.outputs,
         )
+
+    @property
+    def is_of_streets(self) -> bool:
+        """Whether the classes are those of rendered streets."""
+        return not self.labels_of and find_bundle(self.engine).card.table.names == CAMVID.names
+
+    def in_metres(self) -> EvaluationConfig:
+        """The same with what distances need."""
+        return replace(self, outputs=tuple(dict.fromkeys((*self.outputs, INSTANCES))))
 
     def open_other(self, size_wh: tuple[int, int]) -> Engine | None:
         """The engine to compare with, if there is one.
@@ -168,7 +182,7 @@ class Worker:
 
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
-        self._size_wh: tuple[int, int] | None = None
+        self._opened: tuple[tuple[int, int], tuple[str, ...]] | None = None  # frames' size, outputs
         self._engine: Engine | None = None
         self._other: Engine | None = None
 
@@ -185,7 +199,7 @@ class Worker:
         for engine in (self._engine, self._other):
             if engine is not None:
                 engine.close()
-        self._engine = self._other = self._size_wh = None
+        self._engine = self._other = self._opened = None
 
     def measure(self, shard: Shard, on_frame: Callable[[], None] = lambda: None) -> Measured:
         """Segment and measure a shard's frames.
@@ -197,27 +211,34 @@ class Worker:
         """
         start_s = time.perf_counter()
         with _open_shard(shard) as source:
-            engine, other = self._fitted(display_wh_of(source))
-            table = self.config.table(engine.card.table)
             drive, inner = shard.drive, cast(Source, source.inner) if isinstance(source, Span) else source
+            knows_metres = isinstance(inner, SceneSource) and drive.labels is None and self.config.is_of_streets
+            config = self.config.in_metres() if knows_metres else self.config
+            engine, other = self._fitted(display_wh_of(source), config)
+            table = self.config.table(engine.card.table)
             truths = find_labels(inner, drive.labels, drive.sparse, table, binary=bool(self.config.labels_of))
+            street = truths if isinstance(truths, SceneLabels) else None
+            model = street.camera_model() if street and drive.camera_model is None else drive.camera_model
             mirror = self.config.segmenter(engine) if self.config.mirror else None
             rival = self.config.segmenter(other) if other else None
             measures = Measures(
                 table,
                 truths,
                 horizon=drive.horizon,
-                camera_model=drive.camera_model,
+                camera_model=model,
                 other=rival,
                 mirror=mirror,
                 fingerprint=None if self.config.labels_of else engine.card.fingerprint,  # it is of the card's classes
+                metres=street.metres if street else None,
+                with_objects=INSTANCES in self.config.outputs,
             )
+            segmenter = config.segmenter(engine, model if street else None)
             records: list[Record] = []
             fault = ""
             try:
                 with (
                     buffered(cast(Source, source), False) as frames,
-                    closing(_in_order(frames, self.config.segmenter(engine), measures)) as found,
+                    closing(_in_order(frames, segmenter, measures)) as found,
                 ):
                     for record in found:
                         if record.index >= shard.start:
@@ -240,12 +261,13 @@ class Worker:
         """The engine, fitted to frames of that size; open until another size is asked for."""
         return self._fitted(size_wh)[0]
 
-    def _fitted(self, size_wh: tuple[int, int]) -> tuple[Engine, Engine | None]:
-        if self._engine is None or self._size_wh != size_wh:
+    def _fitted(self, size_wh: tuple[int, int], config: EvaluationConfig | None = None) -> tuple[Engine, Engine | None]:
+        opened = (size_wh, (config or self.config).outputs)
+        if self._engine is None or self._opened != opened:
             self.close()
-            self._engine = self.config.open(size_wh)
+            self._engine = (config or self.config).open(size_wh)
             self._other = self.config.open_other(size_wh)
-            self._size_wh = size_wh
+            self._opened = opened
         return self._engine, self._other
 
 

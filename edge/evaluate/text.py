@@ -7,6 +7,7 @@ from typing import Any
 
 from edge.domain import warning
 from edge.evaluate.figures import FEW_BLOCKS
+from edge.evaluate.metres_figures import metres_text
 from edge.evaluate.object_figures import objects_text
 from edge.report import count_text, table
 from edge.score import figure
@@ -23,6 +24,7 @@ def report_text(report: Report) -> str:
         _temporal(report["temporal"]),
         _pedestrians(report["pedestrians"]),
         *objects_text(report),
+        *metres_text(report),
         _outputs(report.get("outputs", {})),
         *_slices(report["slices"]),
         _against(report["against"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
@@ -79,9 +80,17 @@ class Cast:
                 _CLASS[one.kind],
                 one.pose.x + float(view.bend(one.pose.s)) - view.x,
                 one.pose.s - view.s,
+                one.pose.s - view.s - self._half_length_m(one),
             )
             for one in found
         ]
+
+    def _half_length_m(self, actor: Actor) -> float:
+        """Along the street, from the middle of a vehicle to its nearer end; 0 of a person."""
+        if actor.kind not in ("car", "parked"):
+            return 0.0
+        x, _, z = np.abs(self._vehicle(actor).tiny.points).max(axis=0).tolist()
+        return abs(math.cos(actor.pose.heading_rad)) * z + abs(math.sin(actor.pose.heading_rad)) * x
 
     def _groups(self, actors: list[Actor], view: View) -> Iterator[tuple[list[Actor], Mesh]]:
         """Actors whose shapes are made together, with those shapes."""

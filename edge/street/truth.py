@@ -32,14 +32,15 @@ class StreetCamera:
 
 @dataclass(frozen=True)
 class Placed:
-    """A walker, cyclist or car: its number in the labels' instances, its class id, and where it stands: metres to the
-    right of the lens and ahead of it.
+    """A walker, cyclist or car: its number in the labels' instances, its class id, and where its middle is: metres to
+    the right of the lens and ahead of it; and how far ahead the nearest of it is: of a car its end.
     """
 
     instance: int
     class_id: int
     right_m: float
     ahead_m: float
+    near_m: float
 
 
 @dataclass(frozen=True)
