@@ -55,7 +55,7 @@ class LaneFinder:
         Args:
             cover: what it shows, at network size without black bars, uint8 (h, w): 1 road, 2 people and vehicles, which
                 hide what is behind them, 0 anything else.
-            grades: the output "marking_grades", uint8 (2, h/4, w/4), black bars included; None where there is none.
+            grades: the output "marking_grades", uint8 (2, h/4, w/4), black bars included; None if not computed.
         """
         evidence = self._above.evidence(frame, cover, grades)
         points = evidence.points
@@ -94,7 +94,7 @@ def _kind(what: int, marked: int, seen: int) -> Kind:
 
 
 def _nearest(points: Points, flat: Floats, side: int) -> _Line | None:
-    """The nearest line of markings to that side; where there is none, of a curb; and else the road's edge."""
+    """The nearest line of markings to that side; without one, of a curb; and else the road's edge."""
     lines = {what: at for what in (MARKING, CURB, EDGE) if (at := _offset(points, flat, side, what)) is not None}
     if MARKING in lines and CURB in lines and _is_curb(points, flat, lines[MARKING], lines[CURB]):
         del lines[MARKING]
