@@ -199,7 +199,7 @@ class VideoEncoder:
 
         # libx264 copies an image when it takes it (x264_encoder_encode), so that one serves for all frames.
         self._image = VideoFrame(width, height, "yuv420p")
-        return _writable_planes(self._image)
+        return writable_planes(self._image)
 
     def encode(self, frame: Frame) -> list[Packet]:
         """What the encoder gives for the image that was drawn or copied, shown when `frame` was taken; it may be
@@ -255,7 +255,7 @@ class VideoEncoder:
             self._container.close()
 
 
-def _writable_planes(image: VideoFrame) -> Yuv420:
+def writable_planes(image: VideoFrame) -> Yuv420:
     """The planes of a yuv420p image as writable views."""
     arrays = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in image.planes]
     y, u, v = (a[: p.height, : p.width] for a, p in zip(arrays, image.planes, strict=True))

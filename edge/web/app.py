@@ -27,7 +27,7 @@ from edge.web.zones import LIMIT_BYTES as ZONES_BYTES
 from edge.web.zones import Save, read_zones
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("page", "frame", "maps", "tiles", "charts", "choices", "events", "snapshot", "theme", "zones", "login")
+SCRIPTS = ("page", "frame", "maps", "tiles", "charts", "choices", "events", "snapshot", "theme", "video", "zones", "login")
 FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -87,7 +87,8 @@ def make_app(
         if view is None:
             await socket.close()
             return
-        await (view.tile if "tile" in socket.query_params else view.feed).serve(socket)
+        of = view.tile if "tile" in socket.query_params else view.feed
+        await of.serve(socket, with_h264="h264" in socket.query_params)
 
     routes: list[Route | WebSocketRoute] = [
         *(Route(path, partial(_file, *file)) for path, file in FILES.items()),

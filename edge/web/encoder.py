@@ -1,4 +1,4 @@
-"""What a browser gets of one result: the frame as JPEG and the class map, encoded once for all viewers."""
+"""What a browser gets of one result: the frame, as H.264 or JPEG, and the class map, encoded once for all viewers."""
 
 from __future__ import annotations
 
@@ -7,32 +7,97 @@ import json
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import OutputError
-from edge.frame import Image
+from edge.frame import Frame, Image
 from edge.outputs import DECODERS
 from edge.prediction import Prediction
 from edge.timing import Durations
-from edge.web.images import VIEW_WIDTH, view_bgr
+from edge.web.images import view_bgr
 from edge.web.state import Live, Newest
 
 TILE_WIDTH = 640  # where several cameras share a screen
 JPEG_QUALITY = 80
 
 
+class EncodedImage(Protocol):
+    """The image of one frame, encoded; `size_wh` is its size in pixels."""
+
+    @property
+    def size_wh(self) -> tuple[int, int]: ...
+
+    def since(self, number: int) -> tuple[Mapping[str, object], bytes] | None:
+        """What a head says of it, and its bytes, for a viewer whose last frame has that number, 0 for none; None where
+        that is too long ago.
+        """
+
+
+class Images(Protocol):
+    """Encodes the images of one camera. One thread encodes and closes."""
+
+    def encode(self, number: int, frame: Frame) -> EncodedImage:
+        """The image of the frame whose result has that number.
+
+        Raises:
+            OutputError: it cannot be encoded.
+        """
+
+    def ask_for_key(self) -> None:
+        """Whoever has no image yet shall be able to begin with the next one; from any thread."""
+
+    def close(self) -> None:
+        """Keep nothing; the next image begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class JpegImage:
+    """An image that needs no other."""
+
+    size_wh: tuple[int, int]
+    data: bytes
+
+    def since(self, number: int) -> tuple[Mapping[str, object], bytes]:
+        """See `EncodedImage`."""
+        return {"jpeg_bytes": len(self.data)}, self.data
+
+
+class JpegImages:
+    """Each frame as a JPEG, at most so wide."""
+
+    def __init__(self, most_width: int) -> None:
+        self._most_width = most_width
+
+    def encode(self, number: int, frame: Frame) -> JpegImage:
+        """See `Images`."""
+        image = view_bgr(frame, self._most_width)
+        try:
+            done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+        except cv2.error as error:
+            raise OutputError(f"frame {frame.index}: cannot be made a JPEG: {error}") from error
+        if not done:
+            raise OutputError(f"frame {frame.index}: cannot be made a JPEG")
+        return JpegImage((image.shape[1], image.shape[0]), jpeg.tobytes())
+
+    def ask_for_key(self) -> None:
+        """Each is one."""
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
-    """`jpeg` is the frame; `classes` the deflated (RFC 1950) ids of the cells that the frame covers, row by row,
+    """`image` is the frame; `classes` the deflated (RFC 1950) ids of the cells that the frame covers, row by row,
     and behind them the maps of the head's `layers`.
 
     It holds nothing of the result that it was made of: a camera may be waiting for the frame's memory.
@@ -41,51 +106,48 @@ class EncodedFrame:
     number: int
     captured_ns: int
     head: Mapping[str, object]
-    jpeg: bytes
+    image: EncodedImage
     classes: bytes
 
-    def message(self) -> bytes:
-        """The message for a browser: length of the head (uint32, little endian), head (JSON), JPEG, class map.
+    def message(self, after: int = 0) -> bytes | None:
+        """The message for a browser whose last frame has the number `after`: length of the head (uint32, little
+        endian), head (JSON), image, class map. None where the browser needs an image that it can begin with.
 
         `age_ms` runs from capture to mask, `now_age_ms` from capture to now: the browser's clock is not ours.
         """
+        if (found := self.image.since(after)) is None:
+            return None
+        about, image = found
         now_age_ms = round((time.monotonic_ns() - self.captured_ns) / 1e6, 2)
-        text = json.dumps({**self.head, "now_age_ms": now_age_ms}, separators=(",", ":")).encode()
-        return b"".join((struct.pack("<I", len(text)), text, self.jpeg, self.classes))
+        text = json.dumps({**self.head, **about, "now_age_ms": now_age_ms}, separators=(",", ":")).encode()
+        return b"".join((struct.pack("<I", len(text)), text, image, self.classes))
 
 
-def encode_frame(newest: Newest, most_width: int = VIEW_WIDTH) -> EncodedFrame:
-    """The frame and masks of a result for a browser, at most so wide.
+def encode_frame(newest: Newest, images: Images, with_maps: bool = True) -> EncodedFrame:
+    """The frame and masks of a result for a browser; `with_maps`: with what else the engine gives of each pixel.
 
     Raises:
-        OutputError: OpenCV cannot encode the frame.
+        OutputError: the frame cannot be encoded.
     """
     result, frame = newest.result, newest.result.frame
-    image = view_bgr(frame, most_width)
-    try:
-        done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
-    except cv2.error as error:
-        raise OutputError(f"frame {frame.index}: cannot be made a JPEG: {error}") from error
-    if not done:
-        raise OutputError(f"frame {frame.index}: cannot be made a JPEG")
+    image = images.encode(newest.number, frame)
     classes = result.letterbox.content(result.semantic)
-    maps = grey_maps(result) if most_width > TILE_WIDTH else {}  # a tile offers no layers
+    maps = grey_maps(result) if with_maps else {}
     head = {
         "number": newest.number,
         "frame": frame.index,
         "media_s": None if frame.media_ns is None else round(frame.media_ns / 1e9, 3),
         "age_ms": round(result.age_ms, 2),
         "dropped": newest.dropped,
-        "picture_wh": (image.shape[1], image.shape[0]),
+        "picture_wh": image.size_wh,
         "classes_wh": (classes.shape[1], classes.shape[0]),
-        "jpeg_bytes": len(jpeg),
         "layers": [
             {"name": name, "meaning": result.specs[name].meaning, "wh": (values.shape[1], values.shape[0])}
             for name, values in maps.items()
         ],
     }
     cells = b"".join(values.tobytes() for values in (classes, *maps.values()))
-    return EncodedFrame(newest.number, frame.captured_ns, head, jpeg.tobytes(), zlib.compress(cells, 1))
+    return EncodedFrame(newest.number, frame.captured_ns, head, image, zlib.compress(cells, 1))
 
 
 _LOW_IDS = ("instance_ids", "marking_ids")  # as shades all would be black
@@ -118,10 +180,11 @@ class FrameEncoder:
     A frame is encoded when a viewer waits for it, in a background thread, and once for all that wait.
     """
 
-    def __init__(self, live: Live, most_width: int = VIEW_WIDTH) -> None:
-        self._live, self._most_width = live, most_width
+    def __init__(self, live: Live, images: Images, with_maps: bool = True) -> None:
+        self._live, self._images, self._with_maps = live, images, with_maps
         self._leave = ExitStack()
         self._arrived = asyncio.Event()
+        self._viewers = 0
         self._waiting = 0  # viewers; without any, a result wakes no thread
         self._making: asyncio.Task[EncodedFrame] | None = None
         self._thread = ThreadPoolExecutor(1, "page encoder")
@@ -135,6 +198,23 @@ class FrameEncoder:
     def __exit__(self, *exception: object) -> None:
         self._leave.close()
         self._thread.shutdown(cancel_futures=True)
+        self._images.close()
+
+    @contextmanager
+    def viewer(self) -> Iterator[None]:
+        """One more looks while the block lasts. Behind the last one, nothing is kept for the next."""
+        self._viewers += 1
+        try:
+            yield
+        finally:
+            self._viewers -= 1
+            if not self._viewers:
+                with suppress(RuntimeError):  # the thread ended, and closes them itself
+                    self._thread.submit(self._images.close)
+
+    def ask_for_key(self) -> None:
+        """The next image shall need no other; see `EncodedFrame.message`."""
+        self._images.ask_for_key()
 
     async def newer(self, number: int) -> EncodedFrame:
         """The newest result, encoded, once there is a newer one than that number."""
@@ -161,7 +241,7 @@ class FrameEncoder:
 
     def _timed(self, newest: Newest) -> EncodedFrame:
         with self.encode.span():
-            return encode_frame(newest, self._most_width)
+            return encode_frame(newest, self._images, self._with_maps)
 
     def _wake(self) -> None:
         self._arrived.set()

@@ -16,6 +16,7 @@ from contextlib import suppress
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import edge
+from edge.errors import OutputError
 from edge.sinks.health import OutputHealth
 from edge.timing import Durations
 from edge.web.encoder import FrameEncoder
@@ -26,41 +27,48 @@ SILENT_S = 5.0  # then a viewer who does not answer is let go
 VIEWERS_MAX = 128
 WINDOW_STEPS = 4  # of half a second: over which the times of the waterfall are averaged
 
-SILENT, FULL = 4000, 1013  # codes of closing: ours; "try again later" (IANA's registry)
+# Codes of closing: ours; "try again later" (IANA's registry); ours, and the reason: come without H.264.
+SILENT, FULL, NO_H264 = 4000, 1013, 4001
+_REASON_BYTES = 120  # a WebSocket takes 123 (RFC 6455, 5.5)
 
 
 class Feed:
     """Serves viewers. `viewers` are those there are."""
 
-    def __init__(self, live: Live, encoder: FrameEncoder) -> None:
-        self._live, self._encoder, self._figures = live, encoder, Figures(live, encoder)
+    def __init__(self, live: Live, jpeg: FrameEncoder, h264: FrameEncoder | None = None) -> None:
+        """Without `h264`, who asks for it gets JPEG."""
+        self._live, self._jpeg, self._h264 = live, jpeg, h264
+        encoders = {"jpeg": jpeg} if h264 is None else {"jpeg": jpeg, "h264": h264}
+        self._figures = Figures(live, {name: encoder.encode for name, encoder in encoders.items()})
         self.viewers = 0
 
-    async def serve(self, socket: WebSocket) -> None:
+    async def serve(self, socket: WebSocket, with_h264: bool = False) -> None:
         """Until the viewer leaves, is silent for too long, or the server ends."""
         await socket.accept()
         if self.viewers >= VIEWERS_MAX:
             await socket.close(FULL, f"{VIEWERS_MAX} are looking already")
             return
         self.viewers += 1
+        encoder = self._h264 if with_h264 and self._h264 is not None else self._jpeg
         try:
-            await self._serve(socket)
+            with encoder.viewer():
+                await self._serve(socket, encoder)
         finally:
             self.viewers -= 1
 
-    async def _serve(self, socket: WebSocket) -> None:
+    async def _serve(self, socket: WebSocket, encoder: FrameEncoder) -> None:
         flow = FlowControl()
-        ends = await until_one_ends(flow.listen(socket), self._send(socket, flow))
-        if any(isinstance(end, asyncio.TimeoutError) for end in ends):
-            with suppress(WebSocketDisconnect, asyncio.TimeoutError):
-                await asyncio.wait_for(socket.close(SILENT, f"no answer for {SILENT_S:.0f} s"), 1.0)
-            return
+        ends = await until_one_ends(flow.listen(socket), self._send(socket, flow, encoder))
         for end in ends:
-            if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
+            if isinstance(end, asyncio.TimeoutError):
+                await _close(socket, SILENT, f"no answer for {SILENT_S:.0f} s")
+            elif isinstance(end, OutputError) and encoder is self._h264:
+                await _close(socket, NO_H264, str(end))
+            elif isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
                 raise end
 
-    async def _send(self, socket: WebSocket, flow: FlowControl) -> None:
-        number, due_s, shown = 0, 0.0, None
+    async def _send(self, socket: WebSocket, flow: FlowControl, encoder: FrameEncoder) -> None:
+        number, sent, due_s, shown = 0, 0, 0.0, None
         while True:
             if shown != (self._live.card, self._live.precision):  # at first, and when another one is at work
                 shown = (self._live.card, self._live.precision)
@@ -71,14 +79,23 @@ class Feed:
                 sending = socket.send_text(self._figures.text())
             else:
                 try:
-                    encoded = await asyncio.wait_for(self._encoder.newer(number), due_s - time.monotonic())
+                    encoded = await asyncio.wait_for(encoder.newer(number), due_s - time.monotonic())
                 except asyncio.TimeoutError:
                     continue
                 number = encoded.number
-                sending = socket.send_bytes(encoded.message())
+                if (message := encoded.message(sent)) is None:
+                    encoder.ask_for_key()
+                    continue
+                sent, sending = number, socket.send_bytes(message)
                 self._live.count_sent("page")
             flow.unanswered += 1
             await asyncio.wait_for(sending, SILENT_S)
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    with suppress(WebSocketDisconnect, asyncio.TimeoutError):
+        reason = reason.encode()[:_REASON_BYTES].decode(errors="ignore")
+        await asyncio.wait_for(socket.close(code, reason), 1.0)
 
 
 def hello(live: Live) -> str:
@@ -119,8 +136,9 @@ def layers(live: Live) -> list[dict[str, object]]:
 class Figures:
     """The message with the figures, made at most once a step for all viewers."""
 
-    def __init__(self, live: Live, encoder: FrameEncoder) -> None:
-        self._live, self._encoder = live, encoder
+    def __init__(self, live: Live, encoding: Mapping[str, Durations]) -> None:
+        """`encoding`: the times of the page's own stages, which run beside the loop."""
+        self._live, self._encoding = live, encoding
         self._text, self._made_s = "", -STEP_S
         self._totals: deque[dict[str, tuple[int, int]]] = deque(maxlen=WINDOW_STEPS + 1)
 
@@ -151,7 +169,7 @@ class Figures:
             "dropped": now.dropped,
             "age_p50_ms": _ms(now.age.percentile_ms(50)) if now.frames else None,
             "age_p99_ms": _ms(now.age.percentile_ms(99)) if now.frames else None,
-            "stages": self._waterfall({**now.stages, "picture": self._encoder.encode}),
+            "stages": self._waterfall({**now.stages, **self._encoding}),
             "history": _history(now.steps),
         }
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from edge.frame import Frame, Image, shrink
+from edge.frame import Frame, Image, Yuv420, shrink
 from edge.segmenter import small_bgr_from_yuv
 
-VIEW_WIDTH = 1280  # a wider frame is shrunk: a screen shows no more, and a JPEG costs by the pixel
+VIEW_WIDTH = 1280  # a wider frame is shrunk: a screen shows no more, and an image costs by the pixel
+
+
+def view_wh(size_wh: tuple[int, int], most_width: int = VIEW_WIDTH) -> tuple[int, int]:
+    """The size in which a frame of `size_wh` is shown."""
+    width, height = size_wh
+    scale = min(1.0, most_width / width)
+    return round(width * scale), max(1, round(height * scale))
 
 
 def view_bgr(frame: Frame, most_width: int = VIEW_WIDTH) -> Image:
@@ -15,13 +23,34 @@ def view_bgr(frame: Frame, most_width: int = VIEW_WIDTH) -> Image:
 
     The frame's own conversion is not asked for: it would be kept as long as the frame is.
     """
-    width, height = frame.size_wh
-    if frame.yuv is None and width <= most_width:
+    if frame.yuv is None and frame.size_wh[0] <= most_width:
         return frame.image
-    scale = min(1.0, most_width / width)
-    target = np.empty((max(1, round(height * scale)), round(width * scale), 3), np.uint8)
+    width, height = view_wh(frame.size_wh, most_width)
+    target = np.empty((height, width, 3), np.uint8)
     if frame.yuv is not None:
         small_bgr_from_yuv(frame.yuv, target)
     else:
         shrink(frame.image, target)
     return target
+
+
+def fill_planes(target: Yuv420, frame: Frame) -> None:
+    """The frame into planes of an even size: as they are, shrunk where they differ, or converted (BT.601) from BGR."""
+    height, width = target.y.shape
+    yuv = frame.yuv or _planes_of_bgr(frame.image, (width, height))
+    for plane, out in ((yuv.y, target.y), (yuv.u, target.u), (yuv.v, target.v)):
+        if plane.shape == out.shape:
+            np.copyto(out, plane)
+        else:
+            shrink(plane, out)
+
+
+def _planes_of_bgr(image: Image, size_wh: tuple[int, int]) -> Yuv420:
+    width, height = size_wh
+    if image.shape[:2] != (height, width):
+        smaller = np.empty((height, width, 3), np.uint8)
+        shrink(image, smaller)
+        image = smaller
+    planar = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)  # (3 h / 2, w): Y, then U and V, two of their rows in each
+    u, v = planar[height:].reshape(2, height // 2, width // 2)
+    return Yuv420(planar[:height], u, v)

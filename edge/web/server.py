@@ -8,8 +8,10 @@ from contextlib import ExitStack
 from starlette.types import ASGIApp
 
 from edge.web.app import View, make_app
-from edge.web.encoder import TILE_WIDTH, VIEW_WIDTH, FrameEncoder
+from edge.web.encoder import TILE_WIDTH, FrameEncoder, JpegImages
 from edge.web.feed import Feed
+from edge.web.h264 import H264Images
+from edge.web.images import VIEW_WIDTH
 from edge.web.options import WebOptions, allowed_names, read_files
 from edge.web.state import Live
 from edge.web.thread import ServerThread
@@ -76,5 +78,12 @@ class WebServer:
 
 
 def _view(stack: ExitStack, live: Live) -> View:
-    frames, tiles = (stack.enter_context(FrameEncoder(live, width)) for width in (VIEW_WIDTH, TILE_WIDTH))
-    return View(live, Feed(live, frames), Feed(live, tiles))
+    jpeg, h264, tiles = (
+        stack.enter_context(FrameEncoder(live, images, with_maps))
+        for images, with_maps in (
+            (JpegImages(VIEW_WIDTH), True),
+            (H264Images(VIEW_WIDTH), True),
+            (JpegImages(TILE_WIDTH), False),  # a tile offers no maps
+        )
+    )
+    return View(live, Feed(live, jpeg, h264), Feed(live, tiles))

@@ -196,7 +196,7 @@ def test_figures_hold_rates_ages_and_the_time_of_each_stage(
         figures = [next_figures(line) for _ in range(3)][-1]
     times = {row["name"]: row["mean_ms"] for row in figures["stages"]}
     assert (times["decode"], times["infer"]) == (2.0, 5.0)
-    assert list(times) == ["decode", "infer"] or list(times) == ["decode", "infer", "picture"]
+    assert list(times) == ["decode", "infer"] or list(times) == ["decode", "infer", "jpeg"]
     assert figures["rate_hz"] > 0
     assert figures["history"]["steps"] == STEPS
     assert figures["history"]["age_ms"][-1] == pytest.approx(20, abs=0.1)

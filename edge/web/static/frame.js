@@ -1,12 +1,14 @@
 // What the server sends of a frame: taken apart, and its classes tinted.
 
-// The frame as the server sent it: what its head says, the image and the class of each cell.
-export async function decode(data) {
+// The frame as the server sent it: what its head says, the image and the class of each cell. `video` decodes H.264.
+export async function decode(data, video = null) {
   const headBytes = new DataView(data).getUint32(0, true), body = 4 + headBytes;
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, headBytes)));
-  const deflated = new Blob([new Uint8Array(data, body + head.jpeg_bytes)]).stream();
+  const imageBytes = head.video ? head.video.chunks.reduce((sum, { bytes }) => sum + bytes, 0) : head.jpeg_bytes;
+  const image = new Uint8Array(data, body, imageBytes);
+  const deflated = new Blob([new Uint8Array(data, body + imageBytes)]).stream();
   const [bitmap, inflated] = await Promise.all([
-    createImageBitmap(new Blob([new Uint8Array(data, body, head.jpeg_bytes)], { type: "image/jpeg" })),
+    head.video ? video.decode(head.video, head.picture_wh, image) : createImageBitmap(new Blob([image], { type: "image/jpeg" })),
     new Response(deflated.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer(),
   ]);
   let at = 0; // the class map, then the layers
@@ -39,7 +41,7 @@ export function paint(canvas, frame, mask, opacity) {
   const [width, height] = frame.picture_wh, pen = canvas.getContext("2d", { alpha: false });
   resize(canvas, width, height);
   pen.globalAlpha = 1;
-  pen.drawImage(frame.bitmap, 0, 0);
+  pen.drawImage(frame.bitmap, 0, 0, width, height);
   if (!opacity) return;
   pen.globalAlpha = opacity;
   pen.imageSmoothingQuality = "high";

@@ -1,4 +1,4 @@
-// The live page. The server sends the newest frame as JPEG and its class map apart; they are laid over each other here,
+// The live page. The server sends the newest frame, as H.264 or JPEG, and its class map apart; they are laid over each other here,
 // so that switching a layer or turning the opacity asks nothing of the machine in the car.
 
 import { chart, ink } from "/charts.js";
@@ -8,6 +8,7 @@ import { address, coloursOf, decode, paint, seconds, tint, words } from "/frame.
 import { Maps } from "/maps.js";
 import { saveSnapshot } from "/snapshot.js";
 import { Tile, arrange } from "/tiles.js";
+import { Video, VideoError, whyNoVideo } from "/video.js";
 import { Zones } from "/zones.js";
 
 const $ = (id) => document.getElementById(id);
@@ -16,33 +17,49 @@ const stage = $("stage"), view = $("view"), mask = document.createElement("canva
 const SILENCE_MS = 3000; // the server sends figures twice a second; after this the line is taken for dead
 const ROUND_TRIPS_MS = [250, 500, 1000, 2000];
 const AVERAGED_MS = 500; // over which the age on screen is averaged, to be readable
+const COUNTED_MS = 2000; // over which bytes are counted
+const NO_H264 = 4001; // the server closes with it where it cannot encode H.264
 
 let camera = null; // the one that is large; null while all are seen
 let socket = null, attempts = 0, heardAt = 0, farewell = "";
 let hello = null, frame = null, figures = null;
 const maps = new Maps($("maps"), remembered("maps", []), (on) => { remember("maps", on); draw(); });
+let noVideo = await whyNoVideo(), arrived = [];
 let shownAges = [], shares = new Float64Array(256), lut = new Uint32Array(256), opacity = 0.5;
 
 // ---- the line to the server
 
 function connect() {
-  const line = socket = new WebSocket(address(camera));
+  const line = socket = new WebSocket(address(camera, noVideo ? "" : "&h264")), video = new Video();
   line.binaryType = "arraybuffer";
   heardAt = performance.now();
   let work = Promise.resolve();
   line.onmessage = (event) => {
     heardAt = performance.now();
     const at = heardAt;
-    work = work.then(() => receive(line, event.data, at)).catch((error) => { console.error(error); line.close(); });
+    work = work.then(() => receive(line, event.data, at, video)).catch((error) => {
+      if (line === socket && error instanceof VideoError) goWithoutVideo(error.message);
+      else if (line === socket) console.error(error);
+      line.close();
+    });
   };
   line.onopen = () => { attempts = 0; };
   line.onclose = (event) => {
+    video.close();
     if (line !== socket) return; // another camera was chosen meanwhile
     socket = null;
+    if (event.code === NO_H264) { goWithoutVideo(event.reason); return; }
     farewell = event.reason;
     if (attempts) logInAgain();
     if (!document.hidden) setTimeout(reconnect, ROUND_TRIPS_MS[Math.min(attempts++, ROUND_TRIPS_MS.length - 1)]);
   };
+}
+
+// From now on as JPEG, on a new line, at once. What is seen stays until then.
+function goWithoutVideo(reason) {
+  console.warn(`H.264: ${reason}`);
+  noVideo = `H.264 failed: ${reason}`;
+  connect();
 }
 
 function reconnect() {
@@ -55,14 +72,15 @@ async function logInAgain() {
   if (answer?.status === 401) location.reload();
 }
 
-async function receive(line, data, at) {
+async function receive(line, data, at, video) {
   if (line !== socket) return;
+  count(data.byteLength ?? data.length);
   if (typeof data === "string") {
     const message = JSON.parse(data);
     if (message.type === "hello") { greet(message); return; }
     showFigures(message);
   } else {
-    await showFrame(data, at);
+    await showFrame(data, at, video);
   }
   if (line.readyState === WebSocket.OPEN) line.send("next");
 }
@@ -111,12 +129,13 @@ function forget() {
   frame?.bitmap.close();
   frame = figures = hello = null;
   shownAges = [];
+  arrived = [];
   attempts = 0;
   farewell = "";
   view.getContext("2d", { alpha: false }).clearRect(0, 0, view.width, view.height);
   stage.dataset.stale = "true";
   for (const id of ["age", "rate", "drops", "age-more", "rate-more", "drops-more"]) write(id, "–");
-  for (const id of ["stamp", "old-reason", "stages-total"]) write(id, "");
+  for (const id of ["stamp", "old-reason", "stages-total", "transport"]) write(id, "");
   $("stages").replaceChildren();
   $("snapshot").disabled = true;
 }
@@ -138,8 +157,8 @@ window.addEventListener("hashchange", choose);
 
 // ---- the frame
 
-async function showFrame(data, at) {
-  const line = socket, fresh = await decode(data);
+async function showFrame(data, at, video) {
+  const line = socket, fresh = await decode(data, video);
   if (line !== socket) { fresh.bitmap.close(); return; } // another camera was chosen meanwhile
   frame?.bitmap.close();
   frame = { ...fresh, at };
@@ -150,6 +169,19 @@ async function showFrame(data, at) {
   draw();
   watch();
   $("snapshot").disabled = false;
+}
+
+// Bytes that came lately.
+function count(bytes) {
+  const now = performance.now();
+  arrived = [...arrived.filter(([when]) => now - when < COUNTED_MS), [now, bytes]];
+}
+
+// How frames come, and why not as H.264.
+function showTransport() {
+  const rate = arrived.reduce((sum, [, bytes]) => sum + bytes, 0) / COUNTED_MS / 1000;
+  const form = frame?.video ? "H.264" : "JPEG";
+  write("transport", frame ? `Frames come as ${form}, ${rate.toFixed(rate < 1 ? 2 : 1)} MB/s${noVideo ? `: ${noVideo}` : ""}.` : "");
 }
 
 // Milliseconds since the frame was captured: as the server had it when it sent, and the time since it came.
@@ -343,6 +375,7 @@ function showFigures(message) {
   }
   showShares();
   showStages();
+  showTransport();
   showCharts();
 }
 
