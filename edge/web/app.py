@@ -27,12 +27,12 @@ from edge.web.zones import LIMIT_BYTES as ZONES_BYTES
 from edge.web.zones import Save, read_zones
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("page", "frame", "maps", "tiles", "charts", "choices", "events", "snapshot", "theme", "video", "zones", "login")
+SCRIPTS = ("page", "frame", "video", "maps", "tiles", "charts", "choices", "events", "snapshot", "theme", "zones")
 FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
-    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in (*SCRIPTS, "login")},
 }
 FORM_LIMIT_BYTES = 1024
 WEEK_S = 7 * 24 * 3600

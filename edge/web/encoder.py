@@ -31,13 +31,16 @@ JPEG_QUALITY = 80
 
 
 class EncodedImage(Protocol):
-    """The image of one frame, encoded; `size_wh` is its size in pixels."""
+    """The image of one frame, encoded; `size_wh` is its size in pixels, `place` that among the images of its stream."""
 
     @property
     def size_wh(self) -> tuple[int, int]: ...
 
-    def since(self, number: int) -> tuple[Mapping[str, object], bytes] | None:
-        """What a head says of it, and its bytes, for a viewer whose last frame has that number, 0 for none; None where
+    @property
+    def place(self) -> int: ...
+
+    def since(self, place: int) -> tuple[Mapping[str, object], bytes] | None:
+        """What a head says of it, and its bytes, for a viewer whose last image has that place, 0 for none; None where
         that is too long ago.
         """
 
@@ -45,8 +48,8 @@ class EncodedImage(Protocol):
 class Images(Protocol):
     """Encodes the images of one camera. One thread encodes and closes."""
 
-    def encode(self, number: int, frame: Frame) -> EncodedImage:
-        """The image of the frame whose result has that number.
+    def encode(self, frame: Frame) -> EncodedImage:
+        """The next image.
 
         Raises:
             OutputError: it cannot be encoded.
@@ -65,8 +68,9 @@ class JpegImage:
 
     size_wh: tuple[int, int]
     data: bytes
+    place: int = 0
 
-    def since(self, number: int) -> tuple[Mapping[str, object], bytes]:
+    def since(self, place: int) -> tuple[Mapping[str, object], bytes]:
         """See `EncodedImage`."""
         return {"jpeg_bytes": len(self.data)}, self.data
 
@@ -77,7 +81,7 @@ class JpegImages:
     def __init__(self, most_width: int) -> None:
         self._most_width = most_width
 
-    def encode(self, number: int, frame: Frame) -> JpegImage:
+    def encode(self, frame: Frame) -> JpegImage:
         """See `Images`."""
         image = view_bgr(frame, self._most_width)
         try:
@@ -110,8 +114,8 @@ class EncodedFrame:
     classes: bytes
 
     def message(self, after: int = 0) -> bytes | None:
-        """The message for a browser whose last frame has the number `after`: length of the head (uint32, little
-        endian), head (JSON), image, class map. None where the browser needs an image that it can begin with.
+        """The message for a browser whose last image has the place `after`: length of the head (uint32, little
+        endian), head (JSON), image, class map. None where it needs an image to begin with: see `ask_for_key`.
 
         `age_ms` runs from capture to mask, `now_age_ms` from capture to now: the browser's clock is not ours.
         """
@@ -130,7 +134,7 @@ def encode_frame(newest: Newest, images: Images, with_maps: bool = True) -> Enco
         OutputError: the frame cannot be encoded.
     """
     result, frame = newest.result, newest.result.frame
-    image = images.encode(newest.number, frame)
+    image = images.encode(frame)
     classes = result.letterbox.content(result.semantic)
     maps = grey_maps(result) if with_maps else {}
     head = {
@@ -212,9 +216,13 @@ class FrameEncoder:
                 with suppress(RuntimeError):  # the thread ended, and closes them itself
                     self._thread.submit(self._images.close)
 
-    def ask_for_key(self) -> None:
-        """The next image shall need no other; see `EncodedFrame.message`."""
-        self._images.ask_for_key()
+    def ask_for_key(self, encoded: EncodedFrame) -> None:
+        """A viewer can do nothing with this one: what `newer` gives next needs no other, and may be of the same result,
+        as no newer one may come. Where it is not the newest any more, nothing is done.
+        """
+        if _result_of(self._making) is encoded:
+            self._making = None
+            self._images.ask_for_key()
 
     async def newer(self, number: int) -> EncodedFrame:
         """The newest result, encoded, once there is a newer one than that number."""
@@ -249,4 +257,10 @@ class FrameEncoder:
 
 
 def _is_of(task: asyncio.Task[EncodedFrame], newest: Newest) -> bool:
-    return not task.cancelled() and task.exception() is None and task.result().number == newest.number
+    return (encoded := _result_of(task)) is not None and encoded.number == newest.number
+
+
+def _result_of(task: asyncio.Task[EncodedFrame] | None) -> EncodedFrame | None:
+    if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+        return None
+    return task.result()

@@ -82,11 +82,10 @@ class Feed:
                     encoded = await asyncio.wait_for(encoder.newer(number), due_s - time.monotonic())
                 except asyncio.TimeoutError:
                     continue
-                number = encoded.number
                 if (message := encoded.message(sent)) is None:
-                    encoder.ask_for_key()
+                    encoder.ask_for_key(encoded)
                     continue
-                sent, sending = number, socket.send_bytes(message)
+                number, sent, sending = encoded.number, encoded.image.place, socket.send_bytes(message)
                 self._live.count_sent("page")
             flow.unanswered += 1
             await asyncio.wait_for(sending, SILENT_S)

@@ -34,9 +34,9 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One encoded frame in Annex B form; `number` is the result's, `time_us` when it was captured."""
+    """One encoded frame in Annex B form; `place` is that in the stream, `time_us` when it was captured."""
 
-    number: int
+    place: int
     time_us: int
     is_key: bool
     data: bytes
@@ -56,28 +56,33 @@ class H264Image:
     codec: str
     chunks: tuple[Chunk, ...]
 
-    def since(self, number: int) -> tuple[dict[str, object], bytes] | None:
-        """What a head says of it, and its bytes, for a viewer whose last frame has that number, 0 for none; None where
+    @property
+    def place(self) -> int:
+        """In the stream."""
+        return self.chunks[-1].place
+
+    def since(self, place: int) -> tuple[dict[str, object], bytes] | None:
+        """What a head says of it, and its bytes, for a viewer whose last frame has that place, 0 for none; None where
         the viewer cannot be helped but by a keyframe.
         """
         oldest = self.chunks[0]
-        if number < oldest.number and not oldest.is_key:
+        if place < oldest.place and not oldest.is_key:
             return None
-        lacks = [chunk for chunk in self.chunks if chunk.number > number]
+        lacks = [chunk for chunk in self.chunks if chunk.place > place]
         chunks = [{"us": chunk.time_us, "bytes": len(chunk.data), "key": chunk.is_key} for chunk in lacks]
         return {"video": {"codec": self.codec, "chunks": chunks}}, b"".join(chunk.data for chunk in lacks)
 
 
 class H264Images:
-    """Encodes the frames of one camera, each at most so wide. One thread encodes and closes; any asks for a keyframe."""
+    """Encodes one camera's frames, each at most so wide. One thread encodes and closes; any asks for a keyframe."""
 
     def __init__(self, most_width: int) -> None:
         self._most_width = most_width
         self._codec: _Codec | None = None
         self._chunks = deque[Chunk](maxlen=BEHIND_MAX)
-        self._wants_key = False
+        self._place, self._wants_key = 0, False
 
-    def encode(self, number: int, frame: Frame) -> H264Image:
+    def encode(self, frame: Frame) -> H264Image:
         """The frame as the stream's next one. Another size or other colours begin the stream anew.
 
         Raises:
@@ -98,7 +103,8 @@ class H264Images:
         if is_key:
             self._chunks.clear()
         before_us = self._chunks[-1].time_us if self._chunks else -1
-        self._chunks.append(Chunk(number, max(frame.captured_ns // 1000, before_us + 1), is_key, data))
+        self._place += 1
+        self._chunks.append(Chunk(self._place, max(frame.captured_ns // 1000, before_us + 1), is_key, data))
         return H264Image(self._codec.form[0], self._codec.name, tuple(self._chunks))
 
     def ask_for_key(self) -> None:

@@ -104,6 +104,7 @@ def browser() -> Iterator[webdriver.Chrome]:
         "--disable-gpu",
         "--disable-dev-shm-usage",
         "--window-size=1600,1000",
+        "--host-resolver-rules=MAP car.test 127.0.0.1",  # a name that is not localhost
     ):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from edge.frame import Image
+from edge.frame import Image, bgr_from_yuv
 from edge.prediction import Prediction
+from edge.sources.planes import planes
 from edge.web.state import Live
 
 if TYPE_CHECKING:
@@ -85,25 +86,50 @@ class Seen:
     classes: Image = field(repr=False)
 
 
-def unpack(message: bytes) -> Seen:
+class H264Reader:
+    """What a browser's decoder does with one stream."""
+
+    def __init__(self) -> None:
+        from av.codec import CodecContext
+
+        self._decoder = CodecContext.create("h264", "r")
+        self._decoder.thread_count, self._decoder.flags = 1, 0x00080000  # AV_CODEC_FLAG_LOW_DELAY: one in, one out
+        self.newest: Any = None
+
+    def read(self, chunks: list[dict[str, Any]], data: bytes) -> Image:
+        """uint8 (h, w, 3) BGR: the newest of the chunks."""
+        from av.packet import Packet
+
+        for chunk in chunks:
+            (self.newest,) = self._decoder.decode(Packet(data[: chunk["bytes"]]))  # type: ignore[attr-defined]
+            data = data[chunk["bytes"] :]
+        return bgr_from_yuv(planes(self.newest))
+
+
+def unpack(message: bytes, reader: H264Reader | None = None) -> Seen:
+    """`reader`: of the stream, for a viewer who asked for H.264."""
     (size,) = struct.unpack_from("<I", message)
     head = json.loads(message[4 : 4 + size])
-    rest = message[4 + size :]
-    jpeg, deflated = rest[: head["jpeg_bytes"]], rest[head["jpeg_bytes"] :]
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
+    chunks = head["video"]["chunks"] if "video" in head else []
+    image_bytes = sum(chunk["bytes"] for chunk in chunks) or head["jpeg_bytes"]
+    image, deflated = message[4 + size :][:image_bytes], message[4 + size :][image_bytes:]
+    if chunks:
+        assert reader is not None
+        picture = reader.read(chunks, image)
+    else:
+        picture = np.asarray(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR), np.uint8)
     width, height = head["classes_wh"]
     classes = np.frombuffer(zlib.decompress(deflated), np.uint8).reshape(height, width)
-    return Seen(head, np.asarray(picture, np.uint8), classes)
+    return Seen(head, picture, classes)
 
 
-def next_frame(line: ClientConnection) -> Seen:
+def next_frame(line: ClientConnection, reader: H264Reader | None = None) -> Seen:
     """The next frame, all else answered and passed over."""
     while True:
         message = line.recv(timeout=10)
         if isinstance(message, bytes):
             line.send("next")
-            return unpack(message)
+            return unpack(message, reader)
         if json.loads(message)["type"] == "figures":
             line.send("next")
 

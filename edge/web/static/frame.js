@@ -1,20 +1,27 @@
 // What the server sends of a frame: taken apart, and its classes tinted.
 
-// The frame as the server sent it: what its head says, the image and the class of each cell. `video` decodes H.264.
+// The frame as the server sent it: what its head says, the image (`bitmap`, or of H.264 `pixels`) and the class of each
+// cell. `video` decodes H.264. Who is through with it calls `release`.
 export async function decode(data, video = null) {
   const headBytes = new DataView(data).getUint32(0, true), body = 4 + headBytes;
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, headBytes)));
   const imageBytes = head.video ? head.video.chunks.reduce((sum, { bytes }) => sum + bytes, 0) : head.jpeg_bytes;
   const image = new Uint8Array(data, body, imageBytes);
   const deflated = new Blob([new Uint8Array(data, body + imageBytes)]).stream();
-  const [bitmap, inflated] = await Promise.all([
-    head.video ? video.decode(head.video, head.picture_wh, image) : createImageBitmap(new Blob([image], { type: "image/jpeg" })),
+  const [decoded, inflated] = await Promise.all([
+    head.video
+      ? video.decode(head.video, head.picture_wh, image).then((pixels) => ({ pixels }))
+      : createImageBitmap(new Blob([image], { type: "image/jpeg" })).then((bitmap) => ({ bitmap })),
     new Response(deflated.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer(),
   ]);
   let at = 0; // the class map, then the layers
   const map = ([width, height]) => { at += width * height; return new Uint8Array(inflated, at - width * height, width * height); };
   const classes = map(head.classes_wh);
-  return { ...head, bitmap, classes, layers: head.layers.map((layer) => ({ ...layer, values: map(layer.wh) })) };
+  return { ...head, ...decoded, classes, layers: head.layers.map((layer) => ({ ...layer, values: map(layer.wh) })) };
+}
+
+export function release(frame) {
+  frame?.bitmap?.close();
 }
 
 // What each class id is painted in, from the layers that are on.
@@ -41,7 +48,8 @@ export function paint(canvas, frame, mask, opacity) {
   const [width, height] = frame.picture_wh, pen = canvas.getContext("2d", { alpha: false });
   resize(canvas, width, height);
   pen.globalAlpha = 1;
-  pen.drawImage(frame.bitmap, 0, 0, width, height);
+  if (frame.pixels) pen.putImageData(frame.pixels, 0, 0);
+  else pen.drawImage(frame.bitmap, 0, 0);
   if (!opacity) return;
   pen.globalAlpha = opacity;
   pen.imageSmoothingQuality = "high";

@@ -4,11 +4,11 @@
 import { chart, ink } from "/charts.js";
 import { remember, remembered, themeChoice } from "/choices.js";
 import { Events } from "/events.js";
-import { address, coloursOf, decode, paint, seconds, tint, words } from "/frame.js";
+import { address, coloursOf, decode, paint, release, seconds, tint, words } from "/frame.js";
 import { Maps } from "/maps.js";
 import { saveSnapshot } from "/snapshot.js";
 import { Tile, arrange } from "/tiles.js";
-import { Video, VideoError, whyNoVideo } from "/video.js";
+import { Video, VideoError, unavailableReason } from "/video.js";
 import { Zones } from "/zones.js";
 
 const $ = (id) => document.getElementById(id);
@@ -24,7 +24,7 @@ let camera = null; // the one that is large; null while all are seen
 let socket = null, attempts = 0, heardAt = 0, farewell = "";
 let hello = null, frame = null, figures = null;
 const maps = new Maps($("maps"), remembered("maps", []), (on) => { remember("maps", on); draw(); });
-let noVideo = await whyNoVideo(), arrived = [];
+let noVideo = await unavailableReason(), arrived = [];
 let shownAges = [], shares = new Float64Array(256), lut = new Uint32Array(256), opacity = 0.5;
 
 // ---- the line to the server
@@ -126,7 +126,7 @@ function forget() {
   const line = socket;
   socket = null;
   line?.close();
-  frame?.bitmap.close();
+  release(frame);
   frame = figures = hello = null;
   shownAges = [];
   arrived = [];
@@ -159,8 +159,8 @@ window.addEventListener("hashchange", choose);
 
 async function showFrame(data, at, video) {
   const line = socket, fresh = await decode(data, video);
-  if (line !== socket) { fresh.bitmap.close(); return; } // another camera was chosen meanwhile
-  frame?.bitmap.close();
+  if (line !== socket) { release(fresh); return; } // another camera was chosen meanwhile
+  release(frame);
   frame = { ...fresh, at };
   maps.offer(frame);
   colour();

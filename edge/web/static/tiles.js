@@ -1,6 +1,6 @@
 // Several cameras on one screen, each small, some times a second; who is clicked becomes large.
 
-import { address, coloursOf, decode, paint, seconds, tint, words } from "/frame.js";
+import { address, coloursOf, decode, paint, release, seconds, tint, words } from "/frame.js";
 
 const PACE_MS = 200; // the next frame is asked for so much later: small ones need not come at the camera's rate
 const SILENCE_MS = 3000, RETRY_MS = 1000;
@@ -88,7 +88,7 @@ export class Tile {
       this.#report();
     } else {
       const frame = await decode(data);
-      this.#frame?.bitmap.close();
+      release(this.#frame);
       this.#frame = { ...frame, at };
       tint(this.#mask, frame, this.#colours);
       this.#draw();
