@@ -99,6 +99,10 @@ class Camera:
     def __exit__(self, *exception: object) -> None:
         self.ends.set()
 
+    def close(self) -> None:
+        """See `edge.sources.source.Source`."""
+        self.ends.set()
+
     def stop(self) -> None:
         """See `edge.sources.source.Stoppable`."""
         self.ends.set()

@@ -43,6 +43,7 @@ class EncodedImage(Protocol):
         """What a head says of it, and its bytes, for a viewer whose last image has that place, 0 for none; None where
         that is too long ago.
         """
+        ...
 
 
 class Images(Protocol):
@@ -54,12 +55,15 @@ class Images(Protocol):
         Raises:
             OutputError: it cannot be encoded.
         """
+        ...
 
     def ask_for_key(self) -> None:
         """Whoever has no image yet shall be able to begin with the next one; from any thread."""
+        ...
 
     def close(self) -> None:
         """Keep nothing; the next image begins anew."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,8 +106,9 @@ class H264Reader:
         return bgr_from_yuv(planes(self.newest))
 
 
-def unpack(message: bytes, reader: H264Reader | None = None) -> Seen:
+def unpack(message: bytes | None, reader: H264Reader | None = None) -> Seen:
     """`reader`: of the stream, for a viewer who asked for H.264."""
+    assert message is not None
     (size,) = struct.unpack_from("<I", message)
     head = json.loads(message[4 : 4 + size])
     chunks = head["video"]["chunks"] if "video" in head else []
