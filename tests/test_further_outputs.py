@@ -271,10 +271,10 @@ def test_confidence_of_an_engine_without_it_is_refused_with_what_to_type(colour_
 
 
 def test_the_page_offers_each_map_as_a_layer(result: Prediction) -> None:
-    from edge.web.encoder import TILE_WIDTH, encode_frame
+    from edge.web.encoder import TILE_WIDTH, JpegImages, encode_frame
     from edge.web.state import Newest
 
-    picture = encode_frame(Newest(1, result, 0))
+    picture = encode_frame(Newest(1, result, 0), JpegImages(TILE_WIDTH))
     layers: Any = picture.head["layers"]
     assert [(layer["name"], layer["wh"]) for layer in layers] == [("glow", (32, 16)), ("depth", (8, 4))]
     assert layers[1]["meaning"] == DEPTH.meaning
@@ -283,7 +283,7 @@ def test_the_page_offers_each_map_as_a_layer(result: Prediction) -> None:
     np.testing.assert_array_equal(classes.reshape(16, 32), result.content("semantic"))
     np.testing.assert_array_equal(glow.reshape(16, 32), content(result)["glow"])
     assert (depth.min(), depth.max(), len(depth)) == (0, 255, 32)
-    assert encode_frame(Newest(1, result, 0), TILE_WIDTH).head["layers"] == []
+    assert encode_frame(Newest(1, result, 0), JpegImages(TILE_WIDTH), with_maps=False).head["layers"] == []
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -3.5])
