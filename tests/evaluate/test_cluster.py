@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from drives_made import make_drive
+from two_nodes import HEAD_IP, PORT, WORKER_IP, TwoNodes, no_nodes_reason
 
 from edge.engine import Bundle
 from edge.evaluate.cluster import Cluster
@@ -28,6 +29,24 @@ def test_a_killed_worker_costs_nothing_but_time_and_a_missing_engine_or_cluster_
         command, env={**os.environ, "PYTHONPATH": places}, capture_output=True, text=True, timeout=250
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.system
+@pytest.mark.slow
+def test_a_node_that_is_cut_off_half_way_costs_nothing_but_time_and_is_named(
+    colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="needs Ray: pip install 'edge-segmentation[scale]'")
+    if reason := no_nodes_reason():
+        pytest.skip(reason)
+    places = os.pathsep.join([str(HERE), str(HERE.parent), *sys.path])
+    command = [sys.executable, str(HERE / "over_two_nodes.py"), str(colour_bundle.folder), str(tmp_path)]
+    with TwoNodes() as nodes:
+        done = nodes.run([*command, f"{HEAD_IP}:{PORT}"], {"PYTHONPATH": places}, 280)
+        assert done.returncode == 0, done.stdout + done.stderr + nodes.said()
+    assert f"hosts ['{HEAD_IP}', '{WORKER_IP}']" in done.stdout
+    assert f"node {WORKER_IP} is gone; what it worked on is given to others" in done.stdout
+    assert done.stdout.endswith("the same\n")
 
 
 def test_a_part_that_kills_every_worker_is_given_up_with_the_reason(colour_bundle: Bundle, tmp_path: Path) -> None:
