@@ -49,9 +49,10 @@ def kill_one_half_way(cluster: Cluster, config: EvaluationConfig, folder: Path) 
 def ask_for_no_engine(cluster: Cluster, drive: Drive) -> None:
     """What is wrong with an engine ends everything."""
     cluster._config = EvaluationConfig("no-such-engine")
+    cluster._idle.clear()
+    cluster._starting.clear()
     for worker in list(cluster._workers):
-        cluster._ray.kill(worker)
-        cluster._replaced(worker)
+        cluster._replace(worker)
     with pytest.raises(EngineError, match="no engine is called 'no-such-engine'"):
         evaluate_drives([drive], cluster.execute)
 

@@ -125,10 +125,10 @@ def _run(*words: str) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """`ray start --block` ends the processes of its node when it is ended."""
+    """Its node's processes end with it: `ray start --block` has a process that sees to that."""
     process.terminate()
     try:
-        process.wait(20)
+        process.wait(5)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
