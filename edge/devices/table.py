@@ -85,7 +85,7 @@ class Figures(StrictModel):
         age_ms: from capture to mask, live: p50, p99.
         memory_mb: the most that the process held during the live run; None where the system does not report it.
         watts: mean power of each meter during the live run; empty without one.
-        others_share: of the cores, taken by other processes during the live run: figures of a busy machine say less.
+        others_share: of the cores, taken by other processes during the live run: a busy machine says little of itself.
     """
 
     runs_on: str

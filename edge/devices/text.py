@@ -99,7 +99,7 @@ def notes_of(shown: DeviceTable) -> list[str]:
     shares = [one.others_share for cell in shown.cells if (one := cell.figures) and one.others_share is not None]
     notes: list[str] = []
     if (most := max(shares, default=0.0)) >= BUSY_SHARE:
-        notes.append(f"other processes took up to {most:.0%} of the cores meanwhile: read ratios, not times")
+        notes.append(f"other processes took up to {most:.0%} of the cores: measure again with nothing else running")
     if shown.power:
         notes.append(f"no watts: {shown.power}")
     notes += [f"no figures: {cell.name}: {cell.error}" for cell in shown.cells if cell.error]

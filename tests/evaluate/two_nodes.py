@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +19,13 @@ SETTINGS = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
     "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "1000",
-    "RAY_health_check_failure_threshold": "4",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "5",
+    # And what a machine with other work takes: Ray gives up a node after half a minute, and runs workers at nice 15.
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "PYTHONUNBUFFERED": "1",
 }
 STORE_BYTES = 100 << 20
 
@@ -93,13 +98,18 @@ class TwoNodes:
         self._start(self.worker, own_folder, [f"--address={HEAD_IP}:{PORT}", f"--node-ip-address={WORKER_IP}", *common])
 
     def _start(self, namespace: str, first: str, words: list[str]) -> None:
+        """A node, once it is up."""
         ray = str(Path(sys.executable).with_name("ray"))
         command = ["ip", "netns", "exec", namespace, "sh", "-c", f'{first} && exec "$@"', "sh", ray, "start", *words]
-        log = self._stack.enter_context((self._temp / f"{namespace}.log").open("w"))
-        process = subprocess.Popen(
-            command, env={**os.environ, **SETTINGS}, stdout=log, stderr=log, start_new_session=True
-        )
+        path = self._temp / f"{namespace}.log"
+        with path.open("w") as log:
+            process = subprocess.Popen(
+                command, env={**os.environ, **SETTINGS}, stdout=log, stderr=log, start_new_session=True
+            )
         self._stack.callback(_end, process)
+        while "Ray runtime started" not in path.read_text():
+            assert process.poll() is None, path.read_text()
+            time.sleep(0.1)
 
     def run(
         self, command: list[str], environment: dict[str, str], timeout_s: float
