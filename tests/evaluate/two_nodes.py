@@ -23,9 +23,17 @@ SETTINGS = {
     "RAY_health_check_failure_threshold": "5",
     # And what a machine with other work takes: Ray gives up a node after half a minute, and runs workers at nice 15.
     "RAY_raylet_start_wait_time_s": "300",
+    "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONUNBUFFERED": "1",
+}
+# Ports by number: else a node waits for its agents to choose some, and dies where that takes long.
+PORTS = {
+    "metrics-export": 9101,
+    "dashboard-agent-listen": 9102,
+    "dashboard-agent-grpc": 9103,
+    "runtime-env-agent": 9104,
 }
 STORE_BYTES = 100 << 20
 
@@ -91,6 +99,7 @@ class TwoNodes:
         (self._temp / "ray").mkdir()
         (self._temp / "other").mkdir()
         common = ["--num-cpus=1", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats", "--block"]
+        common += [f"--{name}-port={port}" for name, port in PORTS.items()]
         head = ["--head", f"--node-ip-address={HEAD_IP}", f"--port={PORT}", "--include-dashboard=false"]
         self._start(self.head, "true", [*head, f"--temp-dir={self._temp}/ray", *common])
         # A node keeps its address in the folder for temporary files; two machines have one each.
