@@ -21,7 +21,7 @@ from edge.outputs import select
 from edge.paths import expanded, is_path, make_folder, shown
 from edge.replay.compare import Comparer
 from edge.service.config import ServeConfig
-from edge.service.outputs import flight_of, mqtt_of, publish_of, recorder_of
+from edge.service.outputs import flight_of, mqtt_of, publish_of, recorder_of, sinks_of
 from edge.sinks.flight import check_flight
 from edge.sinks.mqtt.options import check_mqtt
 from edge.sinks.recorder import check_recorder
@@ -97,7 +97,7 @@ def _check_geometry(config: ServeConfig, table: ClassTable) -> None:
 def _check_source(key: str, source: str) -> None:
     if not source.startswith("gst:") and not source.isprintable():  # a pipeline may be written in several lines
         raise ConfigError(f"{key}: expected a device, an address or a pipeline in one line, got {shown(source)}")
-    if "://" not in source and not source.startswith(("gst:", "csi:", "scene:")):
+    if "://" not in source and not source.startswith(("gst:", "csi:", "ros2:", "scene:")):
         _check_device(key, source)
     try:
         check_name(source)
@@ -200,14 +200,13 @@ def _check_publish(config: ServeConfig) -> None:
 
 
 def _check_sinks(config: ServeConfig) -> None:
-    if "" not in config.sources:
-        raise ConfigError("sinks: of one camera only; with `cameras`, leave it out")
     table = config.bundle().card.table
-    for name, given in config.sinks.items():
-        with _of(f"sinks.{name}: "):
-            options = options_of(find_kind(name), given)
-            if isinstance(options, OverlayOptions):
-                options.look.table(table)
+    for camera in config.sources:
+        for name, given in sinks_of(config, camera).items():
+            with _of(f"sinks.{name}: "):
+                options = options_of(find_kind(name), given)
+                if isinstance(options, OverlayOptions):
+                    options.look.table(table)
 
 
 @contextmanager
@@ -282,7 +281,7 @@ def _probe_source(key: str, source: str) -> None:
     if not is_camera(source):
         with open_source(source):
             return
-    if source.startswith(("gst:", "csi:")) or "://" in source:
+    if source.startswith(("gst:", "csi:", "ros2:")) or "://" in source:
         return
     device = Path(device_request(source).target)
     if not device.exists():

@@ -121,7 +121,8 @@ class ServeConfig(StrictModel):
         web: the live page; without it, nothing listens.
         publish: URLs of media servers that get the overlay as a live stream (docs/live.md), or mappings of
             `edge.sinks.table.PublishOptions`; with several cameras, {camera} in a URL stands for the camera's name.
-        sinks: more outputs, by the name of their kind (edge.sinks.table), such as a package's own; of the only camera.
+        sinks: more outputs, by the name of their kind (edge.sinks.table), such as a package's own; of several cameras,
+            {camera} in a text stands for the camera's name, and an option may be a mapping by camera.
         socket: of the split service: where its publisher fetches the results of the only camera.
     """
 

@@ -117,12 +117,10 @@ class Outputs:
         self, config: ServeConfig, name: str, context: SinkContext
     ) -> list[Callable[[Event, Prediction], object]]:
         """Those of the table of sinks; which of them take events."""
-        if config.sinks and name:
-            raise ConfigError("sinks: of one camera only; with `cameras`, leave it out")
         published = publish_of(config, name)
         names = [f"publish-{number}" if len(published) > 1 else "publish" for number in range(1, len(published) + 1)]
         made = [(label, make_sink("publish", one, context)) for label, one in zip(names, published, strict=True)]
-        made += [(kind, make_sink(kind, options, context)) for kind, options in config.sinks.items()]
+        made += [(kind, make_sink(kind, options, context)) for kind, options in sinks_of(config, name).items()]
         self.all += [Output(label, sink, _report_of(sink)) for label, sink in made]
         return [_without_result(sink.event) for _, sink in made if isinstance(sink, EventListener)]
 
@@ -201,6 +199,39 @@ def publish_of(config: ServeConfig, camera: str) -> list[PublishOptions]:
             )
         found.append(dataclasses.replace(options, url=options.url.replace("{camera}", camera)))
     return found
+
+
+def sinks_of(config: ServeConfig, camera: str) -> dict[str, Any]:
+    """The options of a camera's `sinks:`. Of several cameras, {camera} in a text is the camera's name, and an option
+    that is a mapping by camera has a value for each.
+
+    Raises:
+        ConfigError: two cameras would have the same options, or one has none. No message shows a value.
+    """
+    if not camera:
+        return dict(config.sinks)
+    found: dict[str, Any] = {}
+    for kind, given in config.sinks.items():
+        options = given if isinstance(given, dict) else {"": given}
+        own = {key: _of_camera(f"sinks.{kind}.{key}".rstrip("."), value, camera) for key, value in options.items()}
+        if own == options:
+            raise ConfigError(
+                f"sinks.{kind}: several cameras would share it. Write {{camera}}, which is the camera's name, into a"
+                f" text; or give an option a value for each: {{{camera}: ..., ...}}"
+            )
+        found[kind] = own if isinstance(given, dict) else own[""]
+    return found
+
+
+def _of_camera(key: str, value: Any, camera: str) -> Any:
+    if isinstance(value, str):
+        return value.replace("{camera}", camera)
+    if isinstance(value, dict):
+        by_camera = cast("dict[str, Any]", value)
+        if camera not in by_camera:
+            raise ConfigError(f"{key}: expected a value for each camera, got none for {camera}")
+        return by_camera[camera]
+    return value
 
 
 def recorder_of(options: RecorderOptions, camera: str, cameras: int) -> RecorderOptions:

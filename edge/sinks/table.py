@@ -21,6 +21,7 @@ from edge.appearance import Appearance, parse_classes
 from edge.card import Card
 from edge.errors import ConfigError
 from edge.paths import expanded, shown
+from edge.ros2.options import Ros2Options
 from edge.sinks.sink import Sink
 from edge.timing import Stages
 
@@ -55,6 +56,7 @@ class SinkKind:
         make: the sink, of its options; OutputError and ConfigError say why there can be none.
         options: a dataclass of what can be set. A text alone is the value of its first field.
         modules: what must be installed, and extra: what of edge-segmentation, or which package, brings it.
+        of_text: the options that a text alone stands for, where it says more than the first one.
     """
 
     name: str
@@ -62,6 +64,7 @@ class SinkKind:
     options: type
     modules: tuple[str, ...] = ()
     extra: str = ""
+    of_text: Callable[[str], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,12 @@ def _foxglove(options: FoxgloveOptions, context: SinkContext) -> Sink:
     return FoxgloveSink(options, context)
 
 
+def _ros2(options: Ros2Options, context: SinkContext) -> Sink:
+    from edge.sinks.ros2 import Ros2Sink
+
+    return Ros2Sink(options, context)
+
+
 def _publish(options: PublishOptions, context: SinkContext) -> Sink:
     from edge.sinks.publish.sink import PublishSink
 
@@ -197,6 +206,14 @@ BUILT_IN = {
             FoxgloveOptions,
             ("foxglove", "foxglove_schemas_protobuf"),
             "edge-segmentation[foxglove]",
+        ),
+        SinkKind(
+            "ros2",
+            _ros2,
+            Ros2Options,
+            ("zenoh", "rosbags", "xxhash"),
+            "edge-segmentation[ros2]",
+            Ros2Options.of_text,
         ),
     )
 }
@@ -248,6 +265,8 @@ def options_of(kind: SinkKind, given: object) -> object:
     if isinstance(given, kind.options):
         return given
     fields = {one.name: one for one in dataclasses.fields(kind.options)}
+    if isinstance(given, str) and kind.of_text is not None:
+        given = kind.of_text(given)
     values = dict(given) if isinstance(given, Mapping) else {next(iter(fields)): given}
     if unknown := [key for key in values if key not in fields]:
         raise ConfigError(f"sink {kind.name!r}: no option {unknown[0]!r}; there are: {', '.join(fields)}")

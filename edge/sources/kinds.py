@@ -207,6 +207,16 @@ BUILTIN = (
         supervised=True,
         check="edge.sources.camera:csi_request",
     ),
+    SourceKind(
+        "ros2",
+        "ros2:/camera/image_raw?router=tcp/127.0.0.1:7447&domain=0",
+        lambda name: name.startswith("ros2:"),
+        "edge.sources.ros2:open_topic",
+        live=True,
+        supervised=True,
+        check="edge.sources.ros2:topic_request",
+        extra="edge-segmentation[ros2]",
+    ),
     ADDRESS,
     SourceKind(
         "device",

@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 5.0  # for the first frame, where a caller waits for it
 # Without a frame: with the time to notice and kill, half a second. A driver of this machine under load takes longer.
-_QUIET_S = {"stream": 0.4, "gstreamer": 0.4, "v4l2": 1.0}
+# A topic may come rarely, and its reader reports its silence by itself.
+_QUIET_S = {"stream": 0.4, "gstreamer": 0.4, "v4l2": 1.0, "ros2": 5.0}
 _LEAVE_S = 0.9
 _CALM_S = 10.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,9 @@ from videos import picture
 
 from edge.engine import Bundle
 from edge.errors import ConfigError
+from edge.service.check import check
 from edge.service.config import ServeConfig
-from edge.service.outputs import Outputs
+from edge.service.outputs import Outputs, sinks_of
 from edge.sinks.table import SinkContext, find_kind, make_sink
 from edge.timing import Stages
 from edge.web.state import Live
@@ -93,3 +95,49 @@ def test_the_service_and_its_publisher_take_it(make_card: MakeCard, tmp_path: Pa
     with background:
         background.write(result_of(0, np.zeros((12, 16), np.uint8), image=picture(0)), 0)
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 2
+
+
+SEVERAL = {"front": "0", "rear": "1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "rear"),
+    [
+        ("/data/{camera}.jsonl", "/data/rear.jsonl"),
+        ({"path": "/data/{camera}.jsonl"}, {"path": "/data/rear.jsonl"}),
+        ({"path": {"front": "/a", "rear": "/b"}, "form": "ids"}, {"path": "/b", "form": "ids"}),
+    ],
+)
+def test_each_of_several_cameras_has_sinks_of_its_own(given: Any, rear: Any) -> None:
+    config = ServeConfig(cameras=SEVERAL, sinks={"results": given})
+    assert sinks_of(config, "rear") == {"results": rear}
+
+
+def test_the_sinks_of_an_only_camera_are_as_they_are_written() -> None:
+    given = {"csv": {"path": "{camera}", "columns": {"a": 1}}}
+    assert sinks_of(ServeConfig(camera="0", sinks=given), "") == given
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("/data/results.jsonl", "sinks.results: several cameras would share it. Write {camera}"),
+        ({"path": "/data/a"}, "sinks.results: several cameras would share it"),
+        ({"path": {"front": "/a"}}, "sinks.results.path: expected a value for each camera, got none for rear"),
+    ],
+)
+def test_a_sink_that_several_cameras_would_share_is_refused(given: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        check(ServeConfig(cameras=SEVERAL, sinks={"results": given}))
+
+
+@pytest.mark.slow
+def test_the_service_gives_each_camera_its_own_results(make_card: MakeCard, tmp_path: Path) -> None:
+    config = ServeConfig(cameras=SEVERAL, sinks={"results": str(tmp_path / "{camera}.jsonl")})
+    for camera in SEVERAL:
+        live = Live(BrightnessEngine(make_card), camera, dict)
+        outputs = Outputs(config, camera, make_card(b"graph"), None, live, Stages())
+        (background,) = outputs.backgrounds
+        with background:
+            background.write(result_of(0, np.zeros((12, 16), np.uint8), image=picture(0)), 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["front.jsonl", "rear.jsonl"]

@@ -125,6 +125,10 @@ def reader_of(kind: Kind) -> Callable[[CaptureRequest, float], Reader]:
         from edge.sources.capture.v4l2 import open_v4l2
 
         return open_v4l2
+    if kind == "ros2":
+        from edge.sources.capture.ros2 import open_ros2
+
+        return open_ros2
     from edge.sources.capture.device import Device
 
     return Device

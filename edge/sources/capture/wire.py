@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from edge.limits import max_pixels
 
-Kind = Literal["stream", "v4l2", "gstreamer"]
+Kind = Literal["stream", "v4l2", "gstreamer", "ros2"]
 
 LONGEST_MESSAGE = 4096
 _LONGEST_TEXT = 1000
@@ -26,7 +26,8 @@ class WireError(ValueError):
 
 
 class CaptureRequest(NamedTuple):
-    """What to capture. `target` is a URL, a device's path or a pipeline; None leaves a wish to the camera.
+    """What to capture. `target` is a URL, a device's path, a pipeline or a topic (`edge.ros2.options.TopicOptions`);
+    None leaves a wish to the camera.
 
     `verify_tls`: a stream's certificate is verified.
     """
