@@ -23,6 +23,7 @@ from edge.frame import Frame, Image
 from edge.outputs import DECODERS
 from edge.prediction import Prediction
 from edge.timing import Durations
+from edge.web.birds_eye import seen_in_metres
 from edge.web.images import view_bgr
 from edge.web.state import Live, Newest
 
@@ -149,6 +150,7 @@ def encode_frame(newest: Newest, images: Images, with_maps: bool = True) -> Enco
         "dropped": newest.dropped,
         "picture_wh": image.size_wh,
         "classes_wh": (classes.shape[1], classes.shape[0]),
+        "metres": seen_in_metres(result) if with_maps else None,
         "layers": [
             {"name": name, "meaning": result.specs[name].meaning, "wh": (values.shape[1], values.shape[0])}
             for name, values in maps.items()

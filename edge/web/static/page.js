@@ -1,6 +1,7 @@
 // The live page. The server sends the newest frame, as H.264 or JPEG, and its class map apart; they are laid over each other here,
 // so that switching a layer or turning the opacity asks nothing of the machine in the car.
 
+import { BirdsEye } from "/birdseye.js";
 import { chart, ink } from "/charts.js";
 import { remember, remembered, themeChoice } from "/choices.js";
 import { Events } from "/events.js";
@@ -24,6 +25,8 @@ let camera = null; // the one that is large; null while all are seen
 let socket = null, attempts = 0, heardAt = 0, farewell = "";
 let hello = null, frame = null, figures = null;
 const maps = new Maps($("maps"), remembered("maps", []), (on) => { remember("maps", on); draw(); });
+const birdsEyeParts = { row: "birds-eye-row", box: "show-birds-eye", card: "birds-eye-card", canvas: "birds-eye", words: "birds-eye-words" };
+const birdsEye = new BirdsEye(Object.fromEntries(Object.entries(birdsEyeParts).map(([name, id]) => [name, $(id)])), remembered("birdsEye", true), (on) => remember("birdsEye", on));
 let noVideo = await unavailableReason(), arrived = [];
 let shownAges = [], shares = new Float64Array(256), lut = new Uint32Array(256), opacity = 0.5;
 
@@ -137,6 +140,7 @@ function forget() {
   for (const id of ["age", "rate", "drops", "age-more", "rate-more", "drops-more"]) write(id, "–");
   for (const id of ["stamp", "old-reason", "stages-total", "transport"]) write(id, "");
   $("stages").replaceChildren();
+  birdsEye.show(null, {}, false);
   $("snapshot").disabled = true;
 }
 
@@ -206,6 +210,7 @@ function draw() {
   if (!stale) maps.paint(view, frame, opacity);
   if ([view.width, view.height].join() !== sizes) zones.resized();
   stage.dataset.stale = String(stale);
+  birdsEye.show(frame.metres, Object.fromEntries((hello?.layers ?? []).map(({ name, rgb }) => [name, `rgb(${rgb.join(" ")})`])), stale);
   write("stamp", `frame ${frame.frame}${frame.media_s === null ? "" : ` · ${frame.media_s.toFixed(2)} s`}`);
 }
 
