@@ -22,7 +22,7 @@ from edge.geometry.free_space import SURE_SHARE, FreeSpaceFinder
 from edge.geometry.ground import GroundPlane
 from edge.geometry.lane import EgoLane
 from edge.geometry.lane_finder import LaneFinder
-from edge.geometry.lane_points import THING
+from edge.geometry.lane_points import ROAD, THING
 from edge.geometry.lane_tracker import LaneTracker
 from edge.instances import ABOVE_HORIZON, CUT, THINGS, TOO_FAR, Instance, thing_ids
 from edge.outputs import GRADES
@@ -50,8 +50,7 @@ class Metres:
                 f"camera model: expected an engine with a group of {', '.join((_ROAD, *THINGS))}, got"
                 f" {', '.join(table.groups)}. Name its classes in the card file, under groups:"
             )
-        self._road = table.membership(_ROAD) if self._has_road else None
-        self._cover = None if self._road is None else self._road.copy()  # for the lane: 2 for who hides the road
+        self._cover = table.membership(_ROAD).copy() if self._has_road else None  # ROAD, and THING of who hides it
         if self._cover is not None:
             self._cover[list(thing_ids(table))] = THING
         self._shape: tuple[Letterbox, float] | None = None
@@ -69,16 +68,14 @@ class Metres:
         """
         self._fit(prediction)
         free_space = lane = None
-        if self._road is not None and self._cover is not None:
-            classes = np.ascontiguousarray(prediction.content("semantic"))
-            free_space = self._finder.find(cv2.LUT(classes, self._road))
-            grades = prediction.outputs.get(GRADES.name)
-            seen = self._lanes.find(prediction.frame, cv2.LUT(classes, self._cover), grades)
+        if self._cover is not None:
+            cover = cv2.LUT(np.ascontiguousarray(prediction.content("semantic")), self._cover)
+            free_space = self._finder.find(cv2.compare(cover, ROAD, cv2.CMP_EQ))
+            seen = self._lanes.find(prediction.frame, cover, prediction.outputs.get(GRADES.name))
             lane = self._lane.update(seen, prediction.frame.taken_ns)
         instances = prediction.instances
         if instances:
-            placed = place(instances, self._plane, _cell_px(prediction.letterbox))
-            placed = tuple(_in_lane(one, lane) for one in placed) if lane else placed
+            placed = place(instances, self._plane, _cell_px(prediction.letterbox), lane)
             instances = self._speeds.update(placed, prediction.frame.taken_ns)
         return replace(prediction, instances=instances, free_space=free_space, lane=lane, ground=self._plane)
 
@@ -92,9 +89,11 @@ class Metres:
             self._shape = shape
 
 
-def place(found: Sequence[Instance], plane: GroundPlane, cell_px: float) -> tuple[Instance, ...]:
-    """The objects with distance, lateral place and standard error, or why they have none. `cell_px` is the height of
-    a cell of the mask in pixels: a foot point is known that well.
+def place(
+    found: Sequence[Instance], plane: GroundPlane, cell_px: float, lane: EgoLane | None = None
+) -> tuple[Instance, ...]:
+    """The objects with distance, lateral place and standard error, or why they have none; and whether they are in the
+    lane. `cell_px` is the height of a cell of the mask in pixels: a foot point is known that well.
     """
     feet = np.array([((one.box[0] + one.box[2]) / 2, one.box[3]) for one in found], np.float64)
     places, sds = plane.ground(feet), plane.distance_sd(feet, cell_px)
@@ -102,8 +101,12 @@ def place(found: Sequence[Instance], plane: GroundPlane, cell_px: float) -> tupl
     placed: list[Instance] = []
     for one, (right, ahead), sd in zip(found, places.tolist(), sds.tolist(), strict=True):
         reason = _no_distance(one, ahead, sd, bottom)
-        known = (None, None, None) if reason else (round(ahead, 2), round(right, 2), round(sd, 2))
-        placed.append(replace(one, distance_m=known[0], lateral_m=known[1], distance_sd_m=known[2], no_distance=reason))
+        if reason:
+            placed.append(replace(one, distance_m=None, lateral_m=None, distance_sd_m=None, no_distance=reason))
+            continue
+        far, aside = round(ahead, 2), round(right, 2)
+        known = {"distance_m": far, "lateral_m": aside, "distance_sd_m": round(sd, 2), "no_distance": None}
+        placed.append(replace(one, **known, in_lane=lane.holds(aside, far) if lane else one.in_lane))
     return tuple(placed)
 
 
@@ -113,12 +116,6 @@ def _no_distance(one: Instance, ahead: float, sd: float, bottom: float) -> str |
     if not math.isfinite(ahead) or ahead <= 0:
         return ABOVE_HORIZON
     return TOO_FAR if not sd <= SURE_SHARE * ahead else None
-
-
-def _in_lane(one: Instance, lane: EgoLane) -> Instance:
-    if one.distance_m is None or one.lateral_m is None:
-        return one
-    return replace(one, in_lane=lane.holds(one.lateral_m, one.distance_m))
 
 
 def _cell_px(box: Letterbox) -> float:

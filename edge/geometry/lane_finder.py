@@ -95,10 +95,13 @@ def _kind(what: int, marked: int, seen: int) -> Kind:
 
 def _nearest(points: Points, flat: Floats, side: int) -> _Line | None:
     """The nearest line of markings to that side; without one, of a curb; and else the road's edge."""
-    lines = {what: at for what in (MARKING, CURB, EDGE) if (at := _offset(points, flat, side, what)) is not None}
-    if MARKING in lines and CURB in lines and _is_curb(points, flat, lines[MARKING], lines[CURB]):
-        del lines[MARKING]
-    return _Line(*next(iter(lines.items()))) if lines else None
+    marking, curb = (_offset(points, flat, side, what) for what in (MARKING, CURB))
+    if curb is not None and (marking is None or _is_curb(points, flat, marking, curb)):
+        return _Line(CURB, curb)
+    if marking is not None:
+        return _Line(MARKING, marking)
+    edge = _offset(points, flat, side, EDGE)
+    return None if edge is None else _Line(EDGE, edge)
 
 
 def _is_curb(points: Points, flat: Floats, marking: float, curb: float) -> bool:
@@ -121,6 +124,8 @@ def _offset(points: Points, flat: Floats, side: int, what: int) -> float | None:
     """Where the nearest line of one kind is to that side, of which enough is seen near the car."""
     out = flat * side
     inside = (out > _OFFSETS_M[0]) & (out < _OFFSETS_M[1]) & (points.what == what) & (points.row < _NEAR_ROWS)
+    if not inside.any():
+        return None
     table = np.zeros((round((_OFFSETS_M[1] - _OFFSETS_M[0]) / _BIN_M) + 2, _NEAR_ROWS), np.bool_)
     table[((out[inside] - _OFFSETS_M[0]) / _BIN_M).astype(np.intp), points.row[inside]] = True
     seen_m = (table[:-1] | table[1:]).sum(axis=1) * ALONG_M
@@ -157,7 +162,7 @@ def _fit(points: Points, heading: float, bend: float, lines: list[_Line], within
     weighted = design * weight[:, None]
     normal = weighted.T @ design
     # A little towards straight: few dashes say little of a bend. And as little as keeps an offset without points at 0.
-    normal[np.diag_indices_from(normal)] += 1e-6
+    normal.flat[:: len(normal) + 1] += 1e-6
     normal[-1, -1] += _STRAIGHT_M2**2 * float(weight.sum())
     found = np.linalg.solve(normal, weighted.T @ points.right[own])
     *offsets, heading, bend = found.tolist()

@@ -100,7 +100,7 @@ class ViewFromAbove:
         seen = _warped(cover, self._mask_maps, cv2.INTER_NEAREST, border=THING)
         marking = curb = None
         if grades is not None:
-            marking, curb = (_warped(grade, self._grade_maps, cv2.INTER_LINEAR) for grade in grades)
+            marking, curb = cv2.split(_warped(cv2.merge(list(grades)), self._grade_maps, cv2.INTER_LINEAR))
         marked, weight = _markings(grey, seen == ROAD, marking)
         at = _cells(marked)
         found = [self._points(MARKING, *at, weight[at], None if marking is None else marking[at] >= _SURE)]

@@ -50,8 +50,9 @@ export class BirdsEye {
     grid(view);
     for (const line of Object.values(this.#frame?.lane ?? {})) if (line) boundary(view, line);
     ownCar(view);
-    const objects = this.#frame?.objects ?? [];
-    for (const [place, one] of objects.entries()) thing(view, one, this.#colours[one.group] ?? ink("--blue"), place < NAMED);
+    const objects = (this.#frame?.objects ?? []).filter((one) => one.distance_m < AHEAD_M);
+    for (const one of objects) thing(view, one, this.#colours[one.group] ?? ink("--blue"));
+    distances(view, objects.slice(0, NAMED));
     const text = this.#frame ? summary(this.#frame) : "No new frame.";
     if (words.textContent !== text) words.textContent = text;
     canvas.setAttribute("aria-label", `From above. ${text}`);
@@ -110,7 +111,7 @@ function ownCar({ pen, scale, x, y }) {
 }
 
 // A vehicle is drawn from its near end on, with a length that one view does not show; a bar is the standard error.
-function thing({ pen, scale, ratio, width, x, y }, { group, distance_m: ahead, lateral_m: right, distance_sd_m: sd, in_lane: inLane }, colour, named) {
+function thing({ pen, scale, ratio, x, y }, { group, distance_m: ahead, lateral_m: right, distance_sd_m: sd, in_lane: inLane }, colour) {
   pen.fillStyle = pen.strokeStyle = colour;
   pen.lineWidth = 1.5 * ratio;
   pen.beginPath();
@@ -123,11 +124,19 @@ function thing({ pen, scale, ratio, width, x, y }, { group, distance_m: ahead, l
   pen.fill();
   pen.strokeStyle = inLane ? ink("--bad") : ink("--card");
   pen.stroke();
-  if (!named || ahead > AHEAD_M) return;
-  const left = x(right) > width - 50 * ratio;
+}
+
+// Beside each object, the nearest first; one that would be written over another is left out.
+function distances({ pen, ratio, width, x, y }, objects) {
+  const written = [];
   pen.fillStyle = ink("--text");
-  pen.textAlign = left ? "right" : "left";
-  pen.fillText(`${ahead.toFixed(ahead < 10 ? 1 : 0)} m`, x(right) + (left ? -10 : 10) * ratio, y(ahead) + 4 * ratio);
+  for (const { distance_m: ahead, lateral_m: right } of objects) {
+    const left = right < 0 || x(right) > width - 50 * ratio, at = [x(right) + (left ? -10 : 10) * ratio, y(ahead) + 4 * ratio];
+    if (written.some(([across, down]) => Math.abs(across - at[0]) < 50 * ratio && Math.abs(down - at[1]) < 12 * ratio)) continue;
+    written.push(at);
+    pen.textAlign = left ? "right" : "left";
+    pen.fillText(`${ahead.toFixed(ahead < 10 ? 1 : 0)} m`, ...at);
+  }
 }
 
 function summary({ free_space: free, lane, objects }) {
