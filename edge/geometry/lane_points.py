@@ -24,6 +24,7 @@ MARKING, CURB, EDGE = range(3)
 OTHER, ROAD, THING = range(3)  # values of `cover`
 # Cells: a marking is brighter than what is 0.2 or 0.3 m to either side of it. One of the two lies beside a double line.
 _BESIDE, _NEARER = 6, 2
+_INNER = slice(_BESIDE, -_BESIDE)
 _BRIGHTER, _NOISES = 10.0, 3.0  # by so many grey levels at least, and so many times the usual difference
 _STRONGEST = 60.0  # grey levels; a brighter marking counts no more
 _UNSURE = 0.35  # what a ridge counts whose cells the engine does not grade as marking
@@ -101,14 +102,30 @@ class ViewFromAbove:
         marking = curb = None
         if grades is not None:
             marking, curb = cv2.split(_warped(cv2.merge(list(grades)), self._grade_maps, cv2.INTER_LINEAR))
-        marked, weight = _markings(grey, seen == ROAD, marking)
-        at = _cells(marked)
-        found = [self._points(MARKING, *at, weight[at], None if marking is None else marking[at] >= _SURE)]
-        found += self._edges(seen)
+        marked = np.zeros(grey.shape, np.bool_)
+        found = [self._markings(grey, seen == ROAD, marking, marked), *self._edges(seen)]
         if curb is not None:
             found.append(self._points(CURB, *_cells(_is_peak(curb)), _CURBED))
         points = Points(*(np.concatenate([getattr(one, name) for one in found]) for name in Points.__slots__))
         return Evidence(points, marked, (seen == THING) | (grey == 0))
+
+    def _markings(self, grey: Image, road: NDArray[np.bool_], grade: Image | None, marked: NDArray[np.bool_]) -> Points:
+        """Ridges, and what is graded as marking where no ridge is near; they become True in `marked`."""
+        there, ridges, height = _ridges(grey, road)
+        if grade is not None:
+            ridges |= _is_peak(grade)[:, _INNER] & there & (cv2.dilate(ridges.view(np.uint8), _APART) == 0)
+        rows, columns = _cells(ridges)
+        in_row = np.bincount(rows, minlength=len(grey)) <= _MOST_IN_ROW
+        rows, columns = rows[in_row[rows]], columns[in_row[rows]]
+        weight: Any = np.minimum(height[rows, columns], _STRONGEST)
+        columns = columns + _BESIDE
+        marked[rows, columns] = True
+        if grade is None:
+            return self._points(MARKING, rows, columns, weight)
+        near = cv2.dilate(grade, _ACROSS)[rows, columns]
+        trust = _UNSURE + (1 - _UNSURE) * np.minimum(near / _SURE, 1.0)
+        weight = np.where(weight < _BRIGHTER, _GRADED, weight * trust)
+        return self._points(MARKING, rows, columns, weight, grade[rows, columns] >= _SURE)
 
     def _edges(self, seen: Image) -> list[Points]:
         """Where the road under the car's way ends to either side, at what is no person and no vehicle."""
@@ -135,38 +152,24 @@ _ACROSS, _APART = np.ones((1, 7), np.uint8), np.ones((9, 13), np.uint8)  # the s
 _WIDE = np.ones((1, 21), np.uint8)  # half a metre to either side
 
 
-def _markings(
-    grey: Image, road: NDArray[np.bool_], grade: Image | None
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Cells brighter than what is to either side of them, where there is road to one side, and graded ones; and how
-    much each counts.
+def _ridges(grey: Image, road: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Image]:
+    """Where there is road to one side; of that, cells brighter than what is to either side of them; by how much, in
+    grey levels. All of the columns `_INNER`.
     """
-    inner, left, right = slice(_BESIDE, -_BESIDE), slice(None, -2 * _BESIDE), slice(2 * _BESIDE, None)
-    marked, weights = np.zeros(grey.shape, np.bool_), np.zeros(grey.shape, np.float32)
+    left, right = slice(None, -2 * _BESIDE), slice(2 * _BESIDE, None)
     smooth = cv2.blur(grey, (3, 1))
     by_side = (
         cv2.min(smooth[:, left], smooth[:, _NEARER : _NEARER - 2 * _BESIDE]),
         cv2.min(smooth[:, right], smooth[:, 2 * _BESIDE - _NEARER : -_NEARER]),
     )
     beside = cv2.max(*by_side)
-    height = cv2.subtract(smooth[:, inner], beside)
+    height = cv2.subtract(smooth[:, _INNER], beside)
     there = (road[:, left] | road[:, right]) & (grey[:, left] > 0) & (grey[:, right] > 0)
-    if not there.any():
-        return marked, weights
-    some = (slice(None, None, 4), slice(None, None, 2))  # every eighth cell is enough
-    few = cv2.absdiff(smooth[:, inner], beside)[some][there[some]]
+    some = (slice(None, None, 4), slice(None, None, 4))  # one cell in sixteen is enough
+    few = cv2.absdiff(smooth[:, _INNER], beside)[some][there[some]]
     noise = float(np.median(few)) if len(few) else 0.0
     ridges = there & (height > max(_BRIGHTER, _NOISES * noise)) & (height >= cv2.dilate(height, _ACROSS))
-    weight = np.minimum(height, _STRONGEST).astype(np.float32)
-    if grade is not None:
-        near = cv2.dilate(grade, _ACROSS)[:, inner]
-        weight = weight * (_UNSURE + (1 - _UNSURE) / _SURE * np.minimum(near, _SURE).astype(np.float32))
-        alone = _is_peak(grade)[:, inner] & there & (cv2.dilate(ridges.view(np.uint8), _APART) == 0)
-        ridges |= alone
-        weight[alone] = _GRADED
-    ridges[ridges.sum(axis=1) > _MOST_IN_ROW] = False
-    marked[:, inner], weights[:, inner] = ridges, weight
-    return marked, weights
+    return there, ridges, height
 
 
 def _cells(there: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -27,7 +27,20 @@ from edge.web.zones import LIMIT_BYTES as ZONES_BYTES
 from edge.web.zones import Save, read_zones
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("page", "frame", "video", "maps", "birdseye", "tiles", "charts", "choices", "events", "snapshot", "theme", "zones")
+SCRIPTS = (
+    "page",
+    "frame",
+    "video",
+    "maps",
+    "birdseye",
+    "tiles",
+    "charts",
+    "choices",
+    "events",
+    "snapshot",
+    "theme",
+    "zones",
+)
 FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
