@@ -77,7 +77,8 @@ def main() -> None:
         engine.close()
     print(f"{chosen.kind} camera, 640x360 at 30 Hz, engine road {engine.precision}, {chosen.faults} faults\n")
     print(figures.text())
-    print(f"\nmasks of an old picture shown as new: {figures.wrong}; restarts: {health.restarts}; now: {health}")
+    restarts = health.totals["restarts"]
+    print(f"\nmasks of an old picture shown as new: {figures.wrong}; restarts: {restarts}; now: {health}")
 
 
 def suffer(camera: TestCamera, source: Supervised, masks: Iterator[Prediction], faults: int) -> Figures:

@@ -24,7 +24,8 @@ from edge.errors import ConfigError
 from edge.frame import Image, Letterbox
 from edge.hysteresis import Hysteresis
 from edge.prediction import Prediction
-from edge.visits import Event, PlaceName, VisitCounts, VisitOptions, Visits, Zone, Zones
+from edge.status import Status
+from edge.visits import Event, PlaceName, VisitOptions, Visits, Zone, Zones
 
 __all__ = ["CameraZones", "Event", "EventOptions", "Limits", "Watcher", "words"]
 FIGURE_MAX = 1000.0  # of a figure: the strangest masks have less than 100
@@ -153,9 +154,9 @@ class Watcher:
         return {name: state.active for name, state in self._states.items()} | self._driving.active
 
     @property
-    def counts(self) -> VisitCounts:
+    def counts(self) -> Status:
         """Of who is and was where; empty unless tracks are followed. Any thread may ask."""
-        return self._visits.counts if self._visits else VisitCounts({}, {})
+        return self._visits.counts if self._visits else Status()
 
     def look(self, result: Prediction) -> list[Event]:
         """The events that this result begins or ends."""

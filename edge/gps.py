@@ -20,7 +20,7 @@ from pydantic import Field
 from edge.config import StrictModel
 from edge.errors import ConfigError, DataError, SourceError
 from edge.location import STALE_NS, Fix, fix_from_json
-from edge.sinks.health import OutputHealth
+from edge.status import Status
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -118,14 +118,14 @@ class Gps:
         return newest[0] if newest is not None and captured_ns - newest[1] <= STALE_NS else None
 
     @property
-    def health(self) -> OutputHealth:
+    def health(self) -> Status:
         """How it is now: "ok" with a fix, "degraded" without, "lost" without gpsd."""
         totals = {"fixes": self._fixes, "connections": self._connections}
         levels = {"satellites": self._satellites}
         if self._trouble:
-            return OutputHealth("lost", self._trouble, totals, levels)
+            return Status("lost", self._trouble, totals=totals, levels=levels)
         has_fix = self.fix_at(time.monotonic_ns()) is not None
-        return OutputHealth(*(("ok", "") if has_fix else ("degraded", "no fix")), totals, levels)
+        return Status(*(("ok", "") if has_fix else ("degraded", "no fix")), totals=totals, levels=levels)
 
     # -- the thread
 

@@ -135,7 +135,7 @@ def record(
         else:
             segmenter = Segmenter(opened, outputs, camera_model)
             summary = run(flow, segmenter, [sink], stages, max_frames=max_frames, on_result=on_result)
-    return Recorded(target, summary, str(sink), sink.health.frames_lost if isinstance(sink, Recorder) else 0)
+    return Recorded(target, summary, str(sink), sink.health.totals["frames_lost"] if isinstance(sink, Recorder) else 0)
 
 
 def _check(source: str, drive: Path, codec: str, split_s: float | None, quota_gb: float | None) -> None:

@@ -23,6 +23,7 @@ from edge.frame import Frame, Letterbox
 from edge.hysteresis import Hysteresis
 from edge.instances import Instance
 from edge.prediction import Prediction
+from edge.status import Status
 from edge.steps import MAX_GAP_NS
 from edge.tracking import LOST_NS
 
@@ -138,14 +139,6 @@ class Event:
 
 
 @dataclass(frozen=True)
-class VisitCounts:
-    """How many of each group have been in each place since the start, and are there; `pedestrian_crossing_passed`."""
-
-    totals: Mapping[str, int]
-    levels: Mapping[str, int]
-
-
-@dataclass(frozen=True)
 class _Bounds:
     """Of a figure that is 0 outside and 1 inside."""
 
@@ -210,10 +203,10 @@ class Visits:
     def _place_names(self) -> list[str]:
         return [*([ROAD] if self._road is not None else []), *self._zones]
 
-    def _counted(self) -> VisitCounts:
+    def _counted(self) -> Status:
         names = {key: "_".join(key).replace("-", "_") for key in self._keys}  # as metrics are called
         passed = {f"{name}_passed": self._passed[key] for key, name in names.items()}
-        return VisitCounts(passed, {f"{name}_now": self._now[key] for key, name in names.items()})
+        return Status(totals=passed, levels={f"{name}_now": self._now[key] for key, name in names.items()})
 
     def look(self, result: Prediction) -> list[Event]:
         """Who enters or leaves with this result. Where it does not follow the last one, all visits ended with that."""

@@ -22,7 +22,7 @@ INSTEAD = {  # a pattern, and what to write
     r"(?i:forget_oldest|why_not|the_core|hopeless)": "evict_lru, unavailable_reason, get_core, permanent",
 }
 # Keys of JSON, which programs of others read: they stay.
-KEPT = r"(?<![\w.])pictures: int = 0|pictures=self\._health\.pictures|`pictures`|picture_wh|AV_PICTURE_TYPE"
+KEPT = r"picture_wh|AV_PICTURE_TYPE"
 SUFFIXES = {".py", ".md", ".html", ".js", ".css", ".toml"}
 
 

@@ -22,14 +22,14 @@ from edge.service.config import ServeConfig
 from edge.service.engines import EarlyEngine, Seat
 from edge.service.load import Load
 from edge.service.outputs import Outputs
-from edge.sinks.health import OutputHealth
 from edge.sources.flow import Ahead, Latest
 from edge.sources.looped import Looped
 from edge.sources.open import is_supervised, open_live, open_source
 from edge.sources.source import Source
 from edge.sources.supervised import Supervised
+from edge.status import Status
 from edge.timing import Durations, Stages
-from edge.web.state import Health, Live
+from edge.web.state import Live
 from edge.web.zones import ZoneView
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class CameraLoop:
 
     def _look(self) -> _Seen:
         health = self._camera.health if self._camera else None
-        return _Seen(self.published, health.newest_ns if health else None, health.corrupt if health else 0)
+        return _Seen(self.published, health.newest_ns if health else None, health.totals["corrupt"] if health else 0)
 
     def words(self) -> str:
         """How it is, on one line, for whoever runs `systemctl status`."""
@@ -224,10 +224,10 @@ class CameraLoop:
             return f"no mask of {self.live.source} for {since_s:.0f} s"
         return f"masks of {self.live.source}, {self._age_ms:.0f} ms old"
 
-    def _health(self) -> Health | None:
+    def _health(self) -> Status | None:
         return self._camera.health if self._camera else None
 
-    def _outputs_health(self) -> Mapping[str, OutputHealth]:
+    def _outputs_health(self) -> Mapping[str, Status]:
         gps = {"gps": self._gps.health} if self._gps else {}
         shadow = {"shadow": self._shadow.compared.health} if self._shadow else {}
         return {**gps, **shadow, **(self._outputs.health() if self._outputs else {})}

@@ -22,13 +22,13 @@ from edge.sinks.background import Background
 from edge.sinks.drive import DriveOptions
 from edge.sinks.events import EventSink
 from edge.sinks.flight import FlightOptions, FlightRecorder
-from edge.sinks.health import HealthReport, OutputHealth
 from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.recorder import Recorder, RecorderOptions
 from edge.sinks.sink import EventListener, Reporting, Sink
 from edge.sinks.table import PublishOptions, SinkContext, find_kind, make_sink, options_of
+from edge.status import Status
 from edge.timing import Stages
-from edge.web.state import Health, Live
+from edge.web.state import Live
 
 if TYPE_CHECKING:
     from edge.service.results import ResultsSocket
@@ -42,15 +42,15 @@ log = logging.getLogger(__name__)
 class Output:
     """One sink off the loop, and how it is: what it says of itself, unless it hangs."""
 
-    def __init__(self, name: str, sink: Sink, report: Callable[[], HealthReport] | None = None) -> None:
+    def __init__(self, name: str, sink: Sink, report: Callable[[], Status] | None = None) -> None:
         self.name, self.speaks = name, report is not None
         self.background = Background(sink, drop=True)
         self._report = report
 
     @property
-    def health(self) -> OutputHealth:
+    def health(self) -> Status:
         """Its own report, and whether it hangs."""
-        health = OutputHealth.of(self._report()) if self._report else OutputHealth()
+        health = self._report() if self._report else Status()
         busy_s = self.background.busy_s
         if busy_s > HUNG_S:
             health = dataclasses.replace(health, state="hung", reason=f"at one result for {busy_s:.0f} s")
@@ -129,7 +129,7 @@ class Outputs:
         """The threads that write, in the outputs' order."""
         return [output.background for output in self.all]
 
-    def tell_camera(self, health: Health | None) -> None:
+    def tell_camera(self, health: Status | None) -> None:
         """How the camera is, for outputs that pass it on. None: it is of a kind that is always there."""
         if self._results is not None and health is not None:
             self._results.set_camera_state(health)
@@ -151,7 +151,7 @@ class Outputs:
         if self._flight is not None:
             self._flight.trigger(reason)
 
-    def health(self) -> dict[str, OutputHealth]:
+    def health(self) -> dict[str, Status]:
         """By name, of those that can tell, and of those that hang."""
         found = {output.name: output.health for output in self.all}
         speaks = {output.name for output in self.all if output.speaks}
@@ -163,7 +163,7 @@ class Outputs:
         return ", ".join(f"{name} at one result for {for_s:.1f} s" for name, for_s in busy_s.items() if for_s > LATE_S)
 
 
-def _report_of(sink: Sink) -> Callable[[], HealthReport] | None:
+def _report_of(sink: Sink) -> Callable[[], Status] | None:
     return (lambda: sink.health) if isinstance(sink, Reporting) else None
 
 

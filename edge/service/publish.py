@@ -43,6 +43,7 @@ from edge.service.wire import IMAGES_S, TICK_S, Array, Camera, Head, Hello, Mess
 from edge.service.zones import saver
 from edge.sinks.mqtt.options import MqttOptions, check_mqtt
 from edge.sources.imagefile import ImageError, decode_image, image_size_wh, is_jpeg
+from edge.status import Status
 from edge.timing import Durations, Stages
 from edge.web.images import VIEW_WIDTH
 from edge.web.options import WebOptions, read_files
@@ -227,7 +228,7 @@ class Publisher:
         elif self._hello is None or self._outputs is None:
             raise WireError(f"a {head.kind} came before the hello")
         elif isinstance(head, Camera):
-            self._camera = head
+            self._camera = head.status()
         else:
             self._hand_on(self._outputs, head, arrays, jpeg)
 
@@ -389,5 +390,5 @@ def check_jpeg(data: bytes) -> None:
         raise WireError(f"a JPEG of {width}x{height}; expected at most {JPEG_PIXELS_MAX} pixels")
 
 
-def _away(reason: str) -> Camera:
-    return Camera(state="lost", reason=f"the inference service is away: {reason}", since_ns=time.monotonic_ns())
+def _away(reason: str) -> Status:
+    return Status("lost", f"the inference service is away: {reason}", time.monotonic_ns())

@@ -20,8 +20,9 @@ from edge.maskcodec import encode_mask
 from edge.paths import expanded
 from edge.prediction import Prediction
 from edge.service.wire import IMAGES_S, OUTPUTS_MAX, TICK_S, Array, Camera, Hello, Result, message
+from edge.status import Status
 from edge.web.images import view_bgr
-from edge.web.state import Health, Live
+from edge.web.state import Live
 
 PUBLISHERS_MAX = 4
 IMAGE_WIDTH = 1280  # the page shows no more
@@ -80,10 +81,9 @@ class ResultsSocket:
         self._lets_go = True
         os.eventfd_write(self._wake_fd, 1)
 
-    def set_camera_state(self, health: Health) -> None:
+    def set_camera_state(self, health: Status) -> None:
         """What is reported to publishers of the camera from now on."""
-        status = {name: getattr(health, name) for name in ("state", "reason", "since_ns", "restarts")}
-        self._camera = Camera.model_validate(status)
+        self._camera = Camera.of(health)
 
     def _work(self) -> None:
         told_s = 0.0

@@ -28,7 +28,7 @@ from edge.errors import EdgeError
 from edge.prediction import Prediction
 from edge.replay.compare import Comparer
 from edge.segmenter import Segmenter
-from edge.sinks.health import OutputHealth
+from edge.status import Status
 
 if TYPE_CHECKING:
     from edge.frame import Image
@@ -74,12 +74,13 @@ class Compared:
     failure: str = ""
 
     @property
-    def health(self) -> OutputHealth:
+    def health(self) -> Status:
         """For status, page and metrics."""
         groups = {f"disagreement_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}": v for name, v in self.by_group.items()}
         levels = {name: round(value, 4) for name, value in {"disagreement": self.share, **groups}.items()}
         state = "lost" if self.failure else "ok"
-        return OutputHealth(state, self.failure, {"compared": self.frames, "skipped": self.skipped}, levels)
+        totals = {"compared": self.frames, "skipped": self.skipped}
+        return Status(state, self.failure, totals=totals, levels=levels)
 
 
 class _Frame(NamedTuple):

@@ -18,6 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from edge.config import StrictModel
 from edge.errors import SourceError
 from edge.instances import MOST
+from edge.status import Status
 
 VERSION = 2
 IMAGES_S = 2.0
@@ -54,6 +55,17 @@ class Camera(StrictModel):
     reason: str
     since_ns: Count
     restarts: Count = 0
+
+    @classmethod
+    def of(cls, status: Status) -> Camera:
+        """What is sent of a camera's status."""
+        restarts = status.totals.get("restarts", 0)
+        state = {"state": status.state, "reason": status.reason, "since_ns": status.since_ns, "restarts": restarts}
+        return cls.model_validate(state)
+
+    def status(self) -> Status:
+        """What was sent."""
+        return Status(self.state, self.reason, self.since_ns, {"restarts": self.restarts})
 
 
 class Array(StrictModel):

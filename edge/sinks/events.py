@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge.events import Event, Watcher
 from edge.prediction import Prediction
-from edge.sinks.health import OutputHealth
+from edge.status import Status
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,10 +32,9 @@ class EventSink:
         pass
 
     @property
-    def health(self) -> OutputHealth:
+    def health(self) -> Status:
         """How many are and were where. Any thread may ask."""
-        counts = self._watcher.counts
-        return OutputHealth(totals=counts.totals, levels=counts.levels)
+        return self._watcher.counts
 
     def write(self, result: Prediction, dropped: int) -> None:
         """Tell of what begins or ends with this result, in the thread of the caller."""

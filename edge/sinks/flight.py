@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from annotated_types import Ge, Gt, Le
 
@@ -35,6 +35,7 @@ from edge.sinks.drive import DriveClock, DriveOptions, FrameEncoder, add_seen, o
 from edge.sinks.files import writing
 from edge.sinks.shelf import SegmentFile, SegmentStore
 from edge.sinks.size_changes import SizeChanges
+from edge.status import Status, StatusKeeper
 from edge.timing import Stages
 
 if TYPE_CHECKING:
@@ -93,39 +94,6 @@ def check_flight(options: FlightOptions) -> Path:
     return expanded("flight.folder", options.folder)
 
 
-@dataclass(frozen=True, slots=True)
-class FlightHealth:
-    """How the flight recorder is.
-
-    Attributes:
-        state, reason: "ok"; "lost": frames are not kept, or a drive could not be written, for that reason; "stopped".
-        drives: written; triggers: that came; suppressed: of those, that fell into a cooldown.
-        ring_bytes: in memory now.
-    """
-
-    state: Literal["ok", "lost", "stopped"] = "ok"
-    reason: str = ""
-    drives: int = 0
-    triggers: int = 0
-    suppressed: int = 0
-    frames_lost: int = 0
-    ring_bytes: int = 0
-
-    @property
-    def totals(self) -> dict[str, int]:
-        """What only grows."""
-        names = ("drives", "triggers", "suppressed", "frames_lost")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def levels(self) -> dict[str, int]:
-        """What is in memory now."""
-        return {"ring_bytes": self.ring_bytes}
-
-    def __str__(self) -> str:
-        return f"{self.state} ({self.reason})" if self.reason else self.state
-
-
 class _Wish(NamedTuple):
     """A drive that is to be written, when the frames up to `due_ns` are in the ring."""
 
@@ -152,13 +120,13 @@ class FlightRecorder:
         self._encoder: FrameEncoder | None = None
         self._clock: DriveClock | None = None
         self._events: deque[Event] = deque()
-        self._lock = threading.Lock()  # over the wish, the end of the cooldown and the health
+        self._lock = threading.Lock()  # over the wish and the end of the cooldown
         self._wish: _Wish | None = None
         self._quiet_until_ns = 0
         self._writer: threading.Thread | None = None
         self._leaving = threading.Event()  # then no other thread needs the interpreter, and the end is awaited
         self._next_try_s = 0.0
-        self._health = FlightHealth()
+        self._health = StatusKeeper(totals=["drives", "triggers", "suppressed", "frames_lost"], levels=["ring_bytes"])
 
     def __enter__(self) -> Self:
         """What a run before this one left behind is written out.
@@ -193,12 +161,14 @@ class FlightRecorder:
             self._encoder.close()
         self._ring.leave()
         self._store.unlock()
-        self._tell(state="stopped", reason="")
+        self._health.become("stopped")
 
     @property
-    def health(self) -> FlightHealth:
-        """How it is now. Any thread may ask."""
-        return self._health
+    def health(self) -> Status:
+        """How it is now: "lost" where frames are not kept, or a drive could not be written. Of `triggers`, those that
+        fell into a cooldown were `suppressed`. Any thread may ask.
+        """
+        return self._health.now
 
     def event(self, event: Event) -> None:
         """Keep the event; one that begins is a trigger, unless it is one of many people coming and going."""
@@ -218,13 +188,12 @@ class FlightRecorder:
             if not is_quiet:
                 self._wish = _Wish(reason, now_ns + int(AFTER_S * 1e9))
                 self._quiet_until_ns = now_ns + int(self._options.cooldown_s * 1e9)
-        health = self._health
-        self._tell(triggers=health.triggers + 1, suppressed=health.suppressed + is_quiet)
+        self._health.count(triggers=1, suppressed=is_quiet)
 
     def write(self, result: Prediction, dropped: int) -> None:
         """Keep the frame and what was seen in it; a mask that is too old is a trigger."""
         if time.monotonic() < self._next_try_s:
-            self._tell(frames_lost=self._health.frames_lost + 1)
+            self._health.count(frames_lost=1)
             return
         try:
             self._keep(result, dropped)
@@ -250,7 +219,7 @@ class FlightRecorder:
                 self._begin_piece(time_ns, self._clock, self._encoder.size_wh)
             writer = self._ring.writer
             if writer is None:  # nothing can be made of this frame without the one before
-                self._tell(frames_lost=self._health.frames_lost + 1)
+                self._health.count(frames_lost=1)
                 return
             writer.add(IMAGE, time_ns, image)
             add_fix(writer, result.frame, time_ns)
@@ -258,13 +227,15 @@ class FlightRecorder:
             while self._events:
                 writer.add(EVENTS, time_ns, json.dumps(self._events.popleft().as_json()).encode())
             self._ring.end_frame(time_ns)
-        self._tell(state="ok", reason=self._sizes.trouble, ring_bytes=self._ring.size_bytes)
+        self._health.become("ok", self._sizes.trouble)
+        self._health.measure(ring_bytes=self._ring.size_bytes)
 
     def _leave_out(self, frame: Frame, kept_wh: tuple[int, int]) -> None:
         """The camera changes its size too often for a piece, with the engine's card in it, each time."""
         if self._sizes.left_out(frame, kept_wh):
             log.warning("flight recorder: %s", self._sizes.trouble)
-        self._tell(state="ok", reason=self._sizes.trouble, frames_lost=self._health.frames_lost + 1)
+        self._health.become("ok", self._sizes.trouble)
+        self._health.count(frames_lost=1)
 
     def _begin(self, first: Prediction) -> None:
         """Frames of this size from here on."""
@@ -291,7 +262,8 @@ class FlightRecorder:
         self._next_try_s = time.monotonic() + RETRY_S
         if self._health.state != "lost":
             log.warning("flight recorder: lost %s", reason)
-        self._tell(state="lost", reason=reason, frames_lost=self._health.frames_lost + 1)
+        self._health.become("lost", reason)
+        self._health.count(frames_lost=1)
 
     def _write_out(self, pieces: Sequence[Path], reason: str) -> None:
         """Make a drive of the pieces, which are the writing thread's from here on."""
@@ -311,11 +283,11 @@ class FlightRecorder:
             path = self._write_drive(pieces, reason)
         except Exception as error:  # whatever it is, the thread that records must hear of it
             log.exception("flight recorder: %s is not written", reason)
-            self._tell(state="lost", reason=f"{self._store.folder}: {error}")
+            self._health.become("lost", f"{self._store.folder}: {error}")
         else:
             if path is not None:
                 log.warning("flight recorder: %s: %s", path, reason)
-                self._tell(drives=self._health.drives + 1)
+                self._health.count(drives=1)
         for piece in pieces:
             with suppress(OSError):  # the next run finds it, and tries again
                 piece.unlink(missing_ok=True)
@@ -336,10 +308,6 @@ class FlightRecorder:
             return None
         self._store.add(number, path)
         return path
-
-    def _tell(self, **changes: Any) -> None:
-        with self._lock:
-            self._health = replace(self._health, **changes)
 
 
 def ring_folder(folder: Path) -> Path:

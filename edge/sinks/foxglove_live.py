@@ -14,7 +14,7 @@ from edge.errors import ConfigError, OutputError
 from edge.paths import shown
 from edge.sinks.drive import Codec, DriveClock, DriveOptions, FrameEncoder, seen_in
 from edge.sinks.foxglove_server import Address, Certificate, FoxgloveServer
-from edge.sinks.health import OutputHealth
+from edge.status import Status
 
 if TYPE_CHECKING:
     from foxglove import Channel
@@ -74,9 +74,9 @@ class FoxgloveSink:
         return self._server.url
 
     @property
-    def health(self) -> OutputHealth:
+    def health(self) -> Status:
         """How many look. Any thread may ask."""
-        return OutputHealth(levels={"viewers": self._viewers.count})
+        return Status(levels={"viewers": self._viewers.count})
 
     def write(self, result: Prediction, dropped: int) -> None:
         """Serve one result; see `edge.sinks.sink.Sink.write`."""

@@ -7,7 +7,6 @@ loop, and the recording goes on by itself. docs/recording.md has the measurement
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import logging
 import time
@@ -28,12 +27,11 @@ from edge.prediction import Prediction
 from edge.sinks.recorder_video import Videos
 from edge.sinks.shelf import SegmentStore
 from edge.sinks.size_changes import SizeChanges
+from edge.status import State, Status, StatusKeeper
 from edge.timing import Stages
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-State = Literal["ok", "lost", "stopped"]
 
 SYNC_S = 0.5  # what a power cut can cost
 RETRY_S = 2.0
@@ -93,43 +91,6 @@ def check_recorder(options: RecorderOptions) -> Path:
             raise ConfigError(f"recorder.{name}: expected more than 0 and at most {most:g}, got {value:g}")
     _ = options.look
     return expanded("recorder.folder", options.folder)
-
-
-@dataclass(frozen=True, slots=True)
-class RecorderHealth:
-    """How the recording is.
-
-    Attributes:
-        state, reason: "ok"; "lost": nothing is recorded, for that reason, and it is tried again; "stopped".
-        since_ns: when that began, on the monotonic clock.
-        file: what is being written; None if nothing is.
-        frames: recorded; frames_lost: that came while nothing could be, or in a size that alternates.
-        segments, size_bytes: kept on the disk, the one being written included.
-        deleted: segments that made room.
-    """
-
-    state: State
-    reason: str
-    since_ns: int
-    file: Path | None = None
-    frames: int = 0
-    frames_lost: int = 0
-    segments: int = 0
-    size_bytes: int = 0
-    deleted: int = 0
-
-    @property
-    def totals(self) -> dict[str, int]:
-        """What only grows."""
-        return {"frames": self.frames, "frames_lost": self.frames_lost, "segments_deleted": self.deleted}
-
-    @property
-    def levels(self) -> dict[str, int]:
-        """What is on the disk now."""
-        return {"segments": self.segments, "size_bytes": self.size_bytes}
-
-    def __str__(self) -> str:
-        return f"{self.state} ({self.reason})" if self.reason else self.state
 
 
 class Segment(Protocol):
@@ -199,7 +160,9 @@ class Recorder:
         self._segment: Segment | None = None
         self._sizes = SizeChanges()
         self._next_try_s = self._next_sync_s = 0.0
-        self._health = RecorderHealth("ok", "", time.monotonic_ns())
+        self._health = StatusKeeper(
+            totals=["frames", "frames_lost", "segments_deleted"], levels=["segments", "size_bytes"]
+        )
 
     def __enter__(self) -> Self:
         """Raises OutputError: another recorder writes into the folder."""
@@ -215,23 +178,25 @@ class Recorder:
         self._become("stopped", "")
 
     @property
-    def health(self) -> RecorderHealth:
-        """How it is now. Any thread may ask."""
-        return self._health
+    def health(self) -> Status:
+        """How it is now: "lost" records nothing, for that reason, and tries again. `frames_lost` came meanwhile, or in
+        a size that alternates; `segments` and `size_bytes` are kept on the disk, the one being written included;
+        `segments_deleted` made room. Any thread may ask.
+        """
+        return self._health.now
 
     def __str__(self) -> str:
         """For people."""
-        health = self._health
-        lost = f", {health.frames_lost} lost: {health.reason}" if health.frames_lost else ""
-        return (
-            f"drive    {self._store.folder}: {health.frames} frames{lost}; {health.segments} files,"
-            f" {health.size_bytes / 1e6:.1f} MB"
-        )
+        now = self._health.now
+        frames, frames_lost, _ = now.totals.values()
+        lost = f", {frames_lost} lost: {now.reason}" if frames_lost else ""
+        size_mb = now.levels["size_bytes"] / 1e6
+        return f"drive    {self._store.folder}: {frames} frames{lost}; {now.levels['segments']} files, {size_mb:.1f} MB"
 
     def write(self, result: Prediction, dropped: int) -> None:
         """Record the frame, or count it as lost."""
         if self._segment is None and time.monotonic() < self._next_try_s:
-            self._count(frames_lost=self._health.frames_lost + 1)
+            self._count(frames_lost=1)
             return
         try:
             with _translated(self._store.folder):
@@ -239,7 +204,7 @@ class Recorder:
         except _DiskFull as error:  # a quota of the system's can be used up where the disk has room
             if self._store.delete_oldest():
                 self._end_segment()
-                self._count(deleted=self._health.deleted + 1, frames_lost=self._health.frames_lost + 1)
+                self._count(segments_deleted=1, frames_lost=1)
             else:
                 self._give_up(f"{error}. {self._store.undeletable}" if self._store.undeletable else str(error))
         except OutputError as error:
@@ -256,7 +221,7 @@ class Recorder:
         if self._segment is None:
             self._segment = self._begin_segment(result)
         self._segment.write(result, dropped, self._stages)
-        self._count(frames=self._health.frames + 1)
+        self._count(frames=1)
         if self._segment.plays:
             self._become("ok", self._sizes.trouble)
         if time.monotonic() >= self._next_sync_s:
@@ -272,7 +237,7 @@ class Recorder:
         """The camera changes its size too often for a file each time."""
         if self._sizes.left_out(frame, segment.size_wh):
             log.warning("recorder: %s", self._sizes.trouble)
-        self._count(frames_lost=self._health.frames_lost + 1)
+        self._count(frames_lost=1)
         self._become("ok", self._sizes.trouble)
 
     def _begin_segment(self, first: Prediction) -> Segment:
@@ -295,7 +260,7 @@ class Recorder:
             OutputError: there are none left, and the disk is as good as full.
         """
         deleted = self._store.make_room(in_work_bytes, free_bytes)
-        self._count(deleted=self._health.deleted + deleted)
+        self._count(segments_deleted=deleted)
         free_mb = self._store.free_bytes() / 1e6
         if free_mb < free_bytes / 1e6:
             place = self._store.folder
@@ -324,26 +289,21 @@ class Recorder:
         self._end_segment()
         self._next_try_s = time.monotonic() + RETRY_S
         self._become("lost", reason)
-        self._count(frames_lost=self._health.frames_lost + 1)
+        self._count(frames_lost=1)
 
-    def _count(self, **changes: int) -> None:
+    def _count(self, **more: int) -> None:
         segment = self._segment
-        self._health = dataclasses.replace(
-            self._health,
-            file=segment.path if segment else None,
+        self._health.count(**more)
+        self._health.measure(
             segments=self._store.segments + bool(segment),
             size_bytes=self._store.size_bytes + (segment.size_bytes if segment else 0),
-            **changes,
         )
 
     def _become(self, state: State, reason: str) -> None:
-        if (state, reason) == (self._health.state, self._health.reason):
-            return
+        was = self._health.state
         # The figures in the reason change while the state does not: that is logged once.
-        if state != self._health.state:
-            self._health = dataclasses.replace(self._health, since_ns=time.monotonic_ns())
+        if self._health.become(state, reason) and state != was:
             log.log(logging.WARNING if state == "lost" else logging.INFO, "recorder: %s %s", state, reason)
-        self._health = dataclasses.replace(self._health, state=state, reason=reason)
 
 
 class _DiskFull(OutputError):

@@ -26,7 +26,7 @@ from edge.ros2.messages import (
 )
 from edge.ros2.session import Heartbeat, Node, Publisher
 from edge.ros2.wire import Qos
-from edge.sinks.health import OutputHealth
+from edge.status import Status
 
 if TYPE_CHECKING:
     from edge.prediction import Prediction
@@ -117,7 +117,7 @@ class Ros2Sink:
         self._owned = ExitStack()
         self._node: Node | None = None
         self._pulse = _Pulse()
-        self._health = OutputHealth()
+        self._health = Status()
 
     def __enter__(self) -> Ros2Sink:
         """Raises:
@@ -140,7 +140,7 @@ class Ros2Sink:
         self._owned.close()
 
     @property
-    def health(self) -> OutputHealth:
+    def health(self) -> Status:
         """Whether a router or a node is reached, as of the last second. Any thread may ask."""
         return self._health
 
@@ -178,7 +178,7 @@ class Ros2Sink:
         before, links = self._health, node.links
         totals = {"messages_sent": sum(publisher.sent for publisher in node.publishers)}
         state, reason = ("ok", "") if links else ("lost", f"no router of ROS 2 at {node.router}; it is tried again")
-        self._health = OutputHealth(state, reason, totals, {"links": links})
+        self._health = Status(state, reason, totals=totals, levels={"links": links})
         if state != before.state:
             log.log(logging.INFO if links else logging.WARNING, "ros2: %s", self._health)
         publisher = self._publishers.get("/diagnostics")

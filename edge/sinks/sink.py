@@ -9,7 +9,7 @@ from edge.prediction import Prediction
 
 if TYPE_CHECKING:
     from edge.events import Event
-    from edge.sinks.health import HealthReport
+    from edge.status import Status
 
 
 class Sink(Protocol):
@@ -39,7 +39,7 @@ class Reporting(Protocol):
     """A sink that knows how it is."""
 
     @property
-    def health(self) -> HealthReport:
+    def health(self) -> Status:
         """At this moment. Any thread may ask."""
         ...
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from edge.errors import SourceError
 from edge.frame import Frame, Yuv420
 from edge.sources.capture.backoff import Backoff
-from edge.sources.capture.health import Health, Watch
+from edge.sources.capture.health import CameraStatus, Watch
 from edge.sources.capture.process import CaptureProcess
 from edge.sources.capture.ring import RingReader
 from edge.sources.capture.wire import (
@@ -98,7 +98,7 @@ class Supervised:
         self._thread.start()
 
     @property
-    def health(self) -> Health:
+    def health(self) -> CameraStatus:
         """How the camera is now."""
         return self._watch.look(time.monotonic_ns())
 
@@ -292,7 +292,7 @@ class Supervised:
         if is_calm or str(health) == str(self._logged):
             return
         self._logged, self._logged_s = health, now_s
-        is_news = health.newest_ns is not None and (health.restarts or health.state != "ok")
+        is_news = health.newest_ns is not None and (health.totals["restarts"] or health.state != "ok")
         log.log(logging.WARNING if is_news else logging.INFO, "camera %s: %s", self.name, health)
 
 

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import edge
 from edge.errors import OutputError
-from edge.sinks.health import OutputHealth
+from edge.status import Status
 from edge.timing import Durations
 from edge.web.encoder import FrameEncoder
 from edge.web.flow import FlowControl, until_one_ends
@@ -186,7 +186,7 @@ class Figures:
         return rows
 
 
-def _output(health: OutputHealth) -> dict[str, object]:
+def _output(health: Status) -> dict[str, object]:
     return {"state": health.state, "reason": health.reason, "counts": {**health.levels, **health.totals}}
 
 

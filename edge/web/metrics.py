@@ -18,8 +18,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 import edge
-from edge.sinks.health import OUTPUT_STATES
-from edge.web.state import AGE_BOUNDS_S, CAMERA_STATES, Live, Snapshot
+from edge.status import CAMERA_STATES, STATES
+from edge.web.state import AGE_BOUNDS_S, Live, Snapshot
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -113,7 +113,7 @@ def _put_health(families: _Families, now: Snapshot) -> None:
             GaugeMetricFamily, "edge_camera_state", about, {"state": name}, value=float(name == now.camera.state)
         )
     about = "How often the camera gave frames again after it was lost."
-    families.put(CounterMetricFamily, "edge_camera_restarts", about, value=now.camera.restarts)
+    families.put(CounterMetricFamily, "edge_camera_restarts", about, value=now.camera.totals.get("restarts", 0))
     changed_s = time.time() - (now.at_ns - now.camera.since_ns) / 1e9
     about = "When the camera came into its state, Unix time."
     families.put(GaugeMetricFamily, "edge_camera_state_changed_timestamp_seconds", about, value=changed_s)
@@ -122,7 +122,7 @@ def _put_health(families: _Families, now: Snapshot) -> None:
 def _put_outputs(families: _Families, now: Snapshot) -> None:
     """What each output says of itself: docs/web.md says what the names mean."""
     for output, health in now.outputs.items():
-        for state in OUTPUT_STATES:
+        for state in STATES:
             labels = {"output": output, "state": state}
             about = "1 for the state that the output is in, else 0."
             families.put(GaugeMetricFamily, "edge_output_state", about, labels, value=float(state == health.state))

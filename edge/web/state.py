@@ -12,52 +12,23 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol
 
 from edge.card import Card
 from edge.domain import UnlikeNow
 from edge.hysteresis import Bounds
 from edge.prediction import Prediction
-from edge.sinks.health import OutputHealth
+from edge.status import State, Status
 from edge.timing import Durations
 from edge.web.timeline import Watch
 
 if TYPE_CHECKING:
     from edge.web.zones import ZoneView
 
-CameraState = Literal["ok", "degraded", "lost", "stopped"]
-CAMERA_STATES: tuple[CameraState, ...] = get_args(CameraState)
-
 STEP_S, STEPS = 0.5, 120  # the last minute
 RATE_STEPS = 4  # how many steps a rate is counted over: 2 s, so that it does not flicker
 # Upper ends of the age histogram in seconds: a frame at 120, 60, 30 and 15 Hz lasts 8, 17, 33 and 67 ms.
 AGE_BOUNDS_S = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Camera:
-    """State of the camera.
-
-    `reason` says why it is not "ok"; `since_ns` is on the monotonic clock; `restarts` is how often it came back.
-    """
-
-    state: CameraState
-    reason: str
-    since_ns: int
-    restarts: int = 0
-
-
-class Health(Protocol):
-    """What a source that watches over its camera says of it; the words are `Camera`'s."""
-
-    @property
-    def state(self) -> CameraState: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def since_ns(self) -> int: ...
-    @property
-    def restarts(self) -> int: ...
 
 
 class EngineInfo(Protocol):
@@ -140,7 +111,7 @@ class Snapshot:
 
     at_ns: int
     newest: Newest | None
-    camera: Camera
+    camera: Status
     frames: int
     dropped: int
     sent: Mapping[str, int]
@@ -148,7 +119,7 @@ class Snapshot:
     age_counts: tuple[int, ...]
     steps: list[Step]
     stages: Mapping[str, Durations]
-    outputs: Mapping[str, OutputHealth]
+    outputs: Mapping[str, Status]
     unlike: bool
     reduced: str
     events: int
@@ -185,8 +156,8 @@ class Live:
         source: str,
         stages: Callable[[], Mapping[str, Durations]],
         *,
-        health: Callable[[], Health | None] = lambda: None,
-        outputs: Callable[[], Mapping[str, OutputHealth]] = dict,
+        health: Callable[[], Status | None] = lambda: None,
+        outputs: Callable[[], Mapping[str, Status]] = dict,
         stale_after_s: float = 0.5,
         unlike_limits: Bounds | None = None,
         zones: ZoneView | None = None,
@@ -199,7 +170,7 @@ class Live:
         self.engine, self.source, self.stale_after_s = engine, source, stale_after_s
         self._stages, self._health, self._outputs = stages, health, outputs
         self._lock = threading.Lock()
-        self._camera = Camera("stopped", "not started", time.monotonic_ns())
+        self._camera = Status("stopped", "not started", time.monotonic_ns())
         self._newest: Newest | None = None
         self._frames = self._dropped = self._dropped_in_run = 0
         self._sent: dict[str, int] = {}
@@ -228,7 +199,7 @@ class Live:
         with self._lock:
             self._unlike = unlike
             if self._camera.state == "stopped":
-                self._camera = Camera("ok", "", time.monotonic_ns())
+                self._camera = Status(since_ns=time.monotonic_ns())
             newly_dropped = dropped - self._dropped_in_run if dropped >= self._dropped_in_run else dropped
             self._frames += 1
             self._dropped += newly_dropped
@@ -247,17 +218,15 @@ class Live:
             self._fingerprint, self._watch = fingerprint, UnlikeNow(fingerprint, self._unlike_limits)
         return self._watch.look(result)
 
-    def set_camera_state(self, state: CameraState, reason: str = "") -> None:
+    def set_camera_state(self, state: State, reason: str = "") -> None:
         """The camera's health, when it changes; saying the same again changes nothing."""
         with self._lock:
             if (state, reason) != (self._camera.state, self._camera.reason):
-                self._camera = Camera(state, reason, time.monotonic_ns())
+                self._camera = Status(state, reason, time.monotonic_ns())
 
-    def look(self) -> Camera:
+    def look(self) -> Status:
         """How the camera is. To be called once in a while: what happened to it meanwhile gets into the timeline."""
-        health, camera = self._health(), self._camera
-        if health is not None:
-            camera = Camera(health.state, health.reason, health.since_ns, health.restarts)
+        camera = self._health() or self._camera
         if camera.state == "lost":
             self.watch.lost(camera.reason, camera.since_ns)
         return camera

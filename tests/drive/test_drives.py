@@ -272,7 +272,7 @@ def test_segments_in_a_folder_are_one_drive(tmp_path: Path) -> None:
         for index in range(25):
             recorder.write(seen(index), 0)
             assert recorder.health.state == "ok", recorder.health
-    assert len(list(folder.iterdir())) == recorder.health.segments == 4
+    assert len(list(folder.iterdir())) == recorder.health.levels["segments"] == 4
     with open_source(str(folder)) as source:
         frames = list(source)
         assert [frame.media_ns for frame in frames] == [(i + i // 2) * 10**8 for i in range(25)]
@@ -286,7 +286,7 @@ def test_a_quota_lets_the_oldest_segments_go(tmp_path: Path) -> None:
     with Recorder(limits, RATE_HZ, Stages(), DriveSegments(options())) as recorder:
         for index in range(40):
             recorder.write(seen(index), 0)
-    assert recorder.health.deleted > 0
+    assert recorder.health.totals["segments_deleted"] > 0
     with Drive(str(tmp_path)) as source:
         kept = list(source)
     assert 0 < len(kept) < 40

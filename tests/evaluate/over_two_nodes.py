@@ -13,12 +13,12 @@ from pathlib import Path
 
 import ray
 from bundles import COLOURS
-from drives_made import make_drive
+from drives_made import make_drive, without_times
 from two_nodes import HEAD_IP, WORKER_IP, cut_the_link
 
 from edge.evaluate import run
 from edge.evaluate.cluster import Cluster
-from edge.evaluate.figures import report_of, without_times
+from edge.evaluate.figures import report_of
 from edge.evaluate.run import EvaluationConfig, Outcome, Shard, evaluate_drives, one_by_one
 
 PATIENCE_S = 300.0

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from bundles import COLOURS
-from drives_made import make_drive
+from drives_made import make_drive, without_times
 from two_nodes import HEAD_IP, PORT, WORKER_IP, TwoNodes, no_nodes_reason
 
 from edge.engine import Bundle
 from edge.errors import ConfigError, EngineError
 from edge.evaluate import cluster, run
 from edge.evaluate.cluster import Cluster
-from edge.evaluate.figures import report_of, without_times
+from edge.evaluate.figures import report_of
 from edge.evaluate.run import DriveResult, EvaluationConfig, evaluate_drives, one_by_one
 
 HERE = Path(__file__).parent

@@ -50,11 +50,12 @@ class Streams:
             if time.monotonic() > until_s:
                 raise Finding(f"{kind}: {source.health} {_WELL_S:g} s after the damage; {source.health.last_error}")
         health = source.health
-        if "died of" in health.last_error and health.restarts > before.restarts:
+        if "died of" in health.last_error and health.totals["restarts"] > before.totals["restarts"]:
             return f"{kind}: capture process {health.last_error}, replaced"
-        if health.restarts > before.restarts:
+        if health.totals["restarts"] > before.totals["restarts"]:
             return f"{kind}: connected again"
-        return f"{kind}: {'told as corrupt' if health.corrupt > before.corrupt else 'passed'}"
+        is_corrupt = health.totals["corrupt"] > before.totals["corrupt"]
+        return f"{kind}: {'told as corrupt' if is_corrupt else 'passed'}"
 
     def close(self) -> None:
         self._stack.close()

@@ -142,7 +142,7 @@ def test_a_full_disk_whose_recordings_cannot_be_deleted_ends_no_loop(
         monkeypatch.setattr(Path, "unlink", fail)
         recorder.write(result, 0)
         recorder.write(result, 0)
-        assert (recorder.health.state, recorder.health.frames_lost) == ("lost", 2)
+        assert (recorder.health.state, recorder.health.totals["frames_lost"]) == ("lost", 2)
         assert "cannot be deleted" in recorder.health.reason
         monkeypatch.undo()
 

@@ -79,7 +79,7 @@ def test_nothing_is_written_where_nothing_happens(tmp_path: Path) -> None:
     with recorder(tmp_path / "out") as sink:
         keep(sink, 0, 30)
         assert sink.health.state == "ok"
-        assert sink.health.ring_bytes > 0
+        assert sink.health.levels["ring_bytes"] > 0
     assert drives(tmp_path / "out") == []
     assert str(sink.health) == "stopped"
 
@@ -101,7 +101,7 @@ def test_a_trigger_has_the_seconds_before_it_and_some_after_it_written(
     assert 20 <= frames[0] <= 40
     assert frames[0] % 10 == 0
     assert reason(path) == "somebody asked"
-    assert (sink.health.drives, sink.health.triggers) == (1, 1)
+    assert (sink.health.totals["drives"], sink.health.totals["triggers"]) == (1, 1)
 
 
 def test_a_drive_begins_anew_after_one_was_written(tmp_path: Path, at_once: None) -> None:
@@ -123,7 +123,7 @@ def test_an_event_is_kept_and_is_a_trigger_when_it_begins(tmp_path: Path, at_onc
         keep(sink, 0, 12)
         sink.event(Event("road_gone", False, 5, 11, 0.1))
         keep(sink, 12, 22)
-        assert sink.health.triggers == 0
+        assert sink.health.totals["triggers"] == 0
         sink.event(Event("pedestrian_ahead", True, 6, 21, 0.2))
         keep(sink, 22, 32)
     (path,) = drives(tmp_path)
@@ -153,12 +153,12 @@ def test_a_second_trigger_within_the_cooldown_is_counted_and_no_more(tmp_path: P
 def test_the_ring_is_bounded_in_seconds_and_in_bytes(tmp_path: Path, memory: Path) -> None:
     with recorder(tmp_path, seconds=3.0) as sink:
         keep(sink, 0, 200)
-        by_time = sink.health.ring_bytes
+        by_time = sink.health.levels["ring_bytes"]
         assert by_time == sum(path.stat().st_size for path in memory.glob("*/*.mcap"))
         assert len(list(memory.glob("*/*.mcap"))) <= 3 + 2 + 2
     with recorder(tmp_path, seconds=3.0, memory_mb=by_time / 2e6) as sink:
         keep(sink, 0, 200)
-        assert sink.health.ring_bytes <= by_time / 2
+        assert sink.health.levels["ring_bytes"] <= by_time / 2
 
 
 def test_a_camera_that_alternates_its_size_does_not_begin_a_piece_for_each_frame(
@@ -171,7 +171,7 @@ def test_a_camera_that_alternates_its_size_does_not_begin_a_piece_for_each_frame
             sink.write(result_of(index, mask_of(index), image=picture(index, size_wh), captured_ns=index * 10**8), 0)
         pieces = list(memory.glob("*/*.mcap"))
         assert len(pieces) <= 1 + 3 + 6  # at the changes of size that may be, and one each second
-        assert 20 <= sink.health.frames_lost <= 30
+        assert 20 <= sink.health.totals["frames_lost"] <= 30
         assert str(sink.health).startswith("ok (the camera alternates between 64x48 and 128x96")
         sink.trigger("somebody asked")
     assert len(drives(tmp_path / "out")) == 1
@@ -234,7 +234,7 @@ def test_memory_that_is_full_costs_frames_and_never_the_loop(
         keep(sink, 0, 300)
         assert sink.health.state == "lost"
         assert "No space left" in sink.health.reason
-        assert 0 < sink.health.frames_lost < 300
+        assert 0 < sink.health.totals["frames_lost"] < 300
     assert list(disk.iterdir()) == []
 
 

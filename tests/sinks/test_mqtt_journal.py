@@ -192,7 +192,7 @@ with MqttSink(options, find_bundle("road").card, Stages()) as sink:
         sink.event("told", number=number)
         print(number, flush=True)
         time.sleep(0.002)
-    while sink.health.events_waiting:
+    while sink.health.levels["events_waiting"]:
         time.sleep(0.01)
 """
 
@@ -248,4 +248,4 @@ def test_a_service_goes_on_where_the_last_one_was_killed(make_card: Any, tmp_pat
         assert soon(lambda: len(listener.said("events")) == 1)
         event = listener.said("events")[0]
         assert (event["boot"], event["number"]) == (sink.boot, 1)
-        assert again.health.events_waiting == 0 or soon(lambda: again.health.events_waiting == 0)
+        assert again.health.levels["events_waiting"] == 0 or soon(lambda: again.health.levels["events_waiting"] == 0)

@@ -28,11 +28,11 @@ from edge.service.check import check
 from edge.service.config import ServeConfig
 from edge.service.outputs import Outputs
 from edge.sinks.drawing import Drawing
-from edge.sinks.health import OutputHealth
 from edge.sinks.publish import sink as sink_module
 from edge.sinks.publish.sink import PublishSink
 from edge.sinks.publish.targets import Target
 from edge.sinks.table import PublishOptions, SinkContext, make_sink
+from edge.status import Status
 from edge.timing import Stages
 from edge.web.state import Live
 
@@ -73,7 +73,7 @@ def result(index: int) -> Prediction:
     return result_of(index, mask, image=image, captured_ns=time.monotonic_ns())
 
 
-def write_until(sink: PublishSink, condition: Callable[[OutputHealth], object], patience_s: float = 60) -> int:
+def write_until(sink: PublishSink, condition: Callable[[Status], object], patience_s: float = 60) -> int:
     """Frames at their pace; how many it took."""
     until_s = time.monotonic() + patience_s
     count = 0
@@ -90,11 +90,11 @@ def luma_of(path: Path) -> list[Image]:
         return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
 
 
-def is_ok(health: OutputHealth) -> bool:
+def is_ok(health: Status) -> bool:
     return health.state == "ok"
 
 
-def is_lost(health: OutputHealth) -> bool:
+def is_lost(health: Status) -> bool:
     return health.state == "lost"
 
 

@@ -109,7 +109,8 @@ caps = "video/x-raw,width=320,height=240,framerate=30/1"
 start = f"gst:videotestsrc is-live=true num-buffers=60 pattern=red ! {caps} ! videoconvert"
 with open_source(f"{start} ! video/x-raw,format=BGR ! appsink max-buffers=1 drop=true sync=false") as camera:
     frames = list(islice(camera, 70))  # more than the pipeline gives before it is started again
-    print(*{frame.size_wh for frame in frames}, camera.health.restarts >= 1, frames[-1].image[10, 10].argmax())
+    is_back = camera.health.totals["restarts"] >= 1
+    print(*{frame.size_wh for frame in frames}, is_back, frames[-1].image[10, 10].argmax())
 try:
     open_source(f"{start} ! video/x-raw,format=GRAY8 ! appsink")
 except OSError as error:

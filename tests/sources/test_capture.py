@@ -351,7 +351,7 @@ def test_a_camera_is_lost_until_its_first_picture_and_ok_with_it() -> None:
     assert str(camera.watch.look(camera.now_ns)) == "lost (starting)"
     assert camera.give(1) == "ok"
     health = camera.watch.look(camera.now_ns)
-    assert (health.restarts, health.pictures, health.size_wh) == (0, 1, (640, 360))
+    assert (health.totals["restarts"], health.totals["frames"], health.size_wh) == (0, 1, (640, 360))
 
 
 def test_health_says_since_when_and_counts_restarts() -> None:
@@ -366,7 +366,7 @@ def test_health_says_since_when_and_counts_restarts() -> None:
     camera.now_ns = lost_ns + 800 * MS
     assert camera.give(1) == "ok"
     health = camera.watch.look(camera.now_ns)
-    assert (health.restarts, health.since_ns, health.last_error) == (1, camera.now_ns, "frozen")
+    assert (health.totals["restarts"], health.since_ns, health.last_error) == (1, camera.now_ns, "frozen")
     assert not health.stale
 
 
@@ -431,7 +431,7 @@ def test_corrupt_pictures_are_counted_told_and_do_not_pass_for_pictures() -> Non
         camera.now_ns += 33 * MS
         camera.watch.unusable(True, camera.now_ns)
     health = camera.watch.look(camera.now_ns)
-    assert (str(health), health.corrupt, health.newest_ns) == ("degraded (corrupt images)", 10, newest_ns)
+    assert (str(health), health.totals["corrupt"], health.newest_ns) == ("degraded (corrupt images)", 10, newest_ns)
     assert health.stale
     assert camera.give(math.ceil(30 * RECENT_NS / 1e9) + 1) == "ok"
 

@@ -276,7 +276,7 @@ def test_damaged_jpegs_of_a_camera_are_counted_and_never_shown() -> None:
         assert isinstance(source, Supervised)
         levels = {round(float(frame.image.mean()), -1) for frame in islice(source, 30)}
         assert levels <= {10.0, 60.0, 110.0}
-        assert source.health.corrupt > 0
+        assert source.health.totals["corrupt"] > 0
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ def test_a_consumer_that_is_slow_gets_the_newest_frame(http_camera: TestCamera) 
             frame = next(frames)
             ages_ms.append((time.monotonic_ns() - frame.captured_ns) / 1e6)
         assert statistics.median(ages_ms) < 125, "older than half a pause of the consumer"
-        assert source.health.skipped > 20
+        assert source.health.totals["skipped"] > 20
 
 
 def test_a_frozen_camera_is_lost_within_half_a_second_and_comes_back_with_a_picture_of_now(camera: TestCamera) -> None:
@@ -176,7 +176,7 @@ def test_a_frozen_camera_is_lost_within_half_a_second_and_comes_back_with_a_pict
             # What the camera had taken in hand before it froze may be sent yet, and is so by its own time.
             late_ns, frozen_for_ns = frame.captured_ns - code_of(frame)[1], thawed_ns - frozen_ns
             assert late_ns < frozen_for_ns / 2, "an old frame with a new time"
-        assert source.health.restarts == FAULTS
+        assert source.health.totals["restarts"] == FAULTS
     assert max(noticed_s) < SOON_S, noticed_s
     assert max(back_s) < SOON_S, back_s
 
@@ -194,7 +194,7 @@ def test_pictures_that_the_network_held_back_are_as_old_as_they_are(
         relay.open.set()
         behind_ns = [frame.captured_ns - code_of(frame)[1] - usual_ns for frame in islice(frames, 20)]
         assert str(source.health) == "degraded (frames come late)"
-        assert source.health.restarts == 0
+        assert source.health.totals["restarts"] == 0
     assert max(behind_ns) < 0.25e9, "an old frame with a new time"
 
 
@@ -226,7 +226,7 @@ def test_a_camera_that_died_is_lost_at_once_and_comes_back_when_it_does(camera: 
             frame = next(frames)
             indices.append(frame.index)
             assert abs(frame.captured_ns - code_of(frame)[1]) < away_ns / 2
-        assert source.health.restarts == FAULTS
+        assert source.health.totals["restarts"] == FAULTS
         assert str(source.health) == "ok"
     assert indices == sorted(set(indices)), "an index came twice"
 
@@ -286,7 +286,7 @@ def test_a_capture_process_that_dies_is_replaced(http_camera: TestCamera) -> Non
         first = list(islice(frames, 10))[-1]
         (victim,) = children() - before
         os.kill(victim, signal.SIGSEGV)
-        wait_for(lambda: source.health.restarts == 1, "it is back")
+        wait_for(lambda: source.health.totals["restarts"] == 1, "it is back")
         assert "SIGSEGV" in source.health.last_error
         assert next(frames).index > first.index
 
@@ -299,7 +299,7 @@ def test_a_capture_process_that_hangs_is_killed_and_replaced(http_camera: TestCa
         list(islice(frames, 10))
         (victim,) = children() - before
         os.kill(victim, signal.SIGSTOP)
-        wait_for(lambda: source.health.restarts == 1, "it is back")
+        wait_for(lambda: source.health.totals["restarts"] == 1, "it is back")
         assert not is_alive(victim)
         assert next(frames)
 
@@ -362,7 +362,7 @@ def test_a_camera_that_is_not_there_yet_is_awaited() -> None:
         wait_for(lambda: "refuses the connection" in source.health.reason, "it is refused")
         with TestCamera("http", port=port):
             assert code_of(next(iter(source)))[0] >= 0
-            assert source.health.restarts == 0
+            assert source.health.totals["restarts"] == 0
 
 
 def test_one_that_gives_no_picture_is_an_error_that_says_why() -> None:
@@ -410,7 +410,7 @@ def test_a_process_that_was_started_ahead_is_the_one_that_captures(http_camera: 
             source.await_first(LONG_S)
             assert children() - before == {ahead}
             os.kill(ahead, signal.SIGKILL)
-            wait_for(lambda: source.health.state == "ok" and source.health.restarts, "another one captures")
+            wait_for(lambda: source.health.state == "ok" and source.health.totals["restarts"], "another one captures")
     assert not is_alive(ahead)
 
 
@@ -441,7 +441,7 @@ def test_an_interrupt_from_the_terminal_is_not_for_the_capture_process(http_came
         (capture,) = children() - before
         os.kill(capture, signal.SIGINT)
         assert len(list(islice(source, 20))) == 20
-        assert source.health.restarts == 0
+        assert source.health.totals["restarts"] == 0
 
 
 def test_connections_leave_no_file_and_no_thread_behind(http_camera: TestCamera) -> None:

@@ -426,6 +426,6 @@ def test_a_kernels_virtual_camera_is_a_source_whose_damaged_frames_are_counted(v
         frames = list(islice(camera, 5))
         press(vivid, "Inject V4L2_BUF_FLAG_ERROR")
         frames += list(islice(camera, 15))
-        assert camera.health.corrupt == 1
+        assert camera.health.totals["corrupt"] == 1
     stamps = [frame.captured_ns for frame in frames]
     assert stamps == sorted(set(stamps))

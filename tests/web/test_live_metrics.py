@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from web_client import ask
 
 import edge
-from edge.sinks.health import OutputHealth
+from edge.status import Status
 from edge.timing import Stages
 from edge.web.metrics import Metrics
 from edge.web.server import WebServer
@@ -66,7 +66,7 @@ def test_each_of_several_cameras_has_its_label(make_card: Any, make_result: Any)
 
 
 def test_outputs_say_how_they_are_and_what_they_count(make_card: Any) -> None:
-    health = OutputHealth("lost", "no such host", {"frames_sent": 7}, {"events_waiting": 3})
+    health = Status("lost", "no such host", totals={"frames_sent": 7}, levels={"events_waiting": 3})
     engine: Any = SimpleNamespace(card=make_card(b""), precision="int8")
     live = Live(engine, "0", dict, outputs=lambda: {"mqtt": health})
     found = samples(Metrics({"": live}, lambda name: 0).text())

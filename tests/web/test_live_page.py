@@ -24,7 +24,7 @@ from web_client import ask, place_of, publishing, soon
 from edge.card import Card, Fingerprint
 from edge.outputs import CONFIDENCE
 from edge.prediction import Prediction
-from edge.sinks.health import OutputHealth
+from edge.status import Status
 from edge.timing import Stages
 from edge.web.options import WebOptions
 from edge.web.server import WebServer
@@ -344,8 +344,8 @@ def test_one_camera_that_is_lost_is_old_and_the_other_goes_on(
 
 def test_what_outputs_say_and_count_is_seen(page: Page, make_card: Callable[..., Card]) -> None:
     outputs = {
-        "mqtt": OutputHealth("lost", "no such host", {"frames_sent": 1200}, {"events_waiting": 3}),
-        "recorder": OutputHealth(levels={"size_bytes": 3_100_000_000}),
+        "mqtt": Status("lost", "no such host", totals={"frames_sent": 1200}, levels={"events_waiting": 3}),
+        "recorder": Status(levels={"size_bytes": 3_100_000_000}),
     }
     engine: Any = SimpleNamespace(card=make_card(b""), precision="int8")
     with WebServer(Live(engine, "0", dict, outputs=lambda: outputs), WebOptions(port=0)) as server:

@@ -23,7 +23,7 @@ from self_signed import make_certificate
 from web_client import ask, looking, next_frame, place_of, publishing, soon
 
 from edge.errors import ConfigError
-from edge.sinks.health import OutputHealth
+from edge.status import Status
 from edge.web import connections
 from edge.web import thread as server_module
 from edge.web.app import FILES, STATIC
@@ -58,7 +58,7 @@ def test_of_several_cameras_ready_names_the_one_without_masks_and_outputs_decide
     make_card: Any, make_result: Any
 ) -> None:
     engine: Any = SimpleNamespace(card=make_card(b""), precision="int8")
-    lost = OutputHealth("lost", "no such host")
+    lost = Status("lost", "no such host")
     lives = {name: Live(engine, name, dict, outputs=lambda: {"mqtt": lost}) for name in ("front", "rear")}
     with WebServer(lives, WebOptions(port=0)) as server:
         lives["front"].publish(make_result(), 0)

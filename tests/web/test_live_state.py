@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import SourceDamaged
+from edge.status import Status
 from edge.timing import Durations
 from edge.web.sink import WebSink
-from edge.web.state import AGE_BOUNDS_S, STEP_S, STEPS, Camera, History, Live, Step, rate_hz
+from edge.web.state import AGE_BOUNDS_S, STEP_S, STEPS, History, Live, Step, rate_hz
 
 STEP_NS = round(STEP_S * 1e9)
 
@@ -52,7 +53,7 @@ def test_saying_the_same_state_again_keeps_its_beginning(live: Live) -> None:
 
 def test_a_source_that_watches_its_camera_is_asked_for_its_health(make_card: Any, make_result: Any) -> None:
     engine = cast("Any", SimpleNamespace(card=make_card(b""), precision="int8"))
-    health = Camera("degraded", "fps", 7, restarts=3)
+    health = Status("degraded", "fps", 7, totals={"restarts": 3})
     live = Live(engine, "0", dict[str, Durations], health=lambda: health)
     live.publish(make_result(), 0)
     assert live.snapshot().camera == health

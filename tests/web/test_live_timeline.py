@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from edge.card import Card
 from edge.frame import Frame, Image, Letterbox
 from edge.prediction import Prediction
+from edge.status import Status
 from edge.visits import Event, Visit
-from edge.web.state import Camera, Live
+from edge.web.state import Live
 from edge.web.timeline import MOMENTS_MAX, THUMBNAIL_BYTES_MAX, THUMBNAIL_PX, Kind, Timeline, thumbnail_of
 
 if TYPE_CHECKING:
@@ -100,12 +101,12 @@ def test_two_people_in_one_zone_are_two_moments(live: Live, make_result: MakeRes
 def test_a_camera_that_is_lost_and_back_is_in_the_timeline_once_however_often_it_is_asked(
     make_card: Callable[..., Card], make_result: MakeResult
 ) -> None:
-    health = [Camera("ok", "", 0)]
+    health = [Status("ok", "", 0)]
     engine: Any = SimpleNamespace(card=make_card(b""), precision="int8")
     live = Live(engine, "0", dict, health=lambda: health[0])
     live.publish(make_result(), 0)
     lost_ns = time.monotonic_ns()
-    health[0] = Camera("lost", "unplugged", lost_ns)
+    health[0] = Status("lost", "unplugged", lost_ns)
     for _ in range(3):
         live.look()
         live.snapshot()
@@ -115,7 +116,7 @@ def test_a_camera_that_is_lost_and_back_is_in_the_timeline_once_however_often_it
     assert kinds(live) == ["camera_lost"]
     back = make_result(2)
     back.frame.captured_ns = lost_ns + 3 * S
-    health[0] = Camera("ok", "", lost_ns + 3 * S)
+    health[0] = Status("ok", "", lost_ns + 3 * S)
     live.publish(back, 0)
     newer, older = live.watch.timeline.moments()
     assert (older.kind, older.detail, older.lasted_s) == ("camera_lost", "unplugged", 3.0)

@@ -69,18 +69,24 @@ class Outbox:
         """Why events are in memory alone, though they should be on disk; else ""."""
         return self._journal.fault if self._journal is not None else ""
 
-    def counts(self) -> dict[str, int]:
-        """For `MqttHealth`."""
+    def counts(self) -> tuple[dict[str, int], dict[str, float]]:
+        """Totals and levels, as `Status` has them.
+
+        `frames_sent` are results whose mask the broker has, `frames_superseded` those whose place a newer one took;
+        `events_sent` the broker has, `events_waiting` are kept for it, and of `events_dropped` more were waiting than
+        are kept. It did not take `refused` messages; of these, events are kept and tried again, but for
+        `events_too_large`, which no attempt would bring over.
+        """
         with self._lock:
-            return {
+            totals = {
                 "frames_sent": self.frames_sent,
                 "frames_superseded": self._superseded,
                 "events_sent": self._events_sent,
-                "events_waiting": len(self._events),
                 "events_dropped": self._dropped,
                 "events_too_large": self._too_large,
                 "refused": self.refused,
             }
+            return totals, {"events_waiting": len(self._events)}
 
     def put_result(self, result: Prediction, dropped: int) -> None:
         """The newest result, in the place of one that was not asked for yet."""

@@ -14,8 +14,7 @@ import random
 import secrets
 import threading
 import time
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from edge.card import Card
 from edge.errors import ConfigError
@@ -23,9 +22,8 @@ from edge.prediction import Prediction
 from edge.sinks.mqtt.link import Link, LinkLost, Message
 from edge.sinks.mqtt.options import MqttOptions, address_of, check_mqtt, journal_of
 from edge.sinks.mqtt.outbox import Outbox, as_json, unix_ms
+from edge.status import State, Status, StatusKeeper
 from edge.timing import Stages
-
-State = Literal["ok", "degraded", "lost", "stopped"]
 
 CLOSING_S = 0.5  # of the second in which the whole service ends
 BROKEN_S = (0.1, 1.0)  # first and longest wait before the next attempt: who is back is found within a second
@@ -37,48 +35,6 @@ _SETTLED_S = 5.0  # a connection that lasted so long was a good one
 _LEAST_LIMIT_BYTES = 16_384  # what we usually send is smaller: a broken line is no reason to hold it back
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class MqttHealth:
-    """How the way to the broker is, and what went over it since the start.
-
-    Attributes:
-        state, reason: "ok"; "degraded": connected, but the broker does not take everything; "lost"; "stopped".
-        since_ns: when that began, on the monotonic clock.
-        connections: how many there were; more than one is a reconnection.
-        frames_sent: results whose mask the broker has; frames_superseded: a newer one took their place.
-        events_sent, events_waiting: the broker has them; they are kept for it.
-        events_dropped: more were waiting than are kept; the oldest went.
-        refused: messages that the broker did not take. Of these, events are kept and tried again, but for
-            `events_too_large`, which no attempt would bring over.
-    """
-
-    state: State
-    reason: str
-    since_ns: int
-    connections: int = 0
-    frames_sent: int = 0
-    frames_superseded: int = 0
-    events_sent: int = 0
-    events_waiting: int = 0
-    events_dropped: int = 0
-    events_too_large: int = 0
-    refused: int = 0
-
-    @property
-    def totals(self) -> dict[str, int]:
-        """What only grows."""
-        names = ("connections", "frames_sent", "frames_superseded", "events_sent", "events_dropped")
-        return {name: getattr(self, name) for name in (*names, "events_too_large", "refused")}
-
-    @property
-    def levels(self) -> dict[str, int]:
-        """What is now."""
-        return {"events_waiting": self.events_waiting}
-
-    def __str__(self) -> str:
-        return f"{self.state} ({self.reason})" if self.reason else self.state
 
 
 class MqttSink:
@@ -95,7 +51,7 @@ class MqttSink:
         self._options, self._card, self._stages = options, card, stages
         self._box = Outbox(self.boot, options.topic, journal_of(options))
         self._lock = threading.Lock()
-        self._health = MqttHealth("lost", "starting", time.monotonic_ns())
+        self._keeper = StatusKeeper("lost", "starting", totals=["connections"])
         self._camera: tuple[str, str] = ("ok", "")
         self._closing, self._closing_s = threading.Event(), 0.0
         self._wake_fd: int | None = None
@@ -125,10 +81,10 @@ class MqttSink:
         self._become("stopped", "")
 
     @property
-    def health(self) -> MqttHealth:
-        """How it is now. Any thread may ask."""
-        with self._lock:
-            return dataclasses.replace(self._health, **self._box.counts())
+    def health(self) -> Status:
+        """How the way to the broker is, and what went over it: docs/mqtt.md. Any thread may ask."""
+        now, (totals, levels) = self._keeper.now, self._box.counts()
+        return dataclasses.replace(now, totals={**now.totals, **totals}, levels=levels)
 
     def write(self, result: Prediction, dropped: int) -> None:
         """Put the result where the sending thread finds it."""
@@ -209,8 +165,7 @@ class MqttSink:
         self._paused_until_s.clear()
         self._parts.clear()
         self._status_due, self._last_event = True, 0
-        with self._lock:
-            self._health = dataclasses.replace(self._health, connections=self._health.connections + 1)
+        self._keeper.count(connections=1)
         self._become("ok", "")
 
     def _send_waiting(self, link: Link) -> None:
@@ -290,12 +245,8 @@ class MqttSink:
         self._become("degraded" if self._faults else "ok", "; ".join(self._faults.values()))
 
     def _become(self, state: State, reason: str) -> None:
-        with self._lock:
-            was = self._health
-            if (state, reason) == (was.state, was.reason) or was.state == "stopped":
-                return
-            self._health = dataclasses.replace(was, state=state, reason=reason, since_ns=time.monotonic_ns())
-        log.log(logging.INFO if state in ("ok", "stopped") else logging.WARNING, "mqtt: %s", self._health)
+        if self._keeper.become(state, reason):
+            log.log(logging.INFO if state in ("ok", "stopped") else logging.WARNING, "mqtt: %s", self._keeper.now)
 
     def _say_goodbye(self, link: Link, closing_s: float) -> None:
         """Send what waits, then that we are gone; a broker that takes neither hears it as a broken line."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -17,11 +16,11 @@ from edge.frame import Yuv420
 from edge.prediction import Prediction
 from edge.secrets import without_secrets
 from edge.sinks.drawing import Drawing
-from edge.sinks.health import OutputHealth, OutputState
 from edge.sinks.publish.identity import Identity
 from edge.sinks.publish.process import PublishProcess
 from edge.sinks.publish.targets import ANSWER_S, Target
 from edge.sinks.video import AVCOL_RANGE, AVCOL_SPC, ENCODER, TICKS_HZ, nominal_rate
+from edge.status import State, Status, StatusKeeper
 
 if TYPE_CHECKING:
     from edge.sinks.table import PublishOptions, SinkContext
@@ -52,10 +51,8 @@ class PublishSink:
             self._target.options.update(self._identity.options)
         self._look.table(context.card.table)
         self._rate, self._stages = nominal_rate(context.rate_hz), context.stages
-        self._lock = threading.Lock()
-        self._state: OutputState = "lost"
-        self._reason = "not connected yet"
-        self._counts: dict[str, int] = {"connections": 0, "frames_sent": 0, "frames_superseded": 0}
+        totals = ["connections", "frames_sent", "frames_superseded"]
+        self._health = StatusKeeper("lost", "not connected yet", totals=totals)
         self._process: PublishProcess | None = None
         self._drawing: Drawing | None = None
         self._began_s = self._asked_s = self._next_try_s = 0.0
@@ -74,10 +71,9 @@ class PublishSink:
         self._become("stopped", "")
 
     @property
-    def health(self) -> OutputHealth:
+    def health(self) -> Status:
         """How the stream is. Any thread may ask."""
-        with self._lock:
-            return OutputHealth(self._state, self._reason, dict(self._counts))
+        return self._health.now
 
     def write(self, result: Prediction, dropped: int) -> None:
         """Publish the result, if the server took the last one; see `edge.sinks.sink.Sink.write`."""
@@ -86,7 +82,7 @@ class PublishSink:
         if self._process is None and now_s >= self._next_try_s:
             self._begin(result, now_s)
         if self._process is None or self._drawing is None or self._process.busy:
-            self._count("frames_superseded")
+            self._health.count(frames_superseded=1)
             return
         with self._stages["overlay"].span():
             self._drawing.draw(result, dropped)
@@ -131,12 +127,12 @@ class PublishSink:
             return
         taken, lost = self._process.hear()
         if taken:
-            self._count("frames_sent", taken)
-            if self._state != "ok":
-                self._count("connections")
+            self._health.count(frames_sent=taken)
+            if self._health.state != "ok":
+                self._health.count(connections=1)
                 self._become("ok", "")
         if lost is None and self._process.busy:
-            patience_s = ANSWER_S if self._state == "ok" else _CONNECT_S
+            patience_s = ANSWER_S if self._health.state == "ok" else _CONNECT_S
             if now_s - self._asked_s > patience_s:
                 lost = f"the server takes nothing for {patience_s:g} s"
         if lost is not None:
@@ -146,19 +142,16 @@ class PublishSink:
         if self._process is not None:
             self._process.close()
         self._process = self._drawing = None
-        self._failures = 1 if now_s - self._began_s > _SETTLED_S and self._state == "ok" else self._failures + 1
+        self._failures = 1 if now_s - self._began_s > _SETTLED_S and self._health.state == "ok" else self._failures + 1
         wait_s = min(_RETRY_S[0] * 2 ** min(self._failures - 1, 16), _RETRY_S[1]) * random.uniform(0.5, 1.0)
         self._next_try_s = time.monotonic() + wait_s
         self._become("lost", without_secrets(reason, self._url))
 
-    def _count(self, name: str, by: int = 1) -> None:
-        with self._lock:
-            self._counts[name] += by
-
-    def _become(self, state: OutputState, reason: str) -> None:
-        with self._lock:
-            if (state, reason) == (self._state, self._reason):
-                return
-            self._state, self._reason = state, reason
-        level = logging.WARNING if state == "lost" else logging.INFO
-        log.log(level, "publish: %s: %s%s", self._target.shown, state, f" ({reason})" if reason else "")
+    def _become(self, state: State, reason: str) -> None:
+        if self._health.become(state, reason):
+            log.log(
+                logging.WARNING if state == "lost" else logging.INFO,
+                "publish: %s: %s",
+                self._target.shown,
+                self._health.now,
+            )

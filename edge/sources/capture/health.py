@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
 
 from edge.sources.capture.wire import Format, FrameReady
-
-State = Literal["ok", "degraded", "lost", "stopped"]
+from edge.status import State, Status
 
 STUCK_NS = 1_500_000_000  # the same frame, or nothing in it, for so long is no chance
 RECENT_NS = 1_000_000_000  # a fault that is over is reported for so long
@@ -21,16 +19,15 @@ _BLANK_SPREAD, _DARK, _BRIGHT = 12, 40, 215  # of 256; noise behind a covered le
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class CameraStatus(Status):
     """How a camera is at one moment; times are on the monotonic clock.
 
+    "degraded" gives frames, "lost" none. Of its `totals`, `restarts` is how often it gave frames again after it was
+    lost; `frames` came, of which `corrupt` were not handed on because data were missing, and `skipped` were replaced by
+    a newer one before they were taken.
+
     Attributes:
-        state, reason: "ok" has no reason; "degraded" gives frames, "lost" none; "stopped" was asked for.
-        since_ns: when it came into this state for this reason.
-        restarts: how often it gave frames again after it was lost.
         last_error: what the camera or its library said last; kept when it is well again, "" if never.
-        frames: how many came; corrupt: how many of them were not handed on because data were missing;
-            skipped: how many were replaced by a newer one before they were taken.
         rate_hz: frames per second over the last two seconds; 0 when there are none.
         newest_ns: when the newest usable frame was captured; None before the first.
         stale: the newest is older than three periods: what is shown is not what is there now.
@@ -38,22 +35,12 @@ class Health:
         note: how what the camera gives differs from what it was asked for.
     """
 
-    state: State
-    reason: str
-    since_ns: int
-    restarts: int = 0
     last_error: str = ""
-    pictures: int = 0
-    corrupt: int = 0
-    skipped: int = 0
     rate_hz: float = 0.0
     newest_ns: int | None = None
     stale: bool = True
     size_wh: tuple[int, int] | None = None
     note: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.state} ({self.reason})" if self.reason else self.state
 
 
 class Watch:
@@ -61,7 +48,11 @@ class Watch:
 
     def __init__(self, now_ns: int) -> None:
         self._lock = threading.Lock()
-        self._health = Health("lost", "starting", now_ns)
+        self._state: State = "lost"
+        self._reason, self._since_ns, self._last_error, self._note = "starting", now_ns, "", ""
+        self._totals = dict[str, int].fromkeys(["restarts", "frames", "corrupt", "skipped"], 0)
+        self._newest_ns: int | None = None
+        self._size_wh: tuple[int, int] | None = None
         self._arrivals: deque[int] = deque()
         self._nominal_hz = 0.0
         self._period_ns = 100_000_000.0
@@ -73,23 +64,33 @@ class Watch:
         self._blank = ""
         self._was_slow = False
 
-    def look(self, now_ns: int) -> Health:
-        """The health at this time, whoever asks."""
+    def look(self, now_ns: int) -> CameraStatus:
+        """The status at this time, whoever asks."""
         with self._lock:
-            newest_ns, rate_hz = self._health.newest_ns, self._rate_hz(now_ns)
-            stale = newest_ns is None or now_ns - newest_ns > STALE_PERIODS * self._period_ns
-            return replace(self._health, stale=stale, rate_hz=rate_hz)
+            newest_ns = self._newest_ns
+            return CameraStatus(
+                self._state,
+                self._reason,
+                self._since_ns,
+                dict(self._totals),
+                last_error=self._last_error,
+                rate_hz=self._rate_hz(now_ns),
+                newest_ns=newest_ns,
+                stale=newest_ns is None or now_ns - newest_ns > STALE_PERIODS * self._period_ns,
+                size_wh=self._size_wh,
+                note=self._note,
+            )
 
     def opened(self, layout: Format, now_ns: int) -> None:
         """Frames of this format follow."""
         with self._lock:
-            size_wh, was_wh = (layout.width, layout.height), self._health.size_wh
+            size_wh, was_wh = (layout.width, layout.height), self._size_wh
             if was_wh is not None and was_wh != size_wh:
                 self._resized = f"size changed from {was_wh[0]}x{was_wh[1]} to {size_wh[0]}x{size_wh[1]}"
                 self._resized_ns = now_ns
             self._nominal_hz, self._opened_ns = layout.rate_hz, now_ns
             self._same_since_ns = self._lively_ns = now_ns
-            self._set(size_wh=size_wh, note=layout.note)
+            self._size_wh, self._note = size_wh, layout.note
 
     def frame(self, frame: FrameReady, now_ns: int) -> None:
         """A usable frame came."""
@@ -102,10 +103,10 @@ class Watch:
                 self._lively_ns = now_ns
             if frame.late_ns > LATE_NS:
                 self._late_ns = now_ns
-            if self._health.state == "lost":
+            if self._state == "lost":
                 self._opened_ns = now_ns
-                self._set(restarts=self._health.restarts + (self._health.newest_ns is not None))
-            self._set(newest_ns=frame.captured_ns)
+                self._totals["restarts"] += self._newest_ns is not None
+            self._newest_ns = frame.captured_ns
             self._judge(now_ns)
 
     def unusable(self, corrupt: bool, now_ns: int) -> None:
@@ -113,24 +114,24 @@ class Watch:
         with self._lock:
             self._arrived(now_ns, now_ns)
             if not corrupt:
-                self._set(skipped=self._health.skipped + 1)
+                self._totals["skipped"] += 1
                 return
             self._corrupt_ns = now_ns
-            self._set(corrupt=self._health.corrupt + 1)
-            if self._health.state != "lost":  # it comes back with a frame that can be shown
+            self._totals["corrupt"] += 1
+            if self._state != "lost":  # it comes back with a frame that can be shown
                 self._judge(now_ns)
 
     def skipped(self) -> None:
         """A frame made room for a newer one before anybody took it."""
         with self._lock:
-            self._set(skipped=self._health.skipped + 1)
+            self._totals["skipped"] += 1
 
     def lost(self, reason: str, now_ns: int, error: str = "") -> None:
         """No frames come; `error` is what the camera or its library said."""
         with self._lock:
             self._arrivals.clear()
             if error:
-                self._set(last_error=error)
+                self._last_error = error
             self._become("lost", reason, now_ns)
 
     def stopped(self, now_ns: int) -> None:
@@ -149,7 +150,7 @@ class Watch:
         self._arrivals.append(max(stamp_ns, self._arrivals[-1] if self._arrivals else stamp_ns))
         while now_ns - self._arrivals[0] > _RATE_NS:
             self._arrivals.popleft()
-        self._set(pictures=self._health.pictures + 1)
+        self._totals["frames"] += 1
         if rate_hz := self._rate_hz(now_ns):
             self._period_ns = 1e9 / rate_hz
 
@@ -180,11 +181,8 @@ class Watch:
         return self._was_slow
 
     def _become(self, state: State, reason: str, now_ns: int) -> None:
-        if (state, reason) != (self._health.state, self._health.reason):
-            self._set(state=state, reason=reason, since_ns=now_ns)
-
-    def _set(self, **changes: Any) -> None:
-        self._health = replace(self._health, **changes)
+        if (state, reason) != (self._state, self._reason):
+            self._state, self._reason, self._since_ns = state, reason, now_ns
 
 
 def _blank(frame: FrameReady) -> str:
