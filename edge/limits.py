@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-DEFAULT_MEGAPIXELS = 33.2  # 7680x4320
+DEFAULT_PIXELS = 7680 * 4320
 VARIABLE = "EDGE_MAX_MEGAPIXELS"
 
 
@@ -13,8 +13,8 @@ def max_pixels() -> int:
     try:
         megapixels = float(os.environ.get(VARIABLE, ""))
     except ValueError:
-        return 7680 * 4320
-    return round(min(max(megapixels, 1.0), 1000.0) * 1e6) if megapixels == megapixels else 7680 * 4320
+        return DEFAULT_PIXELS
+    return round(min(max(megapixels, 1.0), 1000.0) * 1e6) if megapixels == megapixels else DEFAULT_PIXELS
 
 
 def size_error(size_wh: tuple[int, int]) -> str:

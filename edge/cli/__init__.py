@@ -150,11 +150,9 @@ def run(
     backend: Backend = None,
 ) -> int:
     """Segment a video, images, a camera or a rendered street."""
-    from edge.sinks.collisions import check_outputs
-
     look = look_of(style, alpha, classes, legend, bool(overlay or show or publish))
     outputs = Outputs.of(overlay, look, masks, masks_as, results, sink or (), json_file, publish or ())
-    check_outputs(outputs.paths, sources)
+    outputs.check(sources)
     model = camera_model_of(camera_model)
     end_on_sigterm()
     asked = outputs_asked(confidence, instances or model is not None, steady, markings)

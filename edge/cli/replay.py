@@ -91,19 +91,16 @@ def replay(
         shown = {"--engine": engine != "road", "--diff": diff, "--fast": fast, "--web": web, "--start": start}
         return _replay_to_foxglove(drive, {**shown, **written, "--precision": precision}, speed, port)
     _check_options(fast, web, written)
-    from edge.sinks.collisions import check_outputs
-
     look = look_of(style, alpha, classes, legend, overlay is not None)
     outputs = Outputs.of(overlay, look, masks, masks_as, results, sink or (), json_file)
-    check_outputs(outputs.paths, [drive])
+    outputs.check([drive])
     end_on_sigterm()
     import cv2
 
     from edge.replay.session import open_session
 
     cv2.setNumThreads(1)  # every stage has a thread of its own
-    asked = outputs_asked(confidence)
-    wishes = {"precision": precision, "threads": threads, "backend": backend, "outputs": asked}
+    wishes = {"precision": precision, "threads": threads, "backend": backend, "outputs": outputs_asked(confidence)}
     with ExitStack() as stack:
         session = open_session(stack, drive, engine, _known(diff), side_by_side=fast, **wishes)
         if fast:

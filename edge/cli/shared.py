@@ -15,7 +15,7 @@ from edge.cli.stdio import printable
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from edge.appearance import Appearance
     from edge.card import Card
@@ -205,6 +205,12 @@ class Outputs:
             values = [options] if isinstance(options, str) else vars(options).values()
             found += [Path(value) for value in values if isinstance(value, Path) or value is options]
         return found
+
+    def check(self, inputs: Iterable[str | Path]) -> None:
+        """Refuse outputs that would overwrite each other or what is read: see `check_outputs`."""
+        from edge.sinks.collisions import check_outputs
+
+        check_outputs(self.paths, inputs)
 
     def make(self, source: Source, card: Card, stages: Stages) -> list[Sink]:
         """The sinks; `stages` takes their times.

@@ -210,6 +210,7 @@ class _Halving:
         self.nodes: list[NodeProto] = []
 
     def run(self) -> None:
+        """Halve the net in place, with casts where its values leave it."""
         for node in self.model.graph.node:
             if node.output[0] in self.net:
                 self._halve(node)

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 import onnx
@@ -32,7 +32,6 @@ from edge.segmenter import Canvas
 from edge.train.recipe import Calibration
 
 Method = Literal["max", "percentile", "entropy", "trained"]  # "trained": learnt with the weights, not observed
-METHODS = get_args(Method)
 FORMAT = 1
 BINS = 4096  # of a histogram, over both signs
 LEVELS = 128  # of a magnitude in INT8

@@ -164,6 +164,11 @@ class _Build:
 
     @classmethod
     def of(cls, bundle: Bundle, precision: str | None, names: Collection[str]) -> _Build:
+        """For this device, with the outputs of these names besides the card's default ones.
+
+        Raises:
+            EngineError: the bundle lacks one of them or the precision, or TensorRT cannot run here.
+        """
         outputs = select(bundle.card.outputs, names, bundle.card.name)
         precision = checked_precision(precision, bundle.card, LABEL, PRECISIONS)
         graph = bundle.graph(precision, GRAPHS)

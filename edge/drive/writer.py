@@ -115,6 +115,7 @@ class _Output:
         return self._at
 
     def flush(self) -> None:
+        """Give the system what was written; what it does not take is cut off, and `is_broken` says so."""
         left = memoryview(b"".join(self._parts))
         self._parts.clear()
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -382,8 +382,3 @@ def difference(own: Counts, other: Counts, table: ClassTable) -> dict[str, Any]:
         **_named(figures, table),
         "intervals": _named(_bounds(resampled(pairs, ahead)), table),
     }
-
-
-def without_times(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal however and wherever drives were measured."""
-    return {key: value for key, value in report.items() if key not in ("times", "budget")}

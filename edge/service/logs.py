@@ -43,6 +43,7 @@ class _Kind:
         self._since_s, self._passed, self._held_back = float("-inf"), 0, 0
 
     def may_pass(self, record: logging.LogRecord, now_s: float) -> bool:
+        """Whether the record is logged at this time; one that follows some that were not says how many."""
         if now_s - self._since_s >= PERIOD_S:
             self._since_s, self._passed = now_s, 0
         if self._passed >= PER_MESSAGE:

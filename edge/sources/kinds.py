@@ -10,10 +10,9 @@ They are looked up only for a scheme that is not ours, and when all kinds are li
 
 from __future__ import annotations
 
-import logging
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +27,6 @@ if TYPE_CHECKING:  # a name is looked at before OpenCV is loaded
 
     from edge.sources.source import Source
 
-log = logging.getLogger(__name__)
 
 GROUP = "edge.sources"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -104,24 +102,10 @@ def kind_of(name: str) -> SourceKind:
     return builtin if plugin is None else _plugged(plugin)
 
 
-def source_kinds() -> Iterator[SourceKind]:
-    """All kinds, ours and those of other packages; one that cannot be loaded is logged and left out."""
-    yield from BUILTIN
-    yield from filter(None, map(_plugged_or_logged, _plugins()))
-
-
 def _plugins() -> Iterable[EntryPoint]:
     from importlib.metadata import entry_points  # late: it brings email, zipfile and socket, which a file does not need
 
     return entry_points(group=GROUP)
-
-
-def _plugged_or_logged(plugin: EntryPoint) -> SourceKind | None:
-    try:
-        return _plugged(plugin)
-    except ConfigError as error:
-        log.warning("%s", error)
-        return None
 
 
 def _plugged(plugin: EntryPoint) -> SourceKind:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,3 +38,8 @@ def make_drive(folder: Path, name: str = "a", labelled: tuple[int, ...] = (0, 3,
     path = write_video(folder / f"{name}.mp4", [picture(index) for index in range(FRAMES)], rate=4)
     labels = write_labels(folder / f"{name}-labels", list(labelled)) if labelled else None
     return Drive(name, str(path), labels, sparse=True, tags={"time_of_day": "dusk" if name == "a" else "day"})
+
+
+def without_times(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal however and wherever drives were measured."""
+    return {key: value for key, value in report.items() if key != "times"}

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 from bundles import COLOURS
-from drives_made import make_drive
+from drives_made import make_drive, without_times
 
 from edge.errors import ConfigError, EngineError
 from edge.evaluate import run
 from edge.evaluate.cluster import Cluster
 from edge.evaluate.drives import Drive
-from edge.evaluate.figures import report_of, without_times
+from edge.evaluate.figures import report_of
 from edge.evaluate.run import EvaluationConfig, Outcome, Shard, evaluate_drives, one_by_one
 
 

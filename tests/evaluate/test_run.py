@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from bundles import COLOURS
-from drives_made import FRAMES, label_of, make_drive, write_labels
+from drives_made import FRAMES, label_of, make_drive, without_times, write_labels
 from stand_in import BrightnessEngine
 from videos import cut, noise, picture, write_video
 
@@ -20,7 +20,7 @@ from edge.engine import Bundle
 from edge.errors import DataError, EngineError, SourceDamaged
 from edge.evaluate import run
 from edge.evaluate.drives import Drive
-from edge.evaluate.figures import report_of, without_times
+from edge.evaluate.figures import report_of
 from edge.evaluate.measures import Measures
 from edge.evaluate.object_labels import find_labels
 from edge.evaluate.run import EvaluationConfig, Execute, Outcome, Shard, evaluate_drives, one_by_one

@@ -18,8 +18,7 @@ from av.video.plane import VideoPlane
 
 from edge.limits import max_pixels
 from edge.sources.capture.clock import CameraClock, CameraPace
-from edge.sources.capture.jpeg import jpeg_problem
-from edge.sources.capture.shot import CaptureError, Shot
+from edge.sources.capture.shot import CaptureError, Shot, jpeg_problem
 from edge.sources.capture.wire import CaptureRequest, Format
 
 _READ_S = 1.0

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
+from edge.limits import size_error
 from edge.sources.capture.wire import Format
+from edge.sources.imagefile import image_size_wh, jpeg_fault
 
 
 class CaptureError(Exception):
@@ -55,3 +57,19 @@ class Reader(Protocol):
     ) -> None: ...
 
     def __iter__(self) -> Iterator[Shot]: ...
+
+
+def jpeg_problem(data: bytes) -> str:
+    """Why an image is not to be decoded: damaged by its markers; "" where it may be.
+
+    Raises:
+        CaptureError: it is larger than allowed. A camera that sends such images is not to go on.
+    """
+    if fault := jpeg_fault(data):
+        return fault
+    size_wh = image_size_wh(data)
+    if size_wh is None or min(size_wh) < 1:
+        return "has no size"
+    if fault := size_error(size_wh):
+        raise CaptureError(f"sends images that are too large: {fault}")
+    return ""

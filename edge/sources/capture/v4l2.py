@@ -18,9 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from edge.limits import size_error
-from edge.sources.capture.jpeg import jpeg_problem
 from edge.sources.capture.opencv import cv2
-from edge.sources.capture.shot import CaptureError, DamagedImage, Reader, Shot
+from edge.sources.capture.shot import CaptureError, DamagedImage, Reader, Shot, jpeg_problem
 from edge.sources.capture.wire import CaptureRequest, Format
 from edge.sources.imagefile import image_size_wh
 
