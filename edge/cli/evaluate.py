@@ -268,16 +268,31 @@ def _conclude(results: Sequence[DriveResult], config: EvaluationConfig, table: C
 
         write_frames(wishes.parquet, results, table)
     drops = _judged(report, wishes, table)
-    if wishes.html:
-        from edge.evaluate.html import write_html
-
-        write_html(wishes.html, report, results, config, table, drops)
-    if wishes.pick and wishes.to:
-        from edge.evaluate.pick import pick_frames
-
-        wishes.print(f"\n{pick_frames(results, config, table, wishes.pick, wishes.to)}")
+    _look_up(report, results, config, table, wishes, drops)
     _raise_if_not_whole(results, wishes.allow_damaged)
     return 0 if held and all(drop.holds for drop in drops) else GATE_BROKEN
+
+
+def _look_up(
+    report: dict[str, Any],
+    results: Sequence[DriveResult],
+    config: EvaluationConfig,
+    table: ClassTable,
+    wishes: _Wishes,
+    drops: Sequence[Drop],
+) -> None:
+    """What needs single frames again: they are taken from one opening of the engine, and of a drive."""
+    from edge.evaluate.run import Worker
+
+    with Worker(config) as worker:
+        if wishes.html:
+            from edge.evaluate.html import write_html
+
+            write_html(wishes.html, report, results, worker, table, drops)
+        if wishes.pick and wishes.to:
+            from edge.evaluate.pick import pick_frames
+
+            wishes.print(f"\n{pick_frames(results, worker, table, wishes.pick, wishes.to)}")
 
 
 def _add_budget(

@@ -16,7 +16,7 @@ from edge.evaluate.gate import Drop
 from edge.evaluate.metres_figures import metres_section
 from edge.evaluate.object_html import object_sections
 from edge.evaluate.page import html_table, section
-from edge.evaluate.run import DriveResult, EvaluationConfig
+from edge.evaluate.run import DriveResult, Worker
 from edge.evaluate.strips import strips_of
 from edge.evaluate.worst import Shot, badness, shots_of, worst_places
 from edge.report import count_text
@@ -29,17 +29,17 @@ def write_html(
     path: Path,
     report: Report,
     results: Sequence[DriveResult],
-    config: EvaluationConfig,
+    worker: Worker,
     table: ClassTable,
     drops: Sequence[Drop] = (),
 ) -> None:
-    """Write the page; the worst frames are looked up in the drives again.
+    """Write the page; the worst frames are looked up in the drives again, by the worker.
 
     Raises:
         OutputError: it cannot be written.
         SourceError, DataError: a drive or its labels are gone since they were measured.
     """
-    shots = shots_of(worst_places(results, table), config, table)
+    shots = shots_of(worst_places(results, table), worker, table)
     sections = [
         _head(report),
         _cards(report),
@@ -48,7 +48,7 @@ def write_html(
         _classes(report, table),
         strips_of(results, table, shots),
         _worst(shots, table),
-        object_sections(report, results, config, table),
+        object_sections(report, results, worker, table),
         metres_section(report),
         _confusion(report, table),
         f'<div class="two">{"".join(_slices(report["slices"]))}{_pedestrians(report["pedestrians"])}'

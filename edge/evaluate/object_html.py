@@ -31,7 +31,7 @@ from edge.evaluate.overlaps import TrueObjects
 from edge.evaluate.page import html_table, section
 from edge.evaluate.records import Records
 from edge.evaluate.reprocess import Seen
-from edge.evaluate.run import DriveResult, EvaluationConfig, Worker
+from edge.evaluate.run import DriveResult, Worker
 from edge.evaluate.tracks import Moment, follow
 from edge.evaluate.worst import WIDTH_PX, Place, data_uri, edges_of, thinned, visits
 from edge.frame import Image
@@ -42,7 +42,7 @@ _OF_SWITCH = 3  # a moment's badness: so many objects missed or false
 
 
 def object_sections(
-    report: Mapping[str, Any], results: Sequence[DriveResult], config: EvaluationConfig, table: ClassTable
+    report: Mapping[str, Any], results: Sequence[DriveResult], worker: Worker, table: ClassTable
 ) -> str:
     """HTML; "" where the objects of no frame are known.
 
@@ -54,7 +54,7 @@ def object_sections(
         return ""
     histories = [_History.of(result, table) for result in results if result.measured is not None]
     histories = [history for history in histories if history.moments]
-    return _figures(figures) + _strips(histories[:DRIVES]) + _worst(histories, config, table)
+    return _figures(figures) + _strips(histories[:DRIVES]) + _worst(histories, worker, table)
 
 
 def _figures(figures: Mapping[str, Any]) -> str:
@@ -168,17 +168,16 @@ def _bar(begin: int, end: int, found: int, scale: float, place: int) -> str:
 # ------------------------------------------------------------------------------------------------------- worst moments
 
 
-def _worst(histories: Sequence[_History], config: EvaluationConfig, table: ClassTable) -> str:
+def _worst(histories: Sequence[_History], worker: Worker, table: ClassTable) -> str:
     places = [place for history in histories for place in history.places()]
     places = thinned(sorted(places, key=lambda place: -place.score), COUNT)
     if not places:
         return ""
     words = {id(history.result): history.mistakes() for history in histories}
-    with Worker(config) as worker:
-        figures = {
-            places.index(place): _figure(place, seen, words[id(place.result)][place.index])
-            for place, seen in visits(places, worker, table)
-        }
+    figures = {
+        places.index(place): _figure(place, seen, words[id(place.result)][place.index])
+        for place, seen in visits(places, worker, table)
+    }
     body = "".join(figures[number] for number in sorted(figures))
     note = "Left: objects found, with their ids. Right: those that are there; dark ones do not count."
     return section("Worst moments of tracks", f'<div class="shots">{body}</div>', note)

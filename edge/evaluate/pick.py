@@ -17,7 +17,7 @@ from edge.classes import ClassTable
 from edge.errors import OutputError
 from edge.evaluate.figures import flicker_of, ratio
 from edge.evaluate.records import Counts, Records
-from edge.evaluate.run import DriveResult, EvaluationConfig, Worker
+from edge.evaluate.run import DriveResult, Worker
 from edge.evaluate.worst import Place, thinned, visits
 from edge.frame import Image
 from edge.sinks.files import write_bytes, write_text
@@ -52,9 +52,7 @@ class Reasons:
         return cls(1 - ratio(*records.mirrored.T), 1 - ratio(*records.agreement.T), flicker_of(records), rarity)
 
 
-def pick_frames(
-    results: Sequence[DriveResult], config: EvaluationConfig, table: ClassTable, count: int, folder: Path
-) -> str:
+def pick_frames(results: Sequence[DriveResult], worker: Worker, table: ClassTable, count: int, folder: Path) -> str:
     """Write the frames most worth a label into `folder`, with the engine's masks to start from, and say how many.
 
     `folder` holds `frames/*.png` with `labels/*.png`, class ids, which is the layout "pairs" of recipes, and
@@ -67,11 +65,10 @@ def pick_frames(
         raise OutputError(f"{folder}: is not empty; new labels would mix with those of before. Name another folder.")
     ranked, reasons = ranked_places(results)
     chosen = diverse(ranked, count)
-    with Worker(config) as worker:
-        for place, seen in visits(chosen, worker, table):
-            name = f"{stem_of(place)}.png"
-            write_bytes(folder / FRAMES / name, _png(seen.result.frame.image))
-            write_bytes(folder / LABELS / name, _png(seen.result.class_map()))
+    for place, seen in visits(chosen, worker, table):
+        name = f"{stem_of(place)}.png"
+        write_bytes(folder / FRAMES / name, _png(seen.result.frame.image))
+        write_bytes(folder / LABELS / name, _png(seen.result.class_map()))
     write_text(folder / REASONS, _csv(chosen, reasons))
     return f"{len(chosen)} frames to label in {folder / FRAMES}, with masks to correct in {folder / LABELS}"
 

@@ -15,7 +15,6 @@ from edge.evaluate.run import Worker
 from edge.frame import Frame, Image
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
-from edge.sources.seek import open_recording
 from edge.sources.source import display_wh_of
 
 
@@ -38,14 +37,14 @@ def reprocess(drive: Drive, numbers: Sequence[int], worker: Worker, table: Class
         SourceError: the drive is gone.
         DataError: its labels are.
     """
-    with open_recording(drive.frames) as recording:
-        segmenter = worker.config.segmenter(worker.engine(display_wh_of(recording)))
-        binary = worker.config.labels_of is not None
-        truths = find_labels(recording, drive.labels, drive.sparse, table, binary=binary)  # type: ignore[arg-type]
-        for number in sorted(numbers):
-            with suppress(SourceError):
-                frame = recording.at(number)
-                yield _seen(drive, segmenter, truths, frame)
+    recording = worker.recording(drive.frames)
+    segmenter = worker.config.segmenter(worker.engine(display_wh_of(recording)))
+    binary = worker.config.labels_of is not None
+    truths = find_labels(recording, drive.labels, drive.sparse, table, binary=binary)  # type: ignore[arg-type]
+    for number in sorted(numbers):
+        with suppress(SourceError):
+            frame = recording.at(number)
+            yield _seen(drive, segmenter, truths, frame)
 
 
 def _seen(drive: Drive, segmenter: Segmenter, truths: AnyLabels | None, frame: Frame) -> Seen:

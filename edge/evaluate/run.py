@@ -35,7 +35,7 @@ from edge.outputs import select
 from edge.pipeline import buffered
 from edge.segmenter import Segmenter, in_order
 from edge.sources.scene import SceneSource
-from edge.sources.seek import RecordedVideo, open_recording
+from edge.sources.seek import Playable, RecordedVideo, open_recording
 from edge.sources.source import Source, display_wh_of
 from edge.steps import step_names
 
@@ -178,13 +178,16 @@ Execute = Callable[[Sequence[Shard]], Iterable[Outcome]]  # in any order; an err
 
 
 class Worker:
-    """Measures shards of drives, one after another. Its engines stay open while frames keep their size."""
+    """Measures shards of drives, one after another. Its engines stay open while frames keep their size, and a recording
+    that is looked up again while no other one is.
+    """
 
     def __init__(self, config: EvaluationConfig) -> None:
         self.config = config
         self._opened: tuple[tuple[int, int], tuple[str, ...]] | None = None  # frames' size, outputs
         self._engine: Engine | None = None
         self._other: Engine | None = None
+        self._recording: tuple[str, Playable] | None = None
 
     def __enter__(self) -> Worker:
         return self
@@ -196,6 +199,15 @@ class Worker:
 
     def close(self) -> None:
         """Close what is open; the next shard opens it again."""
+        self._close_engines()
+        self._close_recording()
+
+    def _close_recording(self) -> None:
+        if self._recording is not None:
+            self._recording[1].close()
+            self._recording = None
+
+    def _close_engines(self) -> None:
         for engine in (self._engine, self._other):
             if engine is not None:
                 engine.close()
@@ -257,6 +269,17 @@ class Worker:
             time.perf_counter() - start_s,
         )
 
+    def recording(self, frames: str) -> Playable:
+        """A drive whose frames are taken by number; open until another one is asked for.
+
+        Raises:
+            SourceError: it is gone, or cannot be read.
+        """
+        if self._recording is None or self._recording[0] != frames:
+            self._close_recording()
+            self._recording = (frames, open_recording(frames))
+        return self._recording[1]
+
     def engine(self, size_wh: tuple[int, int]) -> Engine:
         """The engine, fitted to frames of that size; open until another size is asked for."""
         return self._fitted(size_wh)[0]
@@ -264,7 +287,7 @@ class Worker:
     def _fitted(self, size_wh: tuple[int, int], config: EvaluationConfig | None = None) -> tuple[Engine, Engine | None]:
         opened = (size_wh, (config or self.config).outputs)
         if self._engine is None or self._opened != opened:
-            self.close()
+            self._close_engines()
             self._engine = (config or self.config).open(size_wh)
             self._other = self.config.open_other(size_wh)
             self._opened = opened

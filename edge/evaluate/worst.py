@@ -15,7 +15,7 @@ from edge.evaluate.figures import flicker_of, frame_miou, ratio
 from edge.evaluate.labels import ignored_ids
 from edge.evaluate.records import Records
 from edge.evaluate.reprocess import Seen, reprocess
-from edge.evaluate.run import DriveResult, EvaluationConfig, Worker
+from edge.evaluate.run import DriveResult, Worker
 from edge.frame import Image
 
 COUNT = 12
@@ -99,17 +99,16 @@ class Shot:
     coloured: str
 
 
-def shots_of(places: Sequence[Place], config: EvaluationConfig, table: ClassTable) -> list[Shot]:
+def shots_of(places: Sequence[Place], worker: Worker, table: ClassTable) -> list[Shot]:
     """Images of these frames, in their order.
 
     Raises:
         SourceError, DataError: a drive or its labels are gone.
     """
     shots: dict[tuple[str, int], Shot] = {}
-    with Worker(config) as worker:
-        for place, seen in visits(places, worker, table):
-            outlined, coloured = images_of(seen, table)
-            shots[place.result.drive.name, place.index] = Shot(place, data_uri(outlined), data_uri(coloured))
+    for place, seen in visits(places, worker, table):
+        outlined, coloured = images_of(seen, table)
+        shots[place.result.drive.name, place.index] = Shot(place, data_uri(outlined), data_uri(coloured))
     keys = [(place.result.drive.name, place.index) for place in places]
     return [shots[key] for key in keys if key in shots]
 
