@@ -20,6 +20,7 @@ REACH_M = 100.0
 HALF_WIDTH_M = 1.0  # of the way that the car itself needs
 SURE_SHARE = 0.5  # a distance whose standard error is a larger part of it counts as unknown
 _CLOSE = np.ones((3, 3), np.uint8)
+_EVERY = 2  # columns: what is left of an obstacle when holes are closed is at least three wide
 
 Point = tuple[float, float]
 
@@ -86,14 +87,15 @@ class FreeSpaceFinder:
         width, height = letterbox.content_xywh[2:]
         across, down = letterbox.source_wh[0] / width, letterbox.source_wh[1] / height
         # The upper border of each row, and the lower one of the last: where a run of road cells can end.
-        x, y = np.meshgrid((np.arange(width) + 0.5) * across, np.arange(height + 1) * down)
+        columns = np.arange(0, width, _EVERY)
+        x, y = np.meshgrid((columns + 0.5) * across, np.arange(height + 1) * down)
         pixels = np.stack([x.ravel(), y.ravel()], axis=1)
         self.reach_m = reach_of(plane, down)
-        places = plane.ground(pixels).reshape(height + 1, width, 2)
+        places = plane.ground(pixels).reshape(height + 1, len(columns), 2)
         self._right, self._ahead = (places[..., k].astype(np.float32) for k in range(2))
         within = self._ahead <= self.reach_m  # NaN is not
         self._bottom = max(1, height - math.ceil(plane.model.bonnet_share * height))
-        self._columns = np.arange(width)
+        self._columns = np.arange(len(columns))
         self._top = np.where(within.any(axis=0), within.argmax(axis=0), self._bottom).clip(
             max=self._bottom
         )  # the first row within reach
@@ -102,8 +104,10 @@ class FreeSpaceFinder:
         """The free space of a mask, uint8 (h, w) at network size without black bars, 1 where there is road."""
         closed = cv2.morphologyEx(road, cv2.MORPH_CLOSE, _CLOSE)  # a hole of a cell or two is no obstacle
         height = self._bottom
-        blocked = closed[:height][::-1] == 0
-        run = np.where(blocked.any(axis=0), blocked.argmax(axis=0), height)
+        # From the bottom up, a row for each column: bytes in a row are searched many times as fast.
+        blocked = np.ascontiguousarray((closed[:height, ::_EVERY] == 0)[::-1].T)
+        run = blocked.argmax(axis=1)
+        run[~blocked[self._columns, run]] = height
         rows = np.maximum(height - run, self._top)
         right, ahead = self._right[rows, self._columns], np.array(self._ahead[rows, self._columns])
         there = np.isfinite(ahead)

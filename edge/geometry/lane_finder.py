@@ -17,11 +17,11 @@ from edge.geometry.ground import Floats, GroundPlane
 from edge.geometry.lane import NEAR_M, Boundary, EgoLane, Kind, paired
 from edge.geometry.lane_points import ALONG_M, CURB, EDGE, MARKING, ROWS, SIDE_M, Evidence, Points, ViewFromAbove
 
-_LEAST_POINTS, _MOST_POINTS = 8, 300  # the direction is that of so many
+_LEAST_POINTS, _MOST_POINTS = 8, 160  # the direction is that of so many
 _HEADINGS, _BENDS_1_M = (np.linspace(-end, end, n, dtype=np.float32) for end, n in ((0.06, 13), (0.006, 9)))
 _WAYS = len(_HEADINGS) * len(_BENDS_1_M)
 _BIN_M, _BINS, _ZERO_M = 0.1, 240, 12.0  # of offsets, the middle one at the lens
-_FIRST_BINS = np.arange(_WAYS, dtype=np.int32)[:, None] * _BINS
+_FIRST_BINS = np.arange(_WAYS, dtype=np.int64)[:, None] * _BINS
 _WITHIN_M = (0.3, 0.2)  # of a boundary: what is fitted first, and again
 _OFFSETS_M = (0.5, 3.4)
 _LEAST_SEEN_M, _SURE_M = 4.0, 10.0  # of marking along the road
@@ -141,7 +141,7 @@ def _direction(points: Points) -> tuple[float, float]:
     step = max(1, -(-len(points.row) // _MOST_POINTS))
     right, ahead, weight = (values[::step].astype(np.float32) for values in (points.right, points.ahead, points.weight))
     shift = _HEADINGS[:, None, None] * ahead + _BENDS_1_M[None, :, None] * (np.square(ahead) / 2)
-    bins = ((right + np.float32(_ZERO_M) - shift) * np.float32(1 / _BIN_M)).astype(np.int32).reshape(_WAYS, -1)
+    bins = ((right + np.float32(_ZERO_M) - shift) * np.float32(1 / _BIN_M)).astype(np.int64).reshape(_WAYS, -1)
     np.clip(bins, 0, _BINS - 1, out=bins)
     bins += _FIRST_BINS
     totals = np.bincount(bins.ravel(), np.tile(weight, _WAYS), _WAYS * _BINS).reshape(_WAYS, _BINS)

@@ -17,7 +17,7 @@ from edge.frame import Frame, Image, Letterbox
 from edge.geometry.ground import Floats, GroundPlane
 from edge.geometry.lane import NEAR_M
 
-FAR_M, SIDE_M = 34.0, 4.0  # what is looked at
+FAR_M, SIDE_M = 34.0, 3.8  # what is looked at
 ALONG_M, ACROSS_M = 0.25, 0.05  # a cell of the view from above
 ROWS = round((FAR_M - NEAR_M) / ALONG_M)
 MARKING, CURB, EDGE = range(3)
