@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.evaluate.figures import _by_speed, blocks_of, difference, intervals, iou_of, report_of, triples_of
+from edge.evaluate.metres import NO_METRES
 from edge.evaluate.overlaps import FRAME, NOTHING
 from edge.evaluate.records import Records, from_bytes, to_bytes
 from edge.metrics import Confusion
@@ -42,6 +43,10 @@ def records_of(confusions: np.ndarray, rate_hz: float | None = 10.0, every: int 
         overlaps=NOTHING.overlaps,
         outputs=np.full(count, "{}"),
         speed_mm_s=np.full(count, -1),
+        in_metres=np.zeros(count, np.int64),
+        placed=NO_METRES.placed,
+        lane=np.stack([NO_METRES.lane] * count),
+        free=np.stack([NO_METRES.free] * count),
         **{name: np.zeros((count, *shape), np.int64) for name, shape in zeros.items()},
     )
 
