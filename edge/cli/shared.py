@@ -182,14 +182,14 @@ class Outputs:
         from edge.sinks.table import BUILT_IN, MasksOptions, OverlayOptions, PublishOptions, ResultsOptions, options_of
 
         sinks: list[tuple[str, Any]] = []
+        drawn: dict[str, Any] = vars(look)
         if overlay:
-            sinks.append(("overlay", OverlayOptions(overlay, look.style, look.alpha, look.classes, look.legend)))
+            sinks.append(("overlay", OverlayOptions(overlay, **drawn)))
         if masks:
             sinks.append(("masks", MasksOptions(masks, masks_as)))
         if results:
             sinks.append(("results", ResultsOptions(results)))
-        drawn = (look.style, look.alpha, look.classes, look.legend)
-        sinks += [("publish", PublishOptions(url, *drawn)) for url in publish]
+        sinks += [("publish", PublishOptions(url, **drawn)) for url in publish]
         for word in others:
             name, equals, target = word.partition("=")
             if not (name and equals and target):

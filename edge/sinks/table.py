@@ -67,11 +67,10 @@ class SinkKind:
     of_text: Callable[[str], Mapping[str, Any]] | None = None
 
 
-@dataclass(frozen=True)
-class OverlayOptions:
-    """A video, an image, or a folder of images; how it looks: `edge.appearance.Appearance`."""
+@dataclass(frozen=True, kw_only=True)
+class LookOptions:
+    """How an overlay looks: `edge.appearance.Appearance`."""
 
-    path: Path
     style: str = "tint"
     alpha: float | None = None
     classes: Sequence[str] = ()
@@ -83,9 +82,16 @@ class OverlayOptions:
 
     @property
     def look(self) -> Appearance:
-        """The last four options."""
+        """Of these options."""
         classes = parse_classes(self.classes) if isinstance(self.classes, str) else tuple(self.classes)
         return Appearance(self.style, self.alpha, classes, self.legend)
+
+
+@dataclass(frozen=True)
+class OverlayOptions(LookOptions):
+    """A video, an image, or a folder of images."""
+
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -126,27 +132,17 @@ class FoxgloveOptions:
 
 
 @dataclass(frozen=True)
-class PublishOptions:
-    """The URL of a media server (`edge.sinks.publish.targets`), and how the overlay looks."""
+class PublishOptions(LookOptions):
+    """The URL of a media server (`edge.sinks.publish.targets`)."""
 
     url: str
-    style: str = "tint"
-    alpha: float | None = None
-    classes: Sequence[str] = ()
-    legend: bool = True
 
     def __post_init__(self) -> None:
         """Raises ConfigError: it is no such URL, or the overlay cannot look like that."""
         from edge.sinks.publish.targets import Target
 
         Target.parse(self.url)
-        _ = self.look
-
-    @property
-    def look(self) -> Appearance:
-        """The last four options."""
-        classes = parse_classes(self.classes) if isinstance(self.classes, str) else tuple(self.classes)
-        return Appearance(self.style, self.alpha, classes, self.legend)
+        super().__post_init__()
 
 
 def _overlay(options: OverlayOptions, context: SinkContext) -> Sink:
@@ -264,7 +260,10 @@ def options_of(kind: SinkKind, given: object) -> object:
     """
     if isinstance(given, kind.options):
         return given
-    fields = {one.name: one for one in dataclasses.fields(kind.options)}
+    by_place = sorted(
+        dataclasses.fields(kind.options), key=lambda one: one.kw_only is True
+    )  # those of a base come behind
+    fields = {one.name: one for one in by_place}
     if isinstance(given, str) and kind.of_text is not None:
         given = kind.of_text(given)
     values = dict(given) if isinstance(given, Mapping) else {next(iter(fields)): given}

@@ -8,8 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
@@ -43,8 +48,59 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), *filter(None, sys.path), DEBIAN_GI])}
 
 
-class TestCamera:
-    """A camera of the network; `kind` is "rtsp" or "http". Killing it is what loss of power is to a real one."""
+class Peer:
+    """A script as a process of its own: killing it is what loss of power is. `lines` is what it printed."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = [sys.executable, *words]
+        self.lines: list[str] = []
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> Self:
+        """Ready to be connected to when this returns."""
+        self.process = subprocess.Popen(
+            self.words,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n", f"{self.words} does not start"
+        self._reader = threading.Thread(target=self.lines.extend, args=[self.process.stdout], daemon=True)
+        self._reader.start()
+        return self
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            self.process = None
+
+    def freeze(self) -> None:
+        """Its connections stay, and nothing comes or goes over them."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self.kill()
+
+
+class TestCamera(Peer):
+    """A camera of the network; `kind` is "rtsp" or "http"."""
 
     __test__ = False
 
@@ -53,41 +109,6 @@ class TestCamera:
     ) -> None:
         """A camera with a `certificate` and its key, PEM files, speaks TLS."""
         self.kind, self.shape, self.port = kind, shape, port or free_port()
-        self._certificate = [str(path) for path in certificate or ()]
         self.url = f"{kind}{'s' if certificate else ''}://127.0.0.1:{self.port}/cam"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> TestCamera:
-        """Ready to be connected to when this returns."""
-        words = [sys.executable, str(HERE / f"{self.kind}_camera.py"), str(self.port), self.shape, *self._certificate]
-        self.process = subprocess.Popen(
-            words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == b"ready\n", f"{words} does not start"
-        return self
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-            self.process = None
-
-    def freeze(self) -> None:
-        """Its connections stay, and nothing comes over them."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
-    def __enter__(self) -> TestCamera:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self.kill()
+        script = str(HERE / f"{kind}_camera.py")
+        super().__init__([script, str(self.port), shape, *(str(path) for path in certificate or ())])
