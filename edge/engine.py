@@ -170,15 +170,9 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE, trusted_keys: Collect
         EngineNotFound: it is unknown; the message lists those that there are.
         EngineError: it is there, but its card is not in order, or not signed by a trusted key.
     """
-    if re.fullmatch(NAME, str(name_or_path)):
-        for home in (BUNDLED, BUILT):
-            if (home / name_or_path / CARD_FILE).is_file():
-                return load_bundle(home / name_or_path, trusted_keys)
-    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 an unknown ~user is a name that is not found
-    if (path.suffix == ".onnx" or path.name == CARD_FILE) and path.is_file():
-        path = path.parent
-    if name_or_path != "" and path.is_dir():  # Path("") is the folder one is in
-        return load_bundle(path, trusted_keys)
+    folder = bundle_folder(name_or_path)
+    if folder is not None:
+        return load_bundle(folder, trusted_keys)
     known = list_bundles()
     close = difflib.get_close_matches(str(name_or_path), known, n=1)
     raise EngineNotFound(
@@ -186,6 +180,18 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE, trusted_keys: Collect
         + (f"; did you mean {close[0]!r}?" if close else ".")
         + f" There are: {', '.join(known) or 'none'}"
     )
+
+
+def bundle_folder(name_or_path: str | Path) -> Path | None:
+    """The folder that the name of an engine stands for; None where there is none. What it holds is not looked at."""
+    if re.fullmatch(NAME, str(name_or_path)):
+        for home in (BUNDLED, BUILT):
+            if (home / name_or_path / CARD_FILE).is_file():
+                return home / name_or_path
+    path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 an unknown ~user is a name that is not found
+    if (path.suffix == ".onnx" or path.name == CARD_FILE) and path.is_file():
+        path = path.parent
+    return path if name_or_path != "" and path.is_dir() else None  # Path("") is the folder one is in
 
 
 def list_bundles() -> list[str]:

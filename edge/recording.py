@@ -33,6 +33,7 @@ from edge.sinks.drive import Codec, DriveOptions, DriveSegments, DriveSink, with
 from edge.sinks.recorder import Recorder, RecorderOptions
 from edge.sources.flow import Ahead, Latest
 from edge.sources.open import open_source
+from edge.sources.place import place_of
 from edge.sources.source import Source, display_wh_of
 from edge.timing import Stages
 
@@ -109,6 +110,8 @@ def record(
     """
     target = Path(drive)
     _check(source, target, codec, split_s, quota_gb)
+    model_file = camera_model if isinstance(camera_model, (str, Path)) else None
+    check_outputs([target], [source, model_file, *_held_in(target, source)], [engine])
     if isinstance(camera_model, (str, Path)):
         camera_model = load_camera_model(Path(camera_model))
     if camera_model is not None:
@@ -148,9 +151,12 @@ def _check(source: str, drive: Path, codec: str, split_s: float | None, quota_gb
         )
     if drive.suffix == ".mcap" and (split_s, quota_gb) != (None, None):
         raise ConfigError(f"{drive}: is one file, which --split-s and --quota-gb have no say in. Name a folder")
-    # A folder's quota deletes what it holds, such as a drive that is read.
-    held_in = [Path(source).parent] if source.endswith(".mcap") and drive.is_dir() else []
-    check_outputs([drive], [source, *held_in])
+
+
+def _held_in(drive: Path, source: str) -> list[Path]:
+    """The source's folder, where that may be a folder of drives: its quota deletes what it holds."""
+    path = place_of(source).path
+    return [path.parent] if path.suffix == ".mcap" and drive.is_dir() else []
 
 
 def _options(frames: Source, engine: Engine | None, asked: dict[str, object]) -> DriveOptions:

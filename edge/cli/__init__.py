@@ -152,7 +152,7 @@ def run(
     """Segment a video, images, a camera or a rendered street."""
     look = look_of(style, alpha, classes, legend, bool(overlay or show or publish))
     outputs = Outputs.of(overlay, look, masks, masks_as, results, sink or (), json_file, publish or ())
-    outputs.check(sources)
+    outputs.check([*sources, camera_model], [engine])
     model = camera_model_of(camera_model)
     end_on_sigterm()
     asked = outputs_asked(confidence, instances or model is not None, steady, markings)
@@ -300,7 +300,9 @@ def inspect(
 
     from edge.engine import find_bundle
     from edge.report import card_text
+    from edge.sinks.collisions import check_outputs
 
+    check_outputs([json_file], [], [engine])
     bundle = find_bundle(engine)
     for graph in bundle.card.graphs:
         bundle.read(graph)  # refuses a graph that is not the card's

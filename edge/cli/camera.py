@@ -45,7 +45,7 @@ def calibrate(
     from edge.sinks.collisions import check_outputs
     from edge.sources.open import open_source
 
-    check_outputs([to, overlay, json_file], [drive])
+    check_outputs([to, overlay, json_file], [drive, lens], [engine])
     end_on_sigterm()
     with open_source(drive) as source:
         given = {"hfov_deg": hfov_deg, "focal_px": focal_px, "height_m": height_m, "roll_deg": roll_deg}

@@ -25,9 +25,11 @@ def check(
 ) -> None:
     """Read all frames and masks of a recipe: the share of each class, and all that is wrong, file by file."""
     from edge.config import load_yaml
+    from edge.sinks.collisions import check_outputs
     from edge.train.check import check_data, report_json, report_text
     from edge.train.recipe import Recipe
 
+    check_outputs([json_file], [recipe])
     loaded = load_yaml(recipe, Recipe)
     end_on_sigterm()
     bar, task = make_progress_bar(f"reading {loaded.name}", None)

@@ -141,8 +141,8 @@ def evaluate(
     table = table_of(config)
     drops = _drops(max_drop, baseline, table)
     wishes = _Wishes(json_file, parquet, html, baseline, drops, budget_ms, allow_damaged, pick, to)
+    _check_outputs(wishes, work, [*drives, camera_model], listed, (engine, against_of[0]))
     _check(wishes)
-    _check_outputs(wishes, work, drives, listed)
     store = Store(work, config) if work else None
     with _executing(config, ray, workers, listed) as execute:
         results = evaluate_drives(listed, execute, store, in_shards=bool(ray or work) and not config.steps)
@@ -185,12 +185,18 @@ def _check(wishes: _Wishes) -> None:
         load_baseline(wishes.baseline)
 
 
-def _check_outputs(wishes: _Wishes, work: Path | None, words: Sequence[str], drives: Sequence[Drive]) -> None:
+def _check_outputs(
+    wishes: _Wishes,
+    work: Path | None,
+    named: Sequence[str | Path | None],
+    drives: Sequence[Drive],
+    engines: Sequence[str | None],
+) -> None:
     from edge.sinks.collisions import check_outputs
 
     outputs = (wishes.json_file, wishes.parquet, wishes.html, wishes.to, work)
     read = [(drive.frames, drive.labels) for drive in drives]
-    check_outputs(outputs, [*words, wishes.baseline, *(place for pair in read for place in pair)])
+    check_outputs(outputs, [*named, wishes.baseline, *(place for pair in read for place in pair)], engines)
 
 
 @contextmanager

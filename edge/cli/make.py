@@ -66,7 +66,9 @@ def train(
     and --device, the recipe is written into the run's folder.
     """
     from edge.config import need
+    from edge.sinks.collisions import check_outputs
 
+    check_outputs([json_file], [recipe, data])
     need("torch", "edge train")
     if heads:
         _train_heads(recipe, run_folder, device, json_file)
@@ -202,10 +204,12 @@ def calibrate_run(
 ) -> None:
     """Observe the calibration frames with the net, and write INT8's ranges beside the set."""
     from edge.config import need
+    from edge.sinks.collisions import check_outputs
 
     need("onnx", "edge calibrate")
     from edge.compile.library import calibrate as calibrate_net
 
+    check_outputs([json_file], [recipe, run_folder, onnx, weights, card])
     end_on_sigterm()
     with _Steps() as steps:
         found = calibrate_net(
@@ -233,10 +237,12 @@ def build(
     `build:` section; they are proven against fp32, and refused if they lose more than their limits.
     """
     from edge.config import need
+    from edge.sinks.collisions import check_outputs
 
     need("onnx", "edge build")
     from edge.compile.library import build as build_engine
 
+    check_outputs([json_file], [recipe, run_folder, onnx, weights, card])
     end_on_sigterm()
     named: dict[str, Any] = {"run": run_folder, "onnx": onnx, "torch": torch_net, "weights": weights, "card": card}
     try:
@@ -261,7 +267,9 @@ def plan(
     from edge.backends.plans import layers_path
     from edge.compile.plan import build_plan, summarize_layers
     from edge.engine import find_bundle
+    from edge.sinks.collisions import check_outputs
 
+    check_outputs([json_file], [], [engine])
     end_on_sigterm()
     with progress_report() as on_progress:
         path = build_plan(find_bundle(engine), precision, progress=on_progress)

@@ -63,7 +63,9 @@ def record(
     end_on_sigterm()
     from edge.gps import gps_options
     from edge.recording import record as record_drive
+    from edge.sinks.collisions import check_outputs
 
+    check_outputs([json_file, drive], [source, camera_model], [engine])
     done = record_drive(
         source,
         drive,

@@ -93,7 +93,7 @@ def replay(
     _check_options(fast, web, written)
     look = look_of(style, alpha, classes, legend, overlay is not None)
     outputs = Outputs.of(overlay, look, masks, masks_as, results, sink or (), json_file)
-    outputs.check([drive])
+    outputs.check([drive], [engine, engine_and_precision(diff)[0]])
     end_on_sigterm()
     import cv2
 

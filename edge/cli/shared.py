@@ -206,11 +206,11 @@ class Outputs:
             found += [Path(value) for value in values if isinstance(value, Path) or value is options]
         return found
 
-    def check(self, inputs: Iterable[str | Path]) -> None:
+    def check(self, inputs: Iterable[str | Path | None], engines: Iterable[str | None] = ()) -> None:
         """Refuse outputs that would overwrite each other or what is read: see `check_outputs`."""
         from edge.sinks.collisions import check_outputs
 
-        check_outputs(self.paths, inputs)
+        check_outputs(self.paths, inputs, engines)
 
     def make(self, source: Source, card: Card, stages: Stages) -> list[Sink]:
         """The sinks; `stages` takes their times.

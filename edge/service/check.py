@@ -9,11 +9,12 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from edge.backends import choose_backend
 from edge.classes import ClassTable
 from edge.engine import find_bundle
-from edge.errors import ConfigError
+from edge.errors import ConfigError, OutputError
 from edge.events import EventOptions, Watcher
 from edge.grouping import Instances
 from edge.metres import Metres
@@ -22,6 +23,7 @@ from edge.paths import expanded, is_path, make_folder, shown
 from edge.replay.compare import Comparer
 from edge.service.config import ServeConfig
 from edge.service.outputs import flight_of, mqtt_of, publish_of, recorder_of, sinks_of
+from edge.sinks.collisions import check_outputs
 from edge.sinks.flight import check_flight
 from edge.sinks.mqtt.options import check_mqtt
 from edge.sinks.recorder import check_recorder
@@ -207,6 +209,16 @@ def _check_sinks(config: ServeConfig) -> None:
                 options = options_of(find_kind(name), given)
                 if isinstance(options, OverlayOptions):
                     options.look.table(table)
+                _check_target(options, config)
+
+
+def _check_target(options: Any, config: ServeConfig) -> None:
+    """Refuse an output that is a file of the engine or the recording that is played."""
+    targets = [value for value in getattr(options, "__dict__", {}).values() if isinstance(value, Path)]
+    try:
+        check_outputs(targets, config.sources.values(), [config.engine])
+    except OutputError as error:  # which a restart does not mend
+        raise ConfigError(str(error)) from error
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.engine import bundle_folder
 from edge.errors import OutputError
 from edge.pattern import is_pattern, matching
 from edge.sinks.files import IMAGES, STDOUT, open_descriptor
@@ -16,17 +17,23 @@ _READ = IMAGES | {".mcap", ".bag", ".db3", ".zstd", ".yaml", ".yml", ".csv"}  # 
 _WISHES = re.compile(r"[?#].*")  # behind a name: ?topic=/camera, #stream=1
 
 
-def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
+def check_outputs(
+    outputs: Iterable[Path | None], inputs: Iterable[str | Path | None], engines: Iterable[str | Path | None] = ()
+) -> None:
     """Refuse outputs that would overwrite what is read, or each other. A link or hard link is what it stands for.
 
     `inputs` are named as sources are: files, folders, patterns of images; cameras and scenes cannot be overwritten.
+    `engines` are named as for `edge.engine.find_bundle`: every file in their folders is read.
 
     Raises:
         OutputError: with the output that collides.
     """
     named = [path for path in outputs if path is not None]
     _check_distinct(named)
-    read = _Inputs.of([str(name) for name in inputs if name is not None])
+    if not named:
+        return
+    files = [file for engine in engines if engine is not None for file in _files_of_engine(engine)]
+    read = _Inputs.of([str(name) for name in (*inputs, *files) if name is not None])
     for path in named:
         if open_descriptor(path) is None:
             read.refuse(path)
@@ -75,7 +82,7 @@ class _Inputs:
         """Raises OutputError: writing it would destroy what is read."""
         partial = output.with_name(f".{output.name}.part")  # which is begun anew
         if any(_same(place, file) for place in (output, partial) for file in self.files):
-            raise OutputError(f"{output}: is the source itself, which would be lost. Name another file.")
+            raise OutputError(f"{output}: is read as well, and would be lost. Name another file.")
         if any(_same(output, folder) for folder in (*self.folders, *self.image_folders)):
             raise OutputError(f"{output}: is the folder of the source, whose files would be lost. Name another folder.")
         is_read = output.suffix.lower() in _READ and output.is_file()
@@ -91,6 +98,14 @@ def _named_by(name: str) -> list[Path]:
     if is_pattern(name):
         return matching(name)
     return []
+
+
+def _files_of_engine(name: str | Path) -> list[Path]:
+    folder = bundle_folder(name)
+    try:
+        return list(folder.iterdir()) if folder is not None else []
+    except OSError:  # opening the engine will say why
+        return []
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -280,3 +280,13 @@ def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(
     text = json.dumps({**BASE, **options}).replace("@", f"{tmp_path}/")
     with pytest.raises(ConfigError, match=rf"{key}: .*pipe.*: expected a file, got a pipe"):
         check(parse_tree(json.loads(text), ServeConfig, "here"))
+
+
+@pytest.mark.parametrize("target", ["clip.mkv", "engine/card.json"])
+def test_an_output_over_the_recording_that_is_played_or_over_the_engine_is_refused(tmp_path: Path, target: str) -> None:
+    (tmp_path / "engine").symlink_to(find_bundle("road").folder)
+    (tmp_path / "clip.mkv").write_bytes(b"frames")
+    tree = {"camera": str(tmp_path / "clip.mkv"), "engine": str(tmp_path / "engine"), "loop": True}
+    config = parse_tree({**tree, "sinks": {"results": str(tmp_path / target)}}, ServeConfig, "here")
+    with pytest.raises(ConfigError, match=r"sinks\.results: .* would be lost"):
+        check(config)

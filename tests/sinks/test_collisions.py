@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from edge.cli import make_app
+from edge.engine import Bundle
 from edge.errors import OutputError
 from edge.sinks.collisions import check_outputs, check_replaced
 
@@ -90,3 +95,75 @@ def test_a_folder_that_is_made_anew_holds_nothing_that_is_read(home: Path) -> No
     for path in (home / "frames" / "7.png", home / "also" / "7.png", home / "frames"):
         with pytest.raises(OutputError, match="would be lost"):
             check_replaced(home / "frames", [path])
+
+
+@pytest.mark.parametrize("name", ["card.json", "model.onnx", "card.sig"])
+def test_a_file_of_the_engine_is_no_output(colour_bundle: Bundle, tmp_path: Path, name: str) -> None:
+    (folder := tmp_path / "engine").symlink_to(colour_bundle.folder)
+    for engine in (folder, folder / "card.json", str(folder)):
+        if (folder / name).exists():
+            with pytest.raises(OutputError, match="would be lost"):
+                check_outputs([colour_bundle.folder / name], [], [engine])
+        check_outputs([tmp_path / name], ["0"], [engine, None, "road", "unknown"])
+
+
+# Commands with a file that they read in place of FILE, or an engine in place of BUNDLE.
+_READING = (
+    "run FILE",
+    "run 0 --camera-model FILE",
+    "run 0 --engine BUNDLE",
+    "record FILE drive.mcap",
+    "record 0 drive.mcap --camera-model FILE",
+    "record 0 drive.mcap --engine BUNDLE",
+    "replay FILE --fast",
+    "replay drive.mp4 --fast --engine BUNDLE",
+    "replay drive.mp4 --fast --diff BUNDLE:f32",
+    "evaluate FILE",
+    "evaluate drive.mp4 --baseline FILE",
+    "evaluate drive.mp4 --camera-model FILE",
+    "evaluate drive.mp4 --engine BUNDLE",
+    "evaluate drive.mp4 --against BUNDLE:fp32",
+    "camera calibrate FILE",
+    "camera calibrate drive.mp4 --lens FILE",
+    "camera calibrate drive.mp4 --engine BUNDLE",
+    "inspect BUNDLE",
+    "plan BUNDLE",
+    "bench --source FILE",
+    "bench --engine BUNDLE",
+    "train FILE",
+    "calibrate select city FILE",
+    "calibrate run FILE",
+    "calibrate run --onnx FILE",
+    "calibrate run --torch a:b --weights FILE",
+    "build FILE",
+    "build a.yaml --run FILE",
+    "build --onnx a.onnx --card FILE",
+    "data check FILE",
+)
+_CAMERA = "geometry: {height_m: 1.4, hfov_deg: 60}\n"
+
+
+@pytest.mark.parametrize("words", _READING)
+def test_no_command_writes_its_figures_over_what_it_reads(home: Path, colour_bundle: Bundle, words: str) -> None:
+    file = home / "drive.mp4" if "FILE" not in words else home / "read.mp4"
+    file.write_text(_CAMERA)
+    json_file = colour_bundle.folder / "card.json" if "BUNDLE" in words else file
+    before = json_file.read_bytes()
+    typed = words.replace("FILE", str(file)).replace("BUNDLE", str(colour_bundle.folder)).split()
+    with pytest.raises(OutputError, match="would be lost"):
+        make_app(typed)([*typed, "--json", str(json_file)], standalone_mode=False)
+    assert json_file.read_bytes() == before
+
+
+def test_every_command_that_writes_figures_is_tried_on_what_it_reads() -> None:
+    tried = {
+        " ".join(words.split()[: 2 if words.startswith(("camera", "data", "calibrate")) else 1]) for words in _READING
+    }
+    assert tried | {"doctor"} == set(_commands_with_json(typer.main.get_command(make_app()), ""))
+
+
+def _commands_with_json(command: Any, name: str) -> Iterator[str]:
+    if any("--json" in parameter.opts for parameter in command.params):
+        yield name.strip()
+    for inner, child in getattr(command, "commands", {}).items():
+        yield from _commands_with_json(child, f"{name} {inner}")
