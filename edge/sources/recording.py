@@ -36,6 +36,7 @@ _PARSED_CODECS = ("h264", "hevc")  # where FFmpeg finds the frames in a transpor
 _FIELDS_SLACK = 0.1
 _SKIPPED_BYTES = 16  # MPEG-4 writes a few bytes for a frame that is as the last one, and shows none
 _STEP_S, _STEP_PERIODS, _LONGEST_STEP_S = 1.0, 4, 10.0  # between one frame that an edit list cuts off and the next
+_GAP_PERIODS = 1.5  # between one frame that is shown and the next, where none is missing
 _SLACK_PERIODS, _SLACK_S = 0.75, 0.2  # a header's figure is rounded; without a rate, a last frame's duration unknown
 
 
@@ -80,7 +81,7 @@ class Recording:
             self._container.close()
             raise NotAVideo(f"{name}: no frame in it can be decoded. {cut_off_hint(self.path)}")
         self.size_wh, self.pixel_aspect = self._first.size_wh, self._first.pixel_aspect
-        self.frame_count = self._frame_count()
+        self.frame_count = self._shown_count()
 
     def __enter__(self) -> Recording:
         return self
@@ -105,8 +106,15 @@ class Recording:
             yield first
         yield from self._frames
 
+    def _shown_count(self) -> int | None:
+        """How many frames come of a sound file: of those that it says it shows, less what its edit list hides."""
+        count, listed = self._frame_count(), self._stream.index_entries
+        if count is None or "mp4" not in self._container.format.name:
+            return count
+        return min(count, sum(not entry.is_discard for entry in listed))
+
     def _frame_count(self) -> int | None:
-        """How many frames the file says it shows: an edit list may skip some of those that it holds.
+        """How many frames the file's header says it shows: an edit list may skip some of those that it holds.
 
         Where the index is longer than the header says, the rest is in fragments, whose number is not stored.
         """
@@ -131,6 +139,8 @@ class Recording:
                 yield frame
                 start_ns = time.perf_counter_ns()
         self._complain_if_damaged()
+        if self.frame_count is not None:  # those that an open GOP lacks are known only now
+            self.frame_count = max(self._tally.frames, self.frame_count - self._tally.leading)
         if self._times_ns is not None:
             check_times(self._times_ns, self._tally.frames, self.name)
 
@@ -177,7 +187,7 @@ class Recording:
         tally = self._tally
         promised = self._promised_packets()
         missing, surplus = max(0, promised - tally.packets), max(0, tally.packets - promised) if promised else 0
-        untimely = tally.untimely or tally.cut_apart_s > self._longest_step_s() or (tally.cut and self._shows_all())
+        untimely = tally.untimely or tally.cut_apart_s > self._longest_step_s() or self._cuts_what_it_shows()
         passed_over = tally.due - tally.frames - tally.leading if self._shows_each_packet() else tally.passed_over
         undecoded = passed_over - tally.undecodable
         short_s = (self._promised_end_s() or 0.0) - (tally.end_s or 0.0)
@@ -240,6 +250,14 @@ class Recording:
         """Whether its header says that it cuts nothing off."""
         return self._stream.frames > 0 and self._frame_count() == self._stream.frames
 
+    def _cuts_what_it_shows(self) -> bool:
+        """Whether its edit list cuts off what its header says is shown. Leading frames of an open GOP may be: nothing
+        that is shown is missing then. A frame that damaged times made one of them leaves a gap.
+        """
+        tally = self._tally
+        has_gap = self.rate_hz is not None and tally.longest_s * self.rate_hz > _GAP_PERIODS
+        return bool(tally.cut or (tally.hidden and has_gap)) and self._shows_all()
+
     def _longest_step_s(self) -> float:
         """Damaged times make a rate of nothing of it, too."""
         return min(max(_STEP_S, _STEP_PERIODS / self.rate_hz if self.rate_hz else 0.0), _LONGEST_STEP_S)
@@ -254,9 +272,11 @@ class _Tally:
     def __init__(self, skipped_bytes: int, *, by_time: bool) -> None:
         """Packets of up to `skipped_bytes` may show nothing; `by_time`: look for each packet's frame by its time."""
         self._skipped_bytes, self._by_time = skipped_bytes, by_time
-        self.packets = self.due = self.cut = self.untimely = self.undecodable = self.frames = self.corrupt = 0
+        self.packets = self.due = self.cut = self.hidden = self.untimely = self.undecodable = self.frames = (
+            self.corrupt
+        ) = 0
         self._last_s: float | None = None
-        self._longest_s = self.cut_apart_s = 0.0
+        self.longest_s = self.cut_apart_s = 0.0
         self._last: Packet | None = None
         self._awaited = Counter[int]()  # packets by the time of their frame, while that has not come
         self.first_pts: int | None = None  # of the first frame that came
@@ -274,7 +294,7 @@ class _Tally:
     @property
     def end_s(self) -> float | None:
         """When the last frame ends, in the file's time: it may last as long as any before it did."""
-        return None if self._last_s is None else self._last_s + self._longest_s
+        return None if self._last_s is None else self._last_s + self.longest_s
 
     @property
     def passed_over(self) -> int:
@@ -294,9 +314,14 @@ class _Tally:
         self.packets += 1
         if self._by_time and packet.pts is not None:
             self._awaited[packet.pts] += 1
+        leads, holds_frame = self._leads(packet), packet.size > self._skipped_bytes
         if not packet.is_discard:
-            self.due += packet.size > self._skipped_bytes
-            self._note_leading(packet)
+            self.due += holds_frame
+            if leads:
+                self._leading[packet.pts] += holds_frame
+            return
+        if leads:
+            self.hidden += 1
             return
         self.cut += 1
         if last is not None and packet.pts is not None and last.pts is not None:
@@ -304,22 +329,23 @@ class _Tally:
         if last is not None and packet.dts is not None and last.dts is not None:
             self.untimely += packet.dts <= last.dts
 
-    def _note_leading(self, packet: Packet) -> None:
-        """Leading frames follow the key frame in the file and are shown before it; Matroska has no such times."""
+    def _leads(self, packet: Packet) -> bool:
+        """Leading frames follow the key frame in the file and are shown before it. Matroska has no such times: there
+        they have none, or the key frame's.
+        """
         if self.packets == 1:
             self._key_pts = packet.pts if packet.is_keyframe else None
-        elif (
-            self._key_pts is not None and not packet.is_keyframe and (packet.pts is None or packet.pts < self._key_pts)
-        ):
-            self._leading[packet.pts] += packet.size > self._skipped_bytes
-        else:
-            self._key_pts = None
+            return False
+        leads = self._key_pts is not None and not packet.is_keyframe
+        leads = leads and (packet.pts is None or packet.pts <= self._key_pts)
+        self._key_pts = self._key_pts if leads else None
+        return leads
 
     def count(self, decoded: VideoFrame) -> None:
         self.frames += 1
         if self.frames == 1:
             self.first_pts = decoded.pts
-        if self._leading[decoded.pts] > 0:
+        if self._leading[decoded.pts] > 0 and not decoded.key_frame:
             self._leading[decoded.pts] -= 1
         self.corrupt += decoded.is_corrupt
         if self._by_time and decoded.pts is not None:
@@ -328,7 +354,7 @@ class _Tally:
             tick_s = float(decoded.time_base)
             at_s, lasts_s = decoded.pts * tick_s, (decoded.duration or 0) * tick_s
             step_s = at_s - self._last_s if self._last_s is not None else 0.0
-            self._longest_s = max(self._longest_s, lasts_s, step_s)
+            self.longest_s = max(self.longest_s, lasts_s, step_s)
             self._last_s = at_s if self._last_s is None else max(self._last_s, at_s)
 
     def _arrived(self, pts: int, has_fields: bool) -> None:

@@ -446,8 +446,17 @@ def test_a_video_larger_than_the_limit_is_refused_with_both_sizes(
 # ----------------------------------------------------------------------------------------------------------- open GOPs
 
 
-def cut_at_open_gop(folder: Path, codec: str, ending: str) -> tuple[Path, int]:
-    """A lossless cut at a key frame whose first B frames refer to what was before, and how many such there are."""
+def cut_at_open_gop(folder: Path, codec: str, ending: str, first_dts: int | None = None) -> tuple[Path, int]:
+    """A lossless cut at a key frame whose first B frames refer to what was before, and how many such there are. With
+    `first_dts`, times begin anew, so that the key frame is decoded then.
+    """
+    if codec == "mpeg4":
+        return _copied(
+            write_video(folder / "whole.mkv", 40, codec=codec, options={"bf": "2", "g": "12"}),
+            folder,
+            first_dts,
+            ending,
+        )
     options = {"libx264": "open-gop=1:keyint=12:min-keyint=12:bframes=2:scenecut=0:b-adapt=0"}.get(codec)
     option = (
         {"x264-params": options}
@@ -455,15 +464,21 @@ def cut_at_open_gop(folder: Path, codec: str, ending: str) -> tuple[Path, int]:
         else {"x265-params": "open-gop=1:keyint=12:min-keyint=12:bframes=2:scenecut=0:b-adapt=0:log-level=0"}
     )
     whole = write_video(folder / "whole.mkv", 40, codec=codec, options=option)
-    path, leading = folder / f"cut{ending}", 0
+    return _copied(whole, folder, first_dts, ending)
+
+
+def _copied(whole: Path, folder: Path, first_dts: int | None, ending: str) -> tuple[Path, int]:
+    path, leading, shift = folder / f"cut{ending}", 0, 0
     with av.open(str(whole)) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         key_pts = None
         for packet in source.demux(video=0):
             if not packet.size or (key_pts is None and not (packet.is_keyframe and packet.pts)):
                 continue
-            key_pts = packet.pts if key_pts is None else key_pts
+            if key_pts is None:
+                key_pts, shift = packet.pts, 0 if first_dts is None else packet.dts - first_dts
             leading += packet.pts < key_pts
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
             packet.stream = stream
             target.mux(packet)
     return path, leading
@@ -477,6 +492,19 @@ def test_a_recording_cut_at_an_open_gop_is_whole(codec: str, ending: str, tmp_pa
     with Recording(str(path)) as recording:
         frames = list(recording)  # raises where it is taken for damaged
     assert len(frames) == 28
+
+
+@pytest.mark.parametrize("first_dts", [-66, 0, 33])
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
+def test_a_cut_whose_edit_list_hides_what_cannot_be_decoded_is_whole(
+    codec: str, first_dts: int, tmp_path: Path
+) -> None:
+    """As `ffmpeg -i drive.mp4 -ss 1.1 -c copy cut.mp4` writes it: the header's duration has the hidden frames in it."""
+    path, leading = cut_at_open_gop(tmp_path, codec, ".mp4", first_dts)
+    assert leading > 0
+    with Recording(str(path)) as recording:
+        frames = list(recording)  # raises where it is taken for damaged
+        assert len(frames) == recording.frame_count == 28
 
 
 # ------------------------------------------------------------------------------------------------------- damaged files

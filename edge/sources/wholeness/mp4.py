@@ -179,7 +179,8 @@ def _check_times(file: BinaryIO, moov: _Box) -> None:
         return
     edits = [(start, round(duration / movie_hz * media_hz)) for start, duration in _edits(_read(file, elst))]
     shown, step = sum(duration for _, duration in edits), lasts / samples
-    differs = length not in _UNKNOWN_LENGTHS and abs(lasts - length) > max(2 * step, length / 100)
+    before = max(0, min((start for start, _ in edits), default=0))  # which FFmpeg leaves out of the media's length
+    differs = length not in _UNKNOWN_LENGTHS and abs(lasts - length) > before + max(2 * step, length / 100)
     if differs and shown < lasts - step:
         raise NotWhole("times that make no sense")
     hidden = lasts - max((start + duration for start, duration in edits), default=lasts)
