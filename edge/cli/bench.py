@@ -60,7 +60,7 @@ def bench(
     from edge.bench import bench_engine
     from edge.sinks.collisions import check_outputs
 
-    check_outputs([json_file, table, plot], [source, labels, labelled])
+    check_outputs([json_file, table, plot], [source, labels, labelled], engine or ())
     engines = engine or ["road"]
     if table is not None:
         if cameras is not None or json_file is not None:
