@@ -183,7 +183,7 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE, trusted_keys: Collect
 
 
 def bundle_folder(name_or_path: str | Path) -> Path | None:
-    """The folder that the name of an engine stands for; None where there is none. What it holds is not looked at."""
+    """The folder that the name of an engine stands for; None if it is unknown. What it holds is not looked at."""
     if re.fullmatch(NAME, str(name_or_path)):
         for home in (BUNDLED, BUILT):
             if (home / name_or_path / CARD_FILE).is_file():
