@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # Without tensorrt, whose pycuda is compiled on the device against its CUDA, and dev.
-EXTRAS = ("train", "serve", "drives", "foxglove", "sign", "scale", "docs")
+EXTRAS = ("train", "serve", "drives", "foxglove", "ros2", "sign", "scale", "docs")
 OFFLINE = re.compile(
     r"dns error|Connection|Could not connect|error sending request|tls handshake|Failed to fetch", re.I
 )
@@ -53,7 +53,7 @@ def test_wheels_for_a_jetson_exist_of_all_that_is_asked_for(
 def test_the_oldest_set_that_the_bounds_allow_segments_records_and_replays(tmp_path: Path) -> None:
     uv("venv", "--python", sys.executable, tmp_path / "oldest", cwd=tmp_path)
     python = tmp_path / "oldest/bin/python"
-    asked = f"{ROOT}[serve,drives,foxglove,sign]"
+    asked = f"{ROOT}[serve,drives,foxglove,ros2,sign]"
     uv("pip", "install", "--python", python, "--resolution", "lowest-direct", asked, cwd=tmp_path)
 
     def edge(*words: str) -> str:
