@@ -107,7 +107,7 @@ class Cluster:
     def _wait(self, running: Mapping[Any, Any]) -> Any:
         """What is finished next: a shard, or the start of a worker."""
         patience_s = None if running else PATIENCE_S
-        done, _ = self._ray.wait([*running, *self._starting], num_returns=1, timeout=patience_s)
+        done, _ = self._ray.wait([*self._starting, *running], num_returns=1, timeout=patience_s)
         if not done:
             raise EngineError(
                 f"--ray: the cluster has had no room for a worker for {PATIENCE_S:g} s. See: ray status."

@@ -51,6 +51,7 @@ def main() -> None:
     drives = [make_drive(folder, "a"), make_drive(folder, "b", (1, 2))]
     finished: list[Shard] = []
     with Cluster(config, address, 2) as cluster:
+        assert len(cluster.pids()) == 2  # both have started
 
         def execute(shards: Sequence[Shard]) -> Iterator[Outcome]:
             for shard, outcome in cluster.execute(shards):

@@ -22,13 +22,13 @@ SETTINGS = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "5",
     # And what a machine with other work takes: Ray gives up a node after half a minute, and runs workers at nice 15.
-    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_raylet_start_wait_time_s": "60",
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONUNBUFFERED": "1",
 }
-# Ports by number: else a node waits for its agents to choose some, and dies where that takes long.
+# Ports by number: a node waits for its agents to choose some, and dies where that takes half a minute.
 PORTS = {
     "metrics-export": 9101,
     "dashboard-agent-listen": 9102,
@@ -36,6 +36,7 @@ PORTS = {
     "runtime-env-agent": 9104,
 }
 STORE_BYTES = 100 << 20
+ATTEMPTS = 3
 
 
 def no_nodes_reason() -> str:
@@ -50,8 +51,16 @@ def no_nodes_reason() -> str:
     return ""
 
 
+class NoNode(Exception):
+    """Ray itself gave a node up, which is a matter of the machine: why is in it."""
+
+
 class TwoNodes:
-    """A cluster of a head and a worker node, a core each; programs run beside the head."""
+    """A cluster of a head and a worker node, a core each; programs run beside the head.
+
+    Raises:
+        NoNode: one of them does not come up.
+    """
 
     def __enter__(self) -> TwoNodes:
         number = os.getpid()
@@ -111,14 +120,20 @@ class TwoNodes:
         ray = str(Path(sys.executable).with_name("ray"))
         command = ["ip", "netns", "exec", namespace, "sh", "-c", f'{first} && exec "$@"', "sh", ray, "start", *words]
         path = self._temp / f"{namespace}.log"
-        with path.open("w") as log:
-            process = subprocess.Popen(
-                command, env={**os.environ, **SETTINGS}, stdout=log, stderr=log, start_new_session=True
-            )
-        self._stack.callback(_end, process)
-        while "Ray runtime started" not in path.read_text():
-            assert process.poll() is None, path.read_text()
-            time.sleep(0.1)
+        for _ in range(ATTEMPTS):
+            with path.open("w") as log:
+                process = subprocess.Popen(
+                    command, env={**os.environ, **SETTINGS}, stdout=log, stderr=log, start_new_session=True
+                )
+            self._stack.callback(_end, process)
+            while process.poll() is None:
+                if "Ray runtime started" in path.read_text():
+                    return
+                time.sleep(0.1)
+        text = path.read_text()
+        if "timed out during startup" in text:
+            raise NoNode(text.strip().splitlines()[-1])
+        raise AssertionError(text)
 
     def run(
         self, command: list[str], environment: dict[str, str], timeout_s: float
