@@ -20,7 +20,7 @@ BEHIND_MAX = 8  # frames in one message; so many lie between two keyframes, whoe
 _MICROSECONDS = Fraction(1, 1_000_000)
 _BT709, _SRGB = 1, 13  # libavutil/pixfmt.h: a canvas's own, so that a browser converts nothing but the matrix
 _ANY, _INTRA = 0, 1  # AV_PICTURE_TYPE_NONE and _I, libavutil/avutil.h
-# At 26 a frame is about as sharp as a JPEG of quality 80 (docs/web.md). A fixed quantiser and no lookahead: each frame
+# At 26 a frame has 2 to 4 dB less than a JPEG of quality 80 (docs/web.md). A fixed quantiser and no lookahead: each
 # leaves the encoder at once. Deblocking takes a tenth of the time and gives more than that in sharpness and bytes.
 _OPTIONS = {
     "preset": "ultrafast",
