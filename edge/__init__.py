@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge.backends import open_engine
     from edge.bench import bench_engine
+    from edge.compile.adapt import adapt
     from edge.compile.library import build, calibrate
     from edge.engine import Engine
     from edge.errors import EdgeError
@@ -34,6 +35,7 @@ __all__ = [
     "Engine",
     "Frame",
     "Prediction",
+    "adapt",
     "bench_engine",
     "build",
     "calibrate",
@@ -49,6 +51,7 @@ _HOMES = {
     "Engine": "edge.engine",
     "Frame": "edge.frame",
     "Prediction": "edge.prediction",
+    "adapt": "edge.compile.adapt",
     "bench_engine": "edge.bench",
     "build": "edge.compile.library",
     "calibrate": "edge.compile.library",

@@ -101,14 +101,16 @@ class BundleTampered(EngineError):
 
 
 class GateRefused(EngineError):
-    """The engine lost more accuracy than it was allowed to. `report` has the figures, for people.
+    """The engine lost more accuracy than it was allowed to, or an adaptation did not help. `report` has the figures,
+    for people, and `figures` those of an adaptation for programs.
 
-    Cause: INT8 costs this net more than the recipe's limits allow.
+    Cause: INT8 costs this net more than the recipe's limits allow; or drives without labels had nothing to teach it.
     Fix: look at the table and the worst frames; better calibration frames, a layer kept in floating point, or a
-        higher --limit.
+        higher --limit. Of an adaptation: more or other drives, more --steps, a larger --teacher.
     """
 
     report = ""
+    figures: dict[str, object] | None = None
 
 
 class DataError(EdgeError, ValueError):

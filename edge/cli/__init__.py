@@ -350,6 +350,7 @@ _COMMANDS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Make engines": (
         ("edge.cli.make", "train", "edge train --net unet --data frames-and-labels --steps 2000 --size 320x240"),
         ("edge.cli.make", "build", "edge build --onnx city.onnx --card city.yaml"),
+        ("edge.cli.adapt", "adapt", "edge adapt road drives/*.mp4 --to my-road"),
         ("edge.cli.make", "plan", "edge plan road --precision int8"),
         ("edge.cli.sign", "keygen", "edge keygen release.key"),
         ("edge.cli.sign", "sign", "edge sign engines/built/city --key release.key --valid-days 365"),

@@ -82,13 +82,13 @@ def train(
     trainer = Trainer(loaded, folder, device)
     for note in trainer.journal.notes:
         print_report(note, json_file)
-    _watched(trainer, loaded.name, loaded.training.steps)
+    train_watched(trainer, loaded.name, loaded.training.steps)
     print_report(f"{trainer.checkpoint}: done. Next: edge build {recipe} --run {folder}", json_file)
     if json_file:
         write_json(json_file, json.loads((folder / "scores.json").read_text(encoding="utf-8")))
 
 
-def _watched(trainer: Trainer | HeadTrainer, title: str, steps: int) -> None:
+def train_watched(trainer: Trainer | HeadTrainer, title: str, steps: int) -> None:
     """Train to the end, with a bar or, where none is drawn, a line now and then."""
     bar, task = make_progress_bar(title, steps)
     try:
@@ -130,7 +130,7 @@ def _train_heads(path: Path | None, run_folder: Path | None, device: str, json_f
     recipe = load_yaml(path, Recipe)
     end_on_sigterm()
     trainer = HeadTrainer(recipe, run_folder or BUILT / f"{recipe.name}.heads.run", device)
-    _watched(trainer, f"{recipe.name} heads", trainer.plan.optimisation.steps)
+    train_watched(trainer, f"{recipe.name} heads", trainer.plan.optimisation.steps)
     scores: dict[str, float] = {}
     if trainer.plan.val is not None and trainer.plan.val.markings and "markings" in trainer.plan.names:
         scores = {f"markings F1 {name}": round(score.f1, 4) for name, score in trainer.marking_scores().items()}
@@ -179,7 +179,7 @@ def select(
     path = to / f"{name}.yaml"
     check_outputs([path, sheet, json_file], drives)
     end_on_sigterm()
-    with _Steps() as steps:
+    with BuildSteps() as steps:
         candidates = find_candidates(drives, every, steps("looking at frames", None))
         chosen, coverage = choose(candidates, count)
     made = make_set(name, candidates, chosen, coverage)
@@ -211,7 +211,7 @@ def calibrate_run(
 
     check_outputs([json_file], [recipe, run_folder, onnx, weights, card])
     end_on_sigterm()
-    with _Steps() as steps:
+    with BuildSteps() as steps:
         found = calibrate_net(
             recipe, run=run_folder, onnx=onnx, torch=torch_net, weights=weights, card=card, steps=steps
         )
@@ -246,7 +246,7 @@ def build(
     end_on_sigterm()
     named: dict[str, Any] = {"run": run_folder, "onnx": onnx, "torch": torch_net, "weights": weights, "card": card}
     try:
-        with _Steps() as steps:
+        with BuildSteps() as steps:
             built = build_engine(recipe, **named, to=to, limit=limit, steps=steps)
     except GateRefused as refused:
         print_report(refused.report)
@@ -287,7 +287,7 @@ def plan(
         write_json(json_file, figures)
 
 
-class _Steps:
+class BuildSteps:
     """A line of progress for each step of long work, on a terminal; elsewhere a line of text as each begins."""
 
     def __enter__(self) -> Steps:

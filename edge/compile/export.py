@@ -179,7 +179,7 @@ def make_bundle(
     state = read_checkpoint(checkpoint, recipe)
     table = recipe.table
     net, weights = _net_of(recipe, state["averaged"])
-    model = _agreeing(net, recipe.input_wh, images or _rendered(recipe.input_wh), halve, str(folder))
+    model = _agreeing(net, recipe.input_wh, images or rendered_frames(recipe.input_wh), halve, str(folder))
     card = Card(
         name=recipe.name,
         description=f"{', '.join(table.groups)} and the other of {len(table)} classes, at {recipe.input_size}",
@@ -244,8 +244,9 @@ def check_parity(found: Parity, origin: str) -> None:
         )
 
 
-def _rendered(input_wh: tuple[int, int]) -> list[Image]:
+def rendered_frames(input_wh: tuple[int, int], count: int = PARITY_FRAMES) -> list[Image]:
+    """Frames of a rendered street, uint8 (H, W, 3) BGR, to compare a graph and its net on."""
     from edge.street.render import StreetScene  # late: rendering is only for exports without frames
 
     scene = StreetScene(seed=1, size_wh=input_wh)
-    return [scene.render(index * 45).image for index in range(PARITY_FRAMES)]
+    return [scene.render(index * 45).image for index in range(count)]

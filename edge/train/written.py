@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,10 +206,12 @@ def recipe_text(written: Written, wish: Wish, path: Path) -> str:
     lines += ["Change what you like before the first step, or in a copy for another run:"]
     lines += [f"  edge data check {path}", f"  edge train {path} --run {path.parent}"]
     text = "".join(f"# {_printable(line)}\n" for line in lines)
-    for key, value in written.tree.items():
-        text += f"# {COMMENTS[key]}\n" if key in COMMENTS else ""
-        text += _dumped(key, value)
-    return text
+    return text + yaml_of(written.tree)
+
+
+def yaml_of(tree: Mapping[str, Any]) -> str:
+    """A recipe's keys in YAML, a comment above what is worth one."""
+    return "".join((f"# {COMMENTS[key]}\n" if key in COMMENTS else "") + _dumped(key, tree[key]) for key in tree)
 
 
 def _printable(line: str) -> str:
