@@ -48,6 +48,11 @@ STEPS = 300
 TRUTH_STREETS, TRUTH_FRAMES, TRUTH_SEED = 12, 4, 7001  # rendered, for judging; training sees other seeds
 CALIBRATION_FRAMES = 64
 LIMITS = {"miou": 0.5}  # points, of an engine whose card has no gate
+AS_IT_WAS: dict[str, Any] = {"mirrored": True, "temperature": 1.0, "weight": 0.5}
+AS_IT_IS: dict[str, Any] = {"mirrored": True, "temperature": 1.0, "weight": 1.0, "frames": "unlabelled"}
+AUGMENTATION: dict[str, Any] = {"jpeg": 0.2, "low_resolution": 0.1}
+# A folded batch norm has no statistics to go on with, and a short run shall not move far.
+OPTIMISATION: dict[str, Any] = {"batch": 4, "learning_rate": 0.0001, "ema_decay": 0.99, "freeze_norms": True}
 _LOOKED_AT = 1000  # frames of all drives, at most, that calibration chooses from
 
 
@@ -187,60 +192,82 @@ def _notes(bundle: Bundle, recipe: Recipe) -> list[str]:
 def _recipe_tree(wish: Wish, bundle: Bundle, anchor: Recipe | None) -> dict[str, Any]:
     """The recipe of the training and of the build, as YAML holds it."""
     card, folder = bundle.card, wish.folder
-    known = [name for name, table in TABLES.items() if table.names == card.table.names]
-    if anchor is None and known != ["camvid"]:
-        raise ConfigError(
-            f"{wish.engine}: has other classes than the rendered street, so labelled frames must hold it to what it"
-            " knew: name the recipe that it was trained by: --recipe RECIPE"
-        )
-    if anchor is not None:
-        _check_fits(anchor, bundle, wish)
-    width, height = card.input_wh
+    _check_fits(anchor, bundle, wish)
     sizes = sorted({g.input_wh for g in card.graphs if g.input_wh}, reverse=True)
-    drives = [drive if drive.startswith("$EDGE_DATA") else str(drive) for drive in wish.drives]
-    of_engine = {"engine": wish.engine, "mirrored": True, "temperature": 1.0, "weight": 0.5}
-    of_itself = {"engine": OWN, "mirrored": True, "temperature": 1.0, "weight": 1.0, "frames": "unlabelled"}
-    given = [teacher.model_dump(mode="json", exclude_defaults=True) for teacher in wish.teachers]
+    names = ", ".join(Path(drive).name for drive in wish.drives)
+    teachers = [teacher.model_dump(mode="json", exclude_defaults=True) for teacher in wish.teachers]
     tree: dict[str, Any] = {
         "name": wish.name,
         "net": card.net,
-        "classes": "camvid" if anchor is None else anchor.model_dump(mode="json")["classes"],
-        "input_size": f"{width}x{height}",
+        "classes": anchor.model_dump(mode="json")["classes"] if anchor else "camvid",
+        "input_size": "{}x{}".format(*card.input_wh),
         "resize": card.resize,
-        "train": [folder.model_dump(mode="json", exclude_none=True, exclude={"share"}) for folder in anchor.train]
-        if anchor
-        else [],
-        "val": _val_of(anchor, folder),
-        "unlabelled": {"drives": drives, "frames": 120, "held_out": HELD_OUT, "share": 0.5},
-        "teacher": [of_engine, of_itself, *given],
+        **(_labelled(anchor) if anchor else _rendered(folder)),
+        "unlabelled": {"drives": list(wish.drives), "frames": 120, "held_out": HELD_OUT, "share": 0.5},
+        "teacher": [{"engine": wish.engine, **AS_IT_WAS}, {"engine": OWN, **AS_IT_IS}, *teachers],
         "start": str(folder / "start.pt"),
-        "augmentation": {
-            "shapes": [f"{w}x{h}" for w, h in [card.input_wh, *sizes] if w <= width and h <= height],
-            "jpeg": 0.2,
-            "low_resolution": 0.1,
-        },
+        "augmentation": {**AUGMENTATION, "shapes": [f"{w}x{h}" for w, h in _shapes(card.input_wh, sizes)]},
         "optimisation": {
             "steps": wish.steps,
-            "batch": 4,
-            "learning_rate": 0.0001,
+            **OPTIMISATION,
             "warmup_steps": wish.steps // 10,
-            "ema_decay": 0.99,
-            "freeze_norms": True,
             "validate_every": wish.steps,
         },
         "licence": card.licence,
         "data_note": f"{card.training_data}; adapted from {card.name} (weights {card.weights_sha256[:12]}) to drives"
-        f" without labels: {', '.join(Path(drive).name for drive in drives)}",
+        f" without labels: {names}",
     }
-    if anchor is None:
-        tree["rendered"] = {"streets": 24, "frames": 4, "first_seed": 5000, "share": 0.5}
-    if build := _build_tree(wish, bundle, anchor, sizes):
-        tree["build"] = build
+    if targets := sorted({g.runtime for g in card.graphs if g.precision == "int8"}):
+        tree["build"] = {
+            "targets": targets,
+            "sizes": [f"{w}x{h}" for w, h in sizes],
+            "calibration": {"set": str(folder / "calibration.yaml")},
+            "gate": _gate(anchor, {**tree["val"], "limits": limits_of(bundle)}, wish),
+        }
     return tree
 
 
-def _check_fits(anchor: Recipe, bundle: Bundle, wish: Wish) -> None:
+def _shapes(input_wh: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What batches are cut to: the engine's sizes, as far as they fit into its own."""
+    return [input_wh, *(size for size in sizes if size[0] <= input_wh[0] and size[1] <= input_wh[1])]
+
+
+def _labelled(anchor: Recipe) -> dict[str, Any]:
+    """What holds the net to what it knew, of a recipe: its data sets, by their number of frames."""
+    folders = [one.model_dump(mode="json", exclude_none=True, exclude={"share"}) for one in anchor.train]
+    return {"train": folders, "val": anchor.val.model_dump(mode="json", exclude_none=True)}
+
+
+def _rendered(folder: Path) -> dict[str, Any]:
+    """Likewise, of rendered streets."""
+    truth = folder / "truth"
+    return {
+        "rendered": {"streets": 24, "frames": 4, "first_seed": 5000, "share": 0.5},
+        "val": {"frames": str(truth / "frames"), "labels": str(truth / "labels")},
+    }
+
+
+def _gate(anchor: Recipe | None, of_truth: dict[str, Any], wish: Wish) -> dict[str, Any]:
+    """What INT8 must hold: as the recipe has it, or on the rendered truth."""
+    if anchor is None:
+        return of_truth
+    if anchor.build is None:
+        raise ConfigError(f"{wish.recipe}: expected a `build:` section, whose gate the adapted engine must hold")
+    return anchor.build.gate.model_dump(mode="json", exclude_none=True)
+
+
+def _check_fits(anchor: Recipe | None, bundle: Bundle, wish: Wish) -> None:
+    """Raises:
+    ConfigError: there is nothing that could hold the net to what it knew.
+    """
     card = bundle.card
+    if anchor is None:
+        if card.table.names != TABLES["camvid"].names:
+            raise ConfigError(
+                f"{wish.engine}: has other classes than the rendered street, so labelled frames must hold it to what it"
+                " knew: name the recipe that it was trained by: --recipe RECIPE"
+            )
+        return
     if anchor.net != card.net or anchor.table.names != card.table.names:
         raise ConfigError(
             f"{wish.recipe}: is of another net or other classes than {wish.engine}: {anchor.net}, {len(anchor.table)}"
@@ -248,32 +275,6 @@ def _check_fits(anchor: Recipe, bundle: Bundle, wish: Wish) -> None:
         )
     if not anchor.train:
         raise ConfigError(f"{wish.recipe}: expected labelled frames under `train`")
-
-
-def _val_of(anchor: Recipe | None, folder: Path) -> dict[str, Any]:
-    if anchor is not None:
-        return anchor.val.model_dump(mode="json", exclude_none=True)
-    return {"frames": str(folder / "truth" / "frames"), "labels": str(folder / "truth" / "labels")}
-
-
-def _build_tree(
-    wish: Wish, bundle: Bundle, anchor: Recipe | None, sizes: Sequence[tuple[int, int]]
-) -> dict[str, Any] | None:
-    """As the engine was built: INT8 where it has INT8, at its sizes; None for one in floating point alone."""
-    card = bundle.card
-    targets = sorted({g.runtime for g in card.graphs if g.precision == "int8"})
-    if not targets:
-        return None
-    val = _val_of(anchor, wish.folder)
-    gate = {"frames": val["frames"], "labels": val["labels"], "limits": limits_of(bundle)}
-    if anchor and anchor.build:
-        gate = anchor.build.gate.model_dump(mode="json", exclude_none=True)
-    return {
-        "targets": targets,
-        "sizes": [f"{w}x{h}" for w, h in sizes],
-        "calibration": {"set": str(wish.folder / "calibration.yaml")},
-        "gate": gate,
-    }
 
 
 def limits_of(bundle: Bundle) -> dict[str, float]:

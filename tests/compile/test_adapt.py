@@ -220,11 +220,11 @@ def test_a_folder_with_another_adaptation_is_not_taken_over(engine: Bundle, home
     ],
 )
 def test_a_drive_that_will_not_do_is_named_before_any_work(
-    engine: Bundle, home: Path, drive: str, error: type[Exception], words: str
+    home: Path, drive: str, error: type[Exception], words: str
 ) -> None:
     write_drive(home / "short.avi", frames=7)
     with pytest.raises(error, match=words.replace("?", ".")):
-        prepare(Wish(str(engine.folder), (drive,), "mine", 10))
+        prepare(Wish("road", (drive,), "mine", 10))
     assert not (home / "engines").exists()
 
 
