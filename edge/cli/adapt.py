@@ -52,10 +52,10 @@ def adapt(
 
     for library in ("torch", "onnx"):
         need(library, "edge adapt")
-    from edge.compile.adapt import Wish, finish, prepare
+    from edge.compile.adapt import Adaptation, finish, prepare
     from edge.train.loop import Trainer
 
-    wish = Wish(engine, tuple(drives), to, steps, tuple(map(_teacher, teacher or ())), recipe, run_folder)
+    wish = Adaptation(engine, tuple(drives), to, steps, tuple(map(_teacher, teacher or ())), recipe, run_folder)
     end_on_sigterm()
     with BuildSteps() as show:
         prepared = prepare(wish, show)

@@ -57,7 +57,7 @@ _LOOKED_AT = 1000  # frames of all drives, at most, that calibration chooses fro
 
 
 @dataclass(frozen=True)
-class Wish:
+class Adaptation:
     """What to adapt to what. `recipe` is one whose labelled frames hold the net to what it knew, in place of rendered
     streets; `run` is the folder of the training, engines/built/NAME.run if None.
     """
@@ -80,7 +80,7 @@ class Wish:
 class Prepared:
     """An adaptation that is ready to be trained: `recipe` is the file `path`. `notes` are for people."""
 
-    wish: Wish
+    wish: Adaptation
     bundle: Bundle
     recipe: Recipe
     path: Path
@@ -122,7 +122,7 @@ def adapt(
     """
     read = None if recipe is None else Path(recipe)
     folder = None if run is None else Path(run)
-    wish = Wish(str(engine), tuple(map(str, drives)), to, steps, tuple(teachers), read, folder)
+    wish = Adaptation(str(engine), tuple(map(str, drives)), to, steps, tuple(teachers), read, folder)
     prepared = prepare(wish, show)
     trainer = Trainer(prepared.recipe, wish.folder, device)
     for report in trainer.run():
@@ -133,7 +133,7 @@ def adapt(
 # --------------------------------------------------------------------------------------------------------- preparation
 
 
-def prepare(wish: Wish, show: Steps = silent) -> Prepared:
+def prepare(wish: Adaptation, show: Steps = silent) -> Prepared:
     """Write what the training needs into its folder: the recipe, the net's weights, the truth to judge by. What is
     there already, of the same adaptation, stays.
 
@@ -189,7 +189,7 @@ def _notes(bundle: Bundle, recipe: Recipe) -> list[str]:
     return [lost] if further else []
 
 
-def _recipe_tree(wish: Wish, bundle: Bundle, anchor: Recipe | None) -> dict[str, Any]:
+def _recipe_tree(wish: Adaptation, bundle: Bundle, anchor: Recipe | None) -> dict[str, Any]:
     """The recipe of the training and of the build, as YAML holds it."""
     card, folder = bundle.card, wish.folder
     _check_fits(anchor, bundle, wish)
@@ -247,7 +247,7 @@ def _rendered(folder: Path) -> dict[str, Any]:
     }
 
 
-def _gate(anchor: Recipe | None, of_truth: dict[str, Any], wish: Wish) -> dict[str, Any]:
+def _gate(anchor: Recipe | None, of_truth: dict[str, Any], wish: Adaptation) -> dict[str, Any]:
     """What INT8 must hold: as the recipe has it, or on the rendered truth."""
     if anchor is None:
         return of_truth
@@ -256,7 +256,7 @@ def _gate(anchor: Recipe | None, of_truth: dict[str, Any], wish: Wish) -> dict[s
     return anchor.build.gate.model_dump(mode="json", exclude_none=True)
 
 
-def _check_fits(anchor: Recipe | None, bundle: Bundle, wish: Wish) -> None:
+def _check_fits(anchor: Recipe | None, bundle: Bundle, wish: Adaptation) -> None:
     """Raises:
     ConfigError: there is nothing that could hold the net to what it knew.
     """
@@ -301,7 +301,7 @@ def _draw_truth(folder: Path, recipe: Recipe, show: Steps) -> None:
             advance()
 
 
-def _choose_calibration(wish: Wish, recipe: Recipe, show: Steps) -> None:
+def _choose_calibration(wish: Adaptation, recipe: Recipe, show: Steps) -> None:
     """The set of frames that INT8's ranges are taken from, of the same drives."""
     assert recipe.build is not None
     total = 0

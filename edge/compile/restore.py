@@ -16,7 +16,7 @@ from edge.engine import Bundle
 from edge.errors import ConfigError
 from edge.nets import NETS, make_net
 
-_HALF, _FOLDED = ".half", "weight_bias"  # what export and torch's exporter append to names
+_HALF, _WEIGHT = ".half", ".weight"  # endings of names
 
 
 def restore(bundle: Bundle) -> nn.Module:
@@ -48,9 +48,21 @@ def restore(bundle: Bundle) -> nn.Module:
 
 
 def _values_of(graph: bytes) -> dict[str, NDArray[Any]]:
-    """The graph's constants by the names of the net's parameters. Where there are heads, the net is their `net`."""
-    constants = onnx.load_from_string(graph).graph.initializer
-    values = {c.name.removesuffix(_HALF): numpy_helper.to_array(c) for c in constants}
+    """The graph's constants by the names of the net's parameters. Where there are heads, the net is their `net`.
+
+    Biases go by their convolutions: equal ones may share a constant, and zeros may be left out.
+    """
+    model = onnx.load_from_string(graph)
+    constants = {c.name.removesuffix(_HALF): numpy_helper.to_array(c) for c in model.graph.initializer}
+    values = dict(constants)
+    for node in model.graph.node:
+        weight = node.input[1] if node.op_type in ("Conv", "ConvTranspose") else ""
+        if weight.endswith(_WEIGHT) and weight in constants:
+            bias = constants.get(node.input[2]) if len(node.input) > 2 else None
+            if bias is None and node.op_type == "Conv":
+                bias = np.zeros(len(constants[weight]), np.float32)
+            if bias is not None:
+                values[f"{weight.removesuffix(_WEIGHT)}.bias"] = bias
     if any(name.startswith("heads.") for name in values):
         values = {name.removeprefix("net."): value for name, value in values.items()}
     return values
@@ -85,8 +97,7 @@ def _fill(net: nn.Module, values: dict[str, NDArray[Any]], pairs: dict[str, str]
     for norm, conv in pairs.items():
         if f"{norm}.weight" not in values:
             given |= _identity(net.get_submodule(norm), norm)
-            bias = values.get(f"{conv}.{_FOLDED}", values.get(f"{conv}.bias"))
-            if bias is not None:
+            if (bias := values.get(f"{conv}.bias")) is not None:
                 given[f"{norm}.bias"] = bias
                 given[f"{conv}.bias"] = np.zeros_like(bias)
     for name, tensor in state.items():

@@ -19,7 +19,7 @@ pytest.importorskip("onnxruntime")
 
 import edge  # noqa: E402
 from edge.compile import adapt as adapting  # noqa: E402
-from edge.compile.adapt import Wish, adapt, prepare  # noqa: E402
+from edge.compile.adapt import Adaptation, adapt, prepare  # noqa: E402
 from edge.compile.adapt_judge import MIRRORED, STEADY, Change, Verdict, _broken, _change, _gone, _unhelpful  # noqa: E402
 from edge.compile.export import make_bundle  # noqa: E402
 from edge.config import load_yaml, parse_tree  # noqa: E402
@@ -110,14 +110,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         "input_size": f"{WH[0]}x{WH[1]}",
         "train": [folder],
         "val": folder,
-        "optimisation": {"steps": 30, "batch": 4, "warmup_steps": 0, "learning_rate": 0.004, "ema_decay": 0.8},
+        "optimisation": {"steps": 10, "batch": 4, "warmup_steps": 0, "learning_rate": 0.004, "ema_decay": 0.8},
         "licence": "none",
         "data_note": "made up",
     }
     (home / "tiny.yaml").write_text(json.dumps(tree))
     recipe = parse_tree(tree, Recipe, "test")
     trainer = Trainer(recipe, home / "run", "cpu")
-    for _ in range(30):
+    for _ in range(10):
         trainer_step(trainer)
     write_checkpoint(home / "last.pt", trainer._state())
     return make_bundle(recipe, home / "last.pt", home / "tiny")
@@ -196,7 +196,7 @@ def test_an_interrupted_adaptation_goes_on(engine: Bundle, home: Path, monkeypat
 
 @pytest.mark.train
 def test_labelled_frames_of_a_recipe_hold_the_net_in_place_of_streets(engine: Bundle, home: Path) -> None:
-    wish = Wish(str(engine.folder), ("drive.avi",), "mine", 10, recipe=engine.folder.parent / "tiny.yaml")
+    wish = Adaptation(str(engine.folder), ("drive.avi",), "mine", 10, recipe=engine.folder.parent / "tiny.yaml")
     prepared = prepare(wish)
     assert prepared.recipe.rendered is None
     assert len(prepared.recipe.train) == 1
@@ -206,9 +206,9 @@ def test_labelled_frames_of_a_recipe_hold_the_net_in_place_of_streets(engine: Bu
 
 @pytest.mark.slow
 def test_a_folder_with_another_adaptation_is_not_taken_over(engine: Bundle, home: Path) -> None:
-    prepare(Wish(str(engine.folder), ("drive.avi",), "mine", 10))
+    prepare(Adaptation(str(engine.folder), ("drive.avi",), "mine", 10))
     with pytest.raises(ConfigError, match="is there already, of another adaptation"):
-        prepare(Wish(str(engine.folder), ("drive.avi",), "mine", 11))
+        prepare(Adaptation(str(engine.folder), ("drive.avi",), "mine", 11))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_drive_that_will_not_do_is_named_before_any_work(
 ) -> None:
     write_drive(home / "short.avi", frames=7)
     with pytest.raises(error, match=words.replace("?", ".")):
-        prepare(Wish("road", (drive,), "mine", 10))
+        prepare(Adaptation("road", (drive,), "mine", 10))
     assert not (home / "engines").exists()
 
 

@@ -30,7 +30,7 @@ def bundle_of(net: torch.nn.Module, name: str, folder: Path) -> Bundle:
 
 
 def lived_in(name: str) -> torch.nn.Module:
-    """A net whose batch norms have statistics, scales and shifts of their own."""
+    """A net whose batch norms have statistics, scales and shifts of their own; its biases are as they begin, 0."""
     torch.manual_seed(3)
     net = make_net(name, len(CAMVID)).eval()
     for module in net.modules():
@@ -47,7 +47,7 @@ def lived_in(name: str) -> torch.nn.Module:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ddrnet23_slim", "edge_small", "efficientnet_lite0_fine", "unet", "segnet_basic"])
+@pytest.mark.parametrize("name", ["ddrnet23_slim", "efficientnet_lite0_fine", "unet"])
 def test_a_net_comes_back_with_its_logits(name: str, tmp_path: Path) -> None:
     net = lived_in(name)
     again = restore(bundle_of(net, name, tmp_path / "bundle"))
