@@ -136,7 +136,8 @@ def trainer_step(trainer: Trainer) -> None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a drive; few streets are rendered."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(adapting, "TRUTH_STREETS", 2)
+    for count in ("STREETS", "FRAMES", "TRUTH_STREETS", "TRUTH_FRAMES"):
+        monkeypatch.setattr(adapting, count, 1)
     monkeypatch.setattr("edge.train.loop.write_plots", lambda *args: [])
     write_drive(tmp_path / "drive.avi")
     return tmp_path
