@@ -9,24 +9,31 @@ from urllib.parse import unquote
 
 from edge.errors import EdgeError
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+# Without a slash only what no file is called: a slip of the hand that leaves the password where it is.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|(?:rtsps?|rtmps?|https?|srt|rtp|udp|tcp):", re.I)
 _PIPELINE = "gst:"
 _OPTIONS = re.compile(r"(?:csi:|scene:|/dev/)[^?]*\?")
 _SIGN = r"(?:(?!%3D|%26|%5F)[^=&;#?/\s_])"
-_SECRET_KEY = rf"{_SIGN}*(?:pas|pwd|token|secret|auth|key|sig|cred|session){_SIGN}*|p|pw|pin|sid|psk"
+_KEY_PART = "(?:pas|pwd|token|secret|auth|key|sig|cred|session|login|jwt|hash|cookie|streamid)"
+_SECRET_KEY = rf"{_SIGN}*{_KEY_PART}{_SIGN}*|p|pw|pin|sid|psk"
 _IS = "(?:=|%3D)"  # also percent-encoded, as some recorders' addresses are copied
 # Up to the last "@": a password may hold any sign, though "/", "?" and "#" should be written %2F, %3F and %23 there.
-# One slash or three are slips of the hand.
-_USER = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,3}(?P<user>[^@:]*)(?::(?P<secret>.*))?@", re.DOTALL)
+# One slash, three or none are slips of the hand.
+_USER = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{0,3}(?P<user>[^@:]*)(?::(?P<secret>.*))?@", re.DOTALL)
 # XMEye and others: rtsp://host/user=admin_password=secret_channel=1; a value may hold "_" itself.
 _IN_PATH = re.compile(
     rf"(?:^|[/_&;]|%26|%5F)(?:{_SECRET_KEY}){_IS}(?P<secret>.*?)(?=(?:_|%5F)[A-Za-z]+{_IS}|[&;/]|%26|$)",
     re.IGNORECASE | re.DOTALL,
 )
 _IN_QUERY = re.compile(rf"(?:^|[?&;#])(?:[^=&;#]*_)?(?:{_SECRET_KEY})(?:_[^=&;#]*)?{_IS}(?P<secret>[^&;#]*)", re.I)
+# Some recorders: rtsp://host/user/admin/password/secret/1, rtsp://host/live/admin:secret/1.
+_SEGMENT = re.compile(r"(?:^|/)(?:(?:pass(?:word|wd)?|pwd?|token|key)/|[A-Za-z]\w*:(?=[^/]{3}))(?P<secret>[^/]+)", re.I)
+# The last part of an address that is streamed to is its key, by which anybody may stream.
+_STREAM_KEY = re.compile(r"rtmps?://[^/]+/[^/]+/(?P<secret>[^?#]+)", re.I)
 _PROPERTY = re.compile(
-    r"(?:^|[\s\"'])[\w:.-]*(?:pw|pwd|pass(?:word|wd|phrase|code)?|token|secret|auth|credentials?|key)\s*=\s*"
-    r"(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<plain>[^\s\"']+))",
+    r"(?:^|[\s\"',{;])[\w:.-]*(?:pw|pwd|pass(?:word|wd|phrase|code)?|token|secret|auth(?:orization)?|credentials?|key"
+    r"|cookies?|jwt|streamid)\s*=\s*"
+    r"(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<plain>(?:\\.|[^\s\"'\\])+))",
     re.IGNORECASE,
 )
 _ADDRESS_WITHIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"']+")
@@ -86,8 +93,15 @@ def _spans_of_address(name: str, start: int, end: int) -> Iterator[tuple[int, in
         group = "user" if user["secret"] is None else "secret"  # a user alone may be a token
         if user[group]:
             yield start + user.start(group), start + user.end(group)
+    host = address.find("/", path or address.find("://") + 3)
+    host = len(address) if host < 0 else host
     query = min((at for sign in "?#" if (at := address.find(sign, path)) >= 0), default=len(address))
-    for pattern, begin, until in ((_IN_PATH, path, query), (_IN_QUERY, query, len(address))):
+    for pattern, begin, until in (
+        (_IN_PATH, path, query),
+        (_SEGMENT, host, query),
+        (_STREAM_KEY, 0, query),
+        (_IN_QUERY, query, len(address)),
+    ):
         for match in pattern.finditer(address[begin:until]):
             if match["secret"]:
                 yield start + begin + match.start("secret"), start + begin + match.end("secret")

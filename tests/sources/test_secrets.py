@@ -27,6 +27,14 @@ HIDDEN = [
     "http://10.0.0.7/live.mjpg#pwd={}",
     "http://10.0.0.7/live.mjpg?access_token={}",
     "http://10.0.0.7/videostream.cgi?loginuse=admin&loginpas={}",
+    "http://10.0.0.7/live.mjpg?login={}",
+    "http://10.0.0.7/live.mjpg?x=1&jwt={}",
+    "srt://10.0.0.7:9?streamid={}",
+    "rtsp:admin:{}@10.0.0.7/live",
+    "rtsp://10.0.0.7/user/admin/password/{}/ch1",
+    "rtsp://admin:x@10.0.0.7/pwd/{}",
+    "rtsp://10.0.0.7:554/live/admin:{}/ch0",
+    "rtmp://10.0.0.7/live/{}",
     "https://10.0.0.7/a?tls=unverified&api_key={};b=1",
     "gst:rtspsrc location=rtsp://u:{}@10.0.0.7/1 ! decodebin ! appsink",
     'gst:rtspsrc location="rtsp://u:{}@10.0.0.7/1" ! decodebin ! appsink',
@@ -41,6 +49,9 @@ SHOWN = [
     "scene:street?seed=7&size=1280x720",
     "rtsp://10.0.0.7:554/Streaming/Channels/101?transportmode=unicast",
     "rtsps://10.0.0.7/stream?tls=unverified",
+    "rtsp://10.0.0.7:8554/",
+    "rtsp://[::1]:8554/camera:1/sub",
+    "/data/password/drive.mp4",
     "gst:videotestsrc num-buffers=3 ! x264enc key-int-max=30 ! appsink max-buffers=1",
     "0?size=640x480&fps=30",
 ]
@@ -53,6 +64,19 @@ def test_a_secret_is_in_no_name_and_in_no_message(name: str, secret: str) -> Non
     assert secret not in redacted(named)
     assert "***" in redacted(named)
     assert secret not in without_secrets(f"cannot open {named}: refused for {secret}", named)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        'gst:souphttpsrc extra-headers="headers,Authorization=(string)Bearer\\ {}" ! appsink',
+        'gst:souphttpsrc cookies="{{a={},b=2}}" ! appsink',
+    ],
+)
+def test_a_header_of_a_pipeline_is_hidden_as_a_whole(name: str) -> None:
+    shown = redacted(name.format("geheim"))
+    assert "geheim" not in shown
+    assert "***" in shown
 
 
 @pytest.mark.parametrize("name", SHOWN)
