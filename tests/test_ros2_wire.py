@@ -118,6 +118,8 @@ def test_a_gid_is_the_hash_of_a_token_with_its_low_half_first() -> None:
         ({"namespace": "0car"}, "expected a ROS name"),
         ({"distribution": "foxy"}, "humble, jazzy, kilted"),
         ({"topics": "mask,masks"}, "expected one of image, mask"),
+        ({"topics": 5}, "expected a list of names"),
+        ({"config_file": 5}, "expected a path"),
         ({"image": "png"}, "compressed, raw"),
         ({"quality": 0}, "1 to 100"),
         ({"qos": "sure"}, "best_effort, reliable"),
@@ -132,6 +134,12 @@ def test_a_text_holds_options_behind_the_endpoint() -> None:
     options = Ros2Options(**Ros2Options.of_text("10.0.0.5:7447?domain=3&namespace=/car/front-left&topics=mask"))
     assert (options.router, options.domain, options.namespace) == ("tcp/10.0.0.5:7447", 3, "/car/front_left")
     assert options.chosen == ("mask",)
+
+
+@pytest.mark.parametrize("topics", ["mask, label_info", ["mask", "label_info"], ("mask", "label_info")])
+def test_topics_are_a_list_or_a_text(topics: Any) -> None:
+    assert Ros2Options(topics=topics).chosen == ("mask", "label_info")
+    assert "diagnostics" in Ros2Options().chosen
 
 
 @pytest.mark.parametrize("text", ["tcp/a:1?domain", "tcp/a:1?domain=1&domain=2", "tcp/a:1?router=tcp/b:1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from edge.errors import ConfigError
@@ -23,7 +24,7 @@ class Ros2Options:
         domain: ROS_DOMAIN_ID.
         namespace: what the topics begin with; in a camera's name, a - becomes _.
         distribution: humble, jazzy or kilted: whose nodes listen.
-        topics: which of `TOPICS`, with commas between them; all if empty.
+        topics: which of `TOPICS`, as a list or with commas between them; all if empty.
         image: compressed (JPEG) or raw (bgr8).
         quality: of the JPEG, 1 to 100.
         qos: best_effort, as sensors have it, or reliable: of image, mask, detections and camera_info.
@@ -35,7 +36,7 @@ class Ros2Options:
     domain: int | str = 0
     namespace: str = "/edge"
     distribution: str = "jazzy"
-    topics: str = ""
+    topics: str | Sequence[str] = ()
     image: str = "compressed"
     quality: int | str = 90
     qos: str = "best_effort"
@@ -51,8 +52,12 @@ class Ros2Options:
         checked_distribution("ros2: distribution", self.distribution)
         _check_choice("image", self.image, ("compressed", "raw"))
         _check_choice("qos", self.qos, ("best_effort", "reliable"))
+        if not isinstance(self.topics, (str, list, tuple)):
+            raise ConfigError(f"ros2: topics: expected a list of names, got {shown(self.topics)}")
         for name in self.chosen:
-            _check_choice("topics", name, tuple(TOPICS))
+            _check_choice("topics", name, TOPICS)
+        if self.config_file is not None and not isinstance(self.config_file, str):
+            raise ConfigError(f"ros2: config_file: expected a path, got {shown(self.config_file)}")
         quality = str(self.quality)
         if not quality.isascii() or not quality.isdecimal() or not 1 <= int(quality) <= 100:
             raise ConfigError(f"ros2: quality: expected 1 to 100, got {shown(self.quality)}")
@@ -61,7 +66,8 @@ class Ros2Options:
     @property
     def chosen(self) -> tuple[str, ...]:
         """The topics to publish, by their names in `TOPICS`."""
-        return tuple(name.strip() for name in self.topics.split(",")) if self.topics else tuple(TOPICS)
+        names = self.topics.split(",") if isinstance(self.topics, str) else self.topics
+        return tuple(str(name).strip() for name in names if name) or TOPICS
 
     @classmethod
     def of_text(cls, text: str) -> dict[str, str]:
