@@ -19,6 +19,7 @@ from edge.geometry.lane import Boundary, EgoLane, lane_from_json
 from edge.geometry.lane_finder import LaneFinder
 from edge.geometry.model import CameraModel
 from edge.metres import Metres
+from edge.outputs import GRADES
 
 WH = (1280, 720)
 MODEL = CameraModel(height_m=1.4, focal_px=1000, image_wh=WH, pitch_deg=2.0)
@@ -190,6 +191,18 @@ def test_who_stands_in_the_lane_is_known_behind_the_step() -> None:
     assert found.instances is not None
     assert {one.in_lane for one in found.instances if (one.lateral_m or 0) < 1} == {True}
     assert {one.in_lane for one in found.instances if (one.lateral_m or 0) > 3} == {False}
+
+
+def test_the_step_takes_the_nets_grades_where_they_are_computed() -> None:
+    curbs = graded(curb=np.maximum(curb_at(-1.9), curb_at(2.1)))
+    result = result_of(0, np.full((180, 320), ROAD, np.uint8), image=drawn())
+    assert Metres(MODEL, CAMVID).update(result).lane == EgoLane(None, None)
+    known = dataclasses.replace(result, outputs={**result.outputs, GRADES.name: curbs})
+    lane = Metres(MODEL, CAMVID).update(known).lane
+    assert lane is not None
+    assert lane.left is not None
+    assert lane.right is not None
+    assert (lane.left.kind, lane.right.kind) == ("curb", "curb")
 
 
 def test_overlays_draw_the_lanes_boundaries_where_they_are() -> None:
