@@ -30,7 +30,7 @@ from edge.evaluate.spans import Span, open_drive
 from edge.evaluate.store import Store
 from edge.frame import Frame
 from edge.geometry.model import CameraModel
-from edge.instances import INSTANCES
+from edge.instances import INSTANCES, THINGS
 from edge.outputs import select
 from edge.pipeline import buffered
 from edge.segmenter import Segmenter, in_order
@@ -102,8 +102,9 @@ class EvaluationConfig:
 
     @property
     def is_of_streets(self) -> bool:
-        """Whether the classes are those of rendered streets."""
-        return not self.labels_of and find_bundle(self.engine).card.table.names == CAMVID.names
+        """Whether the classes are those of rendered streets, with the groups that metres are of."""
+        table = find_bundle(self.engine).card.table
+        return not self.labels_of and table.names == CAMVID.names and {"road", *THINGS} <= set(table.groups)
 
     def in_metres(self) -> EvaluationConfig:
         """The same with what distances need."""
@@ -229,7 +230,7 @@ class Worker:
             engine, other = self._fitted(display_wh_of(source), config)
             table = self.config.table(engine.card.table)
             truths = find_labels(inner, drive.labels, drive.sparse, table, binary=bool(self.config.labels_of))
-            street = truths if isinstance(truths, SceneLabels) else None
+            street = truths if knows_metres and isinstance(truths, SceneLabels) else None
             model = street.camera_model() if street and drive.camera_model is None else drive.camera_model
             mirror = self.config.segmenter(engine) if self.config.mirror else None
             rival = self.config.segmenter(other) if other else None
