@@ -41,6 +41,7 @@ MARKS = {
     "service/test_service.py": "system",
     "sources/test_supervised.py": "system",
     "web/test_live_page.py": "system",
+    "web/test_live_page_h264.py": "system",
     "train/test_own_data_cli.py": "train",
     "train/test_qat.py": "train",
     "train/test_qat_build.py": "train",

@@ -80,6 +80,7 @@ def test_a_frame_of_any_size_and_colours_is_the_same_behind_the_decoder(
     assert (reader.newest.colorspace, reader.newest.color_range) == (AVCOL_SPC[matrix], 2 if full_range else 1)  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_it_is_sharp_enough_in_about_half_of_the_bytes_of_a_jpeg() -> None:
     videos, jpegs, reader = H264Images(VIEW_WIDTH), JpegImages(VIEW_WIDTH), H264Reader()
     sizes, errors = [], []

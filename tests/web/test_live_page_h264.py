@@ -133,7 +133,6 @@ def test_the_image_the_masks_and_the_number_are_always_of_one_frame(
     ],
     ids=["missing", "fails", "broken stream", "no conversion", "silent"],
 )
-@pytest.mark.slow
 def test_where_h264_cannot_be_decoded_frames_come_as_jpeg_and_the_page_says_why(
     page: Page, server: WebServer, patient: Live, make_result: MakeResult, script: str, reason: str
 ) -> None:
