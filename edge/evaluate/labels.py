@@ -198,11 +198,16 @@ def _refuse_masks(paths: list[Path], folder: Path) -> None:
     """Masks of 0 and 255, as many tools write them, would be scored as class 0 and as unlabelled.
 
     Raises:
-        DataError: that is all that a sample of the labels holds.
+        DataError: that is all that a sample of the labels holds; or all of them hold 255 alone.
     """
     sample = paths[:: max(1, len(paths) // _SAMPLED)]
-    held = [frozenset(np.unique(_read_label(path)).tolist()) for path in sample]
-    if frozenset().union(*held) == {0, UNLABELLED}:
+    held = frozenset().union(*(np.unique(_read_label(path)).tolist() for path in sample))
+    if held == {UNLABELLED} and len(sample) == len(paths):
+        raise DataError(
+            f"{folder}: its labels hold 255 alone, which counts as unlabelled: there is nothing to measure. If they are"
+            " masks of one group, such as road: edge evaluate ... --labels-of road"
+        )
+    if held == {0, UNLABELLED}:
         raise DataError(
             f"{folder}: its labels hold 0 and 255 alone, which would count as class 0 and as unlabelled. If they are"
             " masks of one group, such as road: edge evaluate ... --labels-of road"

@@ -34,6 +34,17 @@ def test_masks_that_would_count_as_class_0_are_refused_with_what_to_type(colour_
         worker.measure(Shard(drive))
 
 
+def test_labels_without_a_labelled_pixel_are_refused(colour_bundle: Bundle, drive: Drive) -> None:
+    assert drive.labels is not None
+    for path in drive.labels.iterdir():
+        cv2.imwrite(str(path), np.full_like(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), 255))
+    with (
+        Worker(EvaluationConfig(str(colour_bundle.folder))) as worker,
+        pytest.raises(DataError, match="hold 255 alone"),
+    ):
+        worker.measure(Shard(drive))
+
+
 def test_class_ids_among_which_some_pixels_are_unlabelled_are_taken(
     colour_bundle: Bundle, drive: Drive, flag_classes: Image
 ) -> None:
