@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +93,20 @@ def unlike_share(records: Sequence[Records]) -> float | None:
     """The share of the sampled frames that are unlike the training data; None where the engine cannot tell."""
     unlike, looked_at = summed((part.unlike for part in records), (2,))
     return plain(unlike / looked_at if looked_at else np.nan)
+
+
+def two_ids_warning(report: Mapping[str, Any]) -> str:
+    """What to say of labels that hold 0 and 1 alone, where the engine has more classes: many tools write masks of one
+    thing so. They may be class ids of two classes, too, so they are scored; "" where there is nothing to say.
+    """
+    held = [index for index, row in enumerate(report["confusion"]) if any(row)]
+    names = report["classes"]
+    if held != [0, 1] or len(names) < 3:
+        return ""
+    return (
+        f"labels hold the ids 0 and 1 alone, and were scored as {names[0]} and {names[1]}; if they are masks of one"
+        " thing, say of which: --labels-of road"
+    )
 
 
 def summed(arrays: Iterable[NDArray[Any]], shape: tuple[int, ...]) -> Counts:

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge.classes import ClassTable
 from edge.domain import warning as unlike_warning
-from edge.evaluate.figures import FEW_BLOCKS
+from edge.evaluate.figures import FEW_BLOCKS, two_ids_warning
 from edge.evaluate.gate import Drop
 from edge.evaluate.metres_figures import metres_section
 from edge.evaluate.object_html import object_sections
@@ -67,6 +67,8 @@ def _head(report: Report) -> str:
     )
     if unlike := unlike_warning(report.get("unlike_training")):
         warning += f' <span class="bad">{unlike.capitalize()}.</span>'
+    if two_ids := two_ids_warning(report):
+        warning += f' <span class="bad">{escape(two_ids.capitalize())}.</span>'
     name = f"{escape(report['engine'])} <span class='soft'>{escape(report['precision'])}</span>"
     return (
         f"<h1>{name}</h1><p class='soft'>{report['frame_count']} frames, {report['labelled_frames']} of them labelled,"

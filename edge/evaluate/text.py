@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge.domain import warning
-from edge.evaluate.figures import FEW_BLOCKS
+from edge.evaluate.figures import FEW_BLOCKS, two_ids_warning
 from edge.evaluate.metres_figures import metres_text
 from edge.evaluate.object_figures import objects_text
 from edge.report import count_text, table
@@ -20,6 +20,7 @@ def report_text(report: Report) -> str:
     parts = [
         f"engine {report['engine']} ({report['precision']}) on {report['frame_count']} frames of {report['frames']}",
         _unlike(report),
+        two_ids_warning(report),
         *(_accuracy(report) if report["labelled_frames"] else ["no labels: accuracy is not known"]),
         _temporal(report["temporal"]),
         _pedestrians(report["pedestrians"]),

@@ -11,7 +11,9 @@ import pytest
 from edge.engine import Bundle
 from edge.errors import ConfigError, DataError
 from edge.evaluate.drives import Drive
-from edge.evaluate.run import EvaluationConfig, Shard, Worker, table_of
+from edge.evaluate.figures import report_of
+from edge.evaluate.run import DriveResult, EvaluationConfig, Shard, Worker, table_of
+from edge.evaluate.text import report_text
 from edge.frame import Image
 
 
@@ -43,6 +45,21 @@ def test_labels_without_a_labelled_pixel_are_refused(colour_bundle: Bundle, driv
         pytest.raises(DataError, match="hold 255 alone"),
     ):
         worker.measure(Shard(drive))
+
+
+@pytest.mark.parametrize(("ids", "said"), [((0, 1), True), ((0, 1, 255), True), ((0, 1, 2), False), ((0, 2), False)])
+def test_labels_of_0_and_1_alone_are_scored_and_told(
+    ids: tuple[int, ...], said: bool, colour_bundle: Bundle, drive: Drive
+) -> None:
+    assert drive.labels is not None
+    for path in drive.labels.iterdir():
+        rows = np.resize(np.array(ids, np.uint8), cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape)
+        cv2.imwrite(str(path), rows)
+    config = EvaluationConfig(str(colour_bundle.folder))
+    with Worker(config) as worker:
+        report = report_of([DriveResult(drive, worker.measure(Shard(drive)))], table_of(config))
+    told = "hold the ids 0 and 1 alone, and were scored as Blue and Green; if they are masks of one thing"
+    assert (told in report_text(report)) is said
 
 
 def test_class_ids_among_which_some_pixels_are_unlabelled_are_taken(
