@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def pyzeros(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment_of(tmp_path_factory.mktemp("ros") / "pyzeros", "pyzeros>=0.1,<0.2", "setuptools")
 
 
-def sent() -> dict[str, bytes]:
+def sent() -> Mapping[str, bytes | bytearray]:
     messages = Messages("jazzy", "camera")
     lens = CameraModel(height_m=1.3, focal_px=50.0, image_wh=(64, 48), distortion=(-0.1, 0.01, 0.0, 0.001))
     return {

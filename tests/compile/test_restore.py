@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bundles import card_of
@@ -23,13 +24,13 @@ from edge.nets import make_net  # noqa: E402
 WH = (96, 64)
 
 
-def bundle_of(net: torch.nn.Module, name: str, folder: Path) -> Bundle:
+def bundle_of(net: Any, name: str, folder: Path) -> Bundle:
     model = export_onnx(net, WH, halve=False)
     graph = Graph(MODEL_FILE, "fp32", "any", hashlib.sha256(model).hexdigest())
     return write_bundle(folder, {MODEL_FILE: model}, replace(card_of(graph, table=CAMVID, input_wh=WH), net=name))
 
 
-def lived_in(name: str) -> torch.nn.Module:
+def lived_in(name: str) -> Any:
     """A net whose batch norms have statistics, scales and shifts of their own; its biases are as they begin, 0."""
     torch.manual_seed(3)
     net = make_net(name, len(CAMVID)).eval()

@@ -114,7 +114,7 @@ def test_each_of_several_cameras_has_sinks_of_its_own(given: Any, rear: Any) -> 
 
 
 def test_the_sinks_of_an_only_camera_are_as_they_are_written() -> None:
-    given = {"csv": {"path": "{camera}", "columns": {"a": 1}}}
+    given: dict[str, Any] = {"csv": {"path": "{camera}", "columns": {"a": 1}}}
     assert sinks_of(ServeConfig(camera="0", sinks=given), "") == given
 
 

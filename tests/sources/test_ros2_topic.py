@@ -60,7 +60,7 @@ def request(endpoint: str, topic: str = "/camera/image", **options: Any) -> Capt
 
 @contextmanager
 def published(
-    endpoint: str, type_name: str, cdr: Callable[[Messages], bytes], distribution: str = "jazzy"
+    endpoint: str, type_name: str, cdr: Callable[[Messages], bytes | bytearray], distribution: str = "jazzy"
 ) -> Iterator[None]:
     """The message again and again, as a node publishes it, until it is left."""
     messages, done = Messages(distribution, "camera"), threading.Event()
@@ -115,7 +115,7 @@ def test_compressed_images_are_read_of_every_distribution(form: str, distributio
 def test_a_header_says_when_an_image_was_taken_if_its_clock_is_ours(
     age_s: float, is_taken: bool, endpoint: str
 ) -> None:
-    def cdr(messages: Messages) -> bytes:
+    def cdr(messages: Messages) -> bytes | bytearray:
         return messages.image(time.time_ns() - round(age_s * 1e9), "bgr8", BGR)
 
     with published(endpoint, IMAGE, cdr):
@@ -128,7 +128,7 @@ def test_a_header_says_when_an_image_was_taken_if_its_clock_is_ours(
 def test_a_damaged_image_is_corrupt_and_the_next_is_read(endpoint: str) -> None:
     data, count = cv2.imencode(".jpg", BGR)[1], iter(range(10_000))
 
-    def cdr(messages: Messages) -> bytes:
+    def cdr(messages: Messages) -> bytes | bytearray:
         return messages.compressed(time.time_ns(), "jpeg", data[: len(data) // 2] if next(count) % 2 else data)
 
     with published(endpoint, COMPRESSED, cdr), open_ros2(request(endpoint), 20.0) as reader:
@@ -143,7 +143,9 @@ def test_a_damaged_image_is_corrupt_and_the_next_is_read(endpoint: str) -> None:
         (lambda m: m.image(0, "bgr8", np.zeros((1, 3), np.uint8))[:20], ""),
     ],
 )
-def test_what_can_never_be_read_says_why(make: Callable[[Messages], bytes], words: str, endpoint: str) -> None:
+def test_what_can_never_be_read_says_why(
+    make: Callable[[Messages], bytes | bytearray], words: str, endpoint: str
+) -> None:
     with published(endpoint, IMAGE, make):
         if not words:
             assert first_of(request(endpoint)).corrupt
