@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import NodeProto, numpy_helper
 from torch import Tensor, nn
 
 from edge.compile.export import AGREEMENT_WANTED, parity, rendered_frames
@@ -59,13 +59,16 @@ def _values_of(graph: bytes) -> dict[str, NDArray[Any]]:
         weight = node.input[1] if node.op_type in ("Conv", "ConvTranspose") else ""
         if weight.endswith(_WEIGHT) and weight in constants:
             bias = constants.get(node.input[2]) if len(node.input) > 2 else None
-            if bias is None and node.op_type == "Conv":
-                bias = np.zeros(len(constants[weight]), np.float32)
-            if bias is not None:
-                values[f"{weight.removesuffix(_WEIGHT)}.bias"] = bias
+            values[f"{weight.removesuffix(_WEIGHT)}.bias"] = _zeros(node, constants[weight]) if bias is None else bias
     if any(name.startswith("heads.") for name in values):
         values = {name.removeprefix("net."): value for name, value in values.items()}
     return values
+
+
+def _zeros(node: NodeProto, weight: NDArray[Any]) -> NDArray[Any]:
+    """A value for each output channel."""
+    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return np.zeros(weight.shape[0] if node.op_type == "Conv" else weight.shape[1] * groups, np.float32)
 
 
 def _folded_pairs(net: nn.Module, input_wh: tuple[int, int]) -> dict[str, str]:
