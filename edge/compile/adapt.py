@@ -53,7 +53,13 @@ AS_IT_WAS: dict[str, Any] = {"mirrored": True, "temperature": 1.0, "weight": 0.5
 AS_IT_IS: dict[str, Any] = {"mirrored": True, "temperature": 1.0, "weight": 1.0, "frames": "unlabelled"}
 AUGMENTATION: dict[str, Any] = {"jpeg": 0.2, "low_resolution": 0.1}
 # A folded batch norm has no statistics to go on with, and a short run shall not move far.
-OPTIMISATION: dict[str, Any] = {"batch": 4, "learning_rate": 0.0001, "ema_decay": 0.99, "freeze_norms": True}
+OPTIMISATION: dict[str, Any] = {
+    "batch": 4,
+    "learning_rate": 0.0001,
+    "ema_decay": 0.99,
+    "freeze_norms": True,
+    "auxiliary_weight": 0.0,  # auxiliary heads are not in a bundle, and would begin anew
+}
 _LOOKED_AT = 1000  # frames of all drives, at most, that calibration chooses from
 
 

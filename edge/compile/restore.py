@@ -37,7 +37,7 @@ def restore(bundle: Bundle) -> nn.Module:
     graph = bundle.read(bundle.graph("f32", "openvino"))
     values = _values_of(graph)
     net = make_net(card.net, len(card.table)).eval()
-    _fill(net, values, _folded_pairs(net, card.input_wh), str(bundle.folder))
+    _fill(net, values, *_followed(net, card.input_wh), str(bundle.folder))
     found = parity(net, graph, rendered_frames(card.input_wh, 2))
     if found.agreement < AGREEMENT_WANTED:
         raise ConfigError(
@@ -71,12 +71,16 @@ def _zeros(node: NodeProto, weight: NDArray[Any]) -> NDArray[Any]:
     return np.zeros(weight.shape[0] if node.op_type == "Conv" else weight.shape[1] * groups, np.float32)
 
 
-def _folded_pairs(net: nn.Module, input_wh: tuple[int, int]) -> dict[str, str]:
-    """By the name of each batch norm that directly follows a convolution: that convolution's."""
+def _followed(net: nn.Module, input_wh: tuple[int, int]) -> tuple[dict[str, str], set[str]]:
+    """By the name of each batch norm that directly follows a convolution: that convolution's; and the names of all
+    modules that an image passes, which leaves out heads that are for training alone.
+    """
+    passed: set[str] = set()
     made: dict[int, tuple[str, Tensor]] = {}  # the output is kept, so that its id is its own
     pairs: dict[str, str] = {}
 
     def note(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        passed.add(name)
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             made[id(output)] = (name, output)
         elif isinstance(module, nn.BatchNorm2d) and id(inputs[0]) in made:
@@ -90,11 +94,13 @@ def _folded_pairs(net: nn.Module, input_wh: tuple[int, int]) -> dict[str, str]:
         net(torch.zeros(1, 3, *input_wh[::-1]))
     for hook in hooks:
         hook.remove()
-    return pairs
+    return pairs, passed
 
 
-def _fill(net: nn.Module, values: dict[str, NDArray[Any]], pairs: dict[str, str], origin: str) -> None:
-    """Put the graph's values into a net."""
+def _fill(
+    net: nn.Module, values: dict[str, NDArray[Any]], pairs: dict[str, str], passed: set[str], origin: str
+) -> None:
+    """Put the graph's values into the modules of a net that an image passes."""
     given = dict(values)
     state = net.state_dict()  # whose tensors are the net's own
     for norm, conv in pairs.items():
@@ -104,7 +110,7 @@ def _fill(net: nn.Module, values: dict[str, NDArray[Any]], pairs: dict[str, str]
                 given[f"{norm}.bias"] = bias
                 given[f"{conv}.bias"] = np.zeros_like(bias)
     for name, tensor in state.items():
-        if name.endswith("num_batches_tracked"):
+        if name.endswith("num_batches_tracked") or name.rpartition(".")[0] not in passed:
             continue
         found = given.get(name)
         if found is None or tuple(found.shape) != tuple(tensor.shape):
