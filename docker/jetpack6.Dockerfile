@@ -20,8 +20,8 @@ RUN python3 -m venv --system-site-packages /opt/edge \
     && /opt/edge/bin/python -c 'import tensorrt, pycuda; print(tensorrt.__version__, pycuda.VERSION_TEXT)'
 
 FROM nvcr.io/nvidia/l4t-jetpack:${L4T}
-RUN groupadd --system --gid 10001 edge \
-    && useradd --system --uid 10001 --gid edge --no-create-home --shell /usr/sbin/nologin edge \
+RUN groupadd --gid 10001 edge \
+    && useradd --no-log-init --uid 10001 --gid edge --no-create-home --shell /usr/sbin/nologin edge \
     && install -d -o edge -g edge -m 700 /cache /drives
 COPY --from=build /opt/edge /opt/edge
 COPY docker/edge.yaml /etc/edge/edge.yaml
