@@ -19,6 +19,7 @@ from yaml.constructor import ConstructorError
 from yaml.error import MarkedYAMLError
 
 from edge.errors import ConfigError
+from edge.install import install_command
 from edge.paths import shown
 from edge.regular import open_regular
 
@@ -253,4 +254,4 @@ def need(module: str, what: str) -> None:
         ConfigError: with what to type.
     """
     if find_spec(module) is None:
-        raise ConfigError(f"{what} needs the library {module}. Try: pip install 'edge-segmentation[train]'")
+        raise ConfigError(f"{what} needs the library {module}. Try: {install_command('edge-segmentation[train]')}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import BundleTampered, ConfigError, EngineError, OutputError
+from edge.install import install_command
 from edge.regular import open_regular
 from edge.strict_json import Reader, parse_json
 
@@ -156,7 +157,9 @@ def need_cryptography() -> None:
     from importlib.util import find_spec
 
     if find_spec("cryptography") is None:
-        raise ConfigError("signatures need the library cryptography. Try: pip install 'edge-segmentation[sign]'")
+        raise ConfigError(
+            f"signatures need the library cryptography. Try: {install_command('edge-segmentation[sign]')}"
+        )
 
 
 def _public_of(key: Ed25519PrivateKey) -> str:

@@ -6,6 +6,8 @@ import re
 import traceback
 from pathlib import Path
 
+from edge.install import install_command
+
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "onnx", "onnxscript", "onnxruntime", "matplotlib", "tensorboard"), "train"),
     **dict.fromkeys(("starlette", "uvicorn", "websockets", "prometheus_client", "paho"), "serve"),
@@ -28,8 +30,10 @@ def import_advice(error: ImportError) -> str:
     extra = _EXTRA_OF.get(name)
     package = f"edge-segmentation[{extra}]" if extra else "edge-segmentation"
     if isinstance(error, ModuleNotFoundError):
-        return f"the library {name} is not installed. Try: pip install '{package}'"
-    return f"the library {name} cannot be imported: {reason}. See: edge doctor. Try: pip install --upgrade '{package}'"
+        return f"the library {name} is not installed. Try: {install_command(package)}"
+    return (
+        f"the library {name} cannot be imported: {reason}. See: edge doctor. Try: {install_command(package)} --upgrade"
+    )
 
 
 def _library(error: ImportError) -> str:

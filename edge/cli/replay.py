@@ -37,6 +37,7 @@ from edge.cli.shared import (
 )
 from edge.cli.stdio import print_report
 from edge.errors import ConfigError
+from edge.install import install_command
 
 PAGE_PORT = 8009
 
@@ -136,7 +137,9 @@ def _check_options(fast: bool, web: bool, outputs: Mapping[str, object]) -> None
     if fast and web:
         raise ConfigError("--fast shows nothing, so --web cannot be had with it. Leave one of them out")
     if web and any(find_spec(name) is None for name in ("starlette", "uvicorn", "websockets", "prometheus_client")):
-        raise ConfigError("--web needs the libraries of the live page. Try: pip install 'edge-segmentation[serve]'")
+        raise ConfigError(
+            f"--web needs the libraries of the live page. Try: {install_command('edge-segmentation[serve]')}"
+        )
     if not fast and not web and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError("a replay wants a terminal for its keys; without one, take --web, --foxglove or --fast")
 

@@ -10,6 +10,7 @@ import typer
 
 from edge.cli.shared import EngineName, Precision
 from edge.errors import ConfigError
+from edge.install import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +149,7 @@ def _print_qr(link: str) -> None:
     try:
         import segno
     except ImportError:
-        print("           for a QR code: pip install 'edge-segmentation[serve]'", flush=True)
+        print(f"           for a QR code: {install_command('edge-segmentation[serve]')}", flush=True)
         return
     segno.make(link, error="l").terminal(out=sys.stdout, compact=True)
     sys.stdout.flush()

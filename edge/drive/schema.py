@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from edge.errors import ConfigError
+from edge.install import install_command
 
 IMAGE, MASKS, OUTLINES = "/camera/image", "/masks", "/masks/outlines"
 RESULTS, EVENTS = "/results", "/events"
@@ -131,7 +132,7 @@ def message_class(name: str) -> Any:
 
 def missing(error: ImportError) -> ConfigError:
     """What to type where a library of drives is not there."""
-    return ConfigError(f"drives need the library {error.name}. Try: pip install 'edge-segmentation[drives]'")
+    return ConfigError(f"drives need the library {error.name}. Try: {install_command('edge-segmentation[drives]')}")
 
 
 # Fields of our own messages: name and protobuf type; "+" before it: repeated. Numbers count from 1.

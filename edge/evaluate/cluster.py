@@ -14,6 +14,7 @@ import cv2
 
 from edge.errors import ConfigError, DataError, EdgeError, EngineError, SourceError
 from edge.evaluate.run import EvaluationConfig, Measured, Outcome, Shard, Worker
+from edge.install import install_command
 
 LOCAL = "local"
 _log = logging.getLogger(__name__)
@@ -205,7 +206,9 @@ def _ray_at(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError("--ray needs the library Ray. Install it: pip install 'edge-segmentation[scale]'") from error
+        raise ConfigError(
+            f"--ray needs the library Ray. Install it: {install_command('edge-segmentation[scale]')}"
+        ) from error
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
         if address == LOCAL:

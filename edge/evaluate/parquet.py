@@ -15,9 +15,8 @@ from edge.errors import ConfigError
 from edge.evaluate.figures import flicker_of, frame_miou, iou_of, ratio, triples_of
 from edge.evaluate.records import Records
 from edge.evaluate.run import DriveResult
+from edge.install import install_command
 from edge.sinks.files import write_bytes
-
-_NEEDS = "a Parquet file needs the library pyarrow. Install it: pip install 'edge-segmentation[drives]'"
 
 
 def need_pyarrow() -> tuple[Any, Any]:
@@ -29,7 +28,8 @@ def need_pyarrow() -> tuple[Any, Any]:
     try:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
-        raise ConfigError(_NEEDS) from error
+        how = install_command("edge-segmentation[drives]")
+        raise ConfigError(f"a Parquet file needs the library pyarrow. Install it: {how}") from error
 
 
 def write_frames(path: Path, results: Sequence[DriveResult], table: ClassTable) -> None:

@@ -17,6 +17,7 @@ from edge.engine import find_bundle
 from edge.errors import ConfigError, OutputError
 from edge.events import EventOptions, Watcher
 from edge.grouping import Instances
+from edge.install import install_command
 from edge.metres import Metres
 from edge.outputs import select
 from edge.paths import expanded, is_path, make_folder, shown
@@ -123,7 +124,9 @@ def _check_web(config: ServeConfig) -> None:
     from edge.web.options import read_files
 
     if missing := [name for name in SERVE_PACKAGES if importlib.util.find_spec(name) is None]:
-        raise ConfigError(f"web: {', '.join(missing)} not installed. Run: pip install 'edge-segmentation[serve]'")
+        raise ConfigError(
+            f"web: {', '.join(missing)} not installed. Run: {install_command('edge-segmentation[serve]')}"
+        )
     assert config.web is not None
     read_files(config.web)
 

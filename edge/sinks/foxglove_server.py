@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge.drive.schema import Schema
 from edge.errors import ConfigError
+from edge.install import install_command
 from edge.paths import check_private, expanded, shown
 from edge.regular import open_regular
 
@@ -105,7 +106,7 @@ def _pem(name: str, text: str, is_secret: bool) -> bytes:
 def check_library() -> None:
     """Raises ConfigError: foxglove-sdk is not installed."""
     if find_spec("foxglove") is None:
-        raise ConfigError(f"Foxglove needs the library foxglove-sdk. Try: pip install '{EXTRA}'")
+        raise ConfigError(f"Foxglove needs the library foxglove-sdk. Try: {install_command(EXTRA)}")
 
 
 class FoxgloveServer:

@@ -20,6 +20,7 @@ from typing import Any
 from edge.appearance import Appearance, parse_classes
 from edge.card import Card
 from edge.errors import ConfigError
+from edge.install import install_command
 from edge.paths import expanded, shown
 from edge.ros2.options import Ros2Options
 from edge.sinks.sink import Sink
@@ -247,7 +248,7 @@ def make_sink(name: str, given: object, context: SinkContext) -> Sink:
     kind = find_kind(name)
     if missing := [module for module in kind.modules if find_spec(module) is None]:
         raise ConfigError(
-            f"sink {name!r} needs the library {missing[0]}. Try: pip install '{kind.extra or missing[0]}'"
+            f"sink {name!r} needs the library {missing[0]}. Try: {install_command(kind.extra or missing[0])}"
         )
     return kind.make(options_of(kind, given), context)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import ConfigError
+from edge.install import install_command
 from edge.secrets import redacted
 from edge.sources.place import place_of
 
@@ -72,7 +73,7 @@ class SourceKind:
             return _loaded(self.factory)(name)
         except ModuleNotFoundError as error:  # another ImportError is a library that is there and broken
             raise ConfigError(
-                f"{redacted(name)}: needs the library {error.name or error}. Try: pip install '{self.extra}'"
+                f"{redacted(name)}: needs the library {error.name or error}. Try: {install_command(self.extra)}"
             ) from error
 
     def check_name(self, name: str) -> None:

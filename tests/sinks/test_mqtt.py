@@ -505,7 +505,7 @@ def test_a_password_that_others_may_read_or_that_is_none_is_refused(card: Card, 
 
 def test_without_paho_the_way_to_it_is_told(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'edge-segmentation\[serve\]'"):
+    with pytest.raises(ConfigError, match=r"paho-mqtt is not installed. Run: .*pip install .*\[serve\]'"):
         MqttSink(MqttOptions("mqtts://broker.example", "edge/car-7"), card, Stages())
 
 

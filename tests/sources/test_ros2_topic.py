@@ -235,7 +235,7 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ros2_source, "find_spec", lambda _: None)
     kind = kind_of("ros2:/camera/image")
     assert (kind.name, kind.live, kind.supervised) == ("ros2", True, True)
-    with pytest.raises(ConfigError, match=r"needs the library zenoh. Try: pip install 'edge-segmentation\[ros2\]'"):
+    with pytest.raises(ConfigError, match=r"needs the library zenoh. Try: .*pip install .*\[ros2\]'"):
         kind.open("ros2:/camera/image")
 
 

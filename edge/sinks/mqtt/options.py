@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from edge.errors import ConfigError
+from edge.install import install_command
 from edge.paths import check_private, expanded, shown
 from edge.regular import open_regular
 from edge.sinks.mqtt.link import Address
@@ -50,7 +51,7 @@ def check_mqtt(options: MqttOptions) -> None:
         ConfigError: they are not in order. No message shows a password.
     """
     if importlib.util.find_spec("paho") is None:
-        raise ConfigError("mqtt: paho-mqtt is not installed. Run: pip install 'edge-segmentation[serve]'")
+        raise ConfigError(f"mqtt: paho-mqtt is not installed. Run: {install_command('edge-segmentation[serve]')}")
     check_topic(options.topic)
     address_of(options)
     journal_of(options)

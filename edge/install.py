@@ -1,0 +1,57 @@
+"""The command that installs a package into the environment that edge runs in."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+EDGE = "edge-segmentation"
+
+
+def install_command(package: str) -> str:
+    """What to type: with this environment's own pip, and for edge from the folder that it was installed from.
+
+    Args:
+        package: as an index names it, such as "pyarrow" or "edge-segmentation[serve]".
+    """
+    name, bracket, extra = package.partition("[")
+    folder, editable = _origin() if name == EDGE else (None, False)
+    wanted = f"{_short(folder)}{bracket}{extra}" if folder else package
+    return f"{_pip()}{' -e' if editable else ''} {_quoted(wanted)}"
+
+
+def _origin() -> tuple[Path | None, bool]:
+    """The folder that edge was installed from, as PEP 610 records it, if it is still there; whether it is editable."""
+    from importlib.metadata import PackageNotFoundError, distribution  # late: slow to load
+
+    try:
+        origin = json.loads(distribution(EDGE).read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return None, False
+    folder = Path(unquote(urlsplit(origin.get("url", "")).path))
+    is_there = "dir_info" in origin and (folder / "pyproject.toml").is_file()
+    return (folder, bool(origin["dir_info"].get("editable"))) if is_there else (None, False)
+
+
+def _pip() -> str:
+    import shutil  # late: it loads every compressor
+
+    own = Path(sys.prefix, "bin", "pip")
+    if own.is_file():
+        first = shutil.which("pip")
+        return "pip install" if first and Path(first) == own else f"{_quoted(_short(own))} install"
+    if find_spec("pip") is not None:  # as pipx shares it
+        return f"{_quoted(_short(Path(sys.executable)))} -m pip install"
+    return f"uv pip install --python {_quoted(_short(Path(sys.executable)))}"
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if "[" in text else shlex.quote(text)
