@@ -35,6 +35,8 @@ def output_error(path: Path, error: OSError) -> OutputError:
     """The system's complaint about `path`, with the way out."""
     name = "standard output" if path == STDOUT else path
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if path == STDOUT or path.is_char_device() or path.is_fifo():  # nothing was begun there
+            return OutputError(f"{name}: no room is left where it leads to. What was written before stays there.")
         return OutputError(f"{name}: the disk is full. What was begun is removed. Free space, see: df -h {path.parent}")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"{name}: may not be written by this user. Name another place, or see: ls -ld {path.parent}")
