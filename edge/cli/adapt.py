@@ -49,7 +49,10 @@ def adapt(
     stops; the same command goes on where it stood.
     """
     from edge.config import need
+    from edge.sinks.collisions import check_outputs
 
+    read = [text.partition("?")[0] for text in teacher or ()]
+    check_outputs([json_file], [*drives, *read, recipe, run_folder], [engine, *read])
     for library in ("torch", "onnx"):
         need(library, "edge adapt")
     from edge.compile.adapt import Adaptation, finish, prepare

@@ -72,6 +72,7 @@ class Recording:
             codec = self._stream.codec_context.name
             parsed = self._container.format.name == "mpegts" and codec in _PARSED_CODECS
             self._tally = _Tally(_SKIPPED_BYTES if codec == "mpeg4" else 0, by_time=parsed)
+            self.frame_count = self._shown_count()
             self._frames = self._decoded()
             self._first = next(self._frames, None)
         except BaseException:  # Ctrl-C too: the caller has no object to close yet
@@ -81,7 +82,6 @@ class Recording:
             self._container.close()
             raise NotAVideo(f"{name}: no frame in it can be decoded. {cut_off_hint(self.path)}")
         self.size_wh, self.pixel_aspect = self._first.size_wh, self._first.pixel_aspect
-        self.frame_count = self._shown_count()
 
     def __enter__(self) -> Recording:
         return self
