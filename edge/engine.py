@@ -41,6 +41,16 @@ if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
 DEFAULT_ENGINE = "road"
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.json"
+_NETS = {
+    ".pt",
+    ".pth",
+    ".onnx",
+    ".engine",
+    ".plan",
+    ".torchscript",
+    ".tflite",
+    ".xml",
+}  # what nets come in
 GRAPH_LIMIT_BYTES = 1 << 30
 # What an engine computes in, and the graph that it runs: bf16 and fp16 are a matter of the runtime, not of the file.
 GRAPH_PRECISION = {"f32": "fp32", "bf16": "fp32", "fp16": "fp32", "int8": "int8"}
@@ -171,6 +181,11 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE, trusted_keys: Collect
         EngineError: it is there, but its card is not in order, or not signed by a trusted key.
     """
     folder = bundle_folder(name_or_path)
+    if _is_net(Path(name_or_path)) and not (folder and (folder / CARD_FILE).is_file()):
+        raise EngineNotFound(
+            f"{name_or_path}: expected an engine, which is a folder with a card; got the name of a net's file."
+            " Make an engine of it with edge build: docs/bring-your-own-net.md"
+        )
     if folder is not None:
         return load_bundle(folder, trusted_keys)
     known = list_bundles()
@@ -180,6 +195,11 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE, trusted_keys: Collect
         + (f"; did you mean {close[0]!r}?" if close else ".")
         + f" There are: {', '.join(known) or 'none'}"
     )
+
+
+def _is_net(path: Path) -> bool:
+    """Whether it is a net's file, or named like one that another tool would download."""
+    return path.suffix in _NETS and (path.is_file() or path.name == str(path))
 
 
 def bundle_folder(name_or_path: str | Path) -> Path | None:

@@ -21,7 +21,7 @@ def install_command(package: str) -> str:
     name, bracket, extra = package.partition("[")
     folder, editable = _origin() if name == EDGE else (None, False)
     wanted = f"{_short(folder)}{bracket}{extra}" if folder else package
-    return f"{_pip()}{' -e' if editable else ''} {_quoted(wanted)}"
+    return f"{pip()} install{' -e' if editable else ''} {_quoted(wanted)}"
 
 
 def _origin() -> tuple[Path | None, bool]:
@@ -37,16 +37,17 @@ def _origin() -> tuple[Path | None, bool]:
     return (folder, bool(origin["dir_info"].get("editable"))) if is_there else (None, False)
 
 
-def _pip() -> str:
+def pip() -> str:
+    """The pip of the environment that edge runs in, as it is typed in the current folder."""
     import shutil  # late: it loads every compressor
 
     own = Path(sys.prefix, "bin", "pip")
     if own.is_file():
         first = shutil.which("pip")
-        return "pip install" if first and Path(first) == own else f"{_quoted(_short(own))} install"
+        return "pip" if first and Path(first) == own else _quoted(_short(own))
     if find_spec("pip") is not None:  # as pipx shares it
-        return f"{_quoted(_short(Path(sys.executable)))} -m pip install"
-    return f"uv pip install --python {_quoted(_short(Path(sys.executable)))}"
+        return f"{_quoted(_short(Path(sys.executable)))} -m pip"
+    return f"VIRTUAL_ENV={_quoted(_short(Path(sys.prefix)))} uv pip"
 
 
 def _short(path: Path) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,19 @@ def is_path(text: str) -> bool:
     """Whether a text may be a path: not blank, printable, no address, and each of its parts at most 255 bytes."""
     fits = all(len(part.encode(errors="replace")) <= 255 for part in text.split("/"))
     return bool(text.strip()) and text.isprintable() and fits and not _ADDRESS.match(text)
+
+
+def no_such_file(path: Path) -> str:
+    """What to report of a file that does not exist: the name in its folder that is most like it, and what to type."""
+    import difflib  # late: for a mistake alone
+
+    try:
+        names = [entry.name for entry in islice(path.parent.iterdir(), 1000)]
+    except OSError:  # no folder either
+        names = []
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+    meant = f"; did you mean {str(path.with_name(close[0]))!r}?" if close else "."
+    return f"{path}: there is no such file{meant} Look at what is there: ls {shlex.quote(str(path.parent))}"
 
 
 def check_private(key: str, path: Path, mode: int) -> None:

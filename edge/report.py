@@ -29,7 +29,8 @@ def summary_text(summary: Summary) -> str:
     per_frame_ms = summary.cpu_s * 1e3 / summary.frames_out
     lines += [
         f"rate     {summary.rate_hz:.1f} frames/s over {summary.elapsed_s:.1f} s",
-        f"age      {age.percentile_ms(50):.1f} ms p50, {age.percentile_ms(99):.1f} ms p99, from capture to mask",
+        f"age      {age.percentile_ms(50):.1f} ms p50, {age.percentile_ms(99):.1f} ms p99, from capture to mask"
+        f"{_read_ahead(summary)}",
         f"cpu      {per_frame_ms:.1f} ms per frame on {summary.cores} cores: at best {summary.bound_hz:.1f} frames/s,"
         f" {summary.rate_hz / summary.bound_hz:.0%} reached",
         "",
@@ -65,6 +66,11 @@ def summary_json(summary: Summary) -> dict[str, object]:
 def _side_by_side(summary: Summary) -> str:
     """Then the stages' times add up to more than passes between two frames."""
     return f", {summary.side_by_side} frames side by side" if summary.side_by_side > 1 else ""
+
+
+def _read_ahead(summary: Summary) -> str:
+    """Why masks of a file are older than those of a camera: a reader who looks for the age of these would be misled."""
+    return "; read ahead, older than live (edge run --live)" if summary.side_by_side > 1 else ""
 
 
 def _waterfall(summary: Summary) -> list[str]:

@@ -154,6 +154,13 @@ def test_a_live_run_takes_the_time_of_the_recording_and_counts_what_it_drops(
 
 
 @pytest.mark.slow
+def test_a_run_that_keeps_nothing_says_how_to_see_the_masks(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
+    assert "Nothing was written. To see the masks" in edge("run", video, "-e", colour_bundle.folder).stdout
+    kept = edge("run", video, "-e", colour_bundle.folder, "--masks", tmp_path / "masks")
+    assert "Nothing was written" not in kept.stdout
+
+
+@pytest.mark.slow
 def test_quiet_says_nothing(video: Path, colour_bundle: Bundle) -> None:
     result = edge("run", video, "-e", colour_bundle.folder, "--quiet")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
@@ -353,6 +360,10 @@ def test_help_is_in_groups_with_run_first_and_the_version_is_said() -> None:
     places = [shown.index(f" {name} ─") for name in ("Run", "Serve", "Look and measure", "Make engines")]
     assert places == sorted(places)
     assert shown.index("│ run ") < shown.index("│ record ")
+    options = edge("run", "--help").stdout
+    assert all(
+        f" {name} ─" in options for name in ("Outputs", "Look of the overlay", "More about each frame", "Engine")
+    )
     assert edge("--version").stdout.startswith("edge 0.")
 
 

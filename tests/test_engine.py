@@ -396,6 +396,14 @@ def test_an_unknown_name_is_answered_with_a_suggestion_and_the_list(homes: Path)
     assert list_bundles() == ["night", "road"]
 
 
+@pytest.mark.parametrize("name", ["yolov8n.pt", "mine/net.onnx"])
+def test_a_net_of_yours_is_answered_with_the_way_to_make_an_engine_of_it(homes: Path, name: str) -> None:
+    Path("mine").mkdir()
+    Path("mine/net.onnx").touch()
+    with pytest.raises(EngineNotFound, match=f"^{name}: .* net's file. Make an engine of it with edge build"):
+        find_bundle(name)
+
+
 @pytest.mark.parametrize("name", ["../package/none", "", "a\nb", "no/such/model.onnx", "Road"])
 def test_what_is_neither_name_nor_path_is_not_found(homes: Path, name: str) -> None:
     with pytest.raises(EngineNotFound, match="no engine is called"):

@@ -72,6 +72,6 @@ def test_an_active_environment_needs_no_path_and_one_without_pip_is_named_to_uv(
     assert install_command("av") == "pip install av"
     (environment / ".venv/bin/pip").unlink()
     monkeypatch.setattr("edge.install.find_spec", lambda _: None)
-    assert install_command("av") == "uv pip install --python .venv/bin/python av"
+    assert install_command("av") == "VIRTUAL_ENV=.venv uv pip install av"
     monkeypatch.setattr("edge.install.find_spec", lambda name: name)
     assert install_command("av") == ".venv/bin/python -m pip install av"

@@ -49,10 +49,12 @@ def test_a_rendered_street_is_rendered_and_frames_side_by_side_are_said_to_be() 
     summary = Summary("scene:street", "road (int8)", durations(20), stages, 2, 2, elapsed_s=1, cpu_s=1, side_by_side=2)
     lines = summary_text(summary).splitlines()
     assert "engine   road (int8), 2 frames side by side" in lines
+    assert any(line.startswith("age") and "read ahead, older than live" in line for line in lines)
     assert [line.split()[0] for line in lines if "█" in line] == ["render", "infer"]
     video = Summary("drive.mp4", "road (int8)", durations(20), stages, 2, 2, elapsed_s=1, cpu_s=1)
     lines = summary_text(video).splitlines()
     assert "engine   road (int8)" in lines
+    assert not any("read ahead" in line for line in lines)
     assert [line.split()[0] for line in lines if "█" in line] == ["decode", "infer"]
 
 

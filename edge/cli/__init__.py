@@ -47,6 +47,7 @@ from edge.cli.shared import (
     camera_model_of,
     end_on_sigterm,
     look_of,
+    output_option,
     outputs_asked,
     write_json,
 )
@@ -135,7 +136,7 @@ def run(
     publish: PublishUrls = None,
     sink: OtherSinks = None,
     json_file: JsonFile = None,
-    show: Annotated[bool, typer.Option("--show", help="Show the masks in a window. q ends, space pauses.")] = False,
+    show: Annotated[bool, output_option("--show", help="Show the masks in a window. q ends, space pauses.")] = False,
     confidence: Confidence = False,
     instances: Instances = False,
     steady: Steady = False,
@@ -177,7 +178,7 @@ def run(
                 on_result=advance,
                 is_over=lambda: window is not None and window.is_closed,
             )
-    return _reported(summary, outputs, quiet, window is not None and window.is_closed)
+    return _reported(summary, outputs, quiet, show, window is not None and window.is_closed)
 
 
 @contextlib.contextmanager
@@ -192,7 +193,7 @@ def _located(address: str | None) -> Iterator[FixAt | None]:
         yield gps.fix_at
 
 
-def _reported(summary: Summary, outputs: Outputs, quiet: bool, closed: bool) -> int:
+def _reported(summary: Summary, outputs: Outputs, quiet: bool, shown: bool, closed: bool) -> int:
     """The exit code, after the summary; closing the window is no interruption.
 
     Raises:
@@ -201,6 +202,8 @@ def _reported(summary: Summary, outputs: Outputs, quiet: bool, closed: bool) -> 
     _report_summary(summary, outputs, quiet)
     if summary.failure:
         raise summary.failure
+    if not (quiet or shown or outputs.sinks or outputs.json_file):
+        print_report("\nNothing was written. To see the masks: --overlay out.mp4, --show; to keep them: --masks DIR")
     return INTERRUPTED if summary.interrupted and not closed else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import sys
@@ -87,6 +88,16 @@ def init(
     _check(path, text)
     _write(path, text)
     print(f"wrote {path}. Run: edge serve --config {path}")
+    _warn_of_missing(source)
+
+
+def _warn_of_missing(source: str) -> None:
+    """Report a file that does not exist yet. It may be copied later, so that is no reason to refuse."""
+    from edge.paths import is_path, no_such_file
+    from edge.sources.open import is_camera
+
+    if not is_camera(source) and is_path(source) and not glob.has_magic(source) and not Path(source).exists():
+        print(f"edge: {no_such_file(Path(source))}", file=sys.stderr)
 
 
 def _ask_source(asks: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,17 +26,22 @@ if TYPE_CHECKING:
     from edge.sources.source import Source
     from edge.timing import Stages
 
+# Options under a heading of their own in --help.
+_engine_option = partial(typer.Option, rich_help_panel="Engine")
+output_option = partial(typer.Option, rich_help_panel="Outputs")
+_look_option = partial(typer.Option, rich_help_panel="Look of the overlay")
+_more_option = partial(typer.Option, rich_help_panel="More about each frame")
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 EngineName = Annotated[
     str,
-    typer.Option(
+    _engine_option(
         "--engine", "-e", help="A bundled engine's name, or a bundle's folder.", autocompletion=complete_engine
     ),
 ]
 Precision = Annotated[
     str | None,
-    typer.Option(
+    _engine_option(
         help="int8, f32, bf16 or fp16, where machine and engine have it; default: the card's.",
         callback=precision_of,
         autocompletion=complete_precision,
@@ -43,33 +49,33 @@ Precision = Annotated[
 ]
 Backend = Annotated[
     str | None,
-    typer.Option(
+    _engine_option(
         help="tensorrt, openvino, onnxruntime; default: the first that runs here.", autocompletion=complete_backend
     ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default: every core.")]
+Threads = Annotated[int | None, _engine_option(min=1, help="Threads of the engine; default: every core.")]
 Confidence = Annotated[
-    bool, typer.Option("--confidence", help="Also how sure the engine is of each pixel, where it can tell.")
+    bool, _more_option("--confidence", help="Also how sure the engine is of each pixel, where it can tell.")
 ]
 Instances = Annotated[
     bool,
-    typer.Option(
+    _more_option(
         "--instances", help="Also people, cyclists and vehicles one by one, with ids that last (docs/instances.md)."
     ),
 ]
 Steady = Annotated[
-    bool, typer.Option("--steady", help="Hold back changes that the engine is not sure of: borders stand still.")
+    bool, _more_option("--steady", help="Hold back changes that the engine is not sure of: borders stand still.")
 ]
 CameraModelFile = Annotated[
     Path | None,
-    typer.Option(
+    _more_option(
         "--camera-model",
         help="Where the camera is and looks, as YAML: people, vehicles and the free road in metres (docs/metres.md).",
     ),
 ]
 GpsAddress = Annotated[
     str | None,
-    typer.Option(
+    _more_option(
         "--gps", metavar="HOST:PORT", help="A gpsd: the car's position and speed go with each result of a camera."
     ),
 ]
@@ -81,34 +87,34 @@ MaxFrames = Annotated[int | None, typer.Option(min=1, help="Stop after so many f
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Overlay = Annotated[
     Path | None,
-    typer.Option(help="Write the frames with the masks painted in: .mp4, .mkv; of images, an image or a folder."),
+    output_option(help="Write the frames with the masks painted in: .mp4, .mkv; of images, an image or a folder."),
 ]
 Style = Annotated[
     str,
-    typer.Option(help="Of the overlay: tint, outline, mask or side-by-side.", autocompletion=complete_style),
+    _look_option(help="Of the overlay: tint, outline, mask or side-by-side.", autocompletion=complete_style),
 ]
 Alpha = Annotated[
-    float | None, typer.Option(help="Strength of the overlay's tint, 0 to 1. [default: 0.45]", show_default=False)
+    float | None, _look_option(help="Strength of the overlay's tint, 0 to 1. [default: 0.45]", show_default=False)
 ]
-Classes = Annotated[str | None, typer.Option(help="Paint only these groups or classes, such as road,pedestrian.")]
-Legend = Annotated[bool, typer.Option("--legend/--no-legend", help="Name the painted groups in the overlay.")]
-Masks = Annotated[Path | None, typer.Option(help="Write the masks as PNG files into this folder.")]
-MasksAs = Annotated[str, typer.Option(help="ids, palette (ids that viewers show in colour) or colour.")]
-Results = Annotated[Path | None, typer.Option(help="Write a JSON line per frame; - is standard output.")]
+Classes = Annotated[str | None, _look_option(help="Paint only these groups or classes, such as road,pedestrian.")]
+Legend = Annotated[bool, _look_option("--legend/--no-legend", help="Name the painted groups in the overlay.")]
+Masks = Annotated[Path | None, output_option(help="Write the masks as PNG files into this folder.")]
+MasksAs = Annotated[str, output_option(help="ids, palette (ids that viewers show in colour) or colour.")]
+Results = Annotated[Path | None, output_option(help="Write a JSON line per frame; - is standard output.")]
 OtherSinks = Annotated[
-    list[str] | None, typer.Option("--sink", metavar="NAME=TARGET", help="Any kind of output by its name; repeatable.")
+    list[str] | None, output_option("--sink", metavar="NAME=TARGET", help="Any kind of output by its name; repeatable.")
 ]
 PublishUrls = Annotated[
     list[str] | None,
-    typer.Option(
+    output_option(
         "--publish", metavar="URL", help="The overlay live to a media server: rtsp://, rtmp://, https://…/whip."
     ),
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures here too; - is standard output.")]
+JsonFile = Annotated[Path | None, output_option("--json", help="Write the figures here too; - is standard output.")]
 
 
 Markings = Annotated[
-    bool, typer.Option("--markings", help="Lane markings and curbs, too. The engine needs the output.")
+    bool, _more_option("--markings", help="Lane markings and curbs, too. The engine needs the output.")
 ]
 
 

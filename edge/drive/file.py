@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from edge.drive.inflate import LIMIT_BYTES, checked, inflate
 from edge.drive.schema import missing
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
+from edge.paths import no_such_file
 from edge.regular import open_regular
 
 if TYPE_CHECKING:
@@ -266,6 +267,6 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     except SourceError:
         raise
     except FileNotFoundError as error:
-        raise SourceNotFound(f"{path}: there is no such file. Look at what is there: ls {path.parent}") from error
+        raise SourceNotFound(no_such_file(path)) from error
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}. See who may: namei -l {path}") from error

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from edge.errors import ConfigError, NotAVideo, SourceError, SourceNotFound
 from edge.limits import max_pixels, size_error
+from edge.paths import no_such_file
 from edge.sources.place import STREAM
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def open_container(path: Path) -> av.container.InputContainer:
         # "file:", because FFmpeg takes what stands before a colon for a protocol.
         return av.open(f"file:{path}", metadata_errors="replace")
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceNotFound(f"{path}: there is no such file. Look at what is there: ls {path.parent}") from error
+        raise SourceNotFound(no_such_file(path)) from error
     except PermissionError as error:
         raise SourceError(f"{path}: may not be read by this user. See who may: namei -l {path}") from error
     except FFmpegError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from edge.errors import ConfigError, SourceNotFound
+from edge.paths import no_such_file
 from edge.secrets import hidden_in_errors, redacted
 from edge.sources.kinds import IMAGE_SUFFIXES, kind_of
 
@@ -74,7 +75,7 @@ def open_sources(names: Sequence[str]) -> Source:
         raise ConfigError(f"{shown}: several sources can only be images. Run edge once for each of the others")
     missing = [name for name in names if not Path(name).is_file()]
     if missing:
-        raise SourceNotFound(f"{missing[0]}: there is no such file")
+        raise SourceNotFound(no_such_file(Path(missing[0])))
     return ImageFiles(f"{len(names)} images, {names[0]} …", [Path(name) for name in names])
 
 

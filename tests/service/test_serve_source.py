@@ -235,6 +235,12 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "edge.yaml").read_text() == "mine"
 
 
+def test_init_reports_a_video_that_is_not_there_yet(tmp_path: Path) -> None:
+    result = run(tmp_path, "init", "--source", "drive.mp4")
+    assert (result.returncode, result.stdout) == (0, "wrote edge.yaml. Run: edge serve --config edge.yaml\n"), result
+    assert "drive.mp4: there is no such file" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

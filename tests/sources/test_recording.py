@@ -624,6 +624,12 @@ def test_a_missing_file_is_not_found_and_its_folder_is_named(tmp_path: Path) -> 
     assert issubclass(SourceNotFound, FileNotFoundError)
 
 
+def test_a_misspelt_file_is_not_found_and_the_name_that_was_meant_is_told(tmp_path: Path) -> None:
+    (tmp_path / "drive.mp4").touch()
+    with pytest.raises(SourceNotFound, match=rf"no such file; did you mean '{tmp_path}/drive\.mp4'\?"):
+        Recording(str(tmp_path / "drvie.mp4"))
+
+
 def test_a_path_through_a_file_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SourceNotFound, match="there is no such file"):
