@@ -20,7 +20,8 @@ def install_command(package: str) -> str:
     """
     name, bracket, extra = package.partition("[")
     folder, editable = _origin() if name == EDGE else (None, False)
-    wanted = f"{_short(folder)}{bracket}{extra}" if folder else package
+    # A folder's bare name would be looked up on the index.
+    wanted = f"{'.' if folder == Path.cwd() else folder}{bracket}{extra}" if folder else package
     return f"{pip()} install{' -e' if editable else ''} {_quoted(wanted)}"
 
 

@@ -45,7 +45,7 @@ def test_a_checkout_is_named_where_edge_was_installed_from_one(
     assert install_command("pyarrow") == ".venv/bin/pip install pyarrow"
     install_from(monkeypatch, {"url": environment.as_uri(), "dir_info": {}})
     monkeypatch.chdir("/")
-    expected = f"{environment.relative_to('/')}/.venv/bin/pip install '{environment.relative_to('/')}[serve]'"
+    expected = f"{environment.relative_to('/')}/.venv/bin/pip install '{environment}[serve]'"
     assert install_command("edge-segmentation[serve]") == expected
 
 

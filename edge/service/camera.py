@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 5.0  # each wait for a camera that is not there yet
 OPENING_S = 600.0  # TensorRT may have plans to build
+_LESS = "a lower rate, a smaller engine (`--engine small`), or `ladder: {}` in a config (`edge init` writes one)"
+_LESS_OF_SEVERAL = (
+    "fewer cameras, a lower rate, `ladder: {}` or a smaller engine; `edge bench --cameras 8` says how many cameras it"
+    " carries"
+)
 RETRY_S = 5.0  # after a failure, where other cameras go on meanwhile
 
 STALE_S, STALE_PERIODS = 1.0, 3  # without a newer mask for longer, the newest is not reported as what is there now
@@ -170,12 +175,12 @@ class CameraLoop:
             return
         log.warning(
             "%smore than this machine carries: %.0f %% of the frames are dropped, %.1f masks of %.1f frames a second."
-            " Give it fewer cameras, a lower rate, `ladder: {}` or a smaller engine; `edge bench --cameras 8` says how"
-            " many cameras it carries",
+            " Give it %s",
             of,
             100 * self._load.dropped,
             self._load.masks_hz,
             self._load.frames_hz,
+            _LESS_OF_SEVERAL if self.name else _LESS,
         )
 
     def stuck(self) -> str:

@@ -82,8 +82,17 @@ def test_a_failed_inference_restarts_its_camera_and_not_the_other_nor_the_engine
     assert rear.trouble is None
 
 
+@pytest.mark.parametrize(
+    ("config", "advice"),
+    [(TWO, "Give it fewer cameras"), ({"camera": WIDE, "web": {"port": 0}}, "Give it a lower rate")],
+    ids=["two cameras", "one camera"],
+)
 def test_more_than_the_machine_carries_is_in_log_and_status(
-    run_service: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    config: dict[str, Any],
+    advice: str,
+    run_service: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     waits, infer = threading.Event(), OpenVinoEngine.infer
 
@@ -94,7 +103,8 @@ def test_more_than_the_machine_carries_is_in_log_and_status(
     monkeypatch.setattr(OpenVinoEngine, "infer", infer_slowly)
     monkeypatch.setattr("edge.service.service.TOLD_S", 0.0)
     monkeypatch.setattr(camera_module, "Load", lambda: Load(hold_s=0.5))
-    _, manager = run_service(TWO)
+    _, manager = run_service(config)
     assert soon(lambda: "overload: " in manager.status_text), manager.status_text
     assert "more than this machine carries" in caplog.text
+    assert advice in caplog.text
     assert "% of its frames are dropped" in manager.status_text
