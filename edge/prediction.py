@@ -56,6 +56,13 @@ class Prediction:
     lane: EgoLane | None = None
     ground: GroundPlane | None = None
 
+    def __repr__(self) -> str:
+        """In one line, what covers most of the frame first: for a prompt and a log, where arrays say nothing."""
+        width, height = self.letterbox.source_wh
+        most = sorted(self.shares().items(), key=lambda item: -item[1])
+        seen = ", ".join(f"{name} {share:.1%}" for name, share in most if share >= 0.001)
+        return f"<Prediction of frame {self.frame.index}, {width}x{height}, {self.age_ms:.0f} ms old: {seen}>"
+
     @property
     def age_ms(self) -> float:
         """Milliseconds from capture to finished mask."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -35,6 +36,13 @@ def plain(colour: int, shape: tuple[int, int] = (48, 64)) -> Image:
     image = np.zeros((*shape, 3), np.uint8)
     image[..., colour] = 255
     return image
+
+
+def test_a_result_prints_as_one_line_of_what_was_seen(colour_bundle: Bundle) -> None:
+    with open_engine(colour_bundle.folder) as engine:
+        result = engine(plain(2))
+    name = colour_bundle.card.table.names[2]
+    assert re.fullmatch(rf"<Prediction of frame 0, 64x48, \d+ ms old: {name} 100\.0%>", repr(result)), repr(result)
 
 
 def classes_of(results: Any) -> list[set[int]]:
