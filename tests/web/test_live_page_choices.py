@@ -255,6 +255,8 @@ def zoned(
 
 def log_in(page: Page, server: WebServer) -> None:
     page.open(server)
+    page.driver.delete_all_cookies()  # a test that failed may have left one
+    page.open(server)
     page.find("#token").send_keys(TOKEN + Keys.ENTER)
     assert soon(lambda: page.driver.current_url == server.url)
     assert soon(page.is_live)
@@ -288,6 +290,7 @@ def test_a_zone_is_drawn_named_copied_as_config_and_saved(
         "gate",
     ]
     page.find("#edit-zones").click()
+    assert soon(page.find("#add-zone").is_displayed)
     page.find("#add-zone").click()
     page.js("window.scrollTo(0, 0)")
     for x, y in ((0.2, 0.2), (0.5, 0.2), (0.5, 0.4), (0.2, 0.4), (0.2, 0.2)):
@@ -319,7 +322,9 @@ def test_words_that_are_typed_switch_nothing(
     server, _ = zoned
     log_in(page, server)
     page.find("#edit-zones").click()
-    page.driver.find_elements(By.CSS_SELECTOR, "#zone-list input:not([type=radio])")[-1].send_keys("1")
+    name = page.driver.find_elements(By.CSS_SELECTOR, "#zone-list input:not([type=radio])")[-1]
+    assert soon(name.is_displayed)
+    name.send_keys("1")
     assert page.find("[data-layer=warm]").is_selected()
     page.driver.delete_all_cookies()
 
