@@ -97,12 +97,16 @@ def test_a_second_engine_that_does_not_open_is_reported_and_ends_nothing(
 
 PRIORITIES = """
 import os, threading
+from contextlib import suppress
 from pathlib import Path
 import numpy as np
 from edge.service.shadow import Wish, open_aside
 
 def times():  # of each thread: ticks of CPU, and nice
-    stats = {task.name: (task / "stat").read_text() for task in Path("/proc/self/task").iterdir()}
+    stats = {}
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has ended
+            stats[task.name] = (task / "stat").read_text()
     fields = {name: text.rsplit(")", 1)[1].split() for name, text in stats.items()}
     return {name: (int(of[11]) + int(of[12]), int(of[16])) for name, of in fields.items()}
 
