@@ -108,7 +108,16 @@ class TestCamera(Peer):
         self, kind: str, shape: str = "320x240x30", port: int = 0, certificate: tuple[Path, Path] | None = None
     ) -> None:
         """A camera with a `certificate` and its key, PEM files, speaks TLS."""
-        self.kind, self.shape, self.port = kind, shape, port or free_port()
+        self.kind, self.port = kind, port or free_port()
         self.url = f"{kind}{'s' if certificate else ''}://127.0.0.1:{self.port}/cam"
         script = str(HERE / f"{kind}_camera.py")
         super().__init__([script, str(self.port), shape, *(str(path) for path in certificate or ())])
+
+    @property
+    def shape(self) -> str:
+        """Width, height and rate; another one holds from the next start on."""
+        return self.words[3]
+
+    @shape.setter
+    def shape(self, shape: str) -> None:
+        self.words[3] = shape
