@@ -115,6 +115,7 @@ def test_messages_are_numbered_and_say_who_sent_them(endpoint: str, context: Sin
         for index in range(3):
             sink.write(taken_now(index), 0)
         await_(lambda: len(node.heard["/edge/mask"]) >= 4)
+        await_(lambda: any("/MP/" in token for token in node.tokens()))
         (token,) = [token for token in node.tokens() if "/MP/" in token]
     attachments = [struct.unpack("<qqB16s", one.attachment) for one in node.heard["/edge/mask"]]
     numbers = [number for number, *_ in attachments]
