@@ -46,7 +46,7 @@ def no_such_file(path: Path) -> str:
 
     try:
         names = [entry.name for entry in islice(path.parent.iterdir(), 1000)]
-    except OSError:  # no folder either
+    except (OSError, ValueError):  # no folder either, or a name with a NUL
         names = []
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     meant = f"; did you mean {str(path.with_name(close[0]))!r}?" if close else "."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from videos import picture, write_video
 
@@ -101,6 +101,7 @@ def test_a_place_that_may_not_be_looked_at_says_so(public_folder: Path, as_nobod
 
 @settings(max_examples=150)
 @given(name=st.text(max_size=20).filter(lambda name: not name.startswith("scene:")))
+@example(name="\x00/0")
 def test_no_name_whatsoever_is_a_crash(name: str) -> None:
     with contextlib.suppress(EdgeError):
         open_source(name).__exit__(None, None, None)
