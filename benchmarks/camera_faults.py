@@ -78,7 +78,7 @@ def main() -> None:
     print(f"{chosen.kind} camera, 640x360 at 30 Hz, engine road {engine.precision}, {chosen.faults} faults\n")
     print(figures.text())
     restarts = health.totals["restarts"]
-    print(f"\nmasks of an old picture shown as new: {figures.wrong}; restarts: {restarts}; now: {health}")
+    print(f"\nmasks of an old image shown as new: {figures.wrong}; restarts: {restarts}; now: {health}")
 
 
 def suffer(camera: TestCamera, source: Supervised, masks: Iterator[Prediction], faults: int) -> Figures:

@@ -1,4 +1,4 @@
-"""The picture of the live page in docs/web.md: a drive, again and again, for the minute of its charts, in Chromium.
+"""The image of the live page in docs/web.md: a drive, again and again, for the minute of its charts, in Chromium.
 
 python -m benchmarks.page_picture [--source $EDGE_DATA/drives/motorway-540p.mp4] [--to docs/web.jpg] [--seconds 70]
 

@@ -204,6 +204,7 @@ class _Pairs:
 
     @classmethod
     def of(cls, tracks: _Tracks, seen: _Seen) -> _Pairs:
+        """Every track with every object, as far as they can be the same."""
         x, y, width, height = tracks.motion[:, :4].T[..., None]  # of tracks, down; those of objects go across
         to_x, to_y, to_width, to_height = seen.boxes.T
         off_x, off_y = np.abs(to_x - x), np.abs(to_y - y)

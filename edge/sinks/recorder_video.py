@@ -65,6 +65,7 @@ class _Video:
         return self._file.size_bytes
 
     def write(self, result: Prediction, dropped: int, stages: Stages) -> None:
+        """Add a frame, painted where the recorder was asked for an overlay; its time counts in `stages`."""
         with stages["overlay"].span():
             if self._overlay:
                 self._encoder.draw(result, dropped)

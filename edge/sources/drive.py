@@ -213,6 +213,7 @@ class _Images:
         self._name, self._packet = name, packet
 
     def at(self, index: int) -> Yuv420 | Image:
+        """Frame `index`; decoded on from the last one asked for, or from the key frame before it."""
         packet = self._packet(index)
         try:
             return decode_image(packet.data)

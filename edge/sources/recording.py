@@ -342,6 +342,7 @@ class _Tally:
         return leads
 
     def count(self, decoded: VideoFrame) -> None:
+        """Take note of a frame that came out of the decoder."""
         self.frames += 1
         if self.frames == 1:
             self.first_pts = decoded.pts

@@ -95,6 +95,7 @@ class _Reader:
         self._problems: list[str] = []
 
     def read(self, tree: Any) -> CocoFile:
+        """Of the file's JSON. Raises DataError with all that is wrong in it."""
         categories, images, annotations = (self._list(tree, key) for key in ("categories", "images", "annotations"))
         self._stop_at_problems()
         rows = [(place, row) for place, row in categories if self._has(place, row, id=int, name=str)]
