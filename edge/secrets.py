@@ -28,7 +28,7 @@ _IN_PATH = re.compile(
 _IN_QUERY = re.compile(rf"(?:^|[?&;#])(?:[^=&;#]*_)?(?:{_SECRET_KEY})(?:_[^=&;#]*)?{_IS}(?P<secret>[^&;#]*)", re.I)
 # Some recorders: rtsp://host/user/admin/password/secret/1, rtsp://host/live/admin:secret/1.
 _SEGMENT = re.compile(r"(?:^|/)(?:(?:pass(?:word|wd)?|pwd?|token|key)/|[A-Za-z]\w*:(?=[^/]{3}))(?P<secret>[^/]+)", re.I)
-# The last part of an address that is streamed to is its key, by which anybody may stream.
+# The last part of an address that is streamed to is its key, with which a stream can be sent.
 _STREAM_KEY = re.compile(r"rtmps?://[^/]+/[^/]+/(?P<secret>[^?#]+)", re.I)
 _PROPERTY = re.compile(
     r"(?:^|[\s\"',{;])[\w:.-]*(?:pw|pwd|pass(?:word|wd|phrase|code)?|token|secret|auth(?:orization)?|credentials?|key"

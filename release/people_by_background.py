@@ -3,7 +3,7 @@
     python release/people_by_background.py $EDGE_DATA/drives/people-432p.mp4 --to people-by-background
 
 One of the data sets that `engines/open.yaml` learns from: the video is CC BY 4.0, and no other net has a say. The
-room is what frames without anybody agree on; a person is what differs from it in one large piece. Masks are
+room is what frames of the empty room agree on; a person is what differs from it in one large piece. Masks are
 0 room, 1 person, 255 where it cannot be said: borders, shadows, and pieces too small for a person.
 """
 
@@ -20,7 +20,7 @@ from edge.frame import Image
 from edge.sources.open import open_source
 
 SURE, DOUBTFUL = 30.0, 14.0  # difference in CIELAB (8 bits a channel) to the room
-LEAST = 0.008  # of the pixels in the largest piece, or nobody is there
+LEAST = 0.008  # of the pixels in the largest piece, or the room is empty
 BORDER_PX = 5
 
 
@@ -37,7 +37,7 @@ def room_of(frames: list[Image]) -> NDArray[np.float32]:
 
 
 def mask_of(frame: Image, room: NDArray[np.float32]) -> Image | None:
-    """uint8 (H, W): the mask; None where nobody, or nothing else, is certain."""
+    """uint8 (H, W): the mask; None where there is no person for certain."""
     lab = cv2.GaussianBlur(cv2.cvtColor(frame, cv2.COLOR_BGR2LAB).astype(np.float32), (5, 5), 0)
     difference = np.sqrt((((lab - cv2.GaussianBlur(room, (5, 5), 0)) * (0.5, 1.5, 1.5)) ** 2).sum(axis=2))
     sure = cv2.morphologyEx((difference > SURE).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8))

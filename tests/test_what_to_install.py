@@ -23,7 +23,7 @@ class Installed:
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A virtual environment .venv that nobody activated, in the current folder, which is a checkout."""
+    """A virtual environment .venv that is not activated, in the current folder, which is a checkout."""
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/pip").touch(mode=0o755)
     (tmp_path / "pyproject.toml").touch()

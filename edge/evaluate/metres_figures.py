@@ -129,7 +129,7 @@ LANE_COLUMNS = ("seen", "found", "offset off by", "90 % below", "another line", 
 
 
 def distance_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """A row for each group and band in which someone is: the name and `DISTANCE_COLUMNS`."""
+    """A row for each group and band in which something is: the name and `DISTANCE_COLUMNS`."""
     return [
         (
             f"{group}, {one['band']}",

@@ -108,7 +108,7 @@ class Publisher:
 
     @property
     def is_heard(self) -> bool:
-        """Whether someone has subscribed, or what is sent is kept for who comes later."""
+        """Whether there is a subscriber, or what is sent is kept for later ones."""
         return self._keeps or self._publisher.matching_status.matching
 
     def write(self, message: bytes | bytearray) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from edge.config import StrictModel
@@ -19,6 +19,10 @@ def text_keys(given: Any) -> Any:
     return {str(key): value for key, value in given.items()} if isinstance(given, dict) else given
 
 
+# What each label of other data means, as `edge.train.unions.parse_meaning` takes it, by the label's name, id or colour.
+Meanings = Annotated[dict[str, str], BeforeValidator(text_keys), Field(min_length=1)]
+
+
 class Rendered(StrictModel):
     """Frames drawn by the rendered street, truth included: `streets` seeds, `frames` spread over each one's drive.
 
@@ -30,12 +34,7 @@ class Rendered(StrictModel):
     frames: int = Field(gt=0)
     first_seed: int = 1000
     share: Share = 0.2  # of each batch
-    map: dict[str, str] | None = Field(default=None, min_length=1)
-
-    @field_validator("map", mode="before")
-    @classmethod
-    def _keys_are_text(cls, given: Any) -> Any:
-        return text_keys(given)
+    map: Meanings | None = None
 
 
 class Pasted(StrictModel):
@@ -69,7 +68,7 @@ class Teacher(StrictModel):
     """
 
     engine: str = Field(min_length=1)
-    map: dict[str, str] | None = Field(default=None, min_length=1)
+    map: Meanings | None = None
     weight: Positive = 1.0
     temperature: Positive = 2.0
     confidence: float = Field(default=0.5, ge=0, lt=1)  # below it a pixel does not count
@@ -77,11 +76,6 @@ class Teacher(StrictModel):
     scales: tuple[Positive, ...] = Field(default=(1.0,), min_length=1)
     frames: Literal["all", "unlabelled"] = "all"
     licence: str | None = None
-
-    @field_validator("map", mode="before")
-    @classmethod
-    def _keys_are_text(cls, given: Any) -> Any:
-        return text_keys(given)
 
     @property
     def is_file(self) -> bool:

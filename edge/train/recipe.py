@@ -13,7 +13,7 @@ from edge.config import StrictModel, parse_size_wh
 from edge.train.head_plan import HeadsPlan
 from edge.train.label_sets import TABLES
 from edge.train.own_classes import OwnClass, as_rows, check_rows, own_table
-from edge.train.plans import Optimisation, Pasted, Positive, Rendered, Share, Teacher, text_keys
+from edge.train.plans import Meanings, Optimisation, Pasted, Positive, Rendered, Share, Teacher
 from edge.train.unions import Unions, parse_meaning
 
 # By kind, so that a wrong row is not said to be none of the known names too.
@@ -60,16 +60,11 @@ class Folder(StrictModel):
     frames: str
     labels: str
     layout: LayoutName = "pairs"
-    map: dict[str, str] | None = Field(default=None, min_length=1)
+    map: Meanings | None = None
     names: str | None = None
     split: Split | None = None
     share: Annotated[float, Field(gt=0, le=1)] | None = None
     licence: str | None = None
-
-    @field_validator("map", mode="before")
-    @classmethod
-    def _keys_are_text(cls, given: Any) -> Any:
-        return text_keys(given)
 
     @property
     def is_plain(self) -> bool:
@@ -89,17 +84,12 @@ class Unlabelled(StrictModel):
 
     drives: tuple[str, ...] = Field(min_length=1)
     teacher: str | None = None
-    map: dict[str, str] | None = Field(default=None, min_length=1)
+    map: Meanings | None = None
     frames: int = Field(default=60, gt=0)  # of each drive, those that differ most
     held_out: float = Field(default=0.0, ge=0, lt=1)
     confidence: float = Field(default=0.9, gt=0, le=1)
     share: Annotated[float, Field(gt=0, le=1)]  # of each batch
     licence: str | None = None
-
-    @field_validator("map", mode="before")
-    @classmethod
-    def _keys_are_text(cls, given: Any) -> Any:
-        return text_keys(given)
 
     @model_validator(mode="after")
     def _teacher_and_map_belong_together(self) -> Self:
