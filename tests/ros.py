@@ -51,6 +51,24 @@ def free_endpoint() -> str:
         return f"tcp/127.0.0.1:{server.getsockname()[1]}"
 
 
+@contextmanager
+def again_and_again(action: Callable[[], object]) -> Iterator[None]:
+    """The action every 20 ms, in a thread of its own, until it is left."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.wait(0.02):
+            action()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 def await_(condition: Callable[[], object], what: str = "") -> None:
     until_s = time.monotonic() + LONG_S
     while not condition():

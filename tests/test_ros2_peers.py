@@ -11,10 +11,8 @@ import os
 import platform
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from drives import mask_of, seen
 
 pytest.importorskip("zenoh", reason="needs the ros2 extra")
 
-from ros import free_endpoint, router
+from ros import again_and_again, free_endpoint, router
 from stand_in import result_of
 from test_resolution import uv
 
@@ -137,23 +135,6 @@ def test_the_hashes_of_types_are_those_of_jazzy(jazzy: Path) -> None:
         description = json.loads((jazzy.parents[1] / f"share/{name}.json").read_text())
         hashes = {one["type_name"]: one["hash_string"] for one in description["type_hashes"]}
         assert messages.topic("/x", name).hash == hashes[name]
-
-
-@contextmanager
-def again_and_again(action: Callable[[], object]) -> Iterator[None]:
-    done = threading.Event()
-
-    def repeat() -> None:
-        while not done.wait(0.05):
-            action()
-
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def test_pyzeros_hears_the_sink(pyzeros: Path, make_card: MakeCard, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from edge.engine import Bundle
 from edge.errors import EngineError
@@ -43,14 +44,7 @@ def build_plan(bundle: Bundle, precision: str, outputs: Collection[str]) -> byte
             "outputs": sorted(outputs),
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        returned = subprocess.run(
-            [sys.executable, "-c", BUILD, str(folder)],
-            cwd=folder,  # not the user's folder, where a numpy.py of theirs may be found before ours
-            env=child_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=STANDARD_ERROR,
-            check=False,
-        ).returncode
+        returned = run_aside(["-c", BUILD, str(folder)], folder, stdout=STANDARD_ERROR).returncode
         if (folder / "problem.txt").is_file():
             raise EngineError((folder / "problem.txt").read_text(encoding="utf-8"))
         if returned or not (folder / "plan").is_file():
@@ -60,6 +54,16 @@ def build_plan(bundle: Bundle, precision: str, outputs: Collection[str]) -> byte
                 f" To see more: edge plan {bundle.folder} --precision {precision}"
             )
         return (folder / "plan").read_bytes()
+
+
+def run_aside(words: Sequence[str], folder: Path, **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run Python with `words` in a process of its own, which reads nothing; `how` is as for `subprocess.run`.
+
+    It works in `folder`, not in the user's, where `-m` and `-c` would find a numpy.py of theirs before ours.
+    """
+    command = [sys.executable, *words]
+    streams = {"stdin": subprocess.DEVNULL, "text": True, "errors": "replace", **how}
+    return subprocess.run(command, cwd=folder, env=child_environment(), check=False, **streams)
 
 
 def child_environment() -> dict[str, str]:

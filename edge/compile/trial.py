@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.backends import onnxruntime, openvino
-from edge.backends.building import child_environment
+from edge.backends.building import run_aside
 from edge.errors import EngineError
 from edge.frame import Image
 
@@ -87,18 +87,9 @@ def run_in_subprocess(
 
 
 def _run_child(folder: Path, runtime: Runtime, timeout_s: float) -> None:
-    command = [sys.executable, "-m", "edge.compile.trial", str(folder)]
+    words = ["-m", "edge.compile.trial", str(folder)]
     try:
-        ended = subprocess.run(
-            command,
-            cwd=folder,  # not the user's: `-m` would find a numpy.py of theirs before ours
-            env=child_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-        )
+        ended = run_aside(words, folder, capture_output=True, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"{runtime} did not end within {timeout_s:g} s over the graph and was stopped") from error
     except OSError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edge.backends.building import child_environment
+from edge.backends.building import run_aside
 from edge.config import StrictModel
 from edge.devices.table import Accuracy, Cell, Figures, Settings
 from edge.errors import DataError, EdgeError, EngineError
@@ -69,18 +69,10 @@ def _ask_child(job: Job, timeout_s: float = TIMEOUT_S) -> Answer:
     with tempfile.TemporaryDirectory(prefix="edge-cell-") as name:
         folder = Path(name)
         (folder / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
-        command = [sys.executable, "-m", "edge.devices.cell", name]
+        words = ["-m", "edge.devices.cell", name]
         with (folder / "log.txt").open("w") as log:
             try:
-                ended = subprocess.run(
-                    command,
-                    cwd=folder,  # not the user's: `-m` would find a numpy.py of theirs before ours
-                    env=child_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    timeout=timeout_s,
-                )
+                ended = run_aside(words, folder, stdout=log, stderr=log, timeout=timeout_s)
             except subprocess.TimeoutExpired:
                 return Answer(error=f"did not end within {timeout_s:g} s and was stopped")
         with suppress(OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import cv2
@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("zenoh", reason="needs the ros2 extra")
 
 import zenoh
-from ros import Listener, await_, free_endpoint, router
+from ros import Listener, again_and_again, await_, free_endpoint, router
 from stand_in import result_of
 
 from edge.errors import ConfigError, SourceError
@@ -63,22 +63,11 @@ def published(
     endpoint: str, type_name: str, cdr: Callable[[Messages], bytes | bytearray], distribution: str = "jazzy"
 ) -> Iterator[None]:
     """The message again and again, as a node publishes it, until it is left."""
-    messages, done = Messages(distribution, "camera"), threading.Event()
+    messages = Messages(distribution, "camera")
     node = Node(endpoint, 0, "", "camera")
     publisher = node.publisher(messages.topic("/camera/image", type_name), Qos(5))
-
-    def publish() -> None:
-        while not done.wait(0.02):
-            publisher.write(cdr(messages))
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-    try:
+    with closing(node), again_and_again(lambda: publisher.write(cdr(messages))):
         yield
-    finally:
-        done.set()
-        thread.join()
-        node.close()
 
 
 def image_of(shot: Shot) -> np.ndarray:
