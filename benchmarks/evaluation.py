@@ -24,7 +24,8 @@ from benchmarks.drive import street_720p
 from edge.backends import open_engine
 from edge.evaluate.cluster import Cluster
 from edge.evaluate.drives import Drive
-from edge.evaluate.run import EvaluationConfig, Shard, Worker, evaluate_drives, one_by_one
+from edge.evaluate.run import EvaluationConfig, Shard, Worker
+from edge.evaluate.schedule import evaluate_drives, one_by_one
 from edge.pipeline import buffered, run
 from edge.report import table
 from edge.segmenter import Segmenter

@@ -21,7 +21,8 @@ from edge.evaluate.drives import Drive
 from edge.evaluate.figures import report_of
 from edge.evaluate.metres import street_model
 from edge.evaluate.metres_figures import metres_text
-from edge.evaluate.run import EvaluationConfig, evaluate_drives, one_by_one, table_of
+from edge.evaluate.run import EvaluationConfig, table_of
+from edge.evaluate.schedule import evaluate_drives, one_by_one
 from edge.geometry.model import CameraModel
 from edge.sources.scene import SceneSource
 

@@ -16,7 +16,8 @@ import cv2
 from edge.evaluate.drives import Drive
 from edge.evaluate.figures import report_of
 from edge.evaluate.object_figures import objects_text
-from edge.evaluate.run import EvaluationConfig, evaluate_drives, one_by_one, table_of
+from edge.evaluate.run import EvaluationConfig, table_of
+from edge.evaluate.schedule import evaluate_drives, one_by_one
 
 FIRST_SEED = 9001
 

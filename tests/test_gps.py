@@ -30,7 +30,8 @@ from edge.engine import Bundle
 from edge.errors import ConfigError, DataError, SourceError
 from edge.evaluate.drives import Drive as Evaluated
 from edge.evaluate.figures import report_of
-from edge.evaluate.run import EvaluationConfig, evaluate_drives, one_by_one
+from edge.evaluate.run import EvaluationConfig
+from edge.evaluate.schedule import evaluate_drives, one_by_one
 from edge.frame import Frame
 from edge.gps import Gps, GpsOptions, gps_options
 from edge.location import STALE_NS, Fix, fix_from_json

@@ -129,7 +129,8 @@ def evaluate(
     import cv2
 
     from edge.evaluate.drives import list_drives
-    from edge.evaluate.run import EvaluationConfig, evaluate_drives, table_of
+    from edge.evaluate.run import EvaluationConfig, table_of
+    from edge.evaluate.schedule import evaluate_drives
     from edge.evaluate.store import Store
 
     cv2.setNumThreads(1)  # every stage has a thread of its own
@@ -204,7 +205,7 @@ def _executing(
     config: EvaluationConfig, ray: str | None, workers: int | None, drives: Sequence[Drive]
 ) -> Iterator[Execute]:
     """Who measures: this process, or a cluster; with a bar on a terminal that shows rate and time left."""
-    from edge.evaluate.run import one_by_one
+    from edge.evaluate.schedule import one_by_one
 
     with ExitStack() as stack:
         advance = stack.enter_context(_progress(drives))

@@ -144,7 +144,8 @@ def _accuracy(job: Job) -> Accuracy | None:
         return None
     from edge.evaluate.drives import list_drives
     from edge.evaluate.figures import report_of
-    from edge.evaluate.run import EvaluationConfig, evaluate_drives, one_by_one, table_of
+    from edge.evaluate.run import EvaluationConfig, table_of
+    from edge.evaluate.schedule import evaluate_drives, one_by_one
 
     labels = None if settings.labels is None else Path(settings.labels)
     config = EvaluationConfig(job.folder, job.precision, job.backend, threads=settings.threads, input_wh=job.input_wh)

@@ -15,7 +15,8 @@ from typing import Any
 from edge.classes import ClassTable
 from edge.evaluate.drives import list_drives
 from edge.evaluate.figures import report_of
-from edge.evaluate.run import DriveResult, EvaluationConfig, evaluate_drives, one_by_one, table_of
+from edge.evaluate.run import DriveResult, EvaluationConfig, table_of
+from edge.evaluate.schedule import evaluate_drives, one_by_one
 from edge.evaluate.store import Store
 from edge.evaluate.text import report_text
 

@@ -1,4 +1,4 @@
-"""Drives through an engine: planned in shards, each measured by the loop that drives, and joined again.
+"""One shard of a drive through an engine, measured by the loop that drives; `edge.evaluate.schedule` has all drives.
 
 A shard's records depend on its frames alone, whoever measures it: so drives may be spread over processes and machines,
 interrupted and taken up again, and come out the same.
@@ -7,27 +7,24 @@ interrupted and taken up again, and come out the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import cast
-
-import numpy as np
 
 from edge.backends import open_engine
 from edge.classes import CAMVID, ClassTable
 from edge.engine import DEFAULT_ENGINE, Engine, find_bundle
-from edge.errors import DataError, EdgeError, SourceDamaged, SourceError
+from edge.errors import EdgeError, SourceDamaged, SourceError
 from edge.evaluate.binary import BinarySegmenter, binary_table
 from edge.evaluate.drives import Drive
-from edge.evaluate.labels import SceneLabels, check_used
+from edge.evaluate.labels import SceneLabels
 from edge.evaluate.measures import Measures, View, check_tables, is_followed, view_of
-from edge.evaluate.object_labels import find_labels, is_boxes
+from edge.evaluate.object_labels import find_labels
 from edge.evaluate.records import Record, Records
 from edge.evaluate.spans import Span, open_drive
-from edge.evaluate.store import Store
 from edge.frame import Frame
 from edge.geometry.model import CameraModel
 from edge.instances import INSTANCES, THINGS
@@ -35,11 +32,9 @@ from edge.outputs import select
 from edge.pipeline import buffered
 from edge.segmenter import Segmenter, in_order
 from edge.sources.scene import SceneSource
-from edge.sources.seek import Playable, RecordedVideo, open_recording
+from edge.sources.seek import Playable, open_recording
 from edge.sources.source import Source, display_wh_of
 from edge.steps import step_names
-
-SHARD_FRAMES = 900  # of a long drive: half a minute at 30 Hz
 
 
 @dataclass(frozen=True)
@@ -350,122 +345,6 @@ def _open_shard(shard: Shard) -> Source | Span:
     if shard.stop is None:
         return open_drive(shard.drive.frames)
     return Span(open_recording(shard.drive.frames), shard.start, shard.stop)
-
-
-# ----------------------------------------------------------------------------------------------------------- all drives
-
-
-@dataclass
-class _Ledger:
-    """The shards of one drive, and what came of them."""
-
-    shards: list[Shard]
-    done: dict[int, Measured] = field(default_factory=dict)
-    error: EdgeError | None = None
-
-
-def evaluate_drives(
-    drives: Sequence[Drive], execute: Execute, store: Store | None = None, *, in_shards: bool = False
-) -> list[DriveResult]:
-    """What comes of each drive, in the order given. `in_shards` cuts long ones; a `store` keeps finished shards.
-
-    A drive that fails is in the result with the reason, and harms no other. One that shows damage while it is measured
-    in shards is measured again in one piece: only so are its frames counted as ever.
-
-    Raises:
-        EngineError: an engine cannot be run at all.
-        ConfigError: the engines cannot be compared.
-    """
-    ledgers = {drive.name: _planned(drive, in_shards) for drive in drives}
-    _execute(ledgers, execute, store)
-    again = {
-        name: _Ledger([Shard(ledger.shards[0].drive)])
-        for name, ledger in ledgers.items()
-        if len(ledger.shards) > 1 and any(measured.fault for measured in ledger.done.values())
-    }
-    _execute(again, execute, store)
-    return [_result(drive, again.get(drive.name, ledgers[drive.name])) for drive in drives]
-
-
-def _planned(drive: Drive, in_shards: bool) -> _Ledger:
-    try:
-        return _Ledger(plan(drive) if in_shards else [Shard(drive)])
-    except SourceError as error:
-        return _Ledger([], error=error)
-
-
-def plan(drive: Drive) -> list[Shard]:
-    """A long drive in shards, if its frames can be taken by number and the file looks sound; else in one piece.
-
-    Raises:
-        SourceError: it cannot be opened.
-    """
-    with suppress(SourceError), open_recording(drive.frames) as recording:
-        damaged = isinstance(recording, RecordedVideo) and recording.damage
-        count = recording.frame_count
-        if count > SHARD_FRAMES and not damaged:
-            return [Shard(drive, start, min(start + SHARD_FRAMES, count)) for start in range(0, count, SHARD_FRAMES)]
-    return [Shard(drive)]
-
-
-def _execute(ledgers: dict[str, _Ledger], execute: Execute, store: Store | None) -> None:
-    open_shards: list[Shard] = []
-    for ledger in ledgers.values():
-        for shard in ledger.shards:
-            kept = store.load(shard) if store else None
-            if kept is not None:
-                ledger.done[shard.start] = kept
-            else:
-                open_shards.append(shard)
-    for shard, outcome in execute(open_shards):
-        ledger = ledgers[shard.drive.name]
-        if isinstance(outcome, EdgeError):
-            ledger.error = outcome
-        else:
-            ledger.done[shard.start] = outcome
-            if store:
-                store.save(shard, outcome)
-
-
-def _result(drive: Drive, ledger: _Ledger) -> DriveResult:
-    if ledger.error is not None:
-        return DriveResult(drive, error=str(ledger.error), exit_code=ledger.error.exit_code)
-    shards = [ledger.done[shard.start] for shard in ledger.shards]
-    first = shards[0]
-    expected = [shard.expected for shard in shards]
-    whole = replace(
-        first,
-        records=Records.joined([shard.records for shard in shards]),
-        expected=None if None in expected else sum(filter(None, expected)),
-        fault=" ".join(shard.fault for shard in shards if shard.fault),
-        elapsed_s=sum(shard.elapsed_s for shard in shards),
-    )
-    try:
-        if whole.labels and not whole.fault:
-            used = int(np.count_nonzero(whole.records.labelled | whole.records.objects))
-            check_used(drive.frames, str(drive.labels), whole.labels, used, drive.sparse or is_boxes(drive.labels))
-    except DataError as error:
-        return DriveResult(drive, error=str(error), exit_code=error.exit_code)
-    return DriveResult(drive, whole)
-
-
-def one_by_one(config: EvaluationConfig, on_frame: Callable[[Shard], None] = lambda shard: None) -> Execute:
-    """Measure shards one after another in this process."""
-
-    def execute(shards: Sequence[Shard]) -> Iterator[Outcome]:
-        with Worker(config) as worker:
-            for shard in shards:
-                yield shard, attempt(worker, shard, lambda shard=shard: on_frame(shard))
-
-    return execute
-
-
-def attempt(worker: Worker, shard: Shard, on_frame: Callable[[], None]) -> Measured | EdgeError:
-    """What comes of a shard, or what is wrong with its drive; what is wrong with an engine ends everything."""
-    try:
-        return worker.measure(shard, on_frame)
-    except (SourceError, DataError) as error:
-        return error
 
 
 def table_of(config: EvaluationConfig) -> ClassTable:

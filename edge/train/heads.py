@@ -26,6 +26,7 @@ from edge.instances import thing_ids
 from edge.metrics import ThinScore
 from edge.nets import make_net
 from edge.nets.heads import OFFSET_SCALE, STRIDE, Headed
+from edge.train.ahead import ahead
 from edge.train.checkpoint import read_checkpoint, weights_sha256, write_checkpoint
 from edge.train.head_frames import (
     CURB,
@@ -39,7 +40,7 @@ from edge.train.head_frames import (
     read_sources,
     views,
 )
-from edge.train.loop import AUTOCAST, SAVE_EVERY, OnProgress, Report, ahead, to_input
+from edge.train.loop import AUTOCAST, SAVE_EVERY, OnProgress, Report, to_input
 from edge.train.recipe import Recipe
 from edge.train.schedule import learning_rate, make_optimiser, set_learning_rate
 

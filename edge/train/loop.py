@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import queue
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +25,7 @@ from edge.metrics import BoundaryScore
 from edge.nets import make_net
 from edge.nets.pretrained import load_encoder
 from edge.score import Score, ignored_ids
+from edge.train.ahead import ahead
 from edge.train.augment import Pair
 from edge.train.checkpoint import read_checkpoint, write_checkpoint
 from edge.train.data import batches, class_shares, load_folder, render_pairs, street_meaning
@@ -426,36 +424,3 @@ def _plain(net: nn.Module) -> nn.Module:
 def to_input(images: np.ndarray, device: torch.device) -> Tensor:
     """uint8 (N, H, W, 3) BGR as float (N, 3, H, W) in 0..1: what every net takes, and what its exported graph does."""
     return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 255
-
-
-def ahead(source: Iterator[Any], depth: int = 3) -> Generator[Any, None, None]:
-    """`source`, computed by a thread of its own up to `depth` items ahead; its error comes out here."""
-    slots: queue.Queue[Any] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def offer(item: Any) -> None:
-        while not stop.is_set():
-            with suppress(queue.Full):
-                slots.put(item, timeout=0.2)
-                return
-
-    def fill() -> None:
-        try:
-            for item in source:
-                offer(item)
-                if stop.is_set():
-                    return
-        except Exception as error:  # noqa: BLE001 handed to the consumer, whose iteration it ends
-            offer(error)
-
-    worker = threading.Thread(target=fill, name="batches", daemon=True)
-    worker.start()
-    try:
-        while True:
-            item = slots.get()
-            if isinstance(item, Exception):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        worker.join(5)

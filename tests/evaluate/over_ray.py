@@ -16,16 +16,17 @@ from bundles import COLOURS
 from drives_made import make_drive, without_times
 
 from edge.errors import ConfigError, EngineError
-from edge.evaluate import run
+from edge.evaluate import schedule
 from edge.evaluate.cluster import Cluster
 from edge.evaluate.drives import Drive
 from edge.evaluate.figures import report_of
-from edge.evaluate.run import EvaluationConfig, Outcome, Shard, evaluate_drives, one_by_one
+from edge.evaluate.run import EvaluationConfig, Outcome, Shard
+from edge.evaluate.schedule import evaluate_drives, one_by_one
 
 
 def kill_one_half_way(cluster: Cluster, config: EvaluationConfig, folder: Path) -> list[Drive]:
     """The results are those of one process, but for times."""
-    run.SHARD_FRAMES = 5
+    schedule.SHARD_FRAMES = 5
     drives = [make_drive(folder, "a"), make_drive(folder, "b", (1, 2)), Drive("gone", str(folder / "gone.mp4"))]
     victim = cluster.pids()[0]
     finished: list[Shard] = []

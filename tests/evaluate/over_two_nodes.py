@@ -16,10 +16,11 @@ from bundles import COLOURS
 from drives_made import make_drive, without_times
 from two_nodes import HEAD_IP, WORKER_IP, cut_the_link
 
-from edge.evaluate import run
+from edge.evaluate import schedule
 from edge.evaluate.cluster import Cluster
 from edge.evaluate.figures import report_of
-from edge.evaluate.run import EvaluationConfig, Outcome, Shard, evaluate_drives, one_by_one
+from edge.evaluate.run import EvaluationConfig, Outcome, Shard
+from edge.evaluate.schedule import evaluate_drives, one_by_one
 
 PATIENCE_S = 300.0
 log = logging.getLogger("two nodes")
@@ -47,7 +48,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     config, folder, address = EvaluationConfig(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     await_two_nodes(address)
-    run.SHARD_FRAMES = 3
+    schedule.SHARD_FRAMES = 3
     drives = [make_drive(folder, "a"), make_drive(folder, "b", (1, 2))]
     finished: list[Shard] = []
     with Cluster(config, address, 2) as cluster:

@@ -18,10 +18,11 @@ from two_nodes import HEAD_IP, PORT, WORKER_IP, NoNode, TwoNodes, no_nodes_reaso
 
 from edge.engine import Bundle
 from edge.errors import ConfigError, EngineError
-from edge.evaluate import cluster, run
+from edge.evaluate import cluster, schedule
 from edge.evaluate.cluster import Cluster
 from edge.evaluate.figures import report_of
-from edge.evaluate.run import DriveResult, EvaluationConfig, evaluate_drives, one_by_one
+from edge.evaluate.run import DriveResult, EvaluationConfig
+from edge.evaluate.schedule import evaluate_drives, one_by_one
 
 HERE = Path(__file__).parent
 
@@ -143,7 +144,7 @@ class FakeRay:
 def evaluated(colour_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What comes of a drive of four shards on a cluster of two workers that is that Ray."""
     config = EvaluationConfig(str(colour_bundle.folder))
-    monkeypatch.setattr(run, "SHARD_FRAMES", 3)
+    monkeypatch.setattr(schedule, "SHARD_FRAMES", 3)
     drive = make_drive(tmp_path / "drives")
 
     def evaluate(ray: FakeRay) -> DriveResult:

@@ -18,12 +18,13 @@ from videos import cut, noise, picture, write_video
 from edge.classes import CAMVID
 from edge.engine import Bundle
 from edge.errors import DataError, EngineError, SourceDamaged
-from edge.evaluate import run
+from edge.evaluate import run, schedule
 from edge.evaluate.drives import Drive
 from edge.evaluate.figures import report_of
 from edge.evaluate.measures import Measures
 from edge.evaluate.object_labels import find_labels
-from edge.evaluate.run import EvaluationConfig, Execute, Outcome, Shard, evaluate_drives, one_by_one
+from edge.evaluate.run import EvaluationConfig, Execute, Outcome, Shard
+from edge.evaluate.schedule import evaluate_drives, one_by_one
 from edge.evaluate.spans import open_drive
 from edge.evaluate.store import Store
 from edge.frame import Frame, Image
@@ -38,7 +39,7 @@ def config(colour_bundle: Bundle) -> EvaluationConfig:
 
 @pytest.fixture
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "SHARD_FRAMES", 5)
+    monkeypatch.setattr(schedule, "SHARD_FRAMES", 5)
 
 
 def figures(drives: Sequence[Drive], execute: Execute, store: Store | None = None, in_shards: bool = False) -> dict:
