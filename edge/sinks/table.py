@@ -231,7 +231,7 @@ def find_kind(name: str) -> SinkKind:
         raise ConfigError(f"no sink is called {name!r}; there are: {', '.join(sorted({*BUILT_IN, *known}))}")
     try:
         kind = known[name].load()
-    except Exception as error:
+    except Exception as error:  # whatever a module that is not ours does when it is loaded
         raise ConfigError(f"sink {name!r}: {known[name].value} cannot be loaded: {error}") from error
     if not isinstance(kind, SinkKind):
         raise ConfigError(f"sink {name!r}: expected {known[name].value} to be a SinkKind, got {type(kind).__name__}")

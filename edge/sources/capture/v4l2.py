@@ -96,7 +96,7 @@ class V4l2Camera:
         except OSError as error:
             self._owned.close()
             raise _refusal(error, request.target) from error
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the caller has no object to close yet
             self._owned.close()
             raise
         layout = Format(*self._layout.size_wh, bgr=True, rate_hz=rate_hz)
