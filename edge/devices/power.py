@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -90,9 +91,10 @@ class PowerMeter:
 
     def _sample(self) -> None:
         while True:
-            for place, rail in enumerate(self._rails):
-                self._sums[place] += rail.read_w()
-            self._samples += 1
+            with suppress(OSError, ValueError):  # a sensor that is busy: the next sample will do
+                watts = [rail.read_w() for rail in self._rails]
+                self._sums = [total + more for total, more in zip(self._sums, watts, strict=True)]
+                self._samples += 1
             if self._over.wait(self._sample_s):
                 return
 

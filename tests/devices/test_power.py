@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,20 @@ def test_rails_are_sampled_until_the_end(tmp_path: Path) -> None:
         while meter._samples < seen + 3:
             pass
     assert 5.0 < meter.watts["VDD_IN"] < 15.0
+
+
+def test_a_rail_that_cannot_be_read_for_a_moment_is_read_again(tmp_path: Path) -> None:
+    monitor = tmp_path / "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"
+    rail(monitor, 1, "VDD_IN", 5000, 1000)
+    meter = PowerMeter(tmp_path, sample_s=0.001)
+    with meter:
+        (monitor / "in1_input").write_text("")
+        time.sleep(0.02)
+        write(monitor / "in1_input", "5000")
+        seen = meter._samples
+        while meter._samples < seen + 3:
+            pass
+    assert meter.watts["VDD_IN"] == 5.0
 
 
 def test_without_a_meter_the_reason_is_given(tmp_path: Path) -> None:
