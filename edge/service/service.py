@@ -139,6 +139,7 @@ class Service:
         self._reported, self._reported_s = "", 0.0
         self._stuck: list[str] = []
         self._progress_s, self._fed_s = time.monotonic(), 0.0
+        self._look_s = time.monotonic() + self._tick_s
 
     def run(self) -> Next | None:
         """Until a signal, the end of all sources, or a failure; what to go on with, where something is.
@@ -198,15 +199,15 @@ class Service:
             self._say()
 
     def _asked(self) -> set[int | SwapRequest | None]:
-        """All that came; where nothing did within a tick, a look at the cameras is due."""
-        try:
-            asked = {self._inbox.get(timeout=self._tick_s)}
-        except queue.Empty:
-            self._look()
-            return set()
+        """All that came by the next tick, when a look at the cameras is due: a flood of signals does not put it off."""
+        asked: set[int | SwapRequest | None] = set()
         with suppress(queue.Empty):
+            asked.add(self._inbox.get(timeout=max(0.0, self._look_s - time.monotonic())))
             while True:
                 asked.add(self._inbox.get_nowait())
+        if time.monotonic() >= self._look_s:
+            self._look()
+            self._look_s = time.monotonic() + self._tick_s
         return asked
 
     def _sizes(self) -> dict[str, tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from running import running
 
 from edge.card import Card
 from edge.config import parse_tree
@@ -93,6 +95,17 @@ def test_the_watchdog_is_fed_where_no_descriptor_is_left(tmp_path: Path, monkeyp
         notifier.progress()
         assert manager.recv(100) == b"WATCHDOG=1"
         notifier.close()
+
+
+def test_a_flood_of_reloads_leaves_the_watchdog_fed(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        service, manager = run({"camera": STREET, "web": {"port": 0}})
+        assert soon(lambda: service.is_ready)
+        fed, until_s = manager.fed, time.monotonic() + 2
+        while time.monotonic() < until_s:
+            service._inbox.put(signal.SIGHUP)  # the file is a folder: each is refused
+            time.sleep(0.01)
+        assert manager.fed - fed >= 3
 
 
 # ---------------------------------------------------------------------------------------------------------------- disk
