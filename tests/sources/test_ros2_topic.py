@@ -114,11 +114,18 @@ def test_a_header_says_when_an_image_was_taken_if_its_clock_is_ours(
     assert late_s < 30
 
 
-def test_a_damaged_image_is_corrupt_and_the_next_is_read(endpoint: str) -> None:
-    data, count = cv2.imencode(".jpg", BGR)[1], iter(range(10_000))
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[: len(data) // 2], lambda data: np.delete(data, slice(len(data) // 2, len(data) // 2 + 300))],
+)
+def test_a_damaged_image_is_corrupt_and_the_next_is_read(
+    endpoint: str, damage: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
+    data, count = cv2.imencode(".jpg", noise)[1], iter(range(10_000))
 
     def cdr(messages: Messages) -> bytes | bytearray:
-        return messages.compressed(time.time_ns(), "jpeg", data[: len(data) // 2] if next(count) % 2 else data)
+        return messages.compressed(time.time_ns(), "jpeg", damage(data) if next(count) % 2 else data)
 
     with published(endpoint, COMPRESSED, cdr), open_ros2(request(endpoint), 20.0) as reader:
         shots = iter(reader)

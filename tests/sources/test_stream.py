@@ -280,6 +280,17 @@ def test_damaged_jpegs_of_a_camera_are_counted_and_never_shown() -> None:
 
 
 @pytest.mark.slow
+def test_a_jpeg_with_a_hole_before_its_end_marker_is_counted_and_never_shown() -> None:
+    level, noise = jpeg_of(10), np.random.default_rng(1).integers(200, 255, (48, 64, 3), np.uint8)
+    whole = cv2.imencode(".jpg", noise)[1].tobytes()
+    holed = whole[: len(whole) // 2] + whole[len(whole) // 2 + 300 :]
+    with jpeg_camera([level, holed]) as url, open_source(url) as source:
+        assert isinstance(source, Supervised)
+        assert {round(float(frame.image.mean()), -1) for frame in islice(source, 20)} == {10.0}
+        assert source.health.totals["corrupt"] > 0
+
+
+@pytest.mark.slow
 def test_a_camera_that_changes_its_size_gives_both() -> None:
     with jpeg_camera([jpeg_of(10)] * 5 + [jpeg_of(60, (96, 64))] * 5) as url, open_source(url) as source:
         assert {frame.size_wh for frame in islice(source, 40)} == {(64, 48), (96, 64)}

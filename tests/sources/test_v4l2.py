@@ -292,6 +292,8 @@ def jpeg(size_wh: tuple[int, int] = WH, index: int = 0) -> bytes:
         lambda data: data[: len(data) // 2] + data,
         lambda data: data[:200] + random.Random(1).randbytes(len(data) - 202) + data[-2:],
         lambda data: data.replace(b"\xff\xc0", b"\xff\xfe"),
+        lambda data: data[: len(data) * 2 // 3] + data[len(data) * 2 // 3 + 300 :],  # a lost packet
+        lambda data: data[:-500] + bytes(100) + data[-400:],
     ],
 )
 def test_a_damaged_jpeg_is_counted_and_no_former_image_takes_its_place(

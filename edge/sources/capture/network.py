@@ -20,6 +20,7 @@ from edge.limits import max_pixels
 from edge.sources.capture.clock import CameraClock, CameraPace
 from edge.sources.capture.shot import CaptureError, Shot, jpeg_problem
 from edge.sources.capture.wire import CaptureRequest, Format
+from edge.sources.jpegscan import STRICT
 
 _READ_S = 1.0
 _LATEST_NS = 1_000_000_000  # a backlog as long as this is thrown away, by connecting again
@@ -83,8 +84,8 @@ class Stream:
         if codec.name == "h264":
             codec.thread_count = 1
         codec.flags |= Flags.low_delay
-        codec.options = {"max_pixels": str(max_pixels())}
         self._is_jpeg = codec.name == "mjpeg"
+        codec.options = {"max_pixels": str(max_pixels()), **(STRICT if self._is_jpeg else {})}
         self._has_times = self._container.format.name not in _TIMELESS
         self._kept_up = True
         self._rate_hz = float(self._stream.average_rate or 0) if self._has_times else 0.0

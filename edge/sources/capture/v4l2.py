@@ -22,6 +22,7 @@ from edge.sources.capture.opencv import cv2
 from edge.sources.capture.shot import CaptureError, DamagedImage, Reader, Shot, jpeg_problem
 from edge.sources.capture.wire import CaptureRequest, Format
 from edge.sources.imagefile import image_size_wh
+from edge.sources.jpegscan import JpegScans
 
 # linux/videodev2.h where `long` has 64 bits; tests/sources/test_v4l2.py asks a C compiler for the same numbers.
 CAPTURE, CAPTURE_PLANES, MMAP_MEMORY = 1, 9, 1
@@ -85,7 +86,7 @@ class V4l2Camera:
 
     def __init__(self, request: CaptureRequest) -> None:
         """Raises NotReadable, or CaptureError: it cannot be opened."""
-        self._owned = ExitStack()
+        self._owned, self._scans = ExitStack(), JpegScans()
         try:
             self._fd = _opened(request.target)
             self._owned.callback(os.close, self._fd)
@@ -162,7 +163,7 @@ class V4l2Camera:
         data = b"" if shot.corrupt else self._maps[index][:used_bytes]
         fcntl.ioctl(self._fd, QUEUE, _buffer(index))
         if shot.corrupt or self._layout.pixel_format in _JPEG:
-            return shot if shot.corrupt else _jpeg_shot(shot, data)
+            return shot if shot.corrupt else _jpeg_shot(shot, data, self._scans)
         if len(data) < image_bytes(self._layout):
             return shot._replace(corrupt=True)
         return shot._replace(write=partial(_write_packed, data, self._layout))
@@ -322,16 +323,18 @@ def _buffer(index: int) -> bytearray:
     return buffer
 
 
-def _jpeg_shot(shot: Shot, data: bytes) -> Shot:
+def _jpeg_shot(shot: Shot, data: bytes, scans: JpegScans) -> Shot:
     """The image as the camera sent it: of its own size, which may be another than before."""
     size_wh = None if jpeg_problem(data) else image_size_wh(data)
     if size_wh is None:
         return shot._replace(corrupt=True)
     layout = shot.format._replace(width=size_wh[0], height=size_wh[1])
-    return shot._replace(format=layout, write=partial(_write_jpeg, data, size_wh))
+    return shot._replace(format=layout, write=partial(_write_jpeg, data, size_wh, scans))
 
 
-def _write_jpeg(data: bytes, size_wh: tuple[int, int], slot: memoryview) -> None:
+def _write_jpeg(data: bytes, size_wh: tuple[int, int], scans: JpegScans, slot: memoryview) -> None:
+    if not scans.is_whole(data):
+        raise DamagedImage
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None or image.shape[1::-1] != size_wh:
         raise DamagedImage
