@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import av
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
