@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -40,6 +40,14 @@ def small(image: Image) -> Image:
     return target
 
 
+def write_webp(path: Path, images: Iterable[Image], duration_ms: int, quality: int = WEBP_QUALITY) -> None:
+    """A moving WebP of images of one size, each shown for so long."""
+    animation = cv2.Animation()
+    animation.frames = list(images)
+    animation.durations = np.full(len(animation.frames), duration_ms, np.int32)
+    cv2.imwriteanimation(str(path), animation, (cv2.IMWRITE_WEBP_QUALITY, quality))
+
+
 def main() -> None:
     """Make all three."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,10 +55,8 @@ def main() -> None:
     wish = parser.parse_args()
     drives = Path(os.environ["EDGE_DATA"]) / "drives"
     clip, photo, street = (wish.to / name for name in ("motorway.webp", "motorway.jpg", "demo.jpg"))
-    animation = cv2.Animation()
-    animation.frames = [small(image) for image in painted(drives / "motorway-540p.mp4", FIRST, LAST, EVERY)]
-    animation.durations = np.full(len(animation.frames), EVERY * 1000 // SOURCE_HZ, np.int32)
-    cv2.imwriteanimation(str(clip), animation, (cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY))
+    frames = (small(image) for image in painted(drives / "motorway-540p.mp4", FIRST, LAST, EVERY))
+    write_webp(clip, frames, EVERY * 1000 // SOURCE_HZ)
     for path, drive, at in ((photo, drives / "motorway-720p.mp4", MOTORWAY_FRAME), (street, STREET, STREET_FRAME)):
         (image,) = painted(drive, at, at)
         cv2.imwrite(str(path), image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
