@@ -14,19 +14,20 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from benchmarks.chromium import screenshots, served
-from benchmarks.readme_images import small, write_webp
+from benchmarks.readme_images import MOTORWAY_FRAME, painted, write_webp
 from edge.frame import Image
 
 STREET = "scene:street?seed=7&frames={frames}&size=640x360&fps=30"
 EVERY, SOURCE_HZ = 3, 30  # of the clip: ten images a second
-CLIP_QUALITY, PHOTO_QUALITY, PAGE_QUALITY = 55, 80, 82
+CLIP_WH = 560, 315
+CLIP_QUALITY, PHOTO_QUALITY, PAGE_QUALITY = 50, 80, 82
 LIVE_WH, LIVE_S = (1400, 900), 70  # the charts of the page are of a minute
 REPORT_WH = (1160, 900)
 
@@ -37,13 +38,9 @@ def edge(folder: Path, *words: str) -> None:
     subprocess.run([sys.executable, "-m", "edge.cli", *words], cwd=folder, env=environment, check=True)
 
 
-def frames_of(path: Path, every: int = 1) -> Iterator[Image]:
-    """uint8 (H, W, 3) BGR: every so many frames of a video."""
-    video, index = cv2.VideoCapture(str(path)), 0
-    while (read := video.read())[0]:
-        if index % every == 0:
-            yield np.asarray(read[1], np.uint8)
-        index += 1
+def resized(image: Image, size_wh: tuple[int, int]) -> Image:
+    """uint8 (H, W, 3) BGR, smaller."""
+    return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def write(path: Path, image: Image, quality: int) -> None:
@@ -51,19 +48,17 @@ def write(path: Path, image: Image, quality: int) -> None:
     cv2.imwrite(str(path), image, (cv2.IMWRITE_WEBP_QUALITY, quality))
 
 
-def first_drive(room: Path, to: Path) -> None:
-    """The painted video of the first tutorial, moving."""
-    edge(room, "run", STREET.format(frames=90), "--overlay", "first.mp4", "--quiet")
-    frames = map(small, frames_of(room / "first.mp4", EVERY))
+def first_drive(_: Path, to: Path) -> None:
+    """The painted street of the first tutorial, moving."""
+    frames = (resized(image, CLIP_WH) for image in painted(STREET.format(frames=90), 0, 89, EVERY))
     write_webp(to / "first-drive.webp", frames, EVERY * 1000 // SOURCE_HZ, CLIP_QUALITY)
 
 
-def motorway(room: Path, to: Path) -> None:
-    """A frame of a real camera, beside its mask."""
-    drive = str(Path(os.environ["EDGE_DATA"]).resolve() / "drives/motorway-720p.mp4")
-    edge(room, "run", drive, "--style", "side-by-side", "--max-frames", "21", "--overlay", "m.mkv", "--quiet")
-    last = list(frames_of(room / "m.mkv"))[-1]
-    write(to / "masks.webp", cv2.resize(last, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), PHOTO_QUALITY)
+def motorway(_: Path, to: Path) -> None:
+    """A frame of a real camera, and beside it the same with its masks."""
+    drive = Path(os.environ["EDGE_DATA"]) / "drives/motorway-720p.mp4"
+    (image,) = painted(drive, MOTORWAY_FRAME, MOTORWAY_FRAME, style="side-by-side")
+    write(to / "side-by-side.webp", resized(image, (1280, 360)), PHOTO_QUALITY)
 
 
 def sheet(room: Path, to: Path) -> None:
@@ -105,7 +100,7 @@ def _themed(url: str, stem: Path, size_wh: tuple[int, int], seconds: float) -> N
 # What is made by which function, from the command line and by the test of the pages.
 IMAGES: dict[str, Callable[[Path, Path], None]] = {
     "first-drive.webp": first_drive,
-    "masks.webp": motorway,
+    "side-by-side.webp": motorway,
     "sheet.webp": sheet,
     "loss.png": loss,
     "compare-light.webp": report,

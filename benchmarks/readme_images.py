@@ -26,11 +26,13 @@ STREET = Path("demo/street.mp4")
 STREET_FRAME, MOTORWAY_FRAME = 200, 20
 
 
-def painted(drive: Path, first: int, last: int, every: int = 1) -> Iterator[Image]:
-    """uint8 (H, W, 3) BGR: every so many frames of a drive, as `edge run --steady --overlay` paints them."""
+def painted(drive: Path | str, first: int, last: int, every: int = 1, style: str = "tint") -> Iterator[Image]:
+    """uint8 (H, W, 3) BGR: every so many frames of a drive, as `edge run --steady --overlay` paints them, but for the
+    line of figures: those would be this machine's.
+    """
     for result in islice(edge.segment(str(drive), "road", outputs=["steady"]), last + 1):
         if result.frame.index >= first and (result.frame.index - first) % every == 0:
-            yield result.overlay()
+            yield result.overlay(style=style)
 
 
 def small(image: Image) -> Image:
