@@ -111,15 +111,20 @@ def main() -> None:
     print(
         f"{wish.source.name}, {wish.frames} frames, {wish.engine}; {CPU} by QEMU on {cpu_kind()} ({platform.machine()})"
     )
-    rows = []
+    rows = [row("x86-64 int8", here["int8"], "f32", here["f32"])]
     for precision in wish.precisions.split(","):
         there = masks_of(emulated, site, wish, precision)
         for other in dict.fromkeys((precision, "f32")):
             if other in here:
-                mean, worst = agreement(there, here[other])
-                rows.append((precision, other, f"{mean:.3%}", f"{worst:.3%}"))
+                rows.append(row(f"arm64 {precision}", there, other, here[other]))
                 print(*rows[-1], flush=True)  # an hour's work is not lost with what follows
-    print("\n" + table(("arm64", "x86-64", "pixels equal", "worst frame"), rows))
+    print("\n" + table(("masks of", "against", "pixels equal", "worst frame"), rows))
+
+
+def row(name: str, masks: Masks, against: str, others: Masks) -> tuple[str, str, str, str]:
+    """Of the table: what was compared, and how many pixels are equal."""
+    mean, worst = agreement(masks, others)
+    return name, f"x86-64 {against}", f"{mean:.3%}", f"{worst:.3%}"
 
 
 if __name__ == "__main__":
