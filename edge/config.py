@@ -22,6 +22,7 @@ from edge.errors import ConfigError
 from edge.install import install_command
 from edge.paths import shown
 from edge.regular import open_regular
+from edge.secrets import redacted
 
 LIMIT_BYTES = 1 << 18
 TEXT_MAX = 4096  # characters of one value: PATH_MAX, and more than any address or pipeline has
@@ -64,7 +65,7 @@ class _StrictLoader(yaml.SafeLoader):
             if not isinstance(key, (str, int)) or isinstance(key, bool):
                 raise ConstructorError(None, None, "a key must be plain text or a whole number", key_node.start_mark)
             if key in seen:
-                raise ConstructorError(None, None, f"key {key!r} occurs twice", key_node.start_mark)
+                raise ConstructorError(None, None, f"key {redacted(str(key))!r} occurs twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -151,7 +152,8 @@ def _unfit_texts(tree: Any, where: str = "") -> Iterator[str]:
     """A line for each text that no config needs: one with control characters, or too long."""
     if isinstance(tree, (dict, list)):
         for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from _unfit_texts(value, f"{where}.{key}" if where else str(key))
+            name = redacted(str(key))  # an address and its name may have changed places
+            yield from _unfit_texts(value, f"{where}.{name}" if where else name)
     elif isinstance(tree, str) and len(tree) > TEXT_MAX:
         yield f"{_in_one_line(where)}: expected at most {TEXT_MAX} characters, got {len(tree)}"
     elif isinstance(tree, str) and any(unicodedata.category(c) == "Cc" and c not in "\t\r\n" for c in tree):
@@ -184,7 +186,7 @@ def _place(loc: tuple[Any, ...], tree: Any) -> tuple[Any, ...]:
 
 
 def _problem(item: Any, model: type[BaseModel]) -> str:
-    where = _in_one_line(".".join(str(part) for part in item["loc"])) or "the whole file"
+    where = _in_one_line(".".join(redacted(str(part)) for part in item["loc"])) or "the whole file"
     if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         close = difflib.get_close_matches(str(item["loc"][-1]), _keys(model), n=1)
         return f"{where}: no such key" + (f"; did you mean {close[0]!r}?" if close else "")

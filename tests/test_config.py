@@ -178,6 +178,9 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         "name: rtsp://me:hunter2@camera/1: x",
         "{name: Zoe, password: hunter2}",
         "{name: Zoe, body: {password: hunter2}}",
+        "{'rtsp://me:hunter2@camera/1': Zoe}",
+        "{name: Zoe, 'rtsp://me:hunter2@camera/1': {x: 'a\\0b'}}",
+        "{'rtsp://me:hunter2@camera/1': 1, 'rtsp://me:hunter2@camera/1': 2}",
     ],
 )
 def test_no_complaint_shows_a_secret(tmp_path: Path, text: str) -> None:

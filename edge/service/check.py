@@ -22,6 +22,7 @@ from edge.metres import Metres
 from edge.outputs import select
 from edge.paths import expanded, is_path, make_folder, shown
 from edge.replay.compare import Comparer
+from edge.secrets import redacted
 from edge.service.config import ServeConfig
 from edge.service.outputs import flight_of, mqtt_of, publish_of, recorder_of, sinks_of
 from edge.sinks.collisions import check_outputs
@@ -208,7 +209,7 @@ def _check_sinks(config: ServeConfig) -> None:
     table = config.bundle().card.table
     for camera in config.sources:
         for name, given in sinks_of(config, camera).items():
-            with _of(f"sinks.{name}: "):
+            with _of(f"sinks.{redacted(name)}: "):
                 options = options_of(find_kind(name), given)
                 if isinstance(options, OverlayOptions):
                     options.look.table(table)

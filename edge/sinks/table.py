@@ -23,6 +23,7 @@ from edge.errors import ConfigError
 from edge.install import install_command
 from edge.paths import expanded, shown
 from edge.ros2.options import Ros2Options
+from edge.secrets import redacted
 from edge.sinks.sink import Sink
 from edge.timing import Stages
 
@@ -228,7 +229,7 @@ def find_kind(name: str) -> SinkKind:
 
     known = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in known:
-        raise ConfigError(f"no sink is called {name!r}; there are: {', '.join(sorted({*BUILT_IN, *known}))}")
+        raise ConfigError(f"no sink is called {redacted(name)!r}; there are: {', '.join(sorted({*BUILT_IN, *known}))}")
     try:
         kind = known[name].load()
     except Exception as error:  # whatever a module that is not ours does when it is loaded
@@ -269,7 +270,9 @@ def options_of(kind: SinkKind, given: object) -> object:
         given = kind.of_text(given)
     values = dict(given) if isinstance(given, Mapping) else {next(iter(fields)): given}
     if unknown := [key for key in values if key not in fields]:
-        raise ConfigError(f"sink {kind.name!r}: no option {unknown[0]!r}; there are: {', '.join(fields)}")
+        raise ConfigError(
+            f"sink {kind.name!r}: no option {redacted(str(unknown[0]))!r}; there are: {', '.join(fields)}"
+        )
     # Of a dataclass under `from __future__ import annotations`, types are texts.
     paths = {key for key, one in fields.items() if one.type in (Path, "Path")}
     for key, value in values.items():

@@ -235,6 +235,22 @@ def test_a_share_above_one_begins_no_event_and_is_refused() -> None:
         parse_tree({**BASE, "events": {"road_gone": {"begin": 4.0, "end": 0.1}}}, ServeConfig, "here")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"cameras: {{'rtsp://u:{PASSWORD}@cam/1': front}}\nweb: {{}}",
+        f"camera: x\nsinks: {{'rtmp://h/app/{PASSWORD}': x}}",
+        f"camera: x\nsinks: {{results: {{'rtsp://u:{PASSWORD}@h/x': 1}}}}",
+        f"camera: x\nmqtt: {{url: 'mqtts://user:{PASSWORD}', topic: t}}",
+    ],
+)
+def test_an_address_in_the_place_of_a_key_or_port_is_refused_without_its_secret(text: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        check(load_yaml(tmp_path / "c.yaml", ServeConfig))
+    assert PASSWORD not in str(caught.value)
+
+
 def test_a_config_that_every_user_may_change_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "edge.yaml"
     path.write_text(json.dumps(BASE))

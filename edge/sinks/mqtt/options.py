@@ -99,7 +99,8 @@ def address_of(options: MqttOptions) -> Address:
         url = urlsplit(options.url)
         host, port = url.hostname, url.port
     except ValueError as error:
-        raise ConfigError(f"mqtt.url: is no URL: {error}; expected one like mqtts://broker.example:8883") from error
+        # Without the error's text: what stands in the port's place may be a password.
+        raise ConfigError("mqtt.url: is no URL; expected mqtts://HOST:PORT with a port from 1 to 65535") from error
     if url.scheme not in ("mqtt", "mqtts") or not host or url.path.strip("/") or url.query or url.fragment:
         raise ConfigError(f"mqtt.url: expected mqtts://HOST or mqtts://HOST:PORT, got scheme {url.scheme!r}")
     if url.username is not None or url.password is not None:
