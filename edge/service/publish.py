@@ -36,12 +36,14 @@ from edge.maskcodec import decode_mask
 from edge.outputs import SEMANTIC, Output
 from edge.paths import expanded
 from edge.prediction import Prediction
+from edge.secrets import redacted
 from edge.service.config import ServeConfig, load_config
 from edge.service.notify import Notifier
 from edge.service.outputs import Outputs
 from edge.service.wire import IMAGES_S, TICK_S, Array, Camera, Head, Hello, Messages, Result, WireError
 from edge.service.zones import saver
 from edge.sinks.mqtt.options import MqttOptions, check_mqtt
+from edge.sinks.table import find_kind, options_of
 from edge.sources.imagefile import ImageError, decode_image, image_size_wh, is_jpeg
 from edge.status import Status
 from edge.timing import Durations, Stages
@@ -89,13 +91,27 @@ def publish(path: Path) -> int:
         ConfigError: the config is not in order.
         EdgeError: an output failed; systemd starts it anew.
     """
-    config, notifier = _load(path), Notifier()
+    config, before, notifier = _load(path), None, Notifier()
     with _signals() as signals:
-        while (following := Publisher(config, path, notifier, signals).run()) is not None:
-            config = following
+        while (following := _publish_one(config, before, path, notifier, signals)) is not None:
+            config, before = following, config if following is not before else None
             notifier.reloading(time.monotonic_ns())
     notifier.stopping()
     return 0
+
+
+def _publish_one(
+    config: PublishConfig, before: PublishConfig | None, path: Path, notifier: Notifier, signals: socket.socket
+) -> PublishConfig | None:
+    """What is to be published next. A new config that fails before its first result gives way to that `before` it."""
+    publisher = Publisher(config, path, notifier, signals)
+    try:
+        return publisher.run()
+    except EdgeError as error:
+        if before is None or publisher.is_ready:
+            raise
+        log.error("the new config failed, the old one is back: %s", error)
+        return before
 
 
 def _load(path: Path) -> PublishConfig:
@@ -105,9 +121,20 @@ def _load(path: Path) -> PublishConfig:
         read_files(config.web)
     if config.mqtt is not None:
         check_mqtt(config.mqtt)
+    if config.events is not None and config.events.cameras:
+        raise ConfigError("events.cameras: results are of one camera. Write `zone` and `zones` without its name")
+    for name, given in config.sinks.items():
+        _check_sink(name, given)
     if not (config.web or config.mqtt or config.events or config.sinks):
         raise ConfigError(f"{path}: names no output; add one, such as `web: {{}}` for the live page")
     return config
+
+
+def _check_sink(name: str, given: object) -> None:
+    try:
+        options_of(find_kind(name), given)
+    except ConfigError as error:
+        raise ConfigError(f"sinks.{redacted(name)}: {error}") from error
 
 
 @contextmanager
@@ -129,7 +156,11 @@ def _signals() -> Iterator[socket.socket]:
 
 
 class Publisher:
-    """One config, published. The inference service may come and go."""
+    """One config, published. The inference service may come and go.
+
+    Attributes:
+        is_ready: a result was handed on.
+    """
 
     def __init__(self, config: PublishConfig, path: Path, notifier: Notifier, signals: socket.socket) -> None:
         self._config, self._path, self._notifier, self._signals = config, path, notifier, signals
@@ -141,7 +172,7 @@ class Publisher:
         self._is_other = False
         self._outputs: Outputs | None = None
         self._stages = Stages()
-        self._is_ready, self._reported_s = False, 0.0
+        self.is_ready, self._reported_s = False, 0.0
         self._looked_at_s = self._asked_s = -IMAGES_S
 
     def run(self) -> PublishConfig | None:
@@ -263,8 +294,8 @@ class Publisher:
         self._retry_s = RETRY_S[0]
         for background in outputs.backgrounds:
             background.write(result, head.dropped)
-        if not self._is_ready:
-            self._is_ready = True
+        if not self.is_ready:
+            self.is_ready = True
             self._notifier.ready(self._words())
 
     def _result(self, head: Result, arrays: bytes, jpeg: bytes) -> Prediction:
@@ -323,7 +354,7 @@ class Publisher:
             self._live.look()
             self._outputs.tell_camera(self._camera)
             hung = self._outputs.late()
-        if not self._is_ready:
+        if not self.is_ready:
             self._notifier.starting(self._words(), START_S)
         else:
             self._notifier.status(f"stuck: {hung}" if hung else self._words())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from hypothesis import strategies as st
 
 from edge.config import load_yaml
 from edge.engine import find_bundle
+from edge.errors import ConfigError
 from edge.maskcodec import encode_mask
 from edge.service.publish import PublishConfig
+from edge.service.publish import _load as load
 from edge.service.wire import Camera, Head, Hello, Messages, Result, WireError, message
 
 CONFIGS = Path(__file__).parents[2] / "systemd"
@@ -108,6 +111,57 @@ def test_a_flood_of_results_keeps_a_publisher_from_nothing(line: tuple[socket.so
     while time.monotonic() < until_s:
         ours.sendall(flood)
     assert "Traceback" not in log.read_text()  # and the fixture has it end by SIGTERM, with the flood still unread
+
+
+def test_a_reload_that_the_engine_does_not_fit_leaves_the_old_config(tmp_path: Path) -> None:
+    config, log = tmp_path / "publish.yaml", tmp_path / "log.txt"
+    good = f"socket: {tmp_path / 'results.sock'}\nweb: {{port: 0}}\n"
+    hello = message(Hello(source="0", precision="int8", card=find_bundle("road").card.to_json()))
+    config.write_text(good)
+    with socket.socket(socket.AF_UNIX) as listener, log.open("w") as out:
+        listener.bind(str(tmp_path / "results.sock"))
+        listener.listen()
+        listener.settimeout(60)
+        command = [sys.executable, "-m", "edge.cli", "publish", "-c", str(config)]
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | {"NOTIFY_SOCKET": ""})
+        try:
+            for text in (f"{good}sinks: {{overlay: {{path: {tmp_path}/o.mp4, classes: [nonsense]}}}}\n", good):
+                ours, _ = listener.accept()
+                with ours:
+                    ours.sendall(hello)
+                    if text != good:
+                        ours.settimeout(60)
+                        until_s = time.monotonic() + 60
+                        while "results of 0 from" not in log.read_text():
+                            assert time.monotonic() < until_s, log.read_text()
+                            time.sleep(0.02)
+                        config.write_text(text)
+                        process.send_signal(signal.SIGHUP)
+                    while ours.recv(100):
+                        pass
+            ours, _ = listener.accept()  # of the old config, which is back
+            ours.close()
+            assert "the new config failed, the old one is back: " in log.read_text()
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sinks: {nonsense: x}", r"sinks\.nonsense: no sink is called 'nonsense'"),
+        ("sinks: {'rtsp://u:hunter2@h': x}", r"sinks\.rtsp://u:\*\*\*@h: no sink is called 'rtsp://u:\*\*\*@h'"),
+        ("sinks: {results: {nonsense: 1}}", r"sinks\.results: sink 'results': no option 'nonsense'"),
+        ("events: {cameras: {rear: {}}}", r"events\.cameras: results are of one camera"),
+    ],
+)
+def test_a_publisher_refuses_what_it_would_fail_with_later(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "publish.yaml").write_text(f"socket: /run/edge/results.sock\nweb: {{}}\n{text}\n")
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path / "publish.yaml")
 
 
 def test_the_configs_that_are_installed_name_the_same_socket_and_every_key() -> None:
