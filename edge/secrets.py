@@ -10,16 +10,18 @@ from urllib.parse import unquote
 from edge.errors import EdgeError
 
 # Without a slash only what no file is called: a slip of the hand that leaves the password where it is.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|(?:rtsps?|rtmps?|https?|srt|rtp|udp|tcp):", re.I)
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|(?:rtsps?|rtmps?|https?|srt|rtp|udp|tcp)(?::|//)", re.I)
 _PIPELINE = "gst:"
 _OPTIONS = re.compile(r"(?:csi:|scene:|/dev/)[^?]*\?")
 _SIGN = r"(?:(?!%3D|%26|%5F)[^=&;#?/\s_])"
-_KEY_PART = "(?:pas|pwd|token|secret|auth|key|sig|cred|session|login|jwt|hash|cookie|streamid)"
-_SECRET_KEY = rf"{_SIGN}*{_KEY_PART}{_SIGN}*|p|pw|pin|sid|psk"
+_KEY_PART = (
+    "(?:pas|pwd|psw|token|secret|auth|key|sig|cred|session|login|jwt|hash|cookie|streamid|bearer|ticket|digest|pincode)"
+)
+_SECRET_KEY = rf"{_SIGN}*{_KEY_PART}{_SIGN}*|p|pw|pin|sid|psk|otp"
 _IS = "(?:=|%3D)"  # also percent-encoded, as some recorders' addresses are copied
 # Up to the last "@": a password may hold any sign, though "/", "?" and "#" should be written %2F, %3F and %23 there.
 # One slash, three or none are slips of the hand.
-_USER = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{0,3}(?P<user>[^@:]*)(?::(?P<secret>.*))?@", re.DOTALL)
+_USER = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:?/{0,3}(?P<user>[^@:]*)(?::(?P<secret>.*))?@", re.DOTALL)
 # XMEye and others: rtsp://host/user=admin_password=secret_channel=1; a value may hold "_" itself.
 _IN_PATH = re.compile(
     rf"(?:^|[/_&;]|%26|%5F)(?:{_SECRET_KEY}){_IS}(?P<secret>.*?)(?=(?:_|%5F)[A-Za-z]+{_IS}|[&;/]|%26|$)",
@@ -28,15 +30,18 @@ _IN_PATH = re.compile(
 _IN_QUERY = re.compile(rf"(?:^|[?&;#])(?:[^=&;#]*_)?(?:{_SECRET_KEY})(?:_[^=&;#]*)?{_IS}(?P<secret>[^&;#]*)", re.I)
 # Some recorders: rtsp://host/user/admin/password/secret/1, rtsp://host/live/admin:secret/1.
 _SEGMENT = re.compile(r"(?:^|/)(?:(?:pass(?:word|wd)?|pwd?|token|key)/|[A-Za-z]\w*:(?=[^/]{3}))(?P<secret>[^/]+)", re.I)
+# SRT's own form holds "#" and is the whole rest up to "&": srt://host:9000?streamid=#!::u=admin,s=secret
+_STREAM_ID = re.compile(r"[?&]streamid=(?P<secret>[^&]*)", re.I)
 # The last part of an address that is streamed to is its key, with which a stream can be sent.
 _STREAM_KEY = re.compile(r"rtmps?://[^/]+/[^/]+/(?P<secret>[^?#]+)", re.I)
 _PROPERTY = re.compile(
     r"(?:^|[\s\"',{;])[\w:.-]*(?:pw|pwd|pass(?:word|wd|phrase|code)?|token|secret|auth(?:orization)?|credentials?|key"
-    r"|cookies?|jwt|streamid)\s*=\s*"
-    r"(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<plain>(?:\\.|[^\s\"'\\])+))",
-    re.IGNORECASE,
+    r"|cookies?|jwt|streamid)\s*=\s*(?:\(\w+\)\s*)?"
+    r"(?:\"(?P<double>(?:\\.|[^\"\\])*)\"|'(?P<single>(?:\\.|[^'\\])*)'|\\\"(?P<inner>.*?)\\\"|\{(?P<list>[^}]*)\}"
+    r"|(?P<plain>(?:\\.|[^\s\"'\\])+))",
+    re.IGNORECASE | re.DOTALL,
 )
-_ADDRESS_WITHIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"']+")
+_ADDRESS_WITHIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+[^\s\"']+")
 _SHORTEST_SECRET = 3  # a shorter one would make holes in every other word
 
 
@@ -100,6 +105,7 @@ def _spans_of_address(name: str, start: int, end: int) -> Iterator[tuple[int, in
         (_IN_PATH, path, query),
         (_SEGMENT, host, query),
         (_STREAM_KEY, 0, query),
+        (_STREAM_ID, 0, len(address)),
         (_IN_QUERY, query, len(address)),
     ):
         for match in pattern.finditer(address[begin:until]):

@@ -71,9 +71,19 @@ def test_a_secret_is_in_no_name_and_in_no_message(name: str, secret: str) -> Non
     [
         'gst:souphttpsrc extra-headers="headers,Authorization=(string)Bearer\\ {}" ! appsink',
         'gst:souphttpsrc cookies="{{a={},b=2}}" ! appsink',
+        'gst:souphttpsrc extra-headers="h,Authorization=(string)\\"Bearer {}\\"" ! appsink',
+        'gst:souphttpsrc cookies={{"sid={}"}} ! appsink',
+        'gst:rtspsrc user-pw=(string)"{} x" ! appsink',
+        'gst:rtspsrc user-pw="a\\"{}" ! appsink',
+        "gst:rtspsrc location=rtsp:/u:{}@h ! appsink",
+        "srt://h:9000?streamid=#!::u=a,s={}",
+        "rtsp//u:{}@h/1",
+        "http://h/x?otp={}",
+        "http://h/x?bearer={}",
+        "http://h/x?pswd={}",
     ],
 )
-def test_a_header_of_a_pipeline_is_hidden_as_a_whole(name: str) -> None:
+def test_a_secret_of_several_words_or_in_an_unusual_place_is_hidden_as_a_whole(name: str) -> None:
     shown = redacted(name.format("geheim"))
     assert "geheim" not in shown
     assert "***" in shown
