@@ -40,7 +40,8 @@ from edge.train.head_frames import (
     read_sources,
     views,
 )
-from edge.train.loop import AUTOCAST, SAVE_EVERY, OnProgress, Report, to_input
+from edge.train.loop import SAVE_EVERY, OnProgress, Report, to_input
+from edge.train.precision import autocast
 from edge.train.recipe import Recipe
 from edge.train.schedule import learning_rate, make_optimiser, set_learning_rate
 
@@ -112,8 +113,7 @@ class HeadTrainer:
         rate = learning_rate(self.plan.optimisation, self.step)
         set_learning_rate(self.optimiser, rate)
         self.net.train()
-        half = AUTOCAST.get(self.plan.optimisation.precision)
-        with torch.autocast(self.device.type, half, enabled=half is not None):
+        with autocast(self.device, self.plan.optimisation.precision):
             logits, found = self.net.learn(to_input(images, self.device))
         loss = torch.zeros((), device=self.device)
         if "objects" in found:

@@ -33,6 +33,7 @@ from edge.train.journal import Journal, plain
 from edge.train.losses import auxiliary_losses, class_weights, summed_loss
 from edge.train.paste import Paster
 from edge.train.plots import write_plots
+from edge.train.precision import autocast, emulated
 from edge.train.qat import FakeQuantised, Form
 from edge.train.recipe import Folder, Recipe
 from edge.train.schedule import learning_rate, make_optimiser, set_learning_rate
@@ -45,7 +46,6 @@ from edge.train.unions import Unions
 SAVE_EVERY = 250  # steps
 OnProgress = Callable[[str, int, int], object]  # what is being done, how much of it is done, and of how much
 OBSERVED_FRAMES = 16  # that the ranges of quantisation-aware training start from
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclasses.dataclass
@@ -85,6 +85,8 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         state = read_checkpoint(self.checkpoint, recipe, self.device) if self.checkpoint.is_file() else None
         self.journal = Journal(folder, self.table, recipe.training.steps)
+        if emulated(self.device, self.plan.precision):
+            self.journal.note("precision bf16: this CPU has no AVX-512 and would emulate it slowly; training in fp32")
         self.net, self.averaged = self._make_nets(state)
         self.optimiser = make_optimiser(self.net, self.plan)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")
@@ -188,8 +190,7 @@ class Trainer:
             for module in self.net.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-        half = AUTOCAST.get(self.plan.precision)
-        with torch.autocast(self.device.type, half, enabled=half is not None):
+        with autocast(self.device, self.plan.precision):
             found = self.net(images)
         outputs = found if isinstance(found, tuple) else (found,)
         loss = self._loss(outputs, batch[1], weights)
