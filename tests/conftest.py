@@ -55,19 +55,37 @@ MARKS = {
     "service/test_hung.py": "slow",
     "fuzz": "slow",
 }
+# Of these, what is slow runs alone: limits of time are what it tests.
+ALONE = (
+    "replay/test_foxglove_replay.py",
+    "replay/test_terminal.py",
+    "replay/test_web.py",
+    "service",
+    "sinks/test_mqtt_journal.py",
+    "sinks/test_recorder.py",
+    "sinks/test_ros2.py",
+    "sources/test_camera.py",
+    "sources/test_ros2_topic.py",
+    "sources/test_stream.py",
+    "test_bench.py",
+    "test_gps.py",
+    "web",
+)
 # And what tests need that take these: a net exported and compiled in every process anew, a broker.
 MARKS_OF_FIXTURES = {"street_net": "slow", "make_broker": "system"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for path in MARKS:
-        assert (TESTS / path).exists(), f"{path} has moved: mend MARKS in tests/conftest.py"
+    for path in (*MARKS, *ALONE):
+        assert (TESTS / path).exists(), f"{path} has moved: mend MARKS and ALONE in tests/conftest.py"
     marks = {file: marks_of(file) for file in {item.path for item in items}}
     for item in items:
         for mark in marks[item.path]:
             item.add_marker(mark)
         for name in MARKS_OF_FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(MARKS_OF_FIXTURES[name])
+        if item.get_closest_marker("slow") and any(item.path.is_relative_to(TESTS / path) for path in ALONE):
+            item.add_marker("system")
 
 
 def marks_of(file: Path) -> list[str]:
