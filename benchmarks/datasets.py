@@ -4,8 +4,9 @@
     python -m benchmarks.datasets engines/road.yaml --teacher $EDGE_DATA/teacher/road-segmentation-adas-0001.xml
 
 Checkpoints are judged in fp32, at the recipe's input size. Frames are those of the recipe's `val`, of `--lums`, and of
-the parts that the recipe's `split`s hold out. A pixel counts where its label says whether it is in the group. The
-teacher knows roads alone.
+the parts that the recipe's `split`s hold out; with `--left-out RECIPE` all frames of each split data set that the other
+recipe trains on and this one does not, by the classes that both know. A pixel counts where its label says whether it is
+in the group. The teacher knows roads alone.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ TEACHER_ROAD = (1, 3)  # road and lane markings
 Predict = Callable[[Image], Image]
 
 
-def exams(recipe: Recipe, lums: str) -> Iterator[tuple[str, list[Pair]]]:
+def exams(recipe: Recipe, lums: str, other: Recipe | None = None) -> Iterator[tuple[str, list[Pair]]]:
     """Name and labelled frames of each data set, none of which the recipe trains on."""
     folders = [("CamVid val", recipe.val)]
     for folder in recipe.train:
@@ -47,6 +48,9 @@ def exams(recipe: Recipe, lums: str) -> Iterator[tuple[str, list[Pair]]]:
             folders.append(("LUMS val", folder.model_copy(update=swapped)))
         elif folder.split:
             folders.append((f"{folder.frames}, held out", _held_out(folder)))
+    trained = {folder.frames for folder in recipe.train}
+    left_out = [one for one in (other.train if other else ()) if one.split and one.frames not in trained]
+    folders += [(f"{one.frames}, left out", one.model_copy(update={"split": None})) for one in left_out]
     for name, folder in folders:
         yield name, load_folder(folder, recipe.table, recipe.input_wh, recipe.resize, recipe.unions)
 
@@ -110,14 +114,16 @@ def main() -> None:
     parser.add_argument("checkpoints", type=Path, nargs="*")
     parser.add_argument("--teacher", type=Path)
     parser.add_argument("--lums", default="$EDGE_DATA/lums")
+    parser.add_argument("--left-out", type=Path, metavar="RECIPE")
     wish = parser.parse_args()
     recipe = load_yaml(wish.recipe, Recipe)
+    other = load_yaml(wish.left_out, Recipe) if wish.left_out else None
     (road,) = recipe.table.ids("road")
     nets = [(str(path), checkpoint(data_path(str(path)), recipe)) for path in wish.checkpoints]
     if wish.teacher:
         nets.append((wish.teacher.stem, teacher(wish.teacher, road)))
     members, rows = recipe.unions.members, []
-    for exam, pairs in exams(recipe, wish.lums):
+    for exam, pairs in exams(recipe, wish.lums, other):
         if not pairs:
             raise DataError(f"{exam}: holds no frames")
         for name, predict in nets:
