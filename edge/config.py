@@ -188,7 +188,10 @@ def _place(loc: tuple[Any, ...], tree: Any) -> tuple[Any, ...]:
 def _problem(item: Any, model: type[BaseModel]) -> str:
     where = _in_one_line(".".join(redacted(str(part)) for part in item["loc"])) or "the whole file"
     if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        close = difflib.get_close_matches(str(item["loc"][-1]), _keys(model), n=1)
+        key = str(item["loc"][-1])
+        if key in (known := _keys(model)):
+            return f"{where}: no such key here; {key!r} belongs to another part of the file"
+        close = difflib.get_close_matches(key, known, n=1)
         return f"{where}: no such key" + (f"; did you mean {close[0]!r}?" if close else "")
     if item["type"] in _OF_KEYS:
         return f"{where}: is missing"

@@ -250,3 +250,12 @@ def test_without_edge_data_the_message_says_how_to_set_it(monkeypatch: pytest.Mo
         monkeypatch.setenv("EDGE_DATA", value)
     with pytest.raises(ConfigError, match=r"\$EDGE_DATA/camvid: set EDGE_DATA to the folder"):
         data_path("$EDGE_DATA/camvid")
+
+
+def test_a_key_of_another_part_is_not_suggested_for_itself() -> None:
+    from edge.train.recipe import Recipe
+
+    tree = {"name": "x", "precision": "bf16"}  # of `optimisation`
+    with pytest.raises(ConfigError, match="precision: no such key here; 'precision' belongs to another part") as caught:
+        parse_tree(tree, Recipe, "x.yaml")
+    assert "did you mean 'precision'" not in str(caught.value)

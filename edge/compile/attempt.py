@@ -126,7 +126,9 @@ def _accuracies(card: Card, plan: BuildPlan, attempt: Attempt) -> Iterator[Accur
 
 def _accuracy(card: Card, plan: BuildPlan, form: Form, score: Score) -> Accuracy:
     gate = plan.gate
-    again = evaluate_command(gate.frames, gate.labels or "", card.name, form.precision)
+    built = f"edge build engines/{card.name}.yaml"
+    plain = gate.map is None and gate.layout == "pairs"  # what is not plain, `edge evaluate` cannot read
+    again = evaluate_command(gate.frames, gate.labels or "", card.name, form.precision) if plain else built
     return Accuracy(
         graph=form.label,
         precision=form.precision,
@@ -134,5 +136,5 @@ def _accuracy(card: Card, plan: BuildPlan, form: Form, score: Score) -> Accuracy
         data=gate.frames,
         frames=score.frames,
         **score.card_figures(),
-        command=again if form.judge.startswith("OpenVINO") else f"edge build engines/{card.name}.yaml",
+        command=again if form.judge.startswith("OpenVINO") else built,
     )

@@ -26,6 +26,7 @@ from edge.backends import onnxruntime, openvino, tensorrt
 from edge.backends.openvino import get_core
 from edge.bench import bare_engine
 from edge.card import Card, Fingerprint, Graph
+from edge.classes import ClassTable
 from edge.compile.attempt import INT8_FILES, Attempt, Form, Point, Report, sha256_of, write_built
 from edge.compile.calibration import CalibrationSet, drive_name, read_frames
 from edge.compile.graphs import for_tensorrt
@@ -43,7 +44,8 @@ from edge.frame import Image, Letterbox
 from edge.prediction import Prediction
 from edge.score import Score
 from edge.segmenter import Canvas, Segmenter
-from edge.train.recipe import BuildPlan
+from edge.train.data import plain_folder
+from edge.train.recipe import BuildPlan, Folder, GatePlan
 
 HALF = " (half)"  # behind a file's name: its strongly typed FP16 form, which TensorRT >= 10 gets
 TYPED_SINCE = (10, 0)
@@ -67,6 +69,8 @@ class _Work:
 
     bundle: Bundle
     plan: BuildPlan
+    frames: str  # of the gate, and their masks in the net's own ids
+    labels: Path | None
     limits: dict[str, float]
     scales: Scales
     model: bytes
@@ -77,14 +81,6 @@ class _Work:
     @property
     def card(self) -> Card:
         return self.bundle.card
-
-    @property
-    def frames(self) -> str:
-        return drive_name(self.plan.gate.frames)
-
-    @property
-    def labels(self) -> Path | None:
-        return Path(drive_name(self.plan.gate.labels)) if self.plan.gate.labels else None
 
 
 def build(
@@ -112,7 +108,8 @@ def build(
     with TemporaryDirectory(prefix="edge-build-") as scratch:
         model = bundle.read(bundle.graph("f32", "openvino"))
         images = _images_of(chosen, bundle.card, TRIAL_FRAMES)
-        work = _Work(bundle, plan, limits, scales, model, images, Path(scratch), steps)
+        frames, labels = _gate_data(plan.gate, bundle.card.table, Path(scratch))
+        work = _Work(bundle, plan, frames, labels, limits, scales, model, images, Path(scratch), steps)
         graph = onnx.load_from_string(model)
         key = sha256_of(f"{sha256_of(model)} {scales.sha256}".encode())
         layers = len({layer_name(node) for node in quantisable(graph)})
@@ -264,6 +261,16 @@ def _scratch_bundle(work: _Work, graphs: Mapping[str, bytes]) -> Bundle:
     card = dataclasses.replace(work.card, graphs=listed, precision=listed[0].precision)
     name = sha256_of("".join(graph.sha256 for graph in listed).encode())[:16]
     return write_bundle(work.scratch / name, graphs, card)
+
+
+def _gate_data(gate: GatePlan, table: ClassTable, scratch: Path) -> tuple[str, Path | None]:
+    """What `edge.sources.open_source` takes for the frames, and where their masks are, if there are any."""
+    if gate.labels is None:
+        return drive_name(gate.frames), None
+    folder = Folder(frames=gate.frames, labels=gate.labels, layout=gate.layout, map=gate.map)
+    if not folder.is_plain:
+        folder = plain_folder(folder, table, scratch / "gate")
+    return drive_name(folder.frames), Path(drive_name(folder.labels))
 
 
 def _judge(

@@ -178,11 +178,14 @@ class Calibration(StrictModel):
 class GatePlan(StrictModel):
     """What an engine may lose against its own fp32 graph, in points, on frames with labels or without.
 
-    `limits` are by name: miou, a class or group (IoU), or disagreement (pixels with another class).
+    `limits` are by name: miou, a class or group (IoU), or disagreement (pixels with another class). Masks of another
+    label set have their `layout` and `map`, as `Folder` has.
     """
 
     frames: str
     labels: str | None = None
+    layout: LayoutName = "pairs"
+    map: Meanings | None = None
     limits: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(min_length=1)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from bundles import COLOUR_WH, MakeCard
+from bundles import COLOUR_WH, COLOURS, MakeCard
 
 from edge.backends import open_engine
 from edge.card import Card
@@ -108,6 +108,7 @@ def make(street: Street, make_card: MakeCard, tmp_path: Path) -> Made:
         scales = observe(model, bundle.card, street.chosen, "max")
         at_size = partial(export_onnx, net)
         gate = GatePlan(frames=str(street.frames), labels=str(street.labels) if labels else None, limits=limits)
+        gate = plan.pop("gate", gate)
         wish = BuildPlan(calibration=Calibration(set="calibration/patches.yaml"), gate=gate, **plan)
         folder = tmp_path / "built"
         sensitivity_cache = tmp_path / "sensitivity_cache.json"
@@ -132,6 +133,19 @@ def test_a_sound_net_gets_int8_graphs_that_hold_the_limits_and_are_its_default(m
         assert engine.precision == "int8"
         image, truth = patches(7)
         assert np.mean(engine.infer(image)["semantic"] == truth) > 0.75  # the blur costs the patches' borders
+
+
+def test_a_gate_takes_masks_of_another_label_set_by_its_map(make: Made, street: Street, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for mask in street.labels.iterdir():
+        cv2.imwrite(str(theirs / mask.name), cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) + 10)
+    by_id = {10 + id_: name for id_, name in enumerate(COLOURS.names)}
+    gate = GatePlan(frames=str(street.frames), labels=str(theirs), map=by_id, limits=LIMITS)  # pyright: ignore[reportArgumentType]
+    _, folder = make(colour_net(), gate=gate)
+    own, mapped = (load_bundle(one).card for one in (make(colour_net())[1], folder))
+    assert mapped.measured.accuracy[0].miou == own.measured.accuracy[0].miou
+    assert {one.command for one in mapped.measured.accuracy} == {f"edge build engines/{mapped.name}.yaml"}
 
 
 def test_the_card_holds_what_every_form_lost_and_how_right_each_is(make: Made) -> None:
