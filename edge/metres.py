@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from edge.classes import ClassTable
 from edge.errors import ConfigError
-from edge.frame import Letterbox
+from edge.frame import Letterbox, where_any
 from edge.geometry.free_space import SURE_SHARE, FreeSpaceFinder
 from edge.geometry.ground import GroundPlane
 from edge.geometry.lane import EgoLane
 from edge.geometry.lane_finder import LaneFinder
-from edge.geometry.lane_points import ROAD, THING
+from edge.geometry.lane_points import OTHER, ROAD, THING
 from edge.geometry.lane_tracker import LaneTracker
 from edge.instances import ABOVE_HORIZON, CUT, THINGS, TOO_FAR, Instance, thing_ids
 from edge.outputs import GRADES
@@ -34,7 +33,10 @@ if TYPE_CHECKING:
 WINDOW_NS, LEAST_NS = 1_000_000_000, 400_000_000  # a speed is over a second; from less than 0.4 s it is unknown
 LEAST_SEEN = 4
 SPEED_SD_MAX_M_S = 2.0  # a speed whose standard error is larger is left out
+_AFRESH_NS = 10_000_000_000
 _ROAD = "road"
+Speed = tuple[float, float]  # relative to the camera, and how fast it comes nearer, metres per second
+_Place = tuple[int, float, float, float]  # nanoseconds from the track's begin, metres to the right, ahead, weight
 
 
 class Metres:
@@ -50,9 +52,10 @@ class Metres:
                 f"camera model: expected an engine with a group of {', '.join((_ROAD, *THINGS))}, got"
                 f" {', '.join(table.groups)}. Name its classes in the card file, under groups:"
             )
-        self._cover = table.membership(_ROAD).copy() if self._has_road else None  # ROAD, and THING of who hides it
-        if self._cover is not None:
-            self._cover[list(thing_ids(table))] = THING
+        self._road_ids = table.ids(_ROAD) if self._has_road else ()
+        self._kinds = np.full(256, OTHER, np.uint8)
+        self._kinds[list(self._road_ids)] = ROAD
+        self._kinds[list(thing_ids(table))] = THING  # who hides the road
         self._shape: tuple[Letterbox, float] | None = None
         self._speeds, self._lane = Speeds(), LaneTracker()
 
@@ -67,16 +70,17 @@ class Metres:
             ConfigError: frames are of another shape than the camera model's images.
         """
         self._fit(prediction)
+        now_ns = prediction.frame.taken_ns
         free_space = lane = None
-        if self._cover is not None:
-            cover = cv2.LUT(np.ascontiguousarray(prediction.content("semantic")), self._cover)
-            free_space = self._finder.find(cv2.compare(cover, ROAD, cv2.CMP_EQ))
-            seen = self._lanes.find(prediction.frame, cover, prediction.outputs.get(GRADES.name))
-            lane = self._lane.update(seen, prediction.frame.taken_ns)
+        if self._has_road:
+            mask = prediction.content("semantic")
+            free_space = self._finder.find(where_any(mask, self._road_ids))
+            seen = self._lanes.find(prediction.frame, mask, prediction.outputs.get(GRADES.name))
+            lane = self._lane.update(seen, now_ns)
         instances = prediction.instances
         if instances:
-            placed = place(instances, self._plane, _cell_px(prediction.letterbox), lane)
-            instances = self._speeds.update(placed, prediction.frame.taken_ns)
+            cell_px = _cell_px(prediction.letterbox)
+            instances = place(instances, self._plane, cell_px, lane, lambda *known: self._speeds.add(now_ns, *known))
         return replace(prediction, instances=instances, free_space=free_space, lane=lane, ground=self._plane)
 
     def _fit(self, prediction: Prediction) -> None:
@@ -85,28 +89,33 @@ class Metres:
         if shape != self._shape:
             self._plane = GroundPlane(self._model, prediction.frame.size_wh, prediction.frame.pixel_aspect)
             self._finder = FreeSpaceFinder(self._plane, prediction.letterbox)
-            self._lanes = LaneFinder(self._plane, prediction.letterbox)
+            self._lanes = LaneFinder(self._plane, prediction.letterbox, self._kinds)
             self._shape = shape
 
 
 def place(
-    found: Sequence[Instance], plane: GroundPlane, cell_px: float, lane: EgoLane | None = None
+    found: Sequence[Instance],
+    plane: GroundPlane,
+    cell_px: float,
+    lane: EgoLane | None = None,
+    speed_of: Callable[[int, float, float, float], Speed | None] | None = None,
 ) -> tuple[Instance, ...]:
     """The objects with distance, lateral place and standard error, or why they have none; and whether they are in the
-    lane. `cell_px` is the height of a cell of the mask in pixels: a foot point is known that well.
+    lane. `cell_px` is the height of a cell of the mask in pixels: a foot point is known that well. `speed_of` gives the
+    speed of a track that is seen at a lateral place, a distance and a standard error of it.
     """
-    feet = np.array([((one.box[0] + one.box[2]) / 2, one.box[3]) for one in found], np.float64)
-    places, sds = plane.ground(feet), plane.distance_sd(feet, cell_px)
+    feet = plane.feet([((one.box[0] + one.box[2]) / 2, one.box[3]) for one in found], cell_px)
     bottom = plane.size_wh[1] * (1 - plane.model.bonnet_share) - cell_px / 2
     placed: list[Instance] = []
-    for one, (right, ahead), sd in zip(found, places.tolist(), sds.tolist(), strict=True):
+    for one, (right, ahead, sd) in zip(found, feet, strict=True):
         reason = _no_distance(one, ahead, sd, bottom)
         if reason:
-            placed.append(replace(one, distance_m=None, lateral_m=None, distance_sd_m=None, no_distance=reason))
+            placed.append(one.in_metres(None, reason, one.in_lane, None))
             continue
-        far, aside = round(ahead, 2), round(right, 2)
-        known = {"distance_m": far, "lateral_m": aside, "distance_sd_m": round(sd, 2), "no_distance": None}
-        placed.append(replace(one, **known, in_lane=lane.holds(aside, far) if lane else one.in_lane))
+        far, aside, off = round(ahead, 2), round(right, 2), round(sd, 2)
+        speed = None if speed_of is None or one.track_id is None or not off else speed_of(one.track_id, aside, far, off)
+        in_lane = lane.holds(aside, far) if lane else one.in_lane
+        placed.append(one.in_metres((far, aside, off), None, in_lane, speed))
     return tuple(placed)
 
 
@@ -128,38 +137,77 @@ class Speeds:
     """
 
     def __init__(self) -> None:
-        self._places: dict[int, deque[tuple[int, float, float, float]]] = {}
+        self._tracks: dict[int, _Track] = {}
+        self._now_ns = 0
 
-    def update(self, found: Sequence[Instance], now_ns: int) -> tuple[Instance, ...]:
-        """The objects with their speeds, as far as these are known."""
-        self._places = {track: kept for track, kept in self._places.items() if now_ns - kept[-1][0] <= WINDOW_NS}
-        return tuple(self._with_speed(one, now_ns) for one in found)
-
-    def _with_speed(self, one: Instance, now_ns: int) -> Instance:
-        if one.track_id is None or one.distance_m is None or one.lateral_m is None or not one.distance_sd_m:
-            return one
-        places = self._places.setdefault(one.track_id, deque())
-        places.append((now_ns, one.lateral_m, one.distance_m, one.distance_sd_m))
-        while now_ns - places[0][0] > WINDOW_NS:
-            places.popleft()
-        if len(places) < LEAST_SEEN or now_ns - places[0][0] < LEAST_NS:
-            return one
-        across, ahead, sd = _slopes(np.array(places, np.float64))
-        if sd > SPEED_SD_MAX_M_S:
-            return one
-        return replace(one, speed_m_s=round(math.hypot(across, ahead), 2), closing_m_s=round(-ahead, 2))
+    def add(self, now_ns: int, track: int, right_m: float, ahead_m: float, sd_m: float) -> Speed | None:
+        """The speed of a track that is seen there now, and how fast it comes nearer; None until both are known."""
+        if now_ns != self._now_ns:
+            self._now_ns = now_ns
+            self._tracks = {name: kept for name, kept in self._tracks.items() if kept.is_of(now_ns)}
+        found = self._tracks.get(track)
+        if found is None:
+            found = self._tracks[track] = _Track(now_ns)
+        found.add(now_ns, right_m, ahead_m, sd_m)
+        return found.speed()
 
 
-def _slopes(places: np.ndarray) -> tuple[float, float, float]:
-    """Metres per second to the right and ahead of rows of time (ns), right, ahead and standard error (m); and the
-    standard error of the second, by how much the places scatter about their line.
+class _Track:
+    """The places of a track in the last second, and the sums over them that a line through them takes. Places come and
+    go one by one, and so the sums are kept: a camera of 60 frames a second has as many places of each track.
     """
-    at_s = (places[:, 0] - places[-1, 0]) / 1e9
-    weights = 1 / np.square(places[:, 3])
-    weights /= weights.sum()
-    off_s = at_s - weights @ at_s
-    spread = weights @ np.square(off_s)
-    slopes = (weights * off_s) @ places[:, 1:3] / spread
-    left = places[:, 1:3] - weights @ places[:, 1:3] - off_s[:, None] * slopes
-    variance = weights @ np.square(left[:, 1]) / spread / max(1, len(places) - 2)
-    return float(slopes[0]), float(slopes[1]), math.sqrt(variance)
+
+    def __init__(self, begin_ns: int) -> None:
+        self._begin_ns = begin_ns
+        self._places: deque[_Place] = deque()
+        self._sums = [0.0] * 8
+
+    def is_of(self, now_ns: int) -> bool:
+        """Whether it was seen in the last second."""
+        return now_ns - self._begin_ns - self._places[-1][0] <= WINDOW_NS
+
+    def add(self, now_ns: int, right_m: float, ahead_m: float, sd_m: float) -> None:
+        """It is seen there; what is older than a second goes."""
+        if now_ns - self._begin_ns > _AFRESH_NS:
+            self._begin_again()
+        at_ns = now_ns - self._begin_ns
+        self._places.append((at_ns, right_m, ahead_m, 1 / (sd_m * sd_m)))
+        self._count(self._places[-1], 1)
+        while at_ns - self._places[0][0] > WINDOW_NS:
+            self._count(self._places.popleft(), -1)
+
+    def speed(self) -> Speed | None:
+        """Metres per second, and how many nearer; None until they are known well enough."""
+        places = self._places
+        if len(places) < LEAST_SEEN or places[-1][0] - places[0][0] < LEAST_NS:
+            return None
+        w, wt, wtt, wx, wtx, wz, wtz, wzz = self._sums
+        middle_s, middle_m = wt / w, wz / w
+        spread = wtt / w - middle_s * middle_s
+        across, ahead = (wtx / w - middle_s * wx / w) / spread, (wtz / w - middle_s * middle_m) / spread
+        # How much the places scatter about the line is how well its slope is known.
+        left = max(0.0, wzz / w - middle_m * middle_m - ahead * ahead * spread)
+        if math.sqrt(left / spread / max(1, len(places) - 2)) > SPEED_SD_MAX_M_S:
+            return None
+        return round(math.hypot(across, ahead), 2), round(-ahead, 2)
+
+    def _count(self, place: _Place, sign: int) -> None:
+        at_s, right, ahead, weight = place[0] / 1e9, place[1], place[2], place[3] * sign
+        sums = self._sums
+        sums[0] += weight
+        sums[1] += weight * at_s
+        sums[2] += weight * at_s * at_s
+        sums[3] += weight * right
+        sums[4] += weight * right * at_s
+        sums[5] += weight * ahead
+        sums[6] += weight * ahead * at_s
+        sums[7] += weight * ahead * ahead
+
+    def _begin_again(self) -> None:
+        """Sums anew from the places, with times from the first of these: rounding does not add up."""
+        begin_ns = self._places[0][0]
+        self._begin_ns += begin_ns
+        self._places = deque((at - begin_ns, right, ahead, weight) for at, right, ahead, weight in self._places)
+        self._sums = [0.0] * 8
+        for place in self._places:
+            self._count(place, 1)

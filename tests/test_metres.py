@@ -23,7 +23,7 @@ from edge.geometry.free_space import FreeSpace, free_space_from_json
 from edge.geometry.ground import GroundPlane
 from edge.geometry.model import CameraModel
 from edge.instances import ABOVE_HORIZON, CUT, TOO_FAR, Instance, instances_from_json
-from edge.metres import Metres, Speeds, place
+from edge.metres import Metres, Speed, Speeds, place
 from edge.prediction import Prediction
 from edge.segmenter import Segmenter
 from edge.sinks.jsonl import as_record
@@ -70,33 +70,55 @@ def test_an_object_without_a_distance_says_why(box: tuple[float, float, float, f
     assert (one.distance_m, one.lateral_m, one.distance_sd_m) == (None, None, None)
 
 
-def walk(speeds: Speeds, places: list[tuple[float, float]], step_ns: int = 100_000_000) -> list[Instance]:
-    seen = []
-    for index, (right, ahead) in enumerate(places):
-        one = person(0, 0, 1, 1, track_id=7, distance_m=ahead, lateral_m=right, distance_sd_m=0.1)
-        seen += speeds.update([one], 5_000_000_000 + index * step_ns)
-    return seen
+def walk(
+    speeds: Speeds, places: list[tuple[float, float]], step_ns: int = 100_000_000, begin_ns: int = 5_000_000_000
+) -> list[Speed | None]:
+    return [speeds.add(begin_ns + index * step_ns, 7, right, ahead, 0.1) for index, (right, ahead) in enumerate(places)]
 
 
 def test_a_track_has_the_speed_of_its_places_once_it_is_known() -> None:
     seen = walk(Speeds(), [(0.3 * i, 20 - 0.4 * i) for i in range(12)])
-    assert [one.speed_m_s for one in seen[:4]] == [None] * 4
-    assert seen[4].speed_m_s == pytest.approx(5.0)
-    assert seen[-1].speed_m_s == pytest.approx(5.0)
-    assert seen[-1].closing_m_s == pytest.approx(4.0)
+    assert seen[:4] == [None] * 4
+    assert seen[4] == pytest.approx((5.0, 4.0))
+    assert seen[-1] == pytest.approx((5.0, 4.0))
 
 
 def test_a_speed_that_is_known_too_badly_is_none() -> None:
     rng = np.random.default_rng(3)
     seen = walk(Speeds(), [(0, 30 + 8 * float(rng.standard_normal())) for _ in range(8)])
-    assert seen[-1].speed_m_s is None
+    assert seen[-1] is None
 
 
 def test_a_speed_is_that_of_the_last_second_and_of_one_track() -> None:
     speeds = Speeds()
     walk(speeds, [(0, 20 - i) for i in range(12)])
-    later = [person(0, 0, 1, 1, track_id=7, distance_m=9.0, lateral_m=0.0, distance_sd_m=0.1)]
-    assert speeds.update(later, 60_000_000_000)[0].speed_m_s is None
+    assert speeds.add(60_000_000_000, 7, 0.0, 9.0, 0.1) is None
+
+
+def test_a_speed_stays_right_however_long_a_track_is_followed() -> None:
+    speeds, rng = Speeds(), np.random.default_rng(1)
+    walk(speeds, [(3 * float(x), 40 + 20 * float(z)) for x, z in rng.standard_normal((3000, 2))], 33_000_000)
+    seen = walk(speeds, [(0.1 * i, 60 - 0.2 * i) for i in range(40)], 33_000_000, 105_000_000_000)
+    alone = walk(Speeds(), [(0.1 * i, 60 - 0.2 * i) for i in range(40)], 33_000_000)
+    assert seen[-1] == alone[-1] == pytest.approx((6.78, 6.06), abs=0.01)
+
+
+def test_an_objects_speed_is_that_of_its_track() -> None:
+    step, boxes = Metres(MODEL, CAMVID), [(150, 90, 170, 90 + 375 / (20 - 0.5 * i)) for i in range(8)]
+    for index, box in enumerate(boxes):
+        result = dataclasses.replace(
+            result_of(index, road_ahead(), image=np.zeros((180, 320, 3), np.uint8)),
+            instances=(person(*box, track_id=3),),
+            frame=Frame(
+                index=index, captured_ns=index * 100_000_000, source="drawn", bgr=np.zeros((180, 320, 3), np.uint8)
+            ),
+        )
+        found = step.update(result).instances
+        assert found
+        one = found[0]
+        assert (one.closing_m_s is None) == (index < 4)
+        if index >= 4:
+            assert one.closing_m_s == pytest.approx(5.0, abs=0.05)
 
 
 def road_ahead(wh: tuple[int, int] = (320, 180)) -> Image:

@@ -99,36 +99,60 @@ class FreeSpaceFinder:
         self._top = np.where(within.any(axis=0), within.argmax(axis=0), self._bottom).clip(
             max=self._bottom
         )  # the first row within reach
+        # What is above all of these decides nothing, but what is two rows above may fill a hole.
+        self._first = max(0, int(self._top.min()) - 2)
+        count = self._bottom - self._first
+        kind = np.uint8 if count < 256 else np.uint16
+        self._below = np.repeat(np.arange(1, count + 1, dtype=kind)[:, None], width, axis=1)  # the next row's number
+        self._places = _Few.of(len(columns))
+        self._is_known = bool(within.any(axis=0).all())  # in each column, from the first row within reach on
 
     def find(self, road: Image) -> FreeSpace:
-        """The free space of a mask, uint8 (h, w) at network size without black bars, 1 where there is road."""
-        closed = cv2.morphologyEx(road, cv2.MORPH_CLOSE, _CLOSE)  # a hole of a cell or two is no obstacle
-        height = self._bottom
-        # From the bottom up, a row for each column: bytes in a row are searched many times as fast.
-        blocked = np.ascontiguousarray((closed[:height, ::_EVERY] == 0)[::-1].T)
-        run = blocked.argmax(axis=1)
-        run[~blocked[self._columns, run]] = height
-        rows = np.maximum(height - run, self._top)
-        right, ahead = self._right[rows, self._columns], np.array(self._ahead[rows, self._columns])
-        there = np.isfinite(ahead)
+        """The free space of a mask, uint8 (h, w) at network size without black bars, 0 where there is no road."""
+        part = road[self._first : self._bottom + 2]
+        # A hole of a cell or two is no obstacle.
+        closed = cv2.morphologyEx(part, cv2.MORPH_CLOSE, _CLOSE)[: len(self._below)]
+        blocked = cv2.compare(closed, 0, cv2.CMP_EQ)
+        if self._below.dtype != np.uint8:
+            blocked = blocked.view(np.int8).astype(np.int16).view(np.uint16)  # all bits
+        lowest = cv2.bitwise_and(blocked, self._below).max(axis=0)[::_EVERY]
+        rows = np.maximum(lowest + np.intp(self._first), self._top)
+        place = rows * len(self._columns) + self._columns
+        right, ahead = self._right.ravel().take(place), self._ahead.ravel().take(place)
         ahead[rows == self._top] = self.reach_m
-        own = there & (np.abs(right) <= HALF_WIDTH_M)
-        nearest = round(float(ahead[own].min()), 2) if own.any() else None
-        kept = self._nearest_of_each(rows, there)
-        line = np.round(np.stack([right[kept], ahead[kept]], axis=1).astype(np.float64), 2)
-        return FreeSpace(tuple((point[0], point[1]) for point in line.tolist()), nearest, round(self.reach_m, 2))
+        few = self._places
+        if not self._is_known:
+            there = np.isfinite(right)
+            rows, right, ahead = rows[there], right[there], ahead[there]
+            few = _Few.of(len(rows))
+        own = ahead[np.abs(right) <= HALF_WIDTH_M]
+        nearest = round(float(own.min()), 2) if len(own) else None
+        kept = few.largest(rows)
+        line = np.round(np.array([right.take(kept), ahead.take(kept)], np.float64), 2).tolist()
+        return FreeSpace(tuple(zip(*line, strict=True)), nearest, round(self.reach_m, 2))
 
-    def _nearest_of_each(self, rows: NDArray[Any], there: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """The columns of the polyline: of each few side by side the one whose road ends first."""
-        found = np.flatnonzero(there)
-        count = len(found)
+
+@dataclass(frozen=True, slots=True)
+class _Few:
+    """The columns of a polyline: of each few side by side the one whose road ends first."""
+
+    starts: NDArray[np.intp]
+    places: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, count: int) -> _Few:
+        """Of so many columns."""
+        points = min(POINTS, count)
+        return cls(np.arange(points) * count // max(1, points), np.arange(count))
+
+    def largest(self, rows: NDArray[Any]) -> NDArray[np.intp]:
+        """The place of the largest row of each few."""
+        count = len(self.places)
         if not count:
-            return found
-        starts = np.arange(min(POINTS, count)) * count // min(POINTS, count)
+            return self.places
         # The largest of row * count - place is that of the largest row, of equal ones the first; modulo count, it says
         # the place.
-        first = np.maximum.reduceat(rows[found] * count - np.arange(count), starts)
-        return found[-first % count]
+        return -np.maximum.reduceat(rows * count - self.places, self.starts) % count
 
 
 def reach_of(plane: GroundPlane, pixel_sd_px: float) -> float:

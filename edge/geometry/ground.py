@@ -8,6 +8,7 @@ ahead; so are the road's, whose surface is `height_m` below the lens.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +51,12 @@ class GroundPlane:
         centre = np.array(size_wh) / 2 if model.centre_px is None else (np.array(model.centre_px) + 0.5) * scale
         self.model, self.size_wh = model, size_wh
         self.matrix: Floats = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
+        self._focal, self._centre = np.diag(self.matrix)[:2], self.matrix[:2, 2]
         self.rotation = rotation_of(model.pitch_deg, model.roll_deg, model.yaw_deg)
         self._distortion = np.array(model.distortion, np.float64)
         self._nodding = rotation_of(model.pitch_deg + math.degrees(_STEP), model.roll_deg, model.yaw_deg)
+        self._lens = (*self._focal.tolist(), *self._centre.tolist())
+        self._turned, self._turned_more = self.rotation.tolist(), self._nodding.tolist()
         # A lens's polynomial is good for the image: far beside it, it folds back.
         self._widest = 1.05 * np.hypot(*self.rays(self._border())[:, :2].T).max() if model.distortion else math.inf
 
@@ -101,6 +105,33 @@ class GroundPlane:
         )
         return np.sqrt(np.sum(np.square(parts), axis=0))
 
+    def feet(self, pixels: Sequence[tuple[float, float]], pixel_sd_px: float) -> list[tuple[float, float, float]]:
+        """What `ground` and `distance_sd` give of a few pixels: metres to the right and ahead, and the standard error
+        of the latter; NaN where there is no ground. Of the objects of a frame, plain numbers are quicker than arrays.
+        """
+        if len(self._distortion):
+            found = np.column_stack([self.ground(pixels), self.distance_sd(pixels, pixel_sd_px)])
+            return [(right, ahead, sd) for right, ahead, sd in found.tolist()]
+        return [self._foot(pixel, pixel_sd_px) for pixel in pixels]
+
+    def _foot(self, pixel: tuple[float, float], pixel_sd_px: float) -> tuple[float, float, float]:
+        (fx, fy, cx, cy), model = self._lens, self.model
+        x, y = (pixel[0] - cx) / fx, (pixel[1] - cy) / fy
+        (r0, r1, r2), (d0, d1, d2), (a0, a1, a2) = self._turned
+        down = d0 * x + d1 * y + d2
+        if down <= 0:
+            return math.nan, math.nan, math.nan
+        height, forth = model.height_m, a0 * x + a1 * y + a2
+        ahead = height * forth / down
+        _, (d0, nodded_1, d2), (n0, n1, n2) = self._turned_more
+        nodded_down = d0 * x + nodded_1 * y + d2
+        if nodded_down <= 0:
+            return height * (r0 * x + r1 * y + r2) / down, ahead, math.nan
+        by_pitch = (height * (n0 * x + n1 * y + n2) / nodded_down - ahead) / _STEP * math.radians(model.pitch_sd_deg)
+        by_row = (a1 * height - d1 * ahead) / down / fy * pixel_sd_px
+        by_height = ahead / height * model.height_sd_m
+        return height * (r0 * x + r1 * y + r2) / down, ahead, math.hypot(by_pitch, by_row, by_height)
+
     def rays(self, pixels: Any) -> Floats:
         """float64 (N, 3): directions in the camera's axes, 1 ahead, of pixels (N, 2); distortion is undone."""
         pixels = np.asarray(pixels, np.float64).reshape(-1, 2)
@@ -109,7 +140,7 @@ class GroundPlane:
             points = np.ascontiguousarray(pixels[:, None])
             rays[:, :2] = cv2.undistortPoints(points, self.matrix, self._distortion, criteria=_UNDISTORT)[:, 0]
         else:
-            rays[:, :2] = (pixels - self.matrix[:2, 2]) / np.diag(self.matrix)[:2]
+            rays[:, :2] = (pixels - self._centre) / self._focal
         return rays
 
     def undistortion_error_px(self) -> float:
@@ -144,9 +175,9 @@ class GroundPlane:
     def _meet(self, rays: Floats, rotation: Floats) -> Floats:
         """Where rays meet the road: metres to the right and ahead, (N, 2)."""
         towards = rays @ rotation.T
-        with np.errstate(divide="ignore", invalid="ignore"):
-            reach = np.where(towards[:, 1] > 0, self.model.height_m / towards[:, 1], np.nan)
-        return towards[:, [0, 2]] * reach[:, None]
+        down = towards[:, 1]
+        reach = np.divide(self.model.height_m, down, out=np.full(len(down), np.nan), where=down > 0)
+        return towards[:, ::2] * reach[:, None]
 
     def _project(self, points: Floats) -> Floats:
         """Pixels, (N, 2), of points (N, 3) in the camera's axes; NaN for what is not before it."""
@@ -162,7 +193,7 @@ class GroundPlane:
             found[before] = seen[:, 0]
         else:
             flat = points[before]
-            found[before] = flat[:, :2] / flat[:, 2:] * np.diag(self.matrix)[:2] + self.matrix[:2, 2]
+            found[before] = flat[:, :2] / flat[:, 2:] * self._focal + self._centre
         return found
 
 

@@ -182,3 +182,11 @@ def test_each_wrong_value_is_a_line_that_names_it(values: dict[str, Any], expect
     assert first == "camera.yaml: 1 problem(s)"
     assert len(lines) == 1
     assert expected in lines[0]
+
+
+@pytest.mark.parametrize("distortion", [(), (-0.2, 0.05, 0.001, -0.001)])
+def test_feet_are_where_the_ground_is_and_as_sure(distortion: tuple[float, ...]) -> None:
+    plane = GroundPlane(model(distortion=distortion, roll_deg=1.0, yaw_deg=-2.0), (1280, 720))
+    points = [(640.0, 700.0), (200.0, 480.0), (900.0, 400.0), (640.0, 10.0)]
+    expected = np.column_stack([plane.ground(points), plane.distance_sd(points, 2.0)])
+    assert np.array(plane.feet(points, 2.0)) == pytest.approx(expected, rel=1e-3, nan_ok=True)
