@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge.config import StrictModel
 from edge.train.plans import Optimisation, Pasted, Rendered
@@ -45,10 +45,16 @@ class HeadsPlan(StrictModel):
     """Which heads, from which frames, how. `checkpoint` is what the build takes. The losses have their own form."""
 
     names: tuple[Literal["objects", "markings"], ...] = ("objects", "markings")
-    train: tuple[HeadFolder, ...] = Field(min_length=1)
+    train: tuple[HeadFolder, ...] = ()
     rendered: Rendered | None = None
     teacher: MarkedDrives | None = None
     pasted: Pasted | None = None  # crowds: who stands before whom is known
     optimisation: Optimisation
     val: HeadFolder | None = None  # whose markings are measured at the end
     checkpoint: str | None = None
+
+    @model_validator(mode="after")
+    def _learns_from_something(self) -> HeadsPlan:
+        if not (self.train or self.rendered or self.teacher):
+            raise ValueError("expected something to learn from: train, rendered or teacher")
+        return self

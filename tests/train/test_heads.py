@@ -17,11 +17,11 @@ import torch
 
 import edge
 from edge.classes import CAMVID
-from edge.config import load_yaml
+from edge.config import load_yaml, parse_tree
 from edge.errors import ConfigError
 from edge.metrics import ThinScore
 from edge.train.head_frames import CURB, FIRST, MARKING, NO_OBJECT, SOME_OBJECT, UNKNOWN, read_known
-from edge.train.head_plan import HeadFolder
+from edge.train.head_plan import HeadFolder, HeadsPlan
 from edge.train.heads import HeadTrainer, centre_loss, marking_loss, object_targets
 from edge.train.loop import Trainer
 from edge.train.recipe import Recipe
@@ -208,3 +208,13 @@ def test_a_recipe_without_heads_is_refused(place: Path) -> None:
     recipe = recipe_in(place, 1).model_copy(update={"heads": None})
     with pytest.raises(ConfigError, match="expected `heads:`"):
         HeadTrainer(recipe, place / "heads")
+
+
+def test_heads_need_something_to_learn_from(place: Path) -> None:
+    plan = recipe_in(place, 1).heads
+    assert plan is not None
+    tree = {**plan.model_dump(mode="json", exclude_none=True), "train": []}
+    tree.pop("rendered", None)
+    tree.pop("teacher", None)
+    with pytest.raises(ConfigError, match="expected something to learn from: train, rendered or teacher"):
+        parse_tree(tree, HeadsPlan, "heads")
