@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from edge.card import Accuracy, Card, Gate, Graph
 from edge.domain import warning
@@ -106,8 +108,56 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def card_brief(bundle: Bundle) -> str:
+    """What a person asks of an engine first, in 80 columns: what it says, how right, how fast, on what terms."""
+    card = bundle.card
+    width, height = card.input_wh
+    lines = [
+        ("engine", f"{card.name}: {card.description}"),
+        ("classes", ", ".join(f"{number} {name}" for number, name in enumerate(card.table.names))),
+        ("groups", ", ".join(card.table.groups)),
+        ("outputs", ", ".join(output.name for output in card.outputs)),
+        ("input", f"{width}x{height}, {card.resize}{_other_sizes(card)}"),
+        ("runs in", f"{card.precision}; {', '.join(sorted({graph.precision for graph in card.graphs}))} are in it"),
+        *_rightness(card),
+        *_speed(card),
+        ("trained on", card.training_data),
+        ("licence", card.licence),
+        ("folder", str(bundle.folder)),
+    ]
+    fill = partial(textwrap.fill, width=80, subsequent_indent=" " * 11, break_on_hyphens=False)
+    wrapped = [fill(f"{name:<11}{text}") for name, text in lines]
+    return "\n".join([*wrapped, "", f"Graphs, the gate and IoU of every class: edge inspect {card.name} --all"])
+
+
+def _rightness(card: Card) -> list[tuple[str, str]]:
+    """IoU of the default precision where it was measured, and what of it was lost to fp32."""
+    measured = [one for one in card.measured.accuracy if one.precision == _measured_name(card.precision)]
+    if not measured:
+        return []
+    first = measured[0]
+    single = {group: members[0] for group, members in card.table.groups.items() if len(members) == 1}
+    known = {group: first.iou.get(member) for group, member in single.items()}
+    ious = [f"mIoU {first.miou:.3f}", *(f"{group} {iou:.3f}" for group, iou in known.items() if iou is not None)]
+    lines = [("right", f"{', '.join(ious)}: {first.frames} frames of {first.data}")]
+    limits, lost = (card.gate.limits, card.gate.lost.get(first.graph, {})) if card.gate else ({}, {})
+    if points := ", ".join(f"{lost[name]:.2f} of {name}" for name in limits if name in lost):
+        lines.append(("lost", f"points to fp32: {points}"))
+    return lines
+
+
+def _speed(card: Card) -> list[tuple[str, str]]:
+    speeds = [speed for speed in card.measured.speed if speed.precision == _measured_name(card.precision)]
+    return [("fast", f"{s.p50_ms:.1f} ms in {s.precision}, {s.threads} threads, {s.machine}") for s in speeds[:1]]
+
+
+def _measured_name(precision: str) -> str:
+    """Graphs are named by what they hold, measurements by what is computed in."""
+    return "f32" if precision == "fp32" else precision
+
+
 def card_text(bundle: Bundle) -> str:
-    """An engine's card as a person reads it."""
+    """An engine's card, all of it, as a person reads it."""
     card = bundle.card
     width, height = card.input_wh
     made = card.versions

@@ -305,8 +305,11 @@ def test_evaluate_prints_a_table_and_writes_json(
 def test_inspect_shows_the_card(colour_bundle: Bundle) -> None:
     result = edge("inspect", colour_bundle.folder)
     assert result.returncode == 0, result.stderr
-    for fact in ("64x48, letterbox", "0 Blue, 1 Green, 2 Red", "7 steps", "2025-12-31"):
+    for fact in ("64x48, letterbox", "0 Blue, 1 Green, 2 Red", "--all"):
         assert fact in result.stdout
+    assert max(map(len, result.stdout.replace(str(colour_bundle.folder), "").splitlines())) <= 80
+    for fact in ("64x48, letterbox", "0 Blue, 1 Green, 2 Red", "7 steps", "2025-12-31"):
+        assert fact in edge("inspect", colour_bundle.folder, "--all").stdout
 
 
 @pytest.mark.slow

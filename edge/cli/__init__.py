@@ -296,20 +296,23 @@ def inspect(
     engine: Annotated[
         str, typer.Argument(help="An engine's name, or a bundle's folder.", autocompletion=complete_engine)
     ] = "road",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Its graphs, what INT8 costs each, and the IoU of every class, too.")
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Show an engine's card: what it sees, what it was trained on, how good and fast it was measured to be."""
     import json
 
     from edge.engine import find_bundle
-    from edge.report import card_text
+    from edge.report import card_brief, card_text
     from edge.sinks.collisions import check_outputs
 
     check_outputs([json_file], [], [engine])
     bundle = find_bundle(engine)
     for graph in bundle.card.graphs:
         bundle.read(graph)  # refuses a graph that is not the card's
-    print_report(card_text(bundle), json_file)
+    print_report(card_text(bundle) if everything else card_brief(bundle), json_file)
     if json_file:
         write_json(json_file, json.loads(bundle.card.to_json()))
 

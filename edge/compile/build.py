@@ -23,6 +23,7 @@ import onnx
 from onnx import ModelProto
 
 from edge.backends import onnxruntime, openvino, tensorrt
+from edge.backends.cpu import int8_saturates
 from edge.backends.openvino import get_core
 from edge.bench import bare_engine
 from edge.card import Card, Fingerprint, Graph
@@ -51,6 +52,9 @@ HALF = " (half)"  # behind a file's name: its strongly typed FP16 form, which Te
 TYPED_SINCE = (10, 0)
 TRIAL_FRAMES = 8
 RUNTIMES_AGREE = 0.97  # of pixels; rounding ties fall either way, and a wrong kernel is far below
+SATURATED_AGREE = (
+    0.9  # where 8-bit products saturate: 0.952 of the engine `open` with AVX2 alone; the gate judges the rest
+)
 FRONT = (1, 2, 4, 8, 16, 32)  # layers in float on the front of speed and accuracy
 SPEED_FRAMES, ROUNDS = 100, 5
 
@@ -229,10 +233,11 @@ def _try(graph: bytes, form: Target, images: Sequence[Image]) -> None:
     found = trial(graph, images, precision="int8")
     wanted = run_in_subprocess(graph, np.stack(images), runtime="onnxruntime")[:, 0]
     agreement = float(np.mean(found == wanted))
-    if agreement < RUNTIMES_AGREE:
+    expected = SATURATED_AGREE if int8_saturates() else RUNTIMES_AGREE
+    if agreement < expected:
         raise EngineError(
             f"OpenVINO computes the INT8 graph wrongly: it agrees with ONNX Runtime on {agreement:.2%} of pixels,"
-            f" expected {RUNTIMES_AGREE:.0%}. Leave int8 out of `precisions`, or another version of OpenVINO may do"
+            f" expected {expected:.0%}. Leave int8 out of `precisions`, or another version of OpenVINO may do"
         )
 
 

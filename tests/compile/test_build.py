@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from edge.compile.build_report import report_text, write_report
 from edge.compile.calibration import CalibrationSet, choose, find_candidates, make_set
 from edge.compile.observe import observe
 from edge.engine import MODEL_FILE, load_bundle, write_bundle
-from edge.errors import ConfigError, GateRefused
+from edge.errors import ConfigError, EngineError, GateRefused
 from edge.frame import Image
 from edge.train.recipe import BuildPlan, Calibration, GatePlan
 
@@ -142,8 +144,8 @@ def test_a_gate_takes_masks_of_another_label_set_by_its_map(make: Made, street: 
         cv2.imwrite(str(theirs / mask.name), cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) + 10)
     by_id = {10 + id_: name for id_, name in enumerate(COLOURS.names)}
     gate = GatePlan(frames=str(street.frames), labels=str(theirs), map=by_id, limits=LIMITS)  # pyright: ignore[reportArgumentType]
-    _, folder = make(colour_net(), gate=gate)
-    own, mapped = (load_bundle(one).card for one in (make(colour_net())[1], folder))
+    mapped = load_bundle(make(colour_net(), gate=gate)[1]).card
+    own = load_bundle(make(colour_net())[1]).card
     assert mapped.measured.accuracy[0].miou == own.measured.accuracy[0].miou
     assert {one.command for one in mapped.measured.accuracy} == {f"edge build engines/{mapped.name}.yaml"}
 
@@ -239,3 +241,20 @@ def test_what_each_layer_costs_is_listed_the_costliest_first(make: Made) -> None
     assert sorted(report.sensitivity) == sorted(LAYERS)
     shares = list(report.sensitivity.values())
     assert shares == sorted(shares, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("saturates", "agree", "refused"), [(False, 0.95, True), (True, 0.95, False), (True, 0.8, True)]
+)
+def test_a_graph_may_differ_more_between_runtimes_where_products_saturate(
+    monkeypatch: pytest.MonkeyPatch, saturates: bool, agree: float, refused: bool
+) -> None:
+    module = sys.modules["edge.compile.build"]  # not the function of that name
+
+    one, other = np.zeros((1, 10, 10), np.uint8), np.zeros((1, 1, 10, 10), np.uint8)
+    other.flat[: round(100 * (1 - agree))] = 1
+    monkeypatch.setattr(module, "int8_saturates", lambda: saturates)
+    monkeypatch.setattr(module, "trial", lambda *_, **__: one)
+    monkeypatch.setattr(module, "run_in_subprocess", lambda *_, **__: other)
+    with pytest.raises(EngineError, match="wrongly") if refused else nullcontext():
+        module._try(b"", "openvino", [np.zeros((10, 10, 3), np.uint8)])

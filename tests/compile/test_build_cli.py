@@ -74,7 +74,7 @@ def test_an_onnx_file_becomes_an_int8_engine_that_runs(home: Path) -> None:
     assert built.returncode == 0, built.stderr
     assert "patches: passed on val, 10 frames" in built.stdout
     assert Path("calibration/patches.scales.json").is_file()
-    shown = edge("inspect", "patches")
+    shown = edge("inspect", "patches", "--all")
     assert "int8.openvino.onnx" in shown.stdout
     assert "gate on val, 10 frames" in shown.stdout
     ran = edge("run", "val", "-e", "patches", "--masks", "masks")
