@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -39,18 +39,18 @@ TEACHER_ROAD = (1, 3)  # road and lane markings
 Predict = Callable[[Image], Image]
 
 
-def exams(recipe: Recipe, lums: str, other: Recipe | None = None) -> Iterator[tuple[str, list[Pair]]]:
-    """Name and labelled frames of each data set, none of which the recipe trains on."""
+def exams(recipe: Recipe, lums: str, left_out: Sequence[Folder] = ()) -> Iterator[tuple[str, list[Pair]]]:
+    """Name and labelled frames of each data set, none of which the recipe trains on but for what is left out of it."""
     folders = [("CamVid val", recipe.val)]
     for folder in recipe.train:
+        if folder in left_out:
+            continue
         if folder.frames.startswith(f"{lums}/"):
             swapped = {key: getattr(folder, key).replace("/train/", "/val/") for key in ("frames", "labels")}
             folders.append(("LUMS val", folder.model_copy(update=swapped)))
         elif folder.split:
             folders.append((f"{folder.frames}, held out", _held_out(folder)))
-    trained = {folder.frames for folder in recipe.train}
-    left_out = [one for one in (other.train if other else ()) if one.split and one.frames not in trained]
-    folders += [(f"{one.frames}, left out", one.model_copy(update={"split": None})) for one in left_out]
+    folders += [(f"{one.frames}, left out", one) for one in left_out]
     for name, folder in folders:
         yield name, load_folder(folder, recipe.table, recipe.input_wh, recipe.resize, recipe.unions)
 
@@ -58,6 +58,13 @@ def exams(recipe: Recipe, lums: str, other: Recipe | None = None) -> Iterator[tu
 def _held_out(folder: Folder) -> Folder:
     assert folder.split is not None
     return folder.model_copy(update={"split": folder.split.model_copy(update={"part": "val"})})
+
+
+def left_out_by(recipe: Recipe, other: Recipe) -> tuple[Folder, ...]:
+    """The split data sets that `other` trains on and `recipe` does not, all frames of each."""
+    trained = {folder.frames for folder in recipe.train}
+    sets = (one for one in other.train if one.split and one.frames not in trained)
+    return tuple(one.model_copy(update={"split": None}) for one in sets)
 
 
 def checkpoint(path: Path, recipe: Recipe) -> Predict:
@@ -117,13 +124,14 @@ def main() -> None:
     parser.add_argument("--left-out", type=Path, metavar="RECIPE")
     wish = parser.parse_args()
     recipe = load_yaml(wish.recipe, Recipe)
-    other = load_yaml(wish.left_out, Recipe) if wish.left_out else None
+    left_out = left_out_by(recipe, load_yaml(wish.left_out, Recipe)) if wish.left_out else ()
+    recipe = recipe.model_copy(update={"train": (*recipe.train, *left_out)})  # so that it knows what their labels mean
     (road,) = recipe.table.ids("road")
     nets = [(str(path), checkpoint(data_path(str(path)), recipe)) for path in wish.checkpoints]
     if wish.teacher:
         nets.append((wish.teacher.stem, teacher(wish.teacher, road)))
     members, rows = recipe.unions.members, []
-    for exam, pairs in exams(recipe, wish.lums, other):
+    for exam, pairs in exams(recipe, wish.lums, left_out):
         if not pairs:
             raise DataError(f"{exam}: holds no frames")
         for name, predict in nets:

@@ -32,7 +32,7 @@ def test_nothing_that_it_learned_from_forbids_a_product() -> None:
 def test_it_has_the_groups_that_events_and_overlays_ask_for() -> None:
     card, road = find_bundle("open").card, find_bundle("road").card
     assert {"road", "pavement", "pedestrian", "vehicle"} <= set(card.table.groups)
-    assert {one.input_wh for one in card.graphs} == {one.input_wh for one in road.graphs}
+    assert {one.input_wh for one in card.graphs} <= {one.input_wh for one in road.graphs}
     assert "marking_grades" in {output.name for output in card.outputs}
 
 
