@@ -195,7 +195,8 @@ def test_layers_are_counted_in_the_precision_that_they_run_in() -> None:
     with OpenVinoEngine(find_bundle("road"), precision="int8") as engine:
         counts = backend.layer_precisions(engine)
         again = backend.layer_precisions(engine)
-    assert sum(counts.values()) == sum(exact.values())
+    assert abs(sum(counts.values()) - sum(exact.values())) <= 2  # AVX2 alone: a pair is fused in f32
+    assert counts["int8"] > 0.9 * sum(counts.values())
     assert again == counts
     with pytest.raises(EngineError, match="is closed"):
         backend.layer_precisions(engine)

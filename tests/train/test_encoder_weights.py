@@ -57,7 +57,7 @@ def tree_of(root: Path, **more: Any) -> dict[str, Any]:
         "input_size": "96x64",
         "train": [data],
         "val": dict(data),
-        "optimisation": {"steps": 2, "batch": 2, "warmup_steps": 0},
+        "optimisation": {"steps": 2, "batch": 2, "warmup_steps": 0, "precision": "fp32"},
         "licence": "none",
         "data_note": "made up",
         **more,
