@@ -25,7 +25,7 @@ test: $(VENV)/.dev $(VENV)/.pycuda
 	$(BIN)/pytest -q -n 2 --dist worksteal -m 'not (system or release)'
 	$(BIN)/pytest -m 'system and not release'
 
-# What a release is checked by besides: five minutes more, with a package index within reach.
+# What a release is checked by besides: seven minutes more, with a package index within reach.
 release-check: $(VENV)/.dev
 	$(BIN)/pytest -m release
 

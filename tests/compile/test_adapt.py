@@ -234,7 +234,7 @@ def edge_command(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
-@pytest.mark.train
+@pytest.mark.release
 def test_the_command_says_what_changed_and_why_it_refuses(engine: Bundle, home: Path) -> None:
     """Ten steps at a low rate change next to nothing, so that nothing can have helped."""
     result = edge_command("adapt", engine.folder, "drive.avi", "--to", "mine", "--steps", "10", "--json", "found.json")

@@ -40,8 +40,7 @@ def test_a_killed_worker_costs_nothing_but_time_and_a_missing_engine_or_cluster_
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.system
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.timeout(900)  # two nodes of Ray start slowly on a machine with other work
 def test_a_node_that_is_cut_off_half_way_costs_nothing_but_time_and_is_named(
     colour_bundle: Bundle, tmp_path: Path
