@@ -240,6 +240,19 @@ def data_path(text: str) -> Path:
     return expand_user(str(Path(root, *rest)))
 
 
+def drive_name(drive: str) -> str:
+    """What `open_source` takes for a drive that a file names: by `data_path`, or a scene or URL as it is."""
+    return str(data_path(drive)) if drive.startswith("$EDGE_DATA") else drive
+
+
+def data_name(path: str) -> str:
+    """`path` as `data_path` takes it, for files that go to other machines: `$EDGE_DATA/...` where it lies in there."""
+    root = os.environ.get("EDGE_DATA")
+    if root and Path(path).is_relative_to(root):
+        return str(Path("$EDGE_DATA", Path(path).relative_to(root)))
+    return path
+
+
 def expand_user(text: str) -> Path:
     """The path with `~` or `~user` at its start replaced by that home folder.
 

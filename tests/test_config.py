@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from edge.config import StrictModel, data_path, load_yaml, parse_size_wh, parse_tree
+from edge.config import StrictModel, data_name, data_path, drive_name, load_yaml, parse_size_wh, parse_tree
 from edge.errors import ConfigError
 
 
@@ -259,3 +259,14 @@ def test_a_key_of_another_part_is_not_suggested_for_itself() -> None:
     with pytest.raises(ConfigError, match="precision: no such key here; 'precision' belongs to another part") as caught:
         parse_tree(tree, Recipe, "x.yaml")
     assert "did you mean 'precision'" not in str(caught.value)
+
+
+def test_a_path_among_the_data_is_written_so_that_it_holds_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EDGE_DATA", str(tmp_path))
+    inside = str(tmp_path / "camvid/val")
+    assert data_name(inside) == "$EDGE_DATA/camvid/val"
+    assert drive_name(data_name(inside)) == inside
+    for other in ("camvid/val", "/elsewhere/val", "scene:street?seed=1"):
+        assert drive_name(data_name(other)) == other

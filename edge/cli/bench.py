@@ -87,6 +87,7 @@ def _settings(
     source: str | None, frames: int, threads: int | None, labels: Path | None, labelled: str | None, sparse: bool
 ) -> Settings:
     from edge.bench import DRIVE
+    from edge.config import data_name
     from edge.devices.table import Settings
 
     if labels is not None and labelled is None:
@@ -94,11 +95,11 @@ def _settings(
             raise ConfigError("--labels are of frames: name these, too: --labelled FRAMES")
         labelled = source
     return Settings(
-        source=source or DRIVE.format(frames=frames),
+        source=data_name(source or DRIVE.format(frames=frames)),
         frames=frames,
         threads=threads,
-        labelled=labelled,
-        labels=None if labels is None else str(labels),
+        labelled=None if labelled is None else data_name(labelled),
+        labels=None if labels is None else data_name(str(labels)),
         sparse=sparse,
     )
 

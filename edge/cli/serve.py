@@ -129,6 +129,7 @@ def _check_recording(source: str) -> None:
 
 def _announcer(access: Access | None, open_page: bool) -> Callable[[str], None]:
     def announce(url: str) -> None:
+        """Print where the page is, and open it if asked to."""
         link = access.link(url) if access else url
         print(f"live page  {link}", flush=True)
         if access is not None:

@@ -29,7 +29,7 @@ from edge.compile.export import make_bundle
 from edge.compile.library import BUILT, Built, silent
 from edge.compile.library import build as build_engine
 from edge.compile.restore import restore
-from edge.config import load_yaml, parse_tree, read_tree
+from edge.config import drive_name, load_yaml, parse_tree, read_tree
 from edge.engine import Bundle, find_bundle, load_bundle
 from edge.errors import ConfigError, GateRefused
 from edge.sinks.collisions import check_replaced
@@ -41,7 +41,6 @@ from edge.train.label_sets import TABLES
 from edge.train.loop import Report, Trainer
 from edge.train.plans import OWN, Teacher
 from edge.train.recipe import Recipe
-from edge.train.teacher import drive_name
 from edge.train.written import yaml_of
 
 STEPS = 300

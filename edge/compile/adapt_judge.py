@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge.backends import open_engine
 from edge.compile.build import Steps
 from edge.compile.judge import broken_limits, judge, points_lost
-from edge.config import data_path
+from edge.config import data_path, drive_name
 from edge.engine import Bundle, Engine
 from edge.evaluate.figures import resampled
 from edge.evaluate.measures import Measures, view_of
@@ -26,7 +26,6 @@ from edge.report import table
 from edge.segmenter import Segmenter
 from edge.sources.seek import open_recording
 from edge.train.recipe import Folder
-from edge.train.teacher import drive_name
 
 HELD_OUT = 0.2  # of each drive, its end
 LEAST_FRAMES = 20  # of a drive

@@ -29,7 +29,7 @@ from edge.bench import bare_engine
 from edge.card import Card, Fingerprint, Graph
 from edge.classes import ClassTable
 from edge.compile.attempt import INT8_FILES, Attempt, Form, Point, Report, sha256_of, write_built
-from edge.compile.calibration import CalibrationSet, drive_name, read_frames
+from edge.compile.calibration import CalibrationSet, read_frames
 from edge.compile.graphs import for_tensorrt
 from edge.compile.judge import Judged, check_limits, judge, points_lost
 from edge.compile.measure import onnxruntime_version, openvino_version
@@ -38,6 +38,7 @@ from edge.compile.quantize import Form as Target
 from edge.compile.quantize import to_bytes, write_int8
 from edge.compile.sensitivity import measure_sensitivity
 from edge.compile.trial import run_in_subprocess, trial
+from edge.config import drive_name
 from edge.domain import fingerprint_of
 from edge.engine import MODEL_FILE, Bundle, Engine, write_bundle
 from edge.errors import ConfigError, EngineError, GateRefused

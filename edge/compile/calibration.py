@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from edge.config import StrictModel, data_path, load_yaml
+from edge.config import StrictModel, drive_name, load_yaml
 from edge.content import CELL_WH, describe, distances, most_different, radius
 from edge.errors import CalibrationError, ConfigError
 from edge.frame import Frame, Image, Letterbox
@@ -83,11 +83,6 @@ def load_set(path: Path) -> CalibrationSet:
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such calibration set. Choose its frames: edge calibrate select")
     return load_yaml(path, CalibrationSet)
-
-
-def drive_name(drive: str) -> str:
-    """What `open_source` takes for a drive of a set."""
-    return str(data_path(drive)) if drive.startswith("$EDGE_DATA") else drive
 
 
 def frame_sha256(frame: Frame) -> str:

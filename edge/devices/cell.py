@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from edge.backends.building import run_aside
-from edge.config import StrictModel
+from edge.config import StrictModel, drive_name
 from edge.devices.table import Accuracy, Cell, Figures, Settings
 from edge.errors import DataError, EdgeError, EngineError
 
@@ -147,9 +147,9 @@ def _accuracy(job: Job) -> Accuracy | None:
     from edge.evaluate.run import EvaluationConfig, table_of
     from edge.evaluate.schedule import evaluate_drives, one_by_one
 
-    labels = None if settings.labels is None else Path(settings.labels)
+    labels = None if settings.labels is None else Path(drive_name(settings.labels))
     config = EvaluationConfig(job.folder, job.precision, job.backend, threads=settings.threads, input_wh=job.input_wh)
-    drives = list_drives([settings.labelled], labels, settings.sparse)
+    drives = list_drives([drive_name(settings.labelled)], labels, settings.sparse)
     results = evaluate_drives(drives, one_by_one(config))
     for result in results:
         if not result.is_whole:

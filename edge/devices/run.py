@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge.backends import available_backends, load_backend
 from edge.bench import OnProgress, silent, write_drive
+from edge.config import drive_name
 from edge.devices.cell import measure_cell
 from edge.devices.table import Cell, DeviceTable, Settings, load_table, this_machine
 from edge.engine import Bundle, find_bundle
@@ -47,7 +48,7 @@ def measure_device(
     open_cells = [cell for cell in wanted if not _is_done(table, cell)]
     done = len(wanted) - len(open_cells)
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
-        drive = settings.source
+        drive = drive_name(settings.source)
         if rendered and open_cells:
             drive = write_drive(Path(folder) / "drive.mp4", settings.frames, on_progress)
         for number, cell in enumerate(open_cells):

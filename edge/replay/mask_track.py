@@ -98,6 +98,7 @@ def recorded_track(source: Playable) -> tuple[MaskTrack, ClassTable] | None:
         return None
 
     def of(source: Playable, frame: Frame) -> Prediction | None:
+        """What the drive says of the frame, None where it says nothing."""
         assert isinstance(source, HasMasks)
         mask = source.recorded(frame.index)
         if mask is None:

@@ -213,6 +213,7 @@ class _Images:
         self._name, self._packet = name, packet
 
     def at(self, index: int) -> Yuv420 | Image:
+        """The image of that index, decoded from the last key frame before it unless it follows the last one."""
         """Frame `index`; decoded on from the last one asked for, or from the key frame before it."""
         packet = self._packet(index)
         try:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.backends.openvino import get_core
-from edge.config import data_path
+from edge.config import data_path, drive_name
 from edge.content import CELL_WH, describe, most_different
 from edge.errors import ConfigError
 from edge.frame import Frame, Image, Letterbox, ResizePolicy
@@ -103,11 +103,6 @@ def _described(frame: Frame) -> NDArray[np.float32]:
     canvas = Canvas(Letterbox.fit(frame.size_wh, CELL_WH, "stretch"))
     canvas.draw(frame)
     return describe(canvas.image)
-
-
-def drive_name(drive: str) -> str:
-    """What `open_source` takes for a drive of a recipe."""
-    return str(data_path(drive)) if drive.startswith("$EDGE_DATA") else drive
 
 
 def open_drive(name: str) -> Source:

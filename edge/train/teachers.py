@@ -154,6 +154,7 @@ def _open_bundle(bundle: Bundle) -> _Chances:
     known = False
 
     def ask(image: Image) -> Tensor:
+        """What the engine says of one uint8 (H, W, 3) BGR image."""
         nonlocal known
         box = Letterbox.fit((image.shape[1], image.shape[0]), card.input_wh, card.resize)
         canvas = np.zeros((*card.input_wh[::-1], 3), np.uint8)
