@@ -8,7 +8,6 @@ Borders are smooth at the image's size (`edge.borders`), for the eye only; masks
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -111,7 +110,7 @@ _BGR: dict[str, Callable[[Image, Sequence[Polygons], Sequence[Colour], float, Ma
 @dataclass(frozen=True, slots=True)
 class _Plane:
     """What painting one plane takes: its colours by rank, black, the strength of tints, thickness and kind of lines,
-    and room for a plane.
+    by which power of two its polygons are too large, and room for a plane.
     """
 
     colours: Sequence[int]
@@ -119,6 +118,7 @@ class _Plane:
     strength: float
     thickness: int
     line: int
+    shift: int
     room: Image
 
 
@@ -150,6 +150,7 @@ class YuvPainter:
                 strengths[i],
                 thick if i == 0 else (thick + 1) // 2,
                 lines[i],
+                SHIFT if i == 0 else SHIFT + 1,
                 rooms[i],
             )
             for i in range(3)
@@ -167,13 +168,12 @@ class YuvPainter:
         cells = letterbox.content(classes)
         borders = borders_of(cv2.LUT(cells, self._ranks), self._count)
         height, width = source.y.shape
-        luma = _polygons(borders, cells, (width, height), self._count)
-        chroma = _polygons(borders, cells, (width / 2, height / 2), self._count)
+        luma, chroma, (top, bottom) = _plane_polygons(borders, cells, (width, height), self._count)
         style = _PLANES[self._look.style]
-        for plane, out, polygons, how in zip(
-            _planes(source), _planes(target), (luma, chroma, chroma), self._planes, strict=True
-        ):
-            style(plane, out, _rows(borders, len(cells), len(plane)), polygons, how)
+        for place, (plane, out, how) in enumerate(zip(_planes(source), _planes(target), self._planes, strict=True)):
+            step = 2 if place else 1
+            rows = slice(min(len(plane), max(0, top // step)), min(len(plane), max(0, -(-bottom // step))))
+            style(plane, out, rows, chroma if place else luma, how)
         if self._legend is not None:
             self._legend.draw(target)
 
@@ -185,20 +185,20 @@ def _tint_plane(plane: Image, out: Image, rows: slice, polygons: Sequence[Polygo
         return
     np.copyto(how.room[rows], plane[rows])
     for found, colour in zip(polygons, how.colours, strict=True):
-        _fill(how.room, found, colour)
+        _fill(how.room, found, colour, shift=how.shift)
     cv2.addWeighted(plane[rows], 1 - how.strength, how.room[rows], how.strength, 0, dst=out[rows])
-    _draw(out, polygons, how.colours, how.thickness, how.line)
+    _draw(out, polygons, how.colours, how.thickness, how.line, how.shift)
 
 
 def _outline_plane(plane: Image, out: Image, rows: slice, polygons: Sequence[Polygons], how: _Plane) -> None:
     np.copyto(out, plane)
-    _draw(out, polygons, how.colours, 2 * how.thickness, how.line)
+    _draw(out, polygons, how.colours, 2 * how.thickness, how.line, how.shift)
 
 
 def _mask_plane(plane: Image, out: Image, rows: slice, polygons: Sequence[Polygons], how: _Plane) -> None:
     out[:] = how.black
     for found, colour in zip(polygons, how.colours, strict=True):
-        _fill(out, found, colour, cv2.LINE_AA)
+        _fill(out, found, colour, cv2.LINE_AA, how.shift)
 
 
 _PLANES: dict[str, Callable[[Image, Image, slice, Sequence[Polygons], _Plane], None]] = {
@@ -241,25 +241,32 @@ def _polygons(borders: Borders | None, cells: Image, size_wh: tuple[float, float
     return borders.polygons((size_wh[0] / cells.shape[1], size_wh[1] / cells.shape[0]))
 
 
-def _rows(borders: Borders | None, cells: int, height: int) -> slice:
-    """The rows of a plane that hold a tint."""
+def _plane_polygons(
+    borders: Borders | None, cells: Image, size_wh: tuple[int, int], count: int
+) -> tuple[list[Polygons], list[Polygons], tuple[int, int]]:
+    """Of luma, of chroma, and the rows of luma that hold a tint."""
     if borders is None:
-        return slice(0, 0)
-    scale, down = height / cells, borders.corners.imag
-    return slice(max(0, math.floor(down.min() * scale) - 1), min(height, math.ceil(down.max() * scale) + 1))
+        none: list[Polygons] = [[] for _ in range(count)]
+        return none, none, (0, 0)
+    return borders.planes((size_wh[0] / cells.shape[1], size_wh[1] / cells.shape[0]))
 
 
-def _fill(image: Image, polygons: Polygons, colour: Colour, line: int = cv2.LINE_8) -> None:
+def _fill(image: Image, polygons: Polygons, colour: Colour, line: int = cv2.LINE_8, shift: int = SHIFT) -> None:
     if polygons:
-        cv2.fillPoly(image, polygons, colour, line, SHIFT)  # type: ignore[arg-type]  # one number for one channel
+        cv2.fillPoly(image, polygons, colour, line, shift)  # type: ignore[arg-type]  # one number for one channel
 
 
 def _draw(
-    image: Image, polygons: Sequence[Polygons], colours: Sequence[Colour], thickness: int, line: int = cv2.LINE_AA
+    image: Image,
+    polygons: Sequence[Polygons],
+    colours: Sequence[Colour],
+    thickness: int,
+    line: int = cv2.LINE_AA,
+    shift: int = SHIFT,
 ) -> None:
     for found, colour in zip(polygons, colours, strict=True):
         if found:
-            cv2.polylines(image, found, True, colour, thickness, line, SHIFT)  # type: ignore[arg-type]
+            cv2.polylines(image, found, True, colour, thickness, line, shift)  # type: ignore[arg-type]
 
 
 def _ranks(table: ClassTable) -> Image:
