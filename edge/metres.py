@@ -75,8 +75,8 @@ class Metres:
         if self._has_road:
             mask = prediction.content("semantic")
             free_space = self._finder.find(where_any(mask, self._road_ids))
-            seen = self._lanes.find(prediction.frame, mask, prediction.outputs.get(GRADES.name))
-            lane = self._lane.update(seen, now_ns)
+            grades = prediction.outputs.get(GRADES.name)
+            lane = self._lane.update(lambda: self._lanes.find(prediction.frame, mask, grades), now_ns)
         instances = prediction.instances
         if instances:
             cell_px = _cell_px(prediction.letterbox)

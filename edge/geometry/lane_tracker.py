@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from edge.geometry.lane import Boundary, EgoLane, paired
 
+EVERY_NS = 50_000_000  # so often a lane is looked for; in between it moves by a centimetre or two
 HOLD_NS = 300_000_000  # a boundary that is not seen is gone after so long, and less sure until then
 _SAME_M, _AT_M = 0.35, 8.0  # one boundary in two frames is no farther apart than this, so far ahead
-_PERSISTS = 3  # frames in which a boundary has to be seen elsewhere, to be there
+_PERSISTS = 3  # looks at which a boundary has to be seen elsewhere, to be there
 _NEWER = 0.5  # how much the newest frame counts
-_KINDS = 9  # frames whose most frequent kind counts
+_KINDS = 9  # looks whose most frequent kind counts
 
 
 @dataclass
@@ -41,10 +43,16 @@ class LaneTracker:
 
     def __init__(self) -> None:
         self._tracks: dict[str, _Track] = {}
+        self._given: tuple[int, EgoLane] | None = None
 
-    def update(self, lane: EgoLane, now_ns: int) -> EgoLane:
-        """The lane by this frame and those before it; `now_ns` is the frame's time."""
-        return paired(*(self._side(side, getattr(lane, side), now_ns) for side in ("left", "right")))
+    def update(self, find: Callable[[], EgoLane], now_ns: int) -> EgoLane:
+        """The lane by this frame and those before it; `now_ns` is the frame's time. `find` looks for it in the frame,
+        and is not called where the lane was looked for less than `EVERY_NS` before.
+        """
+        if self._given is None or not 0 <= now_ns - self._given[0] < EVERY_NS:
+            seen = find()
+            self._given = now_ns, paired(*(self._side(side, getattr(seen, side), now_ns) for side in ("left", "right")))
+        return self._given[1]
 
     def _side(self, side: str, seen: Boundary | None, now_ns: int) -> Boundary | None:
         track = self._tracks.get(side)

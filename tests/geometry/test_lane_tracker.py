@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from edge.geometry.lane import Boundary, EgoLane, Kind
-from edge.geometry.lane_tracker import HOLD_NS, LaneTracker
+from edge.geometry.lane_tracker import EVERY_NS, HOLD_NS, LaneTracker
 
-STEP_NS = 40_000_000
+STEP_NS = EVERY_NS
 NONE = EgoLane(None, None)
 
 
@@ -23,7 +23,7 @@ def lane(left_m: float = -1.7, right_m: float = 1.8, kind: Kind = "solid") -> Eg
 
 def followed(lanes: list[EgoLane], step_ns: int = STEP_NS) -> list[EgoLane]:
     tracker = LaneTracker()
-    return [tracker.update(one, number * step_ns) for number, one in enumerate(lanes)]
+    return [tracker.update(lambda one=one: one, number * step_ns) for number, one in enumerate(lanes)]
 
 
 def right_m(one: EgoLane) -> float:
@@ -58,6 +58,25 @@ def test_a_boundary_that_is_not_seen_is_less_sure_from_frame_to_frame_and_then_g
     assert sure[-1] < 0.3
     assert len(sure) == 1 + HOLD_NS // STEP_NS
     assert lanes[-1] == NONE
+
+
+@pytest.mark.parametrize(("rate_hz", "looked"), [(10, 10), (15, 15), (30, 15), (60, 20), (120, 20)])
+def test_a_lane_is_looked_for_at_most_twenty_times_a_second(rate_hz: int, looked: int) -> None:
+    tracker, looks = LaneTracker(), list[int]()
+
+    def find(number: int) -> EgoLane:
+        looks.append(number)
+        return lane()
+
+    lanes = [tracker.update(lambda n=n: find(n), n * 10**9 // rate_hz) for n in range(rate_hz)]
+    assert len(looks) == looked
+    assert lanes == [lane()] * rate_hz
+
+
+def test_a_lane_is_looked_for_at_once_when_time_runs_backwards() -> None:
+    tracker = LaneTracker()
+    tracker.update(lane, 10**9)
+    assert tracker.update(lambda: lane(right_m=2.6), 10**9 - 1) == lane(right_m=2.6)
 
 
 def test_frames_far_apart_say_nothing_of_each_other() -> None:
