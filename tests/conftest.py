@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,9 @@ from edge.card import Card, Graph
 from edge.classes import CAMVID, ClassTable
 from edge.engine import MODEL_FILE, Bundle, write_bundle
 from edge.frame import Image
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads it when it is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads cost nets of this size more than they save
@@ -59,7 +62,7 @@ MARKS = {
 ALONE = (
     "replay/test_foxglove_replay.py",
     "replay/test_terminal.py",
-    "replay/test_web.py",
+    "replay/test_web_page.py",
     "service",
     "sinks/test_mqtt_journal.py",
     "sinks/test_recorder.py",
@@ -71,8 +74,8 @@ ALONE = (
     "test_gps.py",
     "web",
 )
-# And what tests need that take these: a net exported and compiled in every process anew, a broker.
-MARKS_OF_FIXTURES = {"street_net": "slow", "make_broker": "system"}
+# And what tests need that take these: a net exported and compiled in every process anew, a browser, a broker.
+MARKS_OF_FIXTURES = {"street_net": "slow", "driver": "slow", "make_broker": "system"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -82,10 +85,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for mark in marks[item.path]:
             item.add_marker(mark)
-        for name in MARKS_OF_FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
-            item.add_marker(MARKS_OF_FIXTURES[name])
         if item.get_closest_marker("slow") and any(item.path.is_relative_to(TESTS / path) for path in ALONE):
             item.add_marker("system")
+        for name in MARKS_OF_FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKS_OF_FIXTURES[name])
 
 
 def marks_of(file: Path) -> list[str]:
@@ -98,6 +101,15 @@ def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[webdriver.Chrome]:
+    """A Chromium without a window, one for all tests of a process."""
+    from browser import browser
+
+    with browser() as driver:
+        yield driver
 
 
 @pytest.fixture(scope="session")

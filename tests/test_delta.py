@@ -59,15 +59,16 @@ def test_a_difference_that_would_fill_the_memory_is_refused() -> None:
     "record",
     [struct.pack("<cQQ", b"c", 0, 0), struct.pack("<cQQ", b"n", 0, 0), struct.pack("<cQQ", b"c", 0, 1), b"c" * 17],
 )
-def test_a_difference_of_a_million_records_takes_no_memory(record: bytes) -> None:
-    bomb = b"edge delta 1\n" + zlib.compress(record * 900_000)
+def test_a_difference_of_many_records_takes_hardly_more_memory_than_they_do(record: bytes) -> None:
+    count = 40_000
+    bomb = b"edge delta 1\n" + zlib.compress(record * count)
     base = bytes(1000)
     tracemalloc.start()
     with contextlib.suppress(ValueError):
-        assert len(apply_delta(base, bomb, 1 << 30)) == 900_000
+        assert len(apply_delta(base, bomb, 1 << 30)) == count
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < 50_000_000
+    assert most < 70 * count, "a list of them takes 90"
 
 
 def test_a_difference_that_repeats_its_base_without_end_is_refused() -> None:

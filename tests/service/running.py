@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videos import write_video
+
 from edge.config import parse_tree
 from edge.service.config import ServeConfig
 from edge.service.reload import Next
@@ -17,9 +19,17 @@ from edge.service.service import Inbox, Service
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STREET = "scene:street?seed=3&frames=100000&size=160x120&fps=20"
+    from edge.engine import Bundle
+
+RATE_HZ = 20
 
 Run = Callable[[dict[str, Any]], tuple[Any, "Manager"]]
+
+
+def played(folder: Path, rate_hz: int = RATE_HZ, *names: str) -> dict[str, Any]:
+    """The part of a config that has short videos played without end, as cameras would: one, or one for each name."""
+    paths = {name: str(write_video(folder / f"{name}.mp4", RATE_HZ, rate=rate_hz)) for name in names or ("played",)}
+    return {"loop": True, **({"cameras": paths} if names else {"camera": paths["played"]})}
 
 
 class Manager:
@@ -43,12 +53,13 @@ class Manager:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Run]:
-    """Gives what serves a config in a thread until the block's end."""
+def running(folder: Path, engine: Bundle | None = None) -> Iterator[Run]:
+    """Gives what serves a config in a thread until the block's end, with this engine where the config names none."""
     with ExitStack() as stack:
 
         def run(settings: dict[str, Any]) -> tuple[Any, Manager]:
-            config = parse_tree(settings, ServeConfig, "a test")
+            named = {"engine": str(engine.folder)} if engine else {}
+            config = parse_tree({**named, **settings}, ServeConfig, "a test")
             manager, inbox = Manager(), Inbox()
             service: Any = Service(Next(config, {}), manager, inbox, folder)  # type: ignore[arg-type]
             thread = threading.Thread(target=service.run)

@@ -15,11 +15,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from running import running
+from running import played, running
 
 from edge.card import Card
 from edge.config import parse_tree
-from edge.engine import find_bundle
+from edge.engine import Bundle, find_bundle
 from edge.errors import EngineError
 from edge.service import logs
 from edge.service.camera import CameraLoop
@@ -97,9 +97,9 @@ def test_the_watchdog_is_fed_where_no_descriptor_is_left(tmp_path: Path, monkeyp
         notifier.close()
 
 
-def test_a_flood_of_reloads_leaves_the_watchdog_fed(tmp_path: Path) -> None:
-    with running(tmp_path) as run:
-        service, manager = run({"camera": STREET, "web": {"port": 0}})
+def test_a_flood_of_reloads_leaves_the_watchdog_fed(tmp_path: Path, colour_bundle: Bundle) -> None:
+    with running(tmp_path, colour_bundle) as run:
+        service, manager = run({**played(tmp_path), "web": {"port": 0}})
         assert soon(lambda: service.is_ready)
         fed, until_s = manager.fed, time.monotonic() + 2
         while time.monotonic() < until_s:

@@ -11,29 +11,39 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the live page needs the serve extra")
 
-from running import STREET, Run, running, soon
+from running import RATE_HZ, Run, played, running, soon
 
 from edge.backends.openvino import OpenVinoEngine
+from edge.engine import Bundle
 from edge.errors import EngineError
 from edge.frame import Image
 from edge.service import camera as camera_module
 from edge.service.load import Load
 
-WIDE = STREET.replace("160x120", "256x144")
-TWO = {"cameras": {"front": WIDE, "rear": WIDE.replace("seed=3", "seed=4")}, "web": {"port": 0}}
+
+@pytest.fixture
+def run_service(tmp_path: Path, colour_bundle: Bundle) -> Iterator[Run]:
+    with running(tmp_path, colour_bundle) as run:
+        yield run
 
 
 @pytest.fixture
-def run_service(tmp_path: Path) -> Iterator[Run]:
-    with running(tmp_path) as run:
-        yield run
+def one(tmp_path: Path) -> dict[str, Any]:
+    return {**played(tmp_path), "web": {"port": 0}}
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> dict[str, Any]:
+    return {**played(tmp_path, RATE_HZ, "front", "rear"), "web": {"port": 0}}
 
 
 def masks_of(service: Any) -> tuple[int, ...]:
     return tuple(camera.published for camera in service._cameras)
 
 
-def test_two_cameras_run_on_one_compiled_model(run_service: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_cameras_run_on_one_compiled_model(
+    run_service: Run, two: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[OpenVinoEngine] = []
     make = OpenVinoEngine.__init__
 
@@ -42,7 +52,7 @@ def test_two_cameras_run_on_one_compiled_model(run_service: Run, monkeypatch: py
         make(engine, *words, **options)
 
     monkeypatch.setattr(OpenVinoEngine, "__init__", count)
-    service, _ = run_service(TWO)
+    service, _ = run_service(two)
     assert soon(lambda: min(masks_of(service)) > 3)
     assert len(opened) == 1
     front, rear = (camera._segmenter.engine._now._now for camera in service._cameras)
@@ -51,10 +61,10 @@ def test_two_cameras_run_on_one_compiled_model(run_service: Run, monkeypatch: py
 
 
 def test_a_failed_inference_restarts_its_camera_and_not_the_other_nor_the_engine(
-    run_service: Run, monkeypatch: pytest.MonkeyPatch
+    run_service: Run, two: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(camera_module, "RETRY_S", 1.0)
-    service, _ = run_service(TWO)
+    service, _ = run_service(two)
     assert soon(lambda: min(masks_of(service)) > 3)
     front, rear = service._cameras
     model, broken, infer = (
@@ -82,15 +92,12 @@ def test_a_failed_inference_restarts_its_camera_and_not_the_other_nor_the_engine
     assert rear.trouble is None
 
 
-@pytest.mark.parametrize(
-    ("config", "advice"),
-    [(TWO, "Give it fewer cameras"), ({"camera": WIDE, "web": {"port": 0}}, "Give it a lower rate")],
-    ids=["two cameras", "one camera"],
-)
+@pytest.mark.parametrize(("cameras", "advice"), [("two", "Give it fewer cameras"), ("one", "Give it a lower rate")])
 def test_more_than_the_machine_carries_is_in_log_and_status(
-    config: dict[str, Any],
+    cameras: str,
     advice: str,
     run_service: Run,
+    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -103,7 +110,7 @@ def test_more_than_the_machine_carries_is_in_log_and_status(
     monkeypatch.setattr(OpenVinoEngine, "infer", infer_slowly)
     monkeypatch.setattr("edge.service.service.TOLD_S", 0.0)
     monkeypatch.setattr(camera_module, "Load", lambda: Load(hold_s=0.5))
-    _, manager = run_service(config)
+    _, manager = run_service(request.getfixturevalue(cameras))
     assert soon(lambda: "overload: " in manager.status_text), manager.status_text
     assert "more than this machine carries" in caplog.text
     assert advice in caplog.text

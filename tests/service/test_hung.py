@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import STREET, Manager, Run, running, soon
+from running import Manager, Run, played, running, soon
 
 from edge.backends.openvino import OpenVinoEngine
+from edge.engine import Bundle
 from edge.frame import Image
 from edge.prediction import Prediction
 from edge.service import outputs as outputs_module
@@ -45,17 +46,17 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def run_service(tmp_path: Path) -> Iterator[Run]:
-    with running(tmp_path) as run:
+def run_service(tmp_path: Path, colour_bundle: Bundle) -> Iterator[Run]:
+    with running(tmp_path, colour_bundle) as run:
         yield run
 
 
 def test_it_is_ready_at_its_first_mask_and_not_at_the_next_look(
-    run_service: Any, monkeypatch: pytest.MonkeyPatch
+    run_service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge.service.service.TICK_S", 3600.0)
     monkeypatch.setattr(Manager, "watchdog_s", None)
-    _, manager = run_service({"camera": STREET, "web": {"port": 0}})
+    _, manager = run_service({**played(tmp_path), "web": {"port": 0}})
     assert soon(lambda: "masks of" in manager.status_text)
 
 
@@ -64,7 +65,7 @@ def test_a_disk_that_hangs_is_told_by_name_and_no_longer_feeds_the_watchdog(
 ) -> None:
     monkeypatch.setattr(outputs_module, "HUNG_S", 2.0)
     monkeypatch.setattr("edge.service.service.TOLD_S", 0.0)
-    service, manager = run_service({"camera": STREET, "recorder": {"folder": str(tmp_path)}})
+    service, manager = run_service({**played(tmp_path), "recorder": {"folder": str(tmp_path)}})
     try:
         assert soon(lambda: manager.fed > 2 and "recorder ok" in manager.status_text)
         disk.hang()
@@ -78,7 +79,7 @@ def test_a_disk_that_hangs_is_told_by_name_and_no_longer_feeds_the_watchdog(
 
 
 def test_an_engine_that_hangs_is_not_fed_for_what_it_did_before(
-    run_service: Any, monkeypatch: pytest.MonkeyPatch
+    run_service: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works, infer = threading.Event(), OpenVinoEngine.infer
     works.set()
@@ -89,7 +90,7 @@ def test_an_engine_that_hangs_is_not_fed_for_what_it_did_before(
 
     monkeypatch.setattr(OpenVinoEngine, "infer", infer_or_hang)
     monkeypatch.setattr(Manager, "watchdog_s", 4.0)  # a meal a second
-    _, manager = run_service({"camera": STREET, "web": {"port": 0}})
+    _, manager = run_service({**played(tmp_path), "web": {"port": 0}})
     try:
         assert soon(lambda: "masks of" in manager.status_text)
         before = manager.fed

@@ -14,7 +14,7 @@ from bundles import COLOUR_WH, MakeCard
 
 pytest.importorskip("uvicorn", reason="the live page needs the serve extra")
 
-from running import Run, running, soon
+from running import Run, played, running, soon
 
 from edge.config import parse_tree
 from edge.engine import MODEL_FILE, Bundle, write_bundle
@@ -28,7 +28,7 @@ from edge.service.load import Ages
 from edge.service.shadow import Compared
 from edge.service.swap import Swap, is_swap
 
-SLOW = "scene:street?seed=3&frames=100000&size=256x144&fps=2"  # slow: no frame is dropped, however busy the machine is
+CAMERA = "/dev/video0"
 
 
 @pytest.fixture
@@ -39,18 +39,29 @@ def run_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run
         yield run
 
 
-@pytest.fixture
-def opposite(make_card: MakeCard, tmp_path: Path) -> Bundle:
-    """As the colour engine, but it takes the weakest colour for the strongest."""
+def averaging(folder: Path, make_card: MakeCard, last: str) -> Bundle:
+    """As the colour engine, but for the last operation: from the `means` of 8x8 cells to the `logits`."""
     onnx = pytest.importorskip("onnx")
     from edge.compile.wrap import wrap
 
     width, height = COLOUR_WH
     net = f"mean (float[1,3,{height},{width}] input) => (float[1,3,{height // 8},{width // 8}] logits)"
-    body = "means = AveragePool <kernel_shape = [8, 8], strides = [8, 8]> (input) logits = Neg (means)"
+    body = f"means = AveragePool <kernel_shape = [8, 8], strides = [8, 8]> (input) logits = {last} (means)"
     model = wrap(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {net} {{ {body} }}'), COLOUR_WH)
     content = model.SerializeToString(deterministic=True)
-    return write_bundle(tmp_path / "opposite", {MODEL_FILE: content}, make_card(content, name="opposite"))
+    return write_bundle(folder, {MODEL_FILE: content}, make_card(content, name=folder.name))
+
+
+@pytest.fixture
+def opposite(make_card: MakeCard, tmp_path: Path) -> Bundle:
+    """It takes the weakest colour for the strongest."""
+    return averaging(tmp_path / "opposite", make_card, "Neg")
+
+
+@pytest.fixture
+def twin(make_card: MakeCard, tmp_path: Path) -> Bundle:
+    """Another engine with the same answers."""
+    return averaging(tmp_path / "twin", make_card, "Identity")
 
 
 @pytest.fixture
@@ -63,7 +74,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 def settings(folder: Path, engine: str, **more: Any) -> dict[str, Any]:
     return {
-        "camera": SLOW,
+        **played(folder, rate_hz=4),  # slow: no frame is dropped, however busy the machine is
         "engine": engine,
         "web": {"port": 0},
         "control": str(folder / "control.sock"),
@@ -85,24 +96,30 @@ def frames(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_no_frame_lacks_a_mask_over_a_swap_that_is_kept(
-    run_service: Run, tmp_path: Path, steps: list[tuple[str, str]], frames: list[int], monkeypatch: pytest.MonkeyPatch
+    run_service: Run,
+    tmp_path: Path,
+    colour_bundle: Bundle,
+    twin: Bundle,
+    steps: list[tuple[str, str]],
+    frames: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("edge.service.service.TOLD_S", 0.0)
     service, manager = run_service(
-        settings(tmp_path, "road", precision="int8", swap={"trial_s": 4.0, "age": 100.0, "every": 1})
+        settings(tmp_path, str(colour_bundle.folder), swap={"trial_s": 1.5, "age": 100.0, "every": 1})
     )
     (camera,) = service._cameras
     assert soon(lambda: camera.published > 5)
-    answer = ask_swap(str(tmp_path / "control.sock"), "road", "f32")
-    assert answer.startswith("engine road:f32 follows road:int8, on trial for 4 s")
-    assert soon(lambda: "engine road:f32 on trial for" in manager.status_text)
-    assert soon(lambda: camera.live.precision == "f32")
+    answer = ask_swap(str(tmp_path / "control.sock"), str(twin.folder), "f32")
+    assert answer.startswith(f"engine {twin.folder}:f32 follows {colour_bundle.folder}, on trial for 1.5 s")
+    assert soon(lambda: "twin:f32 on trial for" in manager.status_text)
+    assert soon(lambda: camera.live.card.name == "twin")
     assert soon(lambda: [step for step, _ in steps] == ["trial", "kept"]), steps
     after = camera.published
     assert soon(lambda: camera.published > after + 5)
     assert soon(lambda: camera.changes._shared.models == 1), "the former engine is closed"
     assert frames == list(range(frames[0], frames[0] + len(frames)))
-    assert camera.live.precision == "f32"
+    assert camera.live.card.name == "twin"
 
 
 def test_an_engine_that_disagrees_gives_way_to_the_former_one_without_a_gap(
@@ -131,21 +148,22 @@ def test_an_engine_that_disagrees_gives_way_to_the_former_one_without_a_gap(
 def test_what_cannot_follow_is_refused_with_a_reason_and_changes_nothing(
     run_service: Run, tmp_path: Path, colour_bundle: Bundle, steps: list[tuple[str, str]]
 ) -> None:
-    service, _ = run_service(settings(tmp_path, "road"))
+    colours = str(colour_bundle.folder)
+    service, _ = run_service(settings(tmp_path, colours))
     (camera,) = service._cameras
     assert soon(lambda: camera.published > 3)
     path = tmp_path / "control.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for engine, precision, reason in [
         ("raod", None, "no engine is called 'raod'"),
-        (str(colour_bundle.folder), None, "colours has other classes than road"),
-        ("road", None, "engine road works already"),
-        ("road", "fp64", "expected a precision of"),
+        ("road", None, "road has other classes than colours"),
+        (colours, None, "colours works already"),
+        (colours, "fp64", "expected a precision of"),
     ]:
         with pytest.raises(ConfigError, match=reason):
             ask_swap(str(path), engine, precision)
     assert steps == []
-    assert camera.live.card.name == "road"
+    assert camera.live.card.name == "colours"
 
 
 def test_where_no_service_listens_the_message_says_what_to_look_at(tmp_path: Path) -> None:
@@ -155,7 +173,7 @@ def test_where_no_service_listens_the_message_says_what_to_look_at(tmp_path: Pat
 
 def test_sighup_with_another_engine_alone_is_a_swap_and_with_more_a_reload(colour_bundle: Bundle) -> None:
     def config(**more: Any) -> ServeConfig:
-        return parse_tree({"camera": SLOW, "web": {}, **more}, ServeConfig, "a test")
+        return parse_tree({"camera": CAMERA, "web": {}, **more}, ServeConfig, "a test")
 
     assert is_swap(config(), config(precision="f32"))
     assert not is_swap(config(), config())
@@ -207,7 +225,7 @@ def test_each_limit_takes_the_former_engine_back_and_else_the_trial_ends_well(
     figures, reason = LIMITS[name]
     camera, now_s = Camera(figures), [0.0]
     before, now = (
-        parse_tree({"camera": SLOW, "web": {}, "precision": precision}, ServeConfig, "a test")
+        parse_tree({"camera": CAMERA, "web": {}, "precision": precision}, ServeConfig, "a test")
         for precision in ("int8", "f32")
     )
     with caplog.at_level(logging.INFO):
@@ -227,7 +245,7 @@ def test_without_enough_frames_to_compare_the_trial_lasts_longer_and_then_the_fo
     masks: Compared | None,
 ) -> None:
     camera, now_s = Camera(TrialFigures(30, 30, masks)), [0.0]
-    config = parse_tree({"camera": SLOW, "web": {}}, ServeConfig, "a test")
+    config = parse_tree({"camera": CAMERA, "web": {}}, ServeConfig, "a test")
     swap = Swap([camera], config, config, lambda: now_s[0])
     now_s[0] = 290.0
     assert swap.look() == ""
@@ -246,10 +264,10 @@ def test_ages_are_those_of_the_newest_masks() -> None:
     assert ages.p99() == 20.0
 
 
-def test_an_answer_that_no_one_waits_for_ends_nothing(run_service: Run, tmp_path: Path) -> None:
+def test_an_answer_that_no_one_waits_for_ends_nothing(run_service: Run, tmp_path: Path, colour_bundle: Bundle) -> None:
     import socket
 
-    service, _ = run_service(settings(tmp_path, "road"))
+    service, _ = run_service(settings(tmp_path, str(colour_bundle.folder)))
     (camera,) = service._cameras
     assert soon(lambda: camera.published > 1)
     for request in (b'{"swap": {"engine": "raod"}}\n', b"{}\n", b"\xff\n", b""):
@@ -257,4 +275,4 @@ def test_an_answer_that_no_one_waits_for_ends_nothing(run_service: Run, tmp_path
             line.connect(str(tmp_path / "control.sock"))
             line.sendall(request)
     with pytest.raises(ConfigError, match="works already"):
-        ask_swap(str(tmp_path / "control.sock"), "road", None)
+        ask_swap(str(tmp_path / "control.sock"), str(colour_bundle.folder), None)

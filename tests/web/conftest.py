@@ -77,14 +77,6 @@ def patient(live: Live) -> Live:
     return live
 
 
-@pytest.fixture(scope="session")
-def driver() -> Iterator[webdriver.Chrome]:
-    from browser import browser
-
-    with browser() as driver:
-        yield driver
-
-
 @pytest.fixture
 def page(driver: webdriver.Chrome) -> Iterator[Page]:
     from browser import Page
