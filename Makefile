@@ -31,7 +31,7 @@ release-check: $(VENV)/.dev
 
 # What needs no training, no browser, no container and not much time; spread over the cores.
 quick: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal -m '$(QUICK)'
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal --hypothesis-profile quick -m '$(QUICK)'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

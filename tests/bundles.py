@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 from edge.card import Card, Graph, Versions
 from edge.classes import ClassTable, make_table
 from edge.engine import Bundle
 
+
+class Done(NamedTuple):
+    """What came of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Edge = Callable[..., Done]
 MakeCard = Callable[..., Card]
 AsNobody = Callable[[], AbstractContextManager[None]]
 

@@ -1,4 +1,4 @@
-"""The program as a person runs it: real processes, real files."""
+"""The program as a person runs it: real files, and real processes where how one ends is what counts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from bundles import Done, Edge
 
 from edge.backends import BACKENDS
 from edge.cli import make_app
@@ -36,7 +37,7 @@ def edge(*words: str | Path, **options: object) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
 
 
-def refused(result: subprocess.CompletedProcess[str], code: int) -> str:
+def refused(result: subprocess.CompletedProcess[str] | Done, code: int) -> str:
     """The one line of a refusal."""
     assert result.returncode == code, result
     assert "Traceback" not in result.stderr
@@ -86,12 +87,13 @@ def test_run_writes_overlay_masks_and_results_of_every_frame(
     assert all(record["age_ms"] > 0 for record in records)
 
 
-@pytest.mark.slow
-def test_run_paints_the_overlay_as_it_is_told(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
+def test_run_paints_the_overlay_as_it_is_told(
+    edge_here: Edge, video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
     tables = {}
     for words in (("--style", "mask", "--classes", "Green"), ("--alpha", "1", "--style", "side-by-side")):
         out = tmp_path / f"{len(tables)}.mp4"
-        result = edge("run", video, "-e", colour_bundle.folder, "--overlay", out, "--no-legend", *words)
+        result = edge_here("run", video, "-e", colour_bundle.folder, "--overlay", out, "--no-legend", *words)
         assert result.returncode == 0, result
         with av.open(str(out)) as file:
             tables[words] = next(file.decode(video=0)).to_ndarray(format="bgr24")
@@ -102,7 +104,6 @@ def test_run_paints_the_overlay_as_it_is_told(video: Path, colour_bundle: Bundle
     assert 0.05 < painted.mean() < 0.95
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -113,21 +114,22 @@ def test_run_paints_the_overlay_as_it_is_told(video: Path, colour_bundle: Bundle
     ],
 )
 def test_an_overlay_that_cannot_look_so_is_one_line_with_the_choices(
-    words: tuple[str, str], said: str, video: Path, colour_bundle: Bundle, tmp_path: Path
+    edge_here: Edge, words: tuple[str, str], said: str, video: Path, colour_bundle: Bundle, tmp_path: Path
 ) -> None:
-    result = edge("run", video, "-e", colour_bundle.folder, "--overlay", tmp_path / "o.mp4", *words)
+    result = edge_here("run", video, "-e", colour_bundle.folder, "--overlay", tmp_path / "o.mp4", *words)
     assert said in refused(result, 78)
     assert not list(tmp_path.glob("o.mp4*"))
-    without = edge("run", video, "-e", colour_bundle.folder, *words)
+    without = edge_here("run", video, "-e", colour_bundle.folder, *words)
     assert ("Add --overlay" in refused(without, 78)) is (words[0] == "--classes" and words[1] != ",")
 
 
-@pytest.mark.slow
-def test_run_takes_pictures_and_a_pattern_of_pictures(tmp_path: Path, flag: Image, colour_bundle: Bundle) -> None:
+def test_run_takes_pictures_and_a_pattern_of_pictures(
+    edge_here: Edge, tmp_path: Path, flag: Image, colour_bundle: Bundle
+) -> None:
     for name in ("1.png", "2.png", "3.jpg"):
         cv2.imwrite(str(tmp_path / name), flag)
-    assert "3 in, 3 out" in edge("run", tmp_path, "-e", colour_bundle.folder).stdout
-    assert "2 in, 2 out" in edge("run", f"{tmp_path}/*.png", "-e", colour_bundle.folder).stdout
+    assert "3 in, 3 out" in edge_here("run", tmp_path, "-e", colour_bundle.folder).stdout
+    assert "2 in, 2 out" in edge_here("run", f"{tmp_path}/*.png", "-e", colour_bundle.folder).stdout
 
 
 @pytest.mark.slow
@@ -153,10 +155,11 @@ def test_a_live_run_takes_the_time_of_the_recording_and_counts_what_it_drops(
     assert len(records) + dropped >= 12
 
 
-@pytest.mark.slow
-def test_a_run_that_keeps_nothing_says_how_to_see_the_masks(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
-    assert "Nothing was written. To see the masks" in edge("run", video, "-e", colour_bundle.folder).stdout
-    kept = edge("run", video, "-e", colour_bundle.folder, "--masks", tmp_path / "masks")
+def test_a_run_that_keeps_nothing_says_how_to_see_the_masks(
+    edge_here: Edge, video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    assert "Nothing was written. To see the masks" in edge_here("run", video, "-e", colour_bundle.folder).stdout
+    kept = edge_here("run", video, "-e", colour_bundle.folder, "--masks", tmp_path / "masks")
     assert "Nothing was written" not in kept.stdout
 
 
@@ -193,28 +196,26 @@ def test_an_interrupted_run_closes_its_files_and_says_what_it_did(
     assert not partial.exists()
 
 
-@pytest.mark.slow
-def test_a_missing_file_is_one_clear_line(tmp_path: Path, colour_bundle: Bundle) -> None:
-    line = refused(edge("run", tmp_path / "no.mp4", "-e", colour_bundle.folder), 69)
+def test_a_missing_file_is_one_clear_line(edge_here: Edge, tmp_path: Path, colour_bundle: Bundle) -> None:
+    line = refused(edge_here("run", tmp_path / "no.mp4", "-e", colour_bundle.folder), 69)
     assert "no.mp4: there is no such file" in line
 
 
-@pytest.mark.slow
-def test_an_empty_file_and_one_that_is_no_video_are_one_clear_line(tmp_path: Path, colour_bundle: Bundle) -> None:
+def test_an_empty_file_and_one_that_is_no_video_are_one_clear_line(
+    edge_here: Edge, tmp_path: Path, colour_bundle: Bundle
+) -> None:
     (tmp_path / "empty.mp4").touch()
-    assert "0 bytes" in refused(edge("run", tmp_path / "empty.mp4", "-e", colour_bundle.folder), 69)
+    assert "0 bytes" in refused(edge_here("run", tmp_path / "empty.mp4", "-e", colour_bundle.folder), 69)
     (tmp_path / "text.mp4").write_text("no video\n" * 100)
-    assert "not a video" in refused(edge("run", tmp_path / "text.mp4", "-e", colour_bundle.folder), 69)
+    assert "not a video" in refused(edge_here("run", tmp_path / "text.mp4", "-e", colour_bundle.folder), 69)
 
 
-@pytest.mark.slow
-def test_a_missing_camera_is_one_clear_line(colour_bundle: Bundle) -> None:
-    assert "/dev/video97" in refused(edge("run", "97", "-e", colour_bundle.folder), 69)
+def test_a_missing_camera_is_one_clear_line(edge_here: Edge, colour_bundle: Bundle) -> None:
+    assert "/dev/video97" in refused(edge_here("run", "97", "-e", colour_bundle.folder), 69)
 
 
-@pytest.mark.slow
 def test_a_truncated_video_gives_what_it_has_and_says_that_it_is_damaged(
-    tmp_path: Path, flag: Image, colour_bundle: Bundle
+    edge_here: Edge, tmp_path: Path, flag: Image, colour_bundle: Bundle
 ) -> None:
     whole = tmp_path / "whole.mkv"
     noise = np.random.default_rng(1)
@@ -227,41 +228,39 @@ def test_a_truncated_video_gives_what_it_has_and_says_that_it_is_damaged(
         container.mux(stream.encode(None))
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
-    result = edge("run", cut, "-e", colour_bundle.folder, "--results", tmp_path / "r.jsonl")
+    result = edge_here("run", cut, "-e", colour_bundle.folder, "--results", tmp_path / "r.jsonl")
     assert result.returncode == 69, result
     assert "damaged" in refused(result, 69)
     assert 0 < len((tmp_path / "r.jsonl").read_text().splitlines()) < 60
 
 
-@pytest.mark.slow
-def test_an_unknown_engine_is_answered_with_the_nearest_name(video: Path) -> None:
-    line = refused(edge("run", video, "--engine", "raod"), 70)
+def test_an_unknown_engine_is_answered_with_the_nearest_name(edge_here: Edge, video: Path) -> None:
+    line = refused(edge_here("run", video, "--engine", "raod"), 70)
     assert "'raod'" in line
     assert "road" in line
 
 
-@pytest.mark.slow
-def test_a_tampered_bundle_is_refused(video: Path, colour_bundle: Bundle) -> None:
+def test_a_tampered_bundle_is_refused(edge_here: Edge, video: Path, colour_bundle: Bundle) -> None:
     model = colour_bundle.folder / MODEL_FILE
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
-    assert "not the one its card was made for" in refused(edge("run", video, "-e", colour_bundle.folder), 70)
+    assert "not the one its card was made for" in refused(edge_here("run", video, "-e", colour_bundle.folder), 70)
 
 
-@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(
-    video: Path, colour_bundle: Bundle, tmp_path: Path
+    edge_here: Edge, video: Path, colour_bundle: Bundle, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     for option, place in (("--overlay", "o.mp4"), ("--masks", "m"), ("--results", "r.jsonl")):
-        line = refused(edge("run", video, "-e", colour_bundle.folder, option, tmp_path / "file" / place), 73)
+        line = refused(edge_here("run", video, "-e", colour_bundle.folder, option, tmp_path / "file" / place), 73)
         assert "expected a folder, got a file" in line
 
 
-@pytest.mark.slow
-def test_an_overlay_of_an_unknown_kind_is_refused(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
-    assert ".mp4" in refused(edge("run", video, "-e", colour_bundle.folder, "--overlay", tmp_path / "o.gif"), 73)
+def test_an_overlay_of_an_unknown_kind_is_refused(
+    edge_here: Edge, video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    assert ".mp4" in refused(edge_here("run", video, "-e", colour_bundle.folder, "--overlay", tmp_path / "o.gif"), 73)
 
 
 @pytest.mark.slow
@@ -273,43 +272,39 @@ def test_an_output_stream_that_takes_nothing_is_one_clear_line(colour_bundle: Bu
     assert "standard output: No space left on device" in refused(result, 74)
 
 
-@pytest.mark.slow
-def test_a_wrong_scene_is_a_config_error(colour_bundle: Bundle) -> None:
-    assert "sizes" in refused(edge("run", "scene:street?sizes=3", "-e", colour_bundle.folder), 78)
+def test_a_wrong_scene_is_a_config_error(edge_here: Edge, colour_bundle: Bundle) -> None:
+    assert "sizes" in refused(edge_here("run", "scene:street?sizes=3", "-e", colour_bundle.folder), 78)
 
 
-@pytest.mark.slow
-def test_a_wrong_option_is_a_usage_error() -> None:
-    result = edge("run", "x.mp4", "--overlya", "o.mp4")
+def test_a_wrong_option_is_a_usage_error(edge_here: Edge) -> None:
+    result = edge_here("run", "x.mp4", "--overlya", "o.mp4")
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "--overlay" in result.stderr
 
 
-@pytest.mark.slow
 def test_evaluate_prints_a_table_and_writes_json(
-    tmp_path: Path, flag: Image, flag_classes: Image, colour_bundle: Bundle
+    edge_here: Edge, tmp_path: Path, flag: Image, flag_classes: Image, colour_bundle: Bundle
 ) -> None:
     for folder, picture in (("frames", flag), ("labels", flag_classes)):
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / "a.png"), picture)
     target = tmp_path / "score.json"
     words = ("--labels", tmp_path / "labels", "-e", colour_bundle.folder, "--json", target)
-    result = edge("evaluate", tmp_path / "frames", *words)
+    result = edge_here("evaluate", tmp_path / "frames", *words)
     assert result.returncode == 0, result.stderr
     assert "mIoU 1.0000" in result.stdout
     assert json.loads(target.read_text())["miou"] == 1.0
 
 
-@pytest.mark.slow
-def test_inspect_shows_the_card(colour_bundle: Bundle) -> None:
-    result = edge("inspect", colour_bundle.folder)
+def test_inspect_shows_the_card(edge_here: Edge, colour_bundle: Bundle) -> None:
+    result = edge_here("inspect", colour_bundle.folder)
     assert result.returncode == 0, result.stderr
     for fact in ("64x48, letterbox", "0 Blue, 1 Green, 2 Red", "--all"):
         assert fact in result.stdout
     assert max(map(len, result.stdout.replace(str(colour_bundle.folder), "").splitlines())) <= 80
     for fact in ("64x48, letterbox", "0 Blue, 1 Green, 2 Red", "7 steps", "2025-12-31"):
-        assert fact in edge("inspect", colour_bundle.folder, "--all").stdout
+        assert fact in edge_here("inspect", colour_bundle.folder, "--all").stdout
 
 
 @pytest.mark.slow
@@ -357,17 +352,16 @@ def test_the_progress_bar_shows_on_a_terminal_however_long_the_path(
 # ------------------------------------------------------------------------------------------------------------- help
 
 
-@pytest.mark.slow
-def test_help_is_in_groups_with_run_first_and_the_version_is_said() -> None:
-    shown = edge("--help").stdout
+def test_help_is_in_groups_with_run_first_and_the_version_is_said(edge_here: Edge) -> None:
+    shown = edge_here("--help").stdout
     places = [shown.index(f" {name} ─") for name in ("Run", "Serve", "Look and measure", "Make engines")]
     assert places == sorted(places)
     assert shown.index("│ run ") < shown.index("│ record ")
-    options = edge("run", "--help").stdout
+    options = edge_here("run", "--help").stdout
     assert all(
         f" {name} ─" in options for name in ("Outputs", "Look of the overlay", "More about each frame", "Engine")
     )
-    assert edge("--version").stdout.startswith("edge 0.")
+    assert edge_here("--version").stdout.startswith("edge 0.")
 
 
 def test_each_command_shows_an_example() -> None:
@@ -393,15 +387,16 @@ def test_names_are_completed() -> None:
     assert set(complete_backend("")) == set(BACKENDS)
 
 
-def test_a_recording_is_not_made_of_a_video_file_name(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
-    line = refused(edge("record", video, tmp_path / "moto.mp4", "-e", colour_bundle.folder), 78)
+def test_a_recording_is_not_made_of_a_video_file_name(
+    edge_here: Edge, video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    line = refused(edge_here("record", video, tmp_path / "moto.mp4", "-e", colour_bundle.folder), 78)
     assert "a drive is a file that ends with .mcap, or a folder" in line
 
 
-@pytest.mark.slow
-def test_figures_are_written_as_json(colour_bundle: Bundle) -> None:
-    run = json.loads(edge("run", SCENE, "-e", colour_bundle.folder, "--json", "-").stdout)
-    assert (run["frames_in"], run["dropped"], run["failure"]) == (6, 0, None)
+def test_figures_are_written_as_json(edge_here: Edge, video: Path, colour_bundle: Bundle) -> None:
+    run = json.loads(edge_here("run", video, "-e", colour_bundle.folder, "--json", "-").stdout)
+    assert (run["frames_in"], run["dropped"], run["failure"]) == (12, 0, None)
     assert run["age_ms"]["p50"] > 0
-    card = json.loads(edge("inspect", colour_bundle.folder, "--json", "-").stdout)
+    card = json.loads(edge_here("inspect", colour_bundle.folder, "--json", "-").stdout)
     assert card["name"] == colour_bundle.card.name

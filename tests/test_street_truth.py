@@ -7,6 +7,8 @@ import pytest
 
 from edge.street.render import StreetScene
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("wh", [(640, 480), (320, 180)])  # small ones are drawn twice as large
 def test_people_stand_where_the_street_says(wh: tuple[int, int]) -> None:

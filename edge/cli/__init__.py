@@ -78,7 +78,27 @@ def main() -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         ahead.start()
     try:
-        code = make_app(sys.argv[1:2])(standalone_mode=False) or 0
+        code = exit_code_of(sys.argv[1:])
+    except OSError as error:  # what no part foresaw, such as a terminal or pipe that is gone
+        _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        os._exit(IO_FAILED)  # an ordinary exit would flush, fail once more, and show a traceback
+    except Exception:  # noqa: BLE001 a fault in edge: its traceback belongs into a report, and threads may still run
+        traceback.print_exc()
+        code = 1
+    finally:
+        if ahead.ident is not None:
+            ahead.join()  # modules cannot be imported into an interpreter that is shutting down
+    leave(code, others)
+
+
+def exit_code_of(typed: Sequence[str]) -> int:
+    """Run a command; what it refuses is one line on standard error.
+
+    Raises:
+        OSError: what no part foresaw.
+    """
+    try:
+        code = make_app(typed[:1])(list(typed), standalone_mode=False) or 0
         sys.stdout.flush()
     except EdgeError as error:
         _complain(str(error))
@@ -91,16 +111,7 @@ def main() -> None:
     except ImportError as error:
         _complain(import_advice(error))
         code = ConfigError.exit_code
-    except OSError as error:  # what no part foresaw, such as a terminal or pipe that is gone
-        _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
-        os._exit(IO_FAILED)  # an ordinary exit would flush, fail once more, and show a traceback
-    except Exception:  # noqa: BLE001 a fault in edge: its traceback belongs into a report, and threads may still run
-        traceback.print_exc()
-        code = 1
-    finally:
-        if ahead.ident is not None:
-            ahead.join()  # modules cannot be imported into an interpreter that is shutting down
-    leave(code, others)
+    return code
 
 
 def _complain(text: str) -> None:

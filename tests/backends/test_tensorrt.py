@@ -56,6 +56,7 @@ def test_every_name_that_edge_uses_is_there(look: tuple[int, dict[str, Any]]) ->
     assert look[1]["version"][0] == look[0]
 
 
+@pytest.mark.slow
 def test_every_call_has_the_arguments_that_its_function_takes(look: tuple[int, dict[str, Any]]) -> None:
     assert look[1]["misfits"] == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from edge.compile.export import make_bundle  # noqa: E402
 from edge.config import load_yaml, parse_tree  # noqa: E402
 from edge.engine import Bundle  # noqa: E402
 from edge.errors import ConfigError, GateRefused, SourceError  # noqa: E402
+from edge.frame import Image  # noqa: E402
 from edge.street.render import StreetScene  # noqa: E402
 from edge.train.checkpoint import write_checkpoint  # noqa: E402
 from edge.train.loop import Trainer  # noqa: E402
@@ -83,14 +84,19 @@ def test_a_gain_that_every_frame_shows_is_sure_and_one_of_a_single_frame_is_not(
 # ------------------------------------------------------------------------------------------------------ from end to end
 
 
-def write_drive(path: Path, seed: int = 5, frames: int = 24) -> Path:
-    """A rendered street as a video."""
+def write_drive(path: Path, images: Sequence[Image]) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, WH)
-    scene = StreetScene(seed=seed, size_wh=WH)
-    for number in range(frames):
-        writer.write(scene.render(3 * number).image)
+    for image in images:
+        writer.write(image)
     writer.release()
     return path
+
+
+@pytest.fixture(scope="session")
+def street() -> list[Image]:
+    """uint8 (64, 96, 3) BGR each: frames of a rendered street."""
+    scene = StreetScene(seed=5, size_wh=WH)
+    return [scene.render(3 * number).image for number in range(24)]
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +139,13 @@ def trainer_step(trainer: Trainer) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, street: list[Image], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a drive; few streets are rendered."""
     monkeypatch.chdir(tmp_path)
     for count in ("STREETS", "FRAMES", "TRUTH_STREETS", "TRUTH_FRAMES"):
         monkeypatch.setattr(adapting, count, 1)
     monkeypatch.setattr("edge.train.loop.write_plots", lambda *args: [])
-    write_drive(tmp_path / "drive.avi")
+    write_drive(tmp_path / "drive.avi", street)
     return tmp_path
 
 
@@ -221,9 +227,9 @@ def test_a_folder_with_another_adaptation_is_not_taken_over(engine: Bundle, home
     ],
 )
 def test_a_drive_that_will_not_do_is_named_before_any_work(
-    home: Path, drive: str, error: type[Exception], words: str
+    home: Path, street: list[Image], drive: str, error: type[Exception], words: str
 ) -> None:
-    write_drive(home / "short.avi", frames=7)
+    write_drive(home / "short.avi", street[:7])
     with pytest.raises(error, match=words.replace("?", ".")):
         prepare(Adaptation("road", (drive,), "mine", 10))
     assert not (home / "engines").exists()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from bundles import COLOURS, MakeCard
 from stand_in import BrightnessEngine
+from videos import write_video
 
 from edge.camera_calibration import CalibratedCamera, calibrate_camera, write_overlay
 from edge.cli import make_app
@@ -167,8 +168,8 @@ def test_an_engine_that_knows_no_road_is_refused(engine: Any, make_card: MakeCar
         calibrate_camera(drive_of(camera(pitch_deg=5.0), tmp_path / "drive"), camera(), engine=engine)
 
 
-def calibrated(*options: str) -> None:
-    make_app()(["camera", "calibrate", "scene:street?frames=5&size=320x240", *options], standalone_mode=False)
+def calibrated(drive: Path, *options: str) -> None:
+    make_app(["camera"])(["camera", "calibrate", str(drive), *options], standalone_mode=False)
 
 
 @pytest.mark.parametrize(
@@ -183,9 +184,9 @@ def calibrated(*options: str) -> None:
         (["--lens", "nothing.yaml", "--height-m", "1.4"], "nothing.yaml: cannot be read"),
     ],
 )
-def test_a_lens_and_a_height_are_needed(options: list[str], expected: str) -> None:
+def test_a_lens_and_a_height_are_needed(options: list[str], expected: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=expected):
-        calibrated(*options)
+        calibrated(write_video(tmp_path / "drive.mp4"), *options)
 
 
 def test_json_and_words_have_the_figures() -> None:

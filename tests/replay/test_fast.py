@@ -1,19 +1,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from bundles import Edge
 from videos import cut, noise, write_video
 
 from edge.engine import Bundle
-
-
-def edge(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edge.cli", "replay", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
 def named(text: str) -> str:
@@ -27,11 +21,11 @@ def video(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_fast_replay_says_how_many_frames_it_decoded_and_names_its_masks(
-    video: Path, colour_bundle: Bundle, tmp_path: Path
+    edge_here: Edge, video: Path, colour_bundle: Bundle, tmp_path: Path
 ) -> None:
     engine = ("--engine", colour_bundle.folder, "--backend", "openvino")
-    first = edge(video, "--fast", *engine, "--json", tmp_path / "a.json", "--masks", tmp_path / "masks")
-    second = edge(video, "--fast", *engine, "--threads", 1)
+    first = edge_here("replay", video, "--fast", *engine, "--json", tmp_path / "a.json", "--masks", tmp_path / "masks")
+    second = edge_here("replay", video, "--fast", *engine, "--threads", 1)
     assert first.returncode == 0, first.stderr
     assert "decoded  12 of 12 frames" in first.stdout
     assert named(first.stdout) == named(second.stdout)
@@ -41,11 +35,11 @@ def test_a_fast_replay_says_how_many_frames_it_decoded_and_names_its_masks(
     assert len(list((tmp_path / "masks").glob("*.png"))) == 12
 
 
-def test_a_fast_replay_compares_two_engines(video: Path, colour_bundle: Bundle, tmp_path: Path) -> None:
-    done = edge(
-        video, "--fast", "--engine", colour_bundle.folder, "--diff", f"{colour_bundle.folder}:f32", "--backend",
-        "openvino", "--json", tmp_path / "a.json",
-    )  # fmt: skip
+def test_a_fast_replay_compares_two_engines(
+    edge_here: Edge, video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    engine = ("--engine", colour_bundle.folder, "--diff", f"{colour_bundle.folder}:f32", "--backend", "openvino")
+    done = edge_here("replay", video, "--fast", *engine, "--json", tmp_path / "a.json")
     assert done.returncode == 0, done.stderr
     assert "colours f32 and colours f32 (2): 12 of 12 frames compared" in done.stdout
     figures = json.loads((tmp_path / "a.json").read_text())
@@ -54,10 +48,10 @@ def test_a_fast_replay_compares_two_engines(video: Path, colour_bundle: Bundle, 
 
 
 def test_a_damaged_recording_is_replayed_as_far_as_it_goes_and_never_taken_for_a_whole_one(
-    colour_bundle: Bundle, tmp_path: Path
+    edge_here: Edge, colour_bundle: Bundle, tmp_path: Path
 ) -> None:
     path = cut(write_video(tmp_path / "a.mkv", [noise(i) for i in range(30)], options={"g": "5"}), 0.6)
-    done = edge(path, "--fast", "--engine", colour_bundle.folder, "--backend", "openvino")
+    done = edge_here("replay", path, "--fast", "--engine", colour_bundle.folder, "--backend", "openvino")
     assert done.returncode == 69
     assert "masks    sha256" in done.stdout
     assert "is damaged" in done.stderr
@@ -75,9 +69,9 @@ def test_a_damaged_recording_is_replayed_as_far_as_it_goes_and_never_taken_for_a
     ],
 )
 def test_what_cannot_be_had_is_refused_with_what_can(
-    options: list[str], wanted: str, video: Path, colour_bundle: Bundle
+    edge_here: Edge, options: list[str], wanted: str, video: Path, colour_bundle: Bundle
 ) -> None:
-    done = edge(video, *options, "--engine", colour_bundle.folder, "--backend", "openvino")
+    done = edge_here("replay", video, *options, "--engine", colour_bundle.folder, "--backend", "openvino")
     assert done.returncode in (70, 78)
     assert wanted in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import MakeCard
+from bundles import Edge, MakeCard
 from drives import write_drive
 from recordings import Numbers, all_road
-from test_fast import edge
 from videos import open_files, write_video
 
 from edge.card import Card
@@ -83,26 +80,28 @@ def test_a_mask_of_a_picture_of_another_size_is_not_laid_over_the_frame(make_car
 
 @pytest.mark.slow
 def test_a_recorded_drive_is_compared_with_its_own_masks_without_being_asked(
-    colour_bundle: Bundle, tmp_path: Path
+    edge_here: Edge, colour_bundle: Bundle, tmp_path: Path
 ) -> None:
     pytest.importorskip("mcap", reason="pip install 'edge-segmentation[drives]'")
     video, drive = write_video(tmp_path / "a.mp4"), tmp_path / "drive.mcap"
     command = ["record", str(video), str(drive), "--engine", str(colour_bundle.folder)]
-    done = subprocess.run([sys.executable, "-m", "edge.cli", *command], capture_output=True, text=True, check=False)
+    done = edge_here(*command)
     assert done.returncode == 0, done.stderr
-    done = edge(drive, "--fast", "--engine", colour_bundle.folder, "--backend", "openvino")
+    done = edge_here("replay", drive, "--fast", "--engine", colour_bundle.folder, "--backend", "openvino")
     assert done.returncode == 0, done.stderr
     assert "decoded  12 of 12 frames" in done.stdout
     assert "colours f32 and recorded: 12 of 12 frames compared" in done.stdout
 
 
 def test_results_that_are_damaged_are_not_taken_for_agreement(
-    colour_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edge_here: Edge, colour_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mcap", reason="pip install 'edge-segmentation[drives]'")
     monkeypatch.setattr("edge.sinks.drive.as_record", lambda result, dropped: {"frame": result.frame.index})
     drive = write_drive(tmp_path / "drive.mcap", 5, card=colour_bundle.card)
-    done = edge(drive, "--fast", "--diff", "recorded", "--engine", colour_bundle.folder, "--json", tmp_path / "a.json")
+    done = edge_here(
+        "replay", drive, "--fast", "--diff", "recorded", "--engine", colour_bundle.folder, "--json", tmp_path / "a.json"
+    )
     assert done.returncode == 69
     assert "5 of 5 frames could not be compared, first: " in done.stderr
     assert "what was recorded with a frame is damaged" in done.stderr

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from bundles import Edge
 
 from edge.engine import Bundle
 from edge.frame import Image
@@ -26,22 +25,17 @@ def images(tmp_path: Path, flag: Image) -> Path:
     return folder
 
 
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edge.cli", "run", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.slow
 def test_an_image_in_is_an_image_out_and_again(
-    images: Path, colour_bundle: Bundle, tmp_path: Path, flag: Image
+    edge_here: Edge, images: Path, colour_bundle: Bundle, tmp_path: Path, flag: Image
 ) -> None:
     out = tmp_path / "out.png"
     for _ in range(2):
-        done = run(images / "f2.png", "-e", colour_bundle.folder, "--overlay", out)
+        done = edge_here("run", images / "f2.png", "-e", colour_bundle.folder, "--overlay", out)
         assert (done.returncode, done.stderr) == (0, "")
     overlay = cv2.imread(str(out))
     assert overlay.shape == flag.shape
@@ -50,10 +44,10 @@ def test_an_image_in_is_an_image_out_and_again(
 
 
 def test_a_folder_in_is_a_folder_out_with_the_names_kept(
-    images: Path, colour_bundle: Bundle, tmp_path: Path, flag_classes: Image
+    edge_here: Edge, images: Path, colour_bundle: Bundle, tmp_path: Path, flag_classes: Image
 ) -> None:
     outputs = ("--overlay", tmp_path / "o", "--masks", tmp_path / "m", "--masks-as", "palette", "--results", "-")
-    done = run(images, "-e", colour_bundle.folder, *outputs)
+    done = edge_here("run", images, "-e", colour_bundle.folder, *outputs)
     assert done.returncode == 0, done.stderr
     assert names(tmp_path / "o") == ["f1.jpg", "f10.png", "f2.png"]
     assert names(tmp_path / "m") == ["f1.png", "f10.png", "f2.png"]
@@ -63,10 +57,10 @@ def test_a_folder_in_is_a_folder_out_with_the_names_kept(
 
 
 def test_a_pattern_that_the_shell_has_spread_is_one_source(
-    images: Path, colour_bundle: Bundle, tmp_path: Path, flag_classes: Image
+    edge_here: Edge, images: Path, colour_bundle: Bundle, tmp_path: Path, flag_classes: Image
 ) -> None:
     words = [*sorted(images.glob("*.png")), "-e", colour_bundle.folder, "--masks", tmp_path / "m"]
-    done = run(*words, "--masks-as", "colour", "--json", tmp_path / "figures.json")
+    done = edge_here("run", *words, "--masks-as", "colour", "--json", tmp_path / "figures.json")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "figures.json").read_text())["frames_out"] == 2
     colours = cv2.cvtColor(cv2.imread(str(tmp_path / "m" / "f10.png")), cv2.COLOR_BGR2RGB)
@@ -82,9 +76,11 @@ def test_a_pattern_that_the_shell_has_spread_is_one_source(
     ],
 )
 def test_what_does_not_fit_is_refused(
-    sources: list[str], output: str, words: str, images: Path, colour_bundle: Bundle, tmp_path: Path
+    sources: list[str], output: str, words: str, edge_here: Edge, images: Path, colour_bundle: Bundle, tmp_path: Path
 ) -> None:
-    done = run(*(images / name for name in sources), "-e", colour_bundle.folder, "--overlay", tmp_path / output)
+    done = edge_here(
+        "run", *(images / name for name in sources), "-e", colour_bundle.folder, "--overlay", tmp_path / output
+    )
     assert done.returncode in (69, 73, 78)
     assert words in done.stderr
 

@@ -260,6 +260,7 @@ def test_a_thing_of_one_pixel_is_drawn() -> None:
     StreetScene(5, (320, 180)).render(0)
 
 
+@pytest.mark.slow
 def test_a_long_drive_keeps_the_houses_of_the_stretch_in_view_and_no_others() -> None:
     scene = StreetScene(seed=7, size_wh=(160, 120))
     for index in range(0, 5400, 90):  # three minutes, 3 s apart: some forty blocks

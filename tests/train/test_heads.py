@@ -139,8 +139,8 @@ def recipe_in(place: Path, steps: int) -> Recipe:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A folder with a labelled frame, and a net that was trained for one step."""
+def labelled(tmp_path: Path) -> Path:
+    """A folder with a labelled frame."""
     rng = np.random.default_rng(0)
     classes = np.full((96, 128), ROAD, np.uint8)
     classes[20:60, 10:25] = PEDESTRIAN
@@ -149,8 +149,14 @@ def place(tmp_path: Path) -> Path:
     image = rng.integers(60, 90, (96, 128, 3)).astype(np.uint8)
     image[marks == MARKING] = 230
     written(tmp_path, image, labels=classes, markings=marks)
-    list(Trainer(recipe_in(tmp_path, 1), tmp_path / "net").run())
     return tmp_path
+
+
+@pytest.fixture
+def place(labelled: Path) -> Path:
+    """That folder, with a net that was trained for one step."""
+    list(Trainer(recipe_in(labelled, 1), labelled / "net").run())
+    return labelled
 
 
 @pytest.mark.train
@@ -204,14 +210,14 @@ def test_the_command_trains_them_and_prints_how_well_markings_are_found(place: P
     assert set(json.loads((place / "f1.json").read_text())) == {"markings F1 plain", "markings F1 within 2 px"}
 
 
-def test_a_recipe_without_heads_is_refused(place: Path) -> None:
-    recipe = recipe_in(place, 1).model_copy(update={"heads": None})
+def test_a_recipe_without_heads_is_refused(labelled: Path) -> None:
+    recipe = recipe_in(labelled, 1).model_copy(update={"heads": None})
     with pytest.raises(ConfigError, match="expected `heads:`"):
-        HeadTrainer(recipe, place / "heads")
+        HeadTrainer(recipe, labelled / "heads")
 
 
-def test_heads_need_something_to_learn_from(place: Path) -> None:
-    plan = recipe_in(place, 1).heads
+def test_heads_need_something_to_learn_from(labelled: Path) -> None:
+    plan = recipe_in(labelled, 1).heads
     assert plan is not None
     tree = {**plan.model_dump(mode="json", exclude_none=True), "train": []}
     tree.pop("rendered", None)

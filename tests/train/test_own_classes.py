@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from bundles import Edge
 
 from edge.card import Card
 from edge.config import parse_tree
@@ -159,10 +160,11 @@ def test_own_classes_reach_data_check_card_masks_overlay_evaluation_and_page(tmp
     assert re.search("cat", json.dumps(shares))
 
 
-def test_data_check_counts_own_classes(tmp_path: Path) -> None:
+def test_data_check_counts_own_classes(edge_here: Edge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_frames(tmp_path)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "pets.yaml").write_text(yaml.safe_dump(TREE))
-    done = edge("data", "check", "pets.yaml", cwd=tmp_path)
+    done = edge_here("data", "check", "pets.yaml")
     assert done.returncode == 65  # training and validation frames are the same here
     assert re.search(r"^cat +\d+\.\d+% +\d+\.\d+%$", done.stdout, re.MULTILINE), done.stdout
     assert re.search(r"^dog +\d+\.\d+%", done.stdout, re.MULTILINE)
