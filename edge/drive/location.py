@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
-from edge.drive.file import DriveFile, Place
+from edge.drive.file import DriveFile, Message, Messages
 from edge.drive.schema import ABOUT, FIX, FIX_SCHEMA, POSITION, message_class
 from edge.drive.writer import DriveWriter
 from edge.errors import DataError, SourceDamaged
@@ -47,20 +46,14 @@ def position_message(fix: Fix, time_ns: int) -> bytes:
     return message.SerializeToString()
 
 
-class _Message(NamedTuple):
-    time_ns: int
-    file: DriveFile
-    place: Place
-
-
 class RecordedFixes:
     """The fixes in the files of one drive."""
 
     def __init__(self, files: Sequence[DriveFile], name: str) -> None:
         self._name = name
         own = [file for file in files if ABOUT in file.metadata]
-        self._messages = [_Message(p.time_ns, file, p) for file in own for p in file.places.get(FIX, [])]
-        self._last: tuple[_Message, Fix] | None = None
+        self._messages = Messages(own, FIX)
+        self._last: tuple[Message, Fix] | None = None
 
     def at(self, time_ns: int) -> Fix | None:
         """The newest fix at the time of a frame; None where it is more than 3 s old.
@@ -71,11 +64,11 @@ class RecordedFixes:
         number = bisect_right(self._messages, time_ns, key=lambda message: message.time_ns) - 1
         if number < 0 or time_ns - (message := self._messages[number]).time_ns > STALE_NS:
             return None
-        if self._last is None or self._last[0] is not message:
+        if self._last is None or self._last[0] != message:
             self._last = message, self._read(message)
         return self._last[1]
 
-    def _read(self, message: _Message) -> Fix:
+    def _read(self, message: Message) -> Fix:
         try:
             return fix_from_json(json.loads(message.file.read(FIX, message.place)))
         except (DataError, ValueError, RecursionError) as error:

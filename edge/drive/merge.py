@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from edge.drive.file import DriveFile, Place
+from edge.drive.file import DriveFile
+from edge.drive.places import Place
 from edge.drive.schema import ABOUT, IMAGE, schema_of
 from edge.drive.writer import DriveWriter
 from edge.errors import SourceError

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, overload
 
-from edge.drive.file import DriveFile, Place
+import numpy as np
+
+from edge.drive.file import DriveFile, Messages
+from edge.drive.places import Place
 from edge.drive.schema import Schema
 from edge.errors import NotAVideo
 from edge.sources.drive import is_key_frame, segment_files, split_topic
@@ -19,8 +22,8 @@ class Entry(NamedTuple):
     """One message: `read` gives its content."""
 
     topic: str
-    place: Place
     file: DriveFile
+    place: Place
 
     @property
     def time_ns(self) -> int:
@@ -32,12 +35,33 @@ class Entry(NamedTuple):
         return self.file.read(self.topic, self.place)
 
 
+class Entries(Sequence[Entry]):
+    """The messages of one topic in the files of a recording, in the order of their times."""
+
+    def __init__(self, files: Sequence[DriveFile], topic: str) -> None:
+        self._topic, self._messages = topic, Messages(files, topic)
+        times = self._messages.times_ns
+        self._order = None if np.all(times[:-1] <= times[1:]) else np.argsort(times, kind="stable")
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        return Entry(self._topic, *self._messages[index if self._order is None else int(self._order[index])])
+
+
 class Topic(NamedTuple):
     """What one topic's channel says, and its messages in the order of their times."""
 
     schema: Schema
     metadata: dict[str, str]
-    entries: list[Entry]
+    entries: Entries
 
     def until(self, time_ns: int) -> int:
         """How many messages there are up to that time."""
@@ -61,12 +85,8 @@ class RecordedMessages:
         self.name = name
         files = [DriveFile(path) for path in segment_files(split_topic(name)[0])]
         self.topics: dict[str, Topic] = {}
-        for file in files:
-            for topic in file.channels:
-                self._add(file, topic)
-        if len(files) > 1:
-            for topic in self.topics.values():
-                topic.entries.sort(key=lambda entry: entry.time_ns)
+        for topic in dict.fromkeys(topic for file in files for topic in file.channels):
+            self._add([file for file in files if file.places.get(topic)], topic)
         ends = [(topic.entries[0].time_ns, topic.entries[-1].time_ns) for topic in self.topics.values()]
         if not ends:
             raise NotAVideo(f"{name}: there is no message in it. Look at what is there: ls -l {name}")
@@ -74,14 +94,14 @@ class RecordedMessages:
         self.damage = "; ".join(filter(None, map(_damage, files)))
         self._at = dict.fromkeys(self.topics, 0)
 
-    def _add(self, file: DriveFile, topic: str) -> None:
-        entries = [Entry(topic, place, file) for place in file.places[topic]]
-        if topic in self.topics:
-            self.topics[topic].entries.extend(entries)
-        elif entries:
-            channel, schema = file.channels[topic], file.schemas.get(topic)
+    def _add(self, files: Sequence[DriveFile], topic: str) -> None:
+        """The topic, of the files that have messages of it; it is what the first of them says."""
+        if files:
+            channel, schema = files[0].channels[topic], files[0].schemas.get(topic)
             about = (schema.name, schema.encoding, schema.data) if schema else ("", "", b"")
-            self.topics[topic] = Topic(Schema(*about, channel.message_encoding), dict(channel.metadata), entries)
+            self.topics[topic] = Topic(
+                Schema(*about, channel.message_encoding), dict(channel.metadata), Entries(files, topic)
+            )
 
     def seek(self, time_ns: int) -> None:
         """The next message is the first behind that time."""

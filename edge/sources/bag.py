@@ -19,7 +19,9 @@ from edge.frame import Frame, Image
 from edge.natural import natural_key
 from edge.regular import open_regular
 from edge.sources.drive import STORAGES, choose_topic, split_topic
-from edge.sources.imagefile import ImageError, decode_image
+from edge.sources.imagefile import ImageError
+from edge.sources.jpegscan import decode_whole_image
+from edge.sources.messages import deserialize
 from edge.sources.rawimage import bgr_of_rows
 from edge.timing import Durations
 
@@ -152,7 +154,7 @@ class Bag:
             with _translated(what):
                 if content.startswith(_ZSTD_MAGIC):  # compressed each alone, of which only metadata.yaml tells
                     content = inflate(content, "zstd")
-                message: Any = self._reader.deserialize(content, connection.msgtype)
+                message = deserialize("cdr" if self._reader.is2 else "ros1", connection.msgtype, content)
                 stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec or time_ns
             if connection.msgtype == _COMPRESSED:
                 image = _decoded(message, what)
@@ -221,7 +223,7 @@ def _check_regular(storages: Sequence[Path]) -> None:
 
 def _decoded(message: Any, what: str) -> Image:
     try:
-        return decode_image(bytes(message.data))
+        return decode_whole_image(bytes(message.data))
     except ImageError as error:
         raise SourceDamaged(f"{what} ({message.format}) {error}.") from error
 

@@ -14,14 +14,16 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from edge.card import Card
-from edge.drive.file import DriveFile, Place
+from edge.drive.file import DriveFile, Messages
 from edge.drive.location import RecordedFixes
 from edge.drive.schema import ABOUT, CARD, CONFIG, END, IMAGE, MASKS, OUTPUTS
 from edge.errors import ConfigError, NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image, Yuv420
+from edge.limits import max_pixels
 from edge.sources.container import usable_aspect
-from edge.sources.imagefile import ImageError, decode_image
+from edge.sources.imagefile import ImageError
 from edge.sources.index import median_rate_hz
+from edge.sources.jpegscan import decode_whole_image
 from edge.sources.messages import ENCODINGS, kind_of, parse_message
 from edge.sources.place import TOPIC, place_of
 from edge.sources.planes import planes
@@ -33,11 +35,6 @@ from edge.timing import Durations
 BAG_SUFFIXES = (".bag", ".db3", ".db3.zstd", ".mcap.zstd")
 STORAGES = ("*.db3", "*.db3.zstd", "*.mcap.zstd")  # of a ROS 2 bag's folder; one of *.mcap may also be a drive
 _KEY_SLICE, _OTHER_SLICE = 5, 1  # NAL units (ITU-T H.264, table 7-1)
-
-
-class _Message(NamedTuple):
-    file: DriveFile
-    place: Place
 
 
 class _Packet(NamedTuple):
@@ -79,7 +76,7 @@ class Drive:
         self.decode = Durations()
         self.files = [DriveFile(file) for file in segment_files(path)]
         self.topic = topic = _image_topic(self.files, topic, place)
-        self._frames = [_Message(file, p) for file in self.files for p in file.places.get(topic, [])]
+        self._frames = Messages(self.files, topic)
         self._results, self._fixes = RecordedResults(self.files, self.name), RecordedFixes(self.files, self.name)
         first_file = next(file for file in self.files if topic in file.schemas)
         self._schema, self._encoding = first_file.schemas[topic], first_file.channels[topic].message_encoding
@@ -88,7 +85,7 @@ class Drive:
         decoders = {"video": _Video, "image": _Images, "raw": _RawImages}
         self._decoder = decoders[kind_of(self._schema.name) or "image"](self.name, self._packet)
         self.frame_count = len(self._frames)
-        self.rate_hz = median_rate_hz([message.place.time_ns for message in self._frames])
+        self.rate_hz = median_rate_hz(self._frames.times_ns.tolist())
         first = self._first_that_decodes()
         self.size_wh, self.pixel_aspect = first.size_wh, first.pixel_aspect
 
@@ -133,13 +130,13 @@ class Drive:
             raise SourceError(f"{self.name}: there is no frame {index}; there are 0 to {self.frame_count - 1}")
         with self.decode.span():
             image = self._decoder.at(index)
-        time_ns = self._frames[index].place.time_ns
+        time_ns = self._frames[index].time_ns
         yuv, bgr = (image, None) if isinstance(image, Yuv420) else (None, image)
         now_ns = time.monotonic_ns()
         return Frame(
             index=index,
             captured_ns=now_ns,
-            media_ns=time_ns - self._frames[0].place.time_ns,
+            media_ns=time_ns - self._frames[0].time_ns,
             source=self.name,
             yuv=yuv,
             bgr=bgr,
@@ -163,7 +160,7 @@ class Drive:
         Raises:
             SourceDamaged: that cannot be read.
         """
-        return self._results.at(self._frames[index].place.time_ns)
+        return self._results.at(self._frames[index].time_ns)
 
     def _packet(self, index: int) -> _Packet:
         file, place = self._frames[index]
@@ -217,7 +214,7 @@ class _Images:
         """Frame `index`; decoded on from the last one asked for, or from the key frame before it."""
         packet = self._packet(index)
         try:
-            return decode_image(packet.data)
+            return decode_whole_image(packet.data)
         except ImageError as error:
             raise SourceDamaged(f"{self._name}: frame {index} ({packet.message.format}) {error}") from error
 
@@ -246,6 +243,7 @@ class _Video:
         self._name, self._packet = name, packet
         self._codec: VideoCodecContext = av.CodecContext.create("h264", "r")
         self._codec.thread_count = 1  # see edge.sources.recording
+        self._codec.options = {"max_pixels": str(max_pixels())}
         self._codec.flags |= av.codec.context.Flags.low_delay
         self._next = -1
         self._before: _Packet | None = None  # decoded last
@@ -384,4 +382,5 @@ def _image_topic(files: list[DriveFile], chosen: str | None, name: str) -> str:
 def _missing(file: DriveFile, topic: str) -> int:
     """How many images the writer counted that are not there."""
     count = file.metadata.get(END, {}).get(topic, "0")
-    return max(0, int(count) - len(file.places.get(topic, []))) if count.isdecimal() else 0
+    is_number = count.isdecimal() and len(count) < 20
+    return max(0, int(count) - len(file.places.get(topic, []))) if is_number else 0

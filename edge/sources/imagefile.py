@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from edge.limits import size_error
@@ -20,6 +22,7 @@ _SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; DHT, JPG an
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # TEM and RSTn have no length
 _BEHIND_A_SCAN = {_EOI, 0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # in coded data, 0xFF is followed by 0 or is RSTn
+_SCANS_MAX, _MARKERS_MAX = 100, 10_000
 _TIFF_SIDES = {256: "width", 257: "height"}
 
 
@@ -62,10 +65,12 @@ def jpeg_fault(data: bytes) -> str:
     Bytes behind its end are allowed: drivers pad.
     """
     try:
-        markers = set(_markers(data))
+        markers = Counter(islice(_markers(data), _MARKERS_MAX))
     except ImageError as error:
         return str(error)
-    return "" if markers & _SIZES else "holds no image"
+    if markers.total() == _MARKERS_MAX or markers[_SOS] > _SCANS_MAX:  # each scan goes over the whole image
+        return f"has more than {_SCANS_MAX} scans or {_MARKERS_MAX} markers, expected about ten"
+    return "" if markers.keys() & _SIZES else "holds no image"
 
 
 def _markers(data: bytes) -> Iterator[int]:

@@ -11,8 +11,9 @@ from edge.frame import Frame, Image
 from edge.natural import natural_key
 from edge.pattern import matching
 from edge.regular import read_regular
-from edge.sources.imagefile import ImageError, decode_image
+from edge.sources.imagefile import ImageError
 from edge.sources.index import check_times, load_times, median_rate_hz
+from edge.sources.jpegscan import decode_whole_image
 from edge.sources.kinds import IMAGE_SUFFIXES
 from edge.timing import Durations
 
@@ -116,7 +117,7 @@ def _read(path: Path) -> Image:
         SourceDamaged: it cannot be read, with the reason.
     """
     try:
-        return decode_image(read_regular(path))
+        return decode_whole_image(read_regular(path))
     except ImageError as error:
         raise SourceDamaged(f"{path}: {error}. Replace or remove it.") from error
     except OSError as error:

@@ -7,32 +7,63 @@ fraction of the time that a decoder of the whole needs.
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
 from edge.limits import max_pixels
+from edge.sources.imagefile import ImageError, decode_image, is_jpeg
+
+if TYPE_CHECKING:
+    from edge.frame import Image
 
 STRICT = {"err_detect": "explode"}
+_OF_THREAD = threading.local()
 
 
 class JpegScans:
     """Looks at one image after another; tables that a camera sends once hold for those that follow."""
 
     def __init__(self) -> None:
-        self._decoder = _decoder()
+        self._decoder = _decoder(STRICT)
 
     def is_whole(self, data: bytes) -> bool:
         """Whether all of the image is there, and can be read. `data` is a JPEG of a size that is allowed."""
-        with suppress(FFmpegError):
-            return bool(self._decoder.decode(Packet(data)))
-        return False
+        return _decodes(self._decoder, data)
 
 
-def _decoder() -> VideoCodecContext:
+def decode_whole_image(data: bytes) -> Image:
+    """uint8 (H, W, 3) BGR of an image that stands for itself, as `decode_image`; a JPEG with a hole is refused.
+
+    Raises:
+        ImageError: it cannot be read, or a part of it is missing.
+    """
+    image = decode_image(data)
+    # Some kinds of JPEG FFmpeg cannot read at all, such as CMYK in 4:2:0: of those nothing is known.
+    if is_jpeg(data) and not _scans().is_whole(data) and _decodes(_decoder({}), data):
+        raise ImageError("is damaged: a part of its image is missing")
+    return image
+
+
+def _scans() -> JpegScans:
+    """This thread's: to make one takes as long as to use it."""
+    if not hasattr(_OF_THREAD, "scans"):
+        _OF_THREAD.scans = JpegScans()
+    return _OF_THREAD.scans
+
+
+def _decodes(decoder: VideoCodecContext, data: bytes) -> bool:
+    with suppress(FFmpegError):
+        return bool(decoder.decode(Packet(data)))
+    return False
+
+
+def _decoder(strictness: dict[str, str]) -> VideoCodecContext:
     decoder = VideoCodecContext.create("mjpeg", "r")
     decoder.thread_count = 1
-    decoder.options = {**STRICT, "lowres": "3", "max_pixels": str(max_pixels())}
+    decoder.options = {**strictness, "lowres": "3", "max_pixels": str(max_pixels())}
     return decoder

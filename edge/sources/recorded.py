@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from numpy.typing import NDArray
 
-from edge.drive.file import DriveFile, Place
+from edge.drive.file import DriveFile, Message, Messages
 from edge.drive.outputs import output_array, output_of
 from edge.drive.schema import ABOUT, IMAGE_SCHEMA, MASKS, OLD_MASK_SCHEMA, OUTPUTS, RESULTS, message_class
 from edge.errors import DataError, SourceDamaged
@@ -53,21 +53,13 @@ class Recorded:
     lane: EgoLane | None = None
 
 
-class _Message(NamedTuple):
-    file: DriveFile
-    place: Place
-
-
 class RecordedResults:
     """The results in the files of one drive, by the time of the frame that each belongs to."""
 
     def __init__(self, files: Sequence[DriveFile], name: str) -> None:
         self._name = name
         topics = {topic for file in files for topic in file.places if topic.startswith(OUTPUTS)}
-        self._messages = {
-            topic: {p.time_ns: _Message(file, p) for file in files for p in file.places.get(topic, [])}
-            for topic in (MASKS, RESULTS, *sorted(topics))
-        }
+        self._messages = {topic: Messages(files, topic) for topic in (MASKS, RESULTS, *sorted(topics))}
 
     def at(self, time_ns: int) -> Recorded | None:
         """What was seen in the frame of that time; None where nothing was.
@@ -75,7 +67,8 @@ class RecordedResults:
         Raises:
             SourceDamaged: that cannot be read.
         """
-        found = {topic: messages[time_ns] for topic, messages in self._messages.items() if time_ns in messages}
+        there = ((topic, messages.at_time(time_ns)) for topic, messages in self._messages.items())
+        found = {topic: message for topic, message in there if message is not None}
         if MASKS not in found or RESULTS not in found:
             return None
         read = {topic: message.file.read(topic, message.place) for topic, message in found.items()}
@@ -91,12 +84,12 @@ class RecordedResults:
             return Recorded(
                 classes, box, **known, instances=instances, outputs=outputs, specs=specs, free_space=free, lane=lane
             )
-        except (DataError, ValueError, KeyError, TypeError) as error:
+        except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise SourceDamaged(f"{self._name}: what was recorded with a frame is damaged: {error}") from error
 
 
 def _outputs(
-    found: Mapping[str, _Message], read: Mapping[str, bytes]
+    found: Mapping[str, Message], read: Mapping[str, bytes]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Output]]:
     """The further outputs of a frame and what they are, by name."""
     arrays, specs = dict[str, NDArray[Any]](), dict[str, Output]()

@@ -5,6 +5,7 @@ import resource
 import struct
 import zlib
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from edge.frame import Frame
 from edge.natural import natural_key
 from edge.sources.imagefile import ImageError, decode_image, image_size_wh, jpeg_fault
 from edge.sources.images import ImageFiles, list_image_files
+from edge.sources.jpegscan import decode_whole_image
 
 
 def write(path: Path, index: int = 0, size_wh: tuple[int, int] = (64, 48)) -> Path:
@@ -236,3 +238,39 @@ def test_no_picture_stays_open(tmp_path: Path) -> None:
     write(tmp_path / "a.png")
     list(ImageFiles(str(tmp_path)))
     assert open_files(tmp_path) == []
+
+
+def with_a_hole(data: bytes, hole: int = 2000) -> bytes:
+    """As a lost packet or a bad sector leaves it: its markers and its end are there."""
+    return data[: len(data) // 2] + data[len(data) // 2 + hole :]
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_jpeg_with_a_hole_is_an_image_that_could_not_be_read(progressive: int, tmp_path: Path) -> None:
+    write(tmp_path / "0.png")
+    data = cv2.imencode(".jpg", noise(0, (320, 240)), [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+    (tmp_path / "1.jpg").write_bytes(data)
+    (tmp_path / "2.jpg").write_bytes(with_a_hole(data))
+    frames: list[Frame] = []
+    with ImageFiles(str(tmp_path)) as images, pytest.raises(SourceDamaged, match=r"2\.jpg: is damaged: a part"):
+        frames.extend(images)
+    assert [frame.index for frame in frames] == [0, 1]
+
+
+def test_a_whole_jpeg_of_any_making_has_no_hole() -> None:
+    names = ("411", "420", "422", "440", "444")
+    samplings = [getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}") for name in names]
+    for size_wh, quality, progressive, restart, sampling in product(
+        ((1, 1), (7, 5), (333, 211)), (5, 100), (0, 1), (0, 16), samplings
+    ):
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+        options += [cv2.IMWRITE_JPEG_RST_INTERVAL, restart, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+        image = decode_whole_image(cv2.imencode(".jpg", noise(0, size_wh), options)[1].tobytes())
+        assert image.shape == (size_wh[1], size_wh[0], 3)
+
+
+def test_a_jpeg_of_thousands_of_scans_over_a_large_image_is_not_decoded() -> None:
+    data = cv2.imencode(".jpg", picture(0, (64, 48)), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    last = data[data.rfind(b"\xff\xda") : -2]
+    assert not jpeg_fault(data)
+    assert "more than 100 scans" in jpeg_fault(data[:-2] + last * 3000 + data[-2:])

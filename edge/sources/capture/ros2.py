@@ -19,8 +19,8 @@ from edge.ros2.wire import Qos, Topic
 from edge.sources.capture.opencv import cv2  # before anything else imports it: it sets how OpenCV behaves here
 from edge.sources.capture.shot import CaptureError, DamagedImage, Shot
 from edge.sources.capture.wire import CaptureRequest, Format
-from edge.sources.imagefile import ImageError, decode_image, is_jpeg
-from edge.sources.jpegscan import JpegScans
+from edge.sources.imagefile import ImageError
+from edge.sources.jpegscan import decode_whole_image
 from edge.sources.rawimage import bgr_of_rows
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TopicReader:
     def __init__(self, options: TopicOptions, patience_s: float) -> None:
         self._options, self._store = options, typestore("LATEST")
         self._waiting: Queue[tuple[int, Any]] = Queue(_WAITING)
-        self._announced, self._scans = False, JpegScans()
+        self._announced = False
         try:
             self._node = Node(options.router, int(options.domain), "", _NODE, options.config_file)
         except ConfigError as error:
@@ -130,13 +130,10 @@ class TopicReader:
         if type_name == IMAGE:
             size_wh = (message.width, message.height)
             return stamp_ns, bgr_of_rows(message.encoding, size_wh, message.step, message.data, what)
-        data = bytes(message.data)
         try:
-            image = decode_image(data)
+            image = decode_whole_image(bytes(message.data))
         except ImageError as error:
             raise SourceDamaged(f"{what} ({message.format}) {error}") from error
-        if is_jpeg(data) and not self._scans.is_whole(data):  # behind the former, which looks at the header
-            raise SourceDamaged(f"{what} ({message.format}) is damaged: a part of its image is missing")
         return stamp_ns, image
 
     def _silence_reason(self, seconds: float) -> str:
