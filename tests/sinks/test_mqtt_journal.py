@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
 import stat
@@ -197,6 +198,9 @@ with MqttSink(options, find_bundle("road").card, Stages()) as sink:
 """
 
 
+KILLS = int(os.environ.get("EDGE_EVENT_KILLS", "12"))
+
+
 @pytest.mark.slow
 def test_no_event_is_lost_where_program_and_broker_are_killed(tmp_path: Path, file: Path) -> None:
     """Each round kills the program at a moment of chance; every third, the broker is away meanwhile."""
@@ -208,7 +212,7 @@ def test_no_event_is_lost_where_program_and_broker_are_killed(tmp_path: Path, fi
         listener = Listener(broker.port)
         stack.callback(listener.close)
         said = 0
-        for turn in range(12):
+        for turn in range(KILLS):
             if turn % 3 == 2:
                 broker.kill()
             wanted = listener.subscriptions + (turn % 3 == 2)
