@@ -1,5 +1,5 @@
 # make demo: a clip is segmented into out/demo.mp4 and measured.   make test: everything is tested.
-# make quick: most tests, in about two minutes on two cores.   make lint: style, imports, types, words.
+# make quick: most tests, in about a minute on two cores.   make lint: style, imports, types, words.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

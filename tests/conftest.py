@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +82,9 @@ ALONE = (
 MARKS_OF_FIXTURES = {"street_net": "slow", "driver": "slow", "make_broker": "system"}
 
 
+_NUMBERS = itertools.count()  # of tests
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for path in (*MARKS, *ALONE):
         assert (TESTS / path).exists(), f"{path} has moved: mend MARKS and ALONE in tests/conftest.py"
@@ -98,11 +103,12 @@ def marks_of(file: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache directory of this test alone, for its subprocesses too."""
-    home = tmp_path / "cache"
+def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The cache directory of this test alone, for its subprocesses too; not made until something is kept in it."""
+    home = tmp_path_factory.getbasetemp() / f"cache{next(_NUMBERS)}"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    return home
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

@@ -139,14 +139,20 @@ def trainer_step(trainer: Trainer) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, street: list[Image], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a drive; few streets are rendered."""
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory, where few streets are rendered."""
     monkeypatch.chdir(tmp_path)
     for count in ("STREETS", "FRAMES", "TRUTH_STREETS", "TRUTH_FRAMES"):
         monkeypatch.setattr(adapting, count, 1)
     monkeypatch.setattr("edge.train.loop.write_plots", lambda *args: [])
-    write_drive(tmp_path / "drive.avi", street)
     return tmp_path
+
+
+@pytest.fixture
+def home(room: Path, street: list[Image]) -> Path:
+    """It, with a drive."""
+    write_drive(room / "drive.avi", street)
+    return room
 
 
 def judged(**changes: Any) -> Callable[..., Verdict]:
@@ -227,12 +233,12 @@ def test_a_folder_with_another_adaptation_is_not_taken_over(engine: Bundle, home
     ],
 )
 def test_a_drive_that_will_not_do_is_named_before_any_work(
-    home: Path, street: list[Image], drive: str, error: type[Exception], words: str
+    room: Path, drive: str, error: type[Exception], words: str
 ) -> None:
-    write_drive(home / "short.avi", street[:7])
+    write_drive(room / "short.avi", [np.zeros((64, 96, 3), np.uint8)] * 7)
     with pytest.raises(error, match=words.replace("?", ".")):
         prepare(Adaptation("road", (drive,), "mine", 10))
-    assert not (home / "engines").exists()
+    assert not (room / "engines").exists()
 
 
 def edge_command(*words: str | Path) -> subprocess.CompletedProcess[str]:

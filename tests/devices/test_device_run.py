@@ -193,6 +193,7 @@ def test_options_that_do_not_fit_are_refused_before_any_work(words: list[str], s
         make_app(["bench"])(["bench", *words], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_the_command_writes_table_and_plot(
     two_graphs: Bundle, tmp_path: Path, scripted: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,7 @@ def main(outputs: Any) -> Any:
     return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
+@pytest.mark.slow
 @every_net
 def test_it_has_the_parameters_that_it_says(name: str) -> None:
     with torch.device("meta"):

@@ -74,6 +74,7 @@ def test_masks_are_the_same_with_one_thread_with_two_and_with_frames_side_by_sid
     assert found[0][1] == 24
 
 
+@pytest.mark.slow
 def test_masks_do_not_depend_on_how_a_frame_was_come_to(road: Engine) -> None:
     segmenter = Segmenter(road)
     with RecordedVideo(str(CLIP)) as video:

@@ -54,6 +54,7 @@ def soon(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
     return any(holds() or waits.wait(0.01) for _ in range(round(within_s / 0.01)))
 
 
+@pytest.mark.slow
 def test_a_camera_of_the_usual_shape_gets_the_engine_that_was_opened_meanwhile(opened: Opened) -> None:
     with early(opened).for_frames((640, 360)).engine as engine:
         assert len(opened) == 1
@@ -75,6 +76,7 @@ def test_with_a_ladder_all_its_sizes_are_opened_meanwhile(opened: Opened) -> Non
         assert engine.card.input_wh == (480, 288)
 
 
+@pytest.mark.slow
 def test_an_engine_that_nobody_asks_for_is_closed_when_it_is_open(opened: Opened) -> None:
     waiting = early(opened)
     assert soon(lambda: len(opened) == 1)
@@ -87,6 +89,7 @@ def test_what_keeps_it_from_opening_is_said_where_it_is_asked_for(opened: Opened
         early(opened, threads=999).for_frames((1280, 720))
 
 
+@pytest.mark.slow
 def test_where_a_step_of_the_ladder_does_not_open_those_before_it_are_closed(opened: Opened) -> None:
     opened.most = 1
     with pytest.raises(EngineError, match="a graph is damaged"):

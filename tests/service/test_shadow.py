@@ -125,6 +125,7 @@ assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
 """
 
 
+@pytest.mark.slow
 def test_its_inferences_run_in_threads_of_lower_priority_than_the_callers() -> None:
     """In a process of its own: OpenVINO keeps the threads of engines that were closed for the next one."""
     done = subprocess.run([sys.executable, "-c", PRIORITIES], capture_output=True, text=True, check=False)

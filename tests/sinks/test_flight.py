@@ -207,6 +207,7 @@ with recorder(Path(sys.argv[1])) as sink:
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_had_seen_is_written_by_the_next_one(tmp_path: Path) -> None:
     here = Path(__file__).parent
     code = KILLED.format(tests=str(here.parent), sinks=str(here))

@@ -154,6 +154,7 @@ def test_without_a_viewer_nothing_is_encoded(context: SinkContext) -> None:
         assert "encode" not in context.stages.by_name
 
 
+@pytest.mark.slow
 def test_a_viewer_that_takes_nothing_holds_up_neither_the_loop_nor_another(context: SinkContext) -> None:
     """It is sent far more than it, the system's buffers and its queue hold."""
     large = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)

@@ -86,6 +86,7 @@ def line(tmp_path: Path) -> Iterator[tuple[socket.socket, Path]]:
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_publisher_that_is_sent_nonsense_says_so_and_lives(line: tuple[socket.socket, Path]) -> None:
     ours, log = line
     ours.sendall(message(Hello(source="0", precision="int8", card=json.dumps({"name": "x"}))))
@@ -97,6 +98,7 @@ def test_a_publisher_that_is_sent_nonsense_says_so_and_lives(line: tuple[socket.
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_flood_of_results_keeps_a_publisher_from_nothing(line: tuple[socket.socket, Path]) -> None:
     ours, log = line
     card = find_bundle("road").card
@@ -113,6 +115,7 @@ def test_a_flood_of_results_keeps_a_publisher_from_nothing(line: tuple[socket.so
     assert "Traceback" not in log.read_text()  # and the fixture has it end by SIGTERM, with the flood still unread
 
 
+@pytest.mark.slow
 def test_a_reload_that_the_engine_does_not_fit_leaves_the_old_config(tmp_path: Path) -> None:
     config, log = tmp_path / "publish.yaml", tmp_path / "log.txt"
     good = f"socket: {tmp_path / 'results.sock'}\nweb: {{port: 0}}\n"

@@ -73,6 +73,7 @@ def first_kernels(net: torch.nn.Module) -> torch.Tensor:
     return net.encoder.state_dict()["stem.0.weight"]
 
 
+@pytest.mark.train
 def test_a_run_begins_with_the_weights_of_the_file(weights: Path, tmp_path: Path) -> None:
     begun = Trainer(recipe(tmp_path, encoder_weights=str(weights)), tmp_path / "run", "cpu")
     theirs = torch.load(weights, weights_only=True)
@@ -94,6 +95,7 @@ def test_what_matched_is_kept_with_the_run_and_loaded_once(weights: Path, tmp_pa
     assert resumed.journal.notes == [note]
 
 
+@pytest.mark.train
 def test_the_command_says_what_matched(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tree_of(tmp_path, encoder_weights=str(weights))))
     found = CliRunner().invoke(make_app(), ["train", str(tmp_path / "tiny.yaml"), "--run", str(tmp_path / "run")])
