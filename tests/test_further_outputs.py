@@ -10,7 +10,7 @@ import json
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -288,7 +288,7 @@ def test_the_page_offers_each_map_as_a_layer(result: Prediction) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -3.5])
 def test_a_map_without_a_range_is_shown_all_the_same(result: Prediction, value: float) -> None:
-    from edge.web.encoder import grey_maps
+    from edge.web.images import grey_maps
 
     flat = dataclasses.replace(result, outputs={**result.outputs, "depth": np.full((6, 8), value, np.float32)})
     assert (grey_maps(flat)["depth"] == 0).all()
@@ -318,3 +318,16 @@ def test_figures_of_an_engine_that_gives_classes_alone_have_no_outputs(make_card
     measures = Measures(CAMVID)
     record = measures(Segmenter(BrightnessEngine(make_card)).segment(frame()), None)
     assert output_figures([Records.of([record], measures.empty)]) == {}
+
+
+def test_a_replay_has_a_view_of_each_map(engine: DepthEngine) -> None:
+    from edge.replay.mask_track import engine_track
+    from edge.replay.player import Shown
+    from edge.replay.view import images_of, views
+
+    shown = engine_track(engine, "made up")
+    seen = shown.of(cast("Any", SimpleNamespace()), frame())
+    assert views([shown]) == ["made up", "made up glow", "made up depth"]
+    assert seen is not None
+    (image,) = images_of(Shown(1, 0, frame(), {"made up": seen}), "made up glow", [shown], None)
+    assert image[-1].mean() > image[0].mean() + 50

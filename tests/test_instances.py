@@ -313,7 +313,7 @@ def test_the_split_service_hands_objects_over(results: list[Prediction], engine:
 
 
 def test_the_page_shows_objects_in_shades(results: list[Prediction]) -> None:
-    from edge.web.encoder import grey_maps
+    from edge.web.images import grey_maps
 
     assert set(np.unique(grey_maps(results[0])["instances"]).tolist()) == {0, 255}
 

@@ -87,9 +87,9 @@ def replay(
 ) -> int:
     """Play a recording again on its own clock: pause, step, seek, compare two engines. On a CPU, to the same bit."""
     written = {"--overlay": overlay, "--masks": masks, "--results": results, "--sink": sink, "--json": json_file}
-    written["--confidence"] = confidence or None  # for what is written; the page and the terminal show classes
     if foxglove:
         shown = {"--engine": engine != "road", "--diff": diff, "--fast": fast, "--web": web, "--start": start}
+        shown["--confidence"] = confidence
         return _replay_to_foxglove(drive, {**shown, **written, "--precision": precision}, speed, port)
     _check_options(fast, web, written)
     look = look_of(style, alpha, classes, legend, overlay is not None)

@@ -12,7 +12,7 @@ import math
 import struct
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -24,10 +24,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 import edge
 from edge.classes import ClassTable
 from edge.errors import EdgeError, OutputError
+from edge.frame import Image
 from edge.replay.background import BackgroundComparison
 from edge.replay.compare import Disagreement
 from edge.replay.player import SPEEDS, Player, Shown, State
 from edge.replay.session import Session
+from edge.replay.view import map_of, map_views
 from edge.web.flow import FlowControl, until_one_ends
 from edge.web.images import view_bgr
 
@@ -130,7 +132,8 @@ class Feed:
         differ = None
         if timeline is not None and pair[0] is not None and pair[1] is not None:
             differ = timeline.comparer.differ(pair[0], pair[1]).view(np.uint8)
-        return frame_message(shown, differ)
+        maps = {view: map_of(shown, *of) for view, of in map_views(self._player.tracks).items()}
+        return frame_message(shown, differ, {view: values for view, values in maps.items() if values is not None})
 
     def _timeline_text(self) -> str:
         timeline = self._player.timeline
@@ -202,6 +205,7 @@ def hello(player: Player, session: Session) -> str:
             "engine": f"{card.name} · {card.net} · {session.engine.precision} · {'×'.join(map(str, card.input_wh))}",
             "tracks": [track.name for track in session.tracks],
             "layers": layers(session.tables),
+            "maps": [*map_views(session.tracks)],
             "compares": session.timeline is not None,
             "speeds": SPEEDS,
         }
@@ -244,9 +248,9 @@ def _disagreement(found: Disagreement, groups: tuple[str, ...]) -> dict[str, obj
     return {"share": round(found.share, 6), "iou": iou}
 
 
-def frame_message(shown: Shown, differ: np.ndarray | None) -> bytes:
+def frame_message(shown: Shown, differ: np.ndarray | None, greys: Mapping[str, Image]) -> bytes:
     """Length of the head (uint32, little endian), head (JSON), JPEG, then deflated maps (RFC 1950) as the head has
-    them: class ids of each track, and where the first two differ.
+    them: class ids of each track, where the first two differ, and `greys`, uint8 (h, w) each, by view.
 
     Raises:
         OutputError: OpenCV cannot encode the frame.
@@ -260,6 +264,7 @@ def frame_message(shown: Shown, differ: np.ndarray | None) -> bytes:
     maps = {name: mask.letterbox.content(mask.semantic) for name, mask in shown.results.items()}
     packed = {name: zlib.compress(classes.tobytes(), 1) for name, classes in maps.items()}
     tail = b"" if differ is None else zlib.compress(differ.tobytes(), 1)
+    shades = {view: zlib.compress(values.tobytes(), 1) for view, values in greys.items()}
     head = {
         "frame": frame.index,
         "media_s": None if frame.media_ns is None else round(frame.media_ns / 1e9, 3),
@@ -274,6 +279,7 @@ def frame_message(shown: Shown, differ: np.ndarray | None) -> bytes:
             for name, mask in shown.results.items()
         },
         "differ": None if differ is None else {"wh": differ.shape[::-1], "bytes": len(tail)},
+        "maps": {view: {"wh": values.shape[::-1], "bytes": len(shades[view])} for view, values in greys.items()},
     }
-    text = json.dumps(head).encode()
-    return b"".join((struct.pack("<I", len(text)), text, jpeg.tobytes(), *packed.values(), tail))
+    text, parts = json.dumps(head).encode(), (*packed.values(), tail, *shades.values())
+    return b"".join((struct.pack("<I", len(text)), text, jpeg.tobytes(), *parts))

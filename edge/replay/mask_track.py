@@ -18,7 +18,7 @@ from edge.frame import Frame, Image, Letterbox
 from edge.geometry.free_space import FreeSpace
 from edge.geometry.lane import EgoLane
 from edge.instances import Instance
-from edge.outputs import SEMANTIC, Output
+from edge.outputs import DECODERS, SEMANTIC, Output
 from edge.prediction import Prediction
 from edge.replay.identity import engine_identity
 from edge.segmenter import Segmenter
@@ -67,12 +67,14 @@ class HasMasks(Protocol):
 class MaskTrack:
     """`of` gives a recording's mask of a frame, None where it has none; any thread may call it.
 
-    `identity` is all that its masks depend on, besides the recording.
+    `identity` is all that its masks depend on, besides the recording. `maps` are the further outputs that are one value
+    for each pixel, by name.
     """
 
     name: str
     identity: list[str]
     of: Callable[[Playable, Frame], Prediction | None]
+    maps: tuple[str, ...] = ()
 
 
 def engine_track(engine: Engine, name: str) -> MaskTrack:
@@ -84,7 +86,8 @@ def engine_track(engine: Engine, name: str) -> MaskTrack:
         result = segmenter.segment(frame)
         return steps.setdefault(source, Steps.of(engine)).update(result) if segmenter.steps else result
 
-    return MaskTrack(name, [*engine_identity(engine), cpu_kind()], of)
+    maps = [one.name for one in engine.outputs if DECODERS[one.decoder].per_pixel and len(one.shape) == 2]
+    return MaskTrack(name, [*engine_identity(engine), cpu_kind()], of, tuple(n for n in maps if n != SEMANTIC.name))
 
 
 def recorded_track(source: Playable) -> tuple[MaskTrack, ClassTable] | None:

@@ -79,8 +79,7 @@ class Screen:
     def __init__(self, player: Player, comparison: BackgroundComparison | None, colours: str) -> None:
         """`colours` is "truecolor", "256", or anything else for a terminal that shows no images."""
         self._player, self._comparison, self._colours = player, comparison, colours
-        self._tracks = [track.name for track in player.tracks]
-        self._views = views(self._tracks)
+        self._views = views(player.tracks)
         self._view = self._views[0]
         self._typed: str | None = None  # the digits of a frame number
         self._quits = False
@@ -191,7 +190,8 @@ class Screen:
         return _BEGIN + "".join(placed) + "\x1b[J" + _END
 
     def _title(self) -> str:
-        return f"edge replay  {self._view}: {' | '.join(self._tracks)}  —  {self._player.name}"
+        tracks = " | ".join(track.name for track in self._player.tracks)
+        return f"edge replay  {self._view}: {tracks}  —  {self._player.name}"
 
     def _image(self, state: State, columns: int, rows: int) -> list[str]:
         shown = state.shown
@@ -200,7 +200,7 @@ class Screen:
         if self._colours not in ("truecolor", "256") or rows < 2:
             return []
         timeline = self._player.timeline
-        images = images_of(shown, self._view, self._tracks, timeline.comparer if timeline else None)
+        images = images_of(shown, self._view, self._player.tracks, timeline.comparer if timeline else None)
         each = min(columns, IMAGE_COLUMNS) // max(1, len(images)) - (len(images) > 1)
         blocks = [image_lines(image, each, rows, self._colours == "truecolor") for image in images]
         return [" ".join(line) for line in zip(*blocks, strict=True)]

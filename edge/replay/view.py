@@ -1,4 +1,4 @@
-"""What of a frame is looked at: a track's mask over the image, two side by side, or where they differ."""
+"""What of a frame is looked at: a track's mask or map over the image, two masks side by side, or where they differ."""
 
 from __future__ import annotations
 
@@ -13,28 +13,49 @@ from edge.frame import Frame, Image
 from edge.overlay import paint_bgr
 from edge.prediction import Prediction
 from edge.replay.compare import Comparer
+from edge.replay.mask_track import MaskTrack
 from edge.replay.player import Shown
-from edge.web.images import view_bgr
+from edge.web.images import grey_maps, view_bgr
 
 BOTH, DIFFERENCE = "side by side", "difference"
 _LOOK = Appearance(legend=False)  # which a terminal's pixels cannot show
 _DIFFERING_BGR = (255, 0, 255)  # no class table's colour, and seen on anything
 
 
-def views(tracks: Sequence[str]) -> list[str]:
+def views(tracks: Sequence[MaskTrack]) -> list[str]:
     """What there is to look at, the most telling first."""
-    return [*tracks] if len(tracks) < 2 else [BOTH, *tracks, DIFFERENCE]
+    names = [track.name for track in tracks]
+    return [*(names if len(names) < 2 else [BOTH, *names, DIFFERENCE]), *map_views(tracks)]
 
 
-def images_of(shown: Shown, view: str, tracks: Sequence[str], comparer: Comparer | None) -> list[Image]:
+def map_views(tracks: Sequence[MaskTrack]) -> dict[str, tuple[str, str]]:
+    """The track and the output of each view that shows a map."""
+    return {f"{track.name} {output}": (track.name, output) for track in tracks for output in track.maps}
+
+
+def images_of(shown: Shown, view: str, tracks: Sequence[MaskTrack], comparer: Comparer | None) -> list[Image]:
     """uint8 (h, w, 3) BGR, one or two of equal size; none where the frame cannot be had."""
     if shown.frame is None:
         return []
-    image = view_bgr(shown.frame)
-    names = tracks[:2] if view == BOTH else [view]
+    image, pair = view_bgr(shown.frame), [track.name for track in tracks[:2]]
     if view == DIFFERENCE and comparer is not None:
-        return [_difference(image, [shown.results.get(name) for name in tracks[:2]], comparer)]
-    return [_painted(image, shown.frame, shown.results.get(name)) for name in names]
+        return [_difference(image, [shown.results.get(name) for name in pair], comparer)]
+    if view in (maps := map_views(tracks)):
+        return [_grey_over(image, map_of(shown, *maps[view]))]
+    return [_painted(image, shown.frame, shown.results.get(name)) for name in (pair if view == BOTH else [view])]
+
+
+def map_of(shown: Shown, track: str, output: str) -> Image | None:
+    """uint8 (h, w), the brighter the more; None where the frame has none."""
+    result = shown.results.get(track)
+    return None if result is None else grey_maps(result).get(output)
+
+
+def _grey_over(image: Image, values: Image | None) -> Image:
+    if values is None:
+        return image
+    grey = cv2.resize(values, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.addWeighted(image, 0.5, cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), 0.5, 0), np.uint8)
 
 
 def _painted(image: Image, frame: Frame, mask: Prediction | None) -> Image:

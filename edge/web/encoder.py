@@ -12,19 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from edge.errors import OutputError
-from edge.frame import Frame, Image
-from edge.outputs import DECODERS
-from edge.prediction import Prediction
+from edge.frame import Frame
 from edge.timing import Durations
 from edge.web.birds_eye import seen_in_metres
-from edge.web.images import view_bgr
+from edge.web.images import grey_maps, view_bgr
 from edge.web.state import Live, Newest
 
 TILE_WIDTH = 640  # where several cameras share a screen
@@ -158,30 +154,6 @@ def encode_frame(newest: Newest, images: Images, with_maps: bool = True) -> Enco
     }
     cells = b"".join(values.tobytes() for values in (classes, *maps.values()))
     return EncodedFrame(newest.number, frame.captured_ns, head, image, zlib.compress(cells, 1))
-
-
-_LOW_IDS = ("instance_ids", "marking_ids")  # as shades all would be black
-
-
-def grey_maps(result: Prediction) -> dict[str, Image]:
-    """uint8 (h, w) of each further output that is one value for each pixel, by name, without black bars: bytes as they
-    are, anything else from its least finite value, black, to its greatest.
-    """
-    maps = {}
-    for output in result.further():
-        array = result.content(output.name)
-        if DECODERS[output.decoder].per_pixel and array.ndim == 2:
-            is_shade = array.dtype == np.uint8 and output.decoder not in _LOW_IDS
-            maps[output.name] = array if is_shade else _grey(array)
-    return maps
-
-
-def _grey(array: NDArray[Any]) -> Image:
-    values = array.astype(np.float32)
-    known = np.isfinite(values)
-    low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
-    scaled = (np.where(known, values, low) - low) * (255.0 / max(high - low, 1e-12))
-    return np.rint(scaled).astype(np.uint8)
 
 
 class FrameEncoder:

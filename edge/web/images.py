@@ -1,11 +1,16 @@
-"""A frame as a browser is shown it."""
+"""A frame, and maps of it, as a browser is shown them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.frame import Frame, Image, Yuv420, shrink
+from edge.outputs import DECODERS
+from edge.prediction import Prediction
 from edge.segmenter import small_bgr_from_yuv
 
 VIEW_WIDTH = 1280  # a wider frame is shrunk: a screen shows no more, and an image costs by the pixel
@@ -54,3 +59,27 @@ def _planes_of_bgr(image: Image, size_wh: tuple[int, int]) -> Yuv420:
     planar = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)  # (3 h / 2, w): Y, then U and V, two of their rows in each
     u, v = planar[height:].reshape(2, height // 2, width // 2)
     return Yuv420(planar[:height], u, v)
+
+
+_LOW_IDS = ("instance_ids", "marking_ids")  # as shades all would be black
+
+
+def grey_maps(result: Prediction) -> dict[str, Image]:
+    """uint8 (h, w) of each further output that is one value for each pixel, by name, without black bars: bytes as they
+    are, anything else from its least finite value, black, to its greatest.
+    """
+    maps = {}
+    for output in result.further():
+        array = result.content(output.name)
+        if DECODERS[output.decoder].per_pixel and array.ndim == 2:
+            is_shade = array.dtype == np.uint8 and output.decoder not in _LOW_IDS
+            maps[output.name] = array if is_shade else _grey(array)
+    return maps
+
+
+def _grey(array: NDArray[Any]) -> Image:
+    values = array.astype(np.float32)
+    known = np.isfinite(values)
+    low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
+    scaled = (np.where(known, values, low) - low) * (255.0 / max(high - low, 1e-12))
+    return np.rint(scaled).astype(np.uint8)

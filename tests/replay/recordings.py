@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from edge.classes import CAMVID, ClassTable
 from edge.errors import SourceDamaged
 from edge.frame import Frame, Letterbox
+from edge.outputs import CONFIDENCE
 from edge.prediction import Prediction
 from edge.replay.mask_track import MaskTrack
 from edge.sources.seek import Playable, check_number
@@ -67,6 +69,25 @@ def track(name: str, classes_of: Callable[[int], np.ndarray]) -> MaskTrack:
         return seen(frame, classes_of(int(frame.image[0, 0, 0])))
 
     return MaskTrack(name, [name], of)
+
+
+def sure_above(result: Prediction) -> Prediction:
+    """It, with a confidence of 1 in the upper half of the image and of 0 in the lower."""
+    confidence = np.zeros_like(result.semantic)
+    confidence[: len(confidence) // 2] = 255
+    outputs, specs = {**result.outputs, "confidence": confidence}, {**result.specs, "confidence": CONFIDENCE}
+    return replace(result, outputs=outputs, specs=specs)
+
+
+def with_confidence(sure_of: MaskTrack) -> MaskTrack:
+    """That track, which says also how sure it is."""
+
+    def of(source: Playable, frame: Frame) -> Prediction:
+        result = sure_of.of(source, frame)
+        assert result is not None
+        return sure_above(result)
+
+    return replace(sure_of, of=of, maps=("confidence",))
 
 
 def all_road(number: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from bundles import MakeCard
-from recordings import Numbers, seen, track
+from recordings import Numbers, seen, track, with_confidence
 
 from edge.classes import CAMVID
 from edge.frame import Frame
@@ -41,7 +41,7 @@ class Session60:
     """A player of 60 frames with two tracks, behind a page."""
 
     def __init__(self, make_card: MakeCard, source: Numbers, compared: bool) -> None:
-        first = track("first", lambda number: np.full((48, 64), 3))
+        first = with_confidence(track("first", lambda number: np.full((48, 64), 3)))
         tracks = (first, second_lane()) if compared else (first,)
         timeline = DisagreementTimeline(source.frame_count, Comparer(CAMVID, CAMVID)) if compared else None
         engine = cast("Any", SimpleNamespace(card=make_card(b"graph", table=CAMVID), precision="int8"))

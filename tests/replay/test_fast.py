@@ -61,7 +61,6 @@ def test_a_damaged_recording_is_replayed_as_far_as_it_goes_and_never_taken_for_a
     ("options", "wanted"),
     [
         (["--masks", "x"], "Add --fast"),
-        (["--confidence"], "--confidence wants every frame"),
         (["--fast", "--web"], "Leave one of them out"),
         ([], "wants a terminal"),
         (["--fast", "--diff", "recorded"], "holds no recorded masks"),

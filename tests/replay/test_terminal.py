@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import Numbers, all_road, seen, track
+from recordings import Numbers, all_road, seen, sure_above, track, with_confidence
 from videos import write_video
 
 from edge.classes import CAMVID
@@ -113,17 +113,29 @@ def test_views_show_each_mask_both_and_what_differs() -> None:
     other[:12] = 0
     results = {"a": seen(frame, all_road(0)), "b": seen(frame, other)}
     shown, comparer = Shown(1, 9, frame, results), Comparer(CAMVID, CAMVID)
-    assert views(["a"]) == ["a"]
-    assert views(["a", "b"]) == [BOTH, "a", "b", DIFFERENCE]
-    left, right = images_of(shown, BOTH, ["a", "b"], comparer)
+    tracks = [track("a", all_road), track("b", all_road)]
+    assert views(tracks[:1]) == ["a"]
+    assert views(tracks) == [BOTH, "a", "b", DIFFERENCE]
+    left, right = images_of(shown, BOTH, tracks, comparer)
     assert np.array_equal(left[20:], right[20:])
     assert (right[:10] == frame.image[:10]).all()
     assert not (left[:10] == frame.image[:10]).all()
-    (difference,) = images_of(shown, DIFFERENCE, ["a", "b"], comparer)
+    (difference,) = images_of(shown, DIFFERENCE, tracks, comparer)
     magenta = cv2.inRange(difference, (255, 0, 255), (255, 0, 255)) > 0
     assert magenta[:12].all()
     assert not magenta[12:].any()
-    assert images_of(Shown(1, 9, reason="damaged"), BOTH, ["a", "b"], comparer) == []
+    assert images_of(Shown(1, 9, reason="damaged"), BOTH, tracks, comparer) == []
+
+
+def test_a_view_shows_how_sure_an_engine_is() -> None:
+    frame, sure = Numbers(101).at(100), with_confidence(track("a", all_road))
+    shown = Shown(1, 100, frame, {"a": sure_above(seen(frame, all_road(0)))})
+    assert views([sure]) == ["a", "a confidence"]
+    (image,) = images_of(shown, "a confidence", [sure], None)
+    assert set(np.unique(image[:20]).tolist()) == {178}, "half the image's 100, half white"
+    assert set(np.unique(image[28:]).tolist()) == {50}
+    (unseen,) = images_of(Shown(1, 100, frame, {"a": seen(frame, all_road(0))}), "a confidence", [sure], None)
+    assert np.array_equal(unseen, frame.image), "what was not computed is not painted"
 
 
 @given(columns=st.integers(1, 140), lines=st.integers(1, 50), view=st.integers(0, 3))

@@ -72,6 +72,17 @@ def test_both_masks_lie_over_the_frame_that_was_asked_for(page: tuple[ReplayPage
     assert page_.complaints() == []
 
 
+def test_a_view_shows_how_sure_an_engine_is(page: tuple[ReplayPage, Player]) -> None:
+    shown, player = page
+    player.seek(40)
+    assert soon(lambda: shown.frame() == 40)
+    shown.click("[data-view='first confidence']")
+    assert shown.paints(0, 0.1, np.full(3, (40 + 255) / 2)), "white over the image, at half strength"
+    assert shown.paints(0, 0.9, np.full(3, 40 / 2))
+    assert shown.text("#caption-0") == "first confidence"
+    assert shown.complaints() == []
+
+
 @pytest.mark.slow
 def test_buttons_keys_and_the_number_field_lead_the_player(page: tuple[ReplayPage, Player]) -> None:
     page_, player = page

@@ -3,6 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const BOTH = "side by side", DIFFERENCE = "difference", MAGENTA = [255, 0, 255];
+const INKS = Uint32Array.from({ length: 256 }, (_, value) => (255 << 24 | value << 16 | value << 8 | value) >>> 0);
 const ROUND_TRIPS_MS = [250, 500, 1000, 2000];
 
 const panes = [0, 1].map((place) => {
@@ -76,7 +77,8 @@ function greet(message) {
   $("timeline").setAttribute("aria-valuemax", hello.frame_count - 1);
   for (const card of document.querySelectorAll(".compares")) card.hidden = !hello.compares;
   $("speed").replaceChildren(...hello.speeds.map((speed) => new Option(`${speed}×`, speed)));
-  const views = hello.tracks.length > 1 ? [BOTH, ...hello.tracks, ...(hello.compares ? [DIFFERENCE] : [])] : hello.tracks;
+  const masks = hello.tracks.length > 1 ? [BOTH, ...hello.tracks, ...(hello.compares ? [DIFFERENCE] : [])] : hello.tracks;
+  const views = [...masks, ...hello.maps];
   if (!views.includes(view)) view = views[0];
   $("views").replaceChildren(...(views.length > 1 ? views.map(viewButton) : []));
   $("layers").replaceChildren(...hello.layers.map(layerRow));
@@ -133,9 +135,11 @@ async function takeFrame(data) {
   const jpeg = createImageBitmap(new Blob([take(head.jpeg_bytes)], { type: "image/jpeg" }));
   const packed = Object.values(head.tracks).map((track) => inflated(take(track.bytes)));
   const differ = head.differ ? inflated(take(head.differ.bytes)) : null;
-  const bitmap = await jpeg, maps = await Promise.all(packed);
+  const greys = Object.values(head.maps).map((grey) => inflated(take(grey.bytes)));
+  const bitmap = await jpeg, maps = await Promise.all(packed), values = await Promise.all(greys);
   Object.values(head.tracks).forEach((track, place) => { track.ids = maps[place]; });
   if (head.differ) head.differ.ids = await differ;
+  Object.values(head.maps).forEach((grey, place) => { grey.ids = values[place]; });
   frame?.bitmap.close();
   frame = { ...head, bitmap };
   draw();
@@ -162,11 +166,11 @@ function drawPane(pane, name) {
   pen.filter = name === DIFFERENCE ? "grayscale(1) brightness(.55)" : "none";
   pen.drawImage(frame.bitmap, 0, 0);
   pen.filter = "none";
-  const map = name === DIFFERENCE ? frame.differ : frame.tracks[name];
-  const age = name === DIFFERENCE ? "" : map ? ` · mask after ${map.age_ms.toFixed(0)} ms` : " · no mask";
+  const grey = hello.maps.includes(name), map = name === DIFFERENCE ? frame.differ : (grey ? frame.maps : frame.tracks)[name];
+  const age = name === DIFFERENCE ? "" : !map ? " · no mask" : grey ? "" : ` · mask after ${map.age_ms.toFixed(0)} ms`;
   pane.caption.textContent = name + age;
   if (!map) return;
-  colour(pane, map, name === DIFFERENCE ? lutOf([[[1], MAGENTA]]) : trackLut(name));
+  colour(pane, map, name === DIFFERENCE ? lutOf([[[1], MAGENTA]]) : grey ? INKS : trackLut(name));
   pen.globalAlpha = name === DIFFERENCE ? 1 : opacity;
   pen.imageSmoothingEnabled = name !== DIFFERENCE; // a single cell that differs stays a cell
   pen.imageSmoothingQuality = "high";
