@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -65,6 +66,14 @@ def test_a_service_has_a_read_only_root_no_capabilities_and_a_file_to_build_from
     assert service["profiles"] == [name]
     places = dict(volume.split(":")[:2] for volume in service["volumes"])
     assert set(places) - {"./edge.yaml"} == set(COMPOSE["volumes"])
+
+
+def test_the_compose_file_is_one_by_composes_specification() -> None:
+    specification = pytest.importorskip("compose_spec", reason="install the extra dev")
+    specification.PyCompose.from_json(json.dumps(COMPOSE)).validate()
+    lost = json.dumps(COMPOSE).replace('"cache:/cache"', '"cash:/cache"')
+    with pytest.raises(ValueError, match="`cash` .* not defined"):
+        specification.PyCompose.from_json(lost).validate()
 
 
 def test_the_containers_config_is_valid_and_its_page_is_the_one_that_the_health_check_asks() -> None:

@@ -29,7 +29,7 @@ camera: {source}
 # A recording begins anew at its end; without it the service ends there. A camera has no end.
 loop: {loop}
 
-# An engine's name (road, small), or the folder that `edge build` wrote. `edge inspect NAME` shows what it sees.
+# An engine's name (road, small, open), or the folder that `edge build` wrote. `edge inspect NAME` shows what it sees.
 engine: {engine}
 
 # int8, f32, bf16 (OpenVINO) or fp16 (TensorRT). Default: the engine's own.

@@ -375,9 +375,12 @@ def _named(values: Sequence[Any], table: ClassTable) -> dict[str, Any]:
 
 
 def intervals(blocks: Counts, table: ClassTable) -> dict[str, Any]:
-    """The 95 % interval of each figure, by resampling blocks (N, C + G, 3) of a second."""
+    """The 95 % interval of each figure, by resampling blocks (N, C + G, 3) of a second; of one block there is none,
+    [None, None].
+    """
     draws = resampled(blocks, lambda triples: statistics(triples, len(table)))
-    return {"level": LEVEL, "blocks": len(blocks), **_named(_bounds(draws), table)}
+    bounds = _bounds(draws if len(blocks) > 1 else np.full_like(draws, np.nan))  # all draws of one block are alike
+    return {"level": LEVEL, "blocks": len(blocks), **_named(bounds, table)}
 
 
 def difference(own: Counts, other: Counts, table: ClassTable) -> dict[str, Any]:

@@ -167,11 +167,12 @@ def _classes(report: Report, table: ClassTable) -> str:
     parts += [f'<text class="value quiet" x="{x}" y="12">{text}</text>' for x, text in heads]
     blocks = report["intervals"]["blocks"]
     few = " That is few: the intervals say little." if blocks < FEW_BLOCKS else ""
+    whiskers = f"Whiskers: 95 % intervals by resampling {blocks} seconds of labelled frames.{few}"
     svg = f'<svg viewBox="0 0 880 {24 + row_px * len(table)}" width="100%" role="img">{"".join(parts)}</svg>'
     return section(
         "Classes",
         f'<div class="scroll">{svg}</div>',
-        f"Whiskers: 95 % intervals by resampling {blocks} seconds of labelled frames.{few}",
+        whiskers if blocks > 1 else "No whiskers: one second of labelled frames has no intervals.",
     )
 
 

@@ -65,19 +65,23 @@ def _accuracy(report: Report) -> list[str]:
         for group, iou in report["group_iou"].items()
         if group not in report["classes"]
     ]
-    blocks = intervals["blocks"]
-    few = "; so few say little" if blocks < FEW_BLOCKS else ""
     lines = [
         f"mIoU {figure(report['miou'])}   pixel accuracy {figure(report['pixel_accuracy'])}",
         f"mIoU's 95 % interval {_range(intervals['miou'])}, boundary F1 {figure(report['boundary']['mean'])}"
         f" (within {report['boundary']['tolerance']:.2%} of the diagonal)",
-        f"{report['labelled_frames']} labelled frames; intervals by resampling {blocks} seconds{few}",
+        f"{report['labelled_frames']} labelled frames; {_resampled(intervals['blocks'])}",
     ]
     return [
         table(("class", "IoU", "95 % interval", "boundary F1", "pixels", "share"), rows),
         table(("group", "IoU", "95 % interval"), groups),
         "\n".join(lines),
     ]
+
+
+def _resampled(blocks: int) -> str:
+    if blocks < 2:
+        return "one second of them has no intervals"
+    return f"intervals by resampling {blocks} seconds" + ("; so few say little" if blocks < FEW_BLOCKS else "")
 
 
 def _temporal(figures: Report) -> str:

@@ -98,6 +98,12 @@ def test_a_class_that_never_occurs_has_no_interval() -> None:
     assert found["iou"]["Red"] == [None, None]
 
 
+def test_labels_of_one_second_have_no_interval_in_place_of_one_without_width() -> None:
+    blocks = triples_of(np.array([[8, 2, 0], [1, 9, 0], [0, 0, 5]]), COLOURS)[None]
+    found = intervals(blocks, COLOURS)
+    assert (found["blocks"], found["miou"], found["iou"]["Red"]) == (1, [None, None], [None, None])
+
+
 def test_the_same_masks_are_never_ahead_of_themselves() -> None:
     chance = np.random.default_rng(2)
     blocks = triples_of(chance.integers(0, 99, (15, 3, 3)), COLOURS)
