@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -27,8 +28,18 @@ _STALE = "return document.getElementById('stage')?.dataset.stale === 'true'"
 def served(source: str) -> Iterator[str]:
     """The address of the live page of `edge serve --loop`, which ends with this context."""
     folder, name = os.path.split(source)  # the page shows the name, and not whose disk it is on
-    command = [sys.executable, "-m", "edge.cli", "serve", name, "--loop", "--port", "0"]
-    server = subprocess.Popen(command, cwd=folder or ".", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with serving(["serve", name, "--loop", "--port", "0"], folder or ".") as url:
+        yield url
+
+
+@contextmanager
+def serving(words: list[str], folder: str) -> Iterator[str]:
+    """The address of the page of an `edge` command, which ends with this context."""
+    command = [sys.executable, "-m", "edge.cli", *words]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    server = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         assert server.stdout is not None
         yield next(found[0] for line in server.stdout if (found := re.search(r"http://127[^ ]*/", line)))

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 
-from benchmarks.chromium import screenshots, served
+from benchmarks.chromium import screenshots, served, serving
 from benchmarks.readme_images import MOTORWAY_FRAME, painted, write_webp
+from benchmarks.terminal_image import asked, run_in_shell, shown, write_terminal
+from edge.engine import find_bundle
 from edge.frame import Image
 
 STREET = "scene:street?seed=7&frames={frames}&size=640x360&fps=30"
@@ -30,6 +35,8 @@ CLIP_WH = 560, 315
 CLIP_QUALITY, PHOTO_QUALITY, PAGE_QUALITY = 50, 80, 82
 LIVE_WH, LIVE_S = (1400, 900), 70  # the charts of the page are of a minute
 REPORT_WH = (1160, 900)
+PLAYER_WH, PLAYER_S = (1400, 860), 20
+PICKED_WH = 480, 270
 
 
 def edge(folder: Path, *words: str) -> None:
@@ -85,6 +92,91 @@ def report(room: Path, to: Path) -> None:
     _themed((room / "compare.html").as_uri(), to / "compare", REPORT_WH, 1)
 
 
+def player(room: Path, to: Path) -> None:
+    """`edge replay --diff --web`, which is dark in either theme."""
+    run_in_shell(commands_of("how-to/compare-engines"), room)
+    with serving(["replay", "drive.mcap", "--diff", "small", "--web", "--port", "0"], str(room)) as url:
+        (image,) = screenshots(url, PLAYER_WH, PLAYER_S)
+    write(to / "replay-diff.webp", image, PAGE_QUALITY)
+
+
+def picked(room: Path, to: Path) -> None:
+    """The four frames most worth a label, above the masks to correct."""
+    run_in_shell(commands_of("how-to/label-what-matters"), room)
+    folder, palette = room / "to-label", find_bundle("road").card.table.palette_rgb
+    rows: list[list[Image]] = [[], []]
+    for line in (folder / "picked.csv").read_text().splitlines()[1:5]:
+        name = line.partition(",")[0]
+        image = cv2.imread(str(folder / "frames" / name))
+        ids = cv2.imread(str(folder / "labels" / name), cv2.IMREAD_UNCHANGED)
+        for row, part in zip(rows, (image, palette[:, ::-1][np.asarray(ids)]), strict=True):
+            row.append(np.asarray(cv2.resize(np.asarray(part, np.uint8), PICKED_WH, interpolation=cv2.INTER_NEAREST)))
+    write(to / "picked.webp", np.vstack([np.hstack(row) for row in rows]), PHOTO_QUALITY)
+
+
+def outlined(room: Path, to: Path) -> None:
+    """A frame of a drive with the outlines that the file has for it, as a reader of MCAP without edge finds both."""
+    run_in_shell(commands_of("how-to/foxglove"), room)
+    frames, lines = _messages(room / "drive.mcap")
+    packets = [av.Packet(frame.data) for frame in frames]
+    decoder = av.CodecContext.create("h264", "r")
+    images = [frame.to_ndarray(format="bgr24") for packet in [*packets, None] for frame in decoder.decode(packet)]
+    image = np.ascontiguousarray(images[-1])
+    for line in lines[-1].points:
+        points = np.array([[(point.x, point.y)] for point in line.points]).round().astype(np.int32)
+        colour = [round(255 * part) for part in (line.outline_color.b, line.outline_color.g, line.outline_color.r)]
+        cv2.polylines(image, [points], True, colour, round(line.thickness), cv2.LINE_AA)
+    write(to / "outlines.webp", image, PHOTO_QUALITY)
+
+
+def _messages(drive: Path) -> tuple[list[Any], list[Any]]:
+    """The frames and the outlines of a drive, in their order."""
+    from mcap.reader import make_reader
+
+    from edge.drive.schema import message_class
+
+    kinds = {"/camera/image": "foxglove.CompressedVideo", "/masks/outlines": "foxglove.ImageAnnotations"}
+    found: dict[str, list[Any]] = {topic: [] for topic in kinds}
+    with drive.open("rb") as file:
+        for _, channel, message in make_reader(file).iter_messages(topics=list(kinds)):
+            found[channel.topic].append(message_class(kinds[channel.topic]).FromString(message.data))
+    return found["/camera/image"], found["/masks/outlines"]
+
+
+def gate(room: Path, to: Path) -> None:
+    """A night on which the engine got worse: `small` in place of `road`."""
+    measured, _, _ = commands_of("how-to/nightly-regression").partition(
+        "edge evaluate drives.yaml --engine road --base"
+    )
+    run_in_shell(measured, room)
+    night = "edge evaluate drives.yaml --engine small --baseline baseline.json"
+    write_terminal(shown([f"{night} \\\n    --max-drop miou:0.5,road:0.3 | tail -n 3"], room), to / "gate")
+
+
+def sink(room: Path, to: Path) -> None:
+    """What the sink of the page writes."""
+    script = commands_of("how-to/add-a-sink")
+    run_in_shell(script, room)
+    run = next(line for line in script.splitlines() if line.startswith("edge run"))
+    write_terminal(shown([run, "head -n 3 shares.csv"], room), to / "sink")
+
+
+def questions(room: Path, to: Path) -> None:
+    """What `edge init` asks."""
+    write_terminal(asked("edge init", ["2", "drive.mp4", "", ""], _with_a_video(room)), to / "init")
+
+
+def _with_a_video(room: Path) -> Path:
+    edge(room, "run", STREET.format(frames=2), "--overlay", "drive.mp4", "--quiet")
+    return room
+
+
+def commands_of(page: str) -> str:
+    """The blocks of a page that can be run as they stand."""
+    text = Path(f"docs/{page}.md").read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
 def page(_: Path, to: Path) -> None:
     """The live page, light and dark."""
     with served(str(Path(os.environ["EDGE_DATA"]) / "drives/motorway-540p.mp4")) as url:
@@ -105,6 +197,15 @@ IMAGES: dict[str, Callable[[Path, Path], None]] = {
     "loss.png": loss,
     "compare-light.webp": report,
     "compare-dark.webp": report,
+    "replay-diff.webp": player,
+    "picked.webp": picked,
+    "outlines.webp": outlined,
+    "gate-light.svg": gate,
+    "gate-dark.svg": gate,
+    "sink-light.svg": sink,
+    "sink-dark.svg": sink,
+    "init-light.svg": questions,
+    "init-dark.svg": questions,
     "page-light.webp": page,
     "page-dark.webp": page,
 }

@@ -1,4 +1,4 @@
-"""What the bounds in pyproject.toml allow: wheels for a Jetson, and the oldest set of libraries."""
+"""What the bounds in pyproject.toml allow: wheels for a Jetson, and the oldest and the newest set of libraries."""
 
 from __future__ import annotations
 
@@ -50,11 +50,12 @@ def test_wheels_for_a_jetson_exist_of_all_that_is_asked_for(
 
 
 @pytest.mark.slow
-def test_the_oldest_set_that_the_bounds_allow_segments_records_and_replays(tmp_path: Path) -> None:
-    uv("venv", "--python", sys.executable, tmp_path / "oldest", cwd=tmp_path)
-    python = tmp_path / "oldest/bin/python"
+@pytest.mark.parametrize("resolution", ["lowest-direct", "highest"], ids=["oldest", "newest"])
+def test_a_set_that_the_bounds_allow_segments_records_and_replays(resolution: str, tmp_path: Path) -> None:
+    uv("venv", "--python", sys.executable, tmp_path / "set", cwd=tmp_path)
+    python = tmp_path / "set/bin/python"
     asked = f"{ROOT}[serve,drives,foxglove,ros2,sign]"
-    uv("pip", "install", "--python", python, "--resolution", "lowest-direct", asked, cwd=tmp_path)
+    uv("pip", "install", "--python", python, "--resolution", resolution, asked, cwd=tmp_path)
 
     def edge(*words: str) -> str:
         command = [str(python), "-m", "edge.cli", *words]

@@ -153,7 +153,8 @@ def _drawn_front(report: Report) -> bytes:
         panel.set(xlabel="ms per frame, p50", title=f"{name} %")
         panel.margins(0.15)
         panel.grid(alpha=0.3)
-    plot.suptitle(f"{report.card.name}: speed and accuracy on {report.data} (red: nothing is faster and better)")
+    title = f"{report.card.name}: speed and accuracy on {report.data}\nred: nothing is faster and better"
+    plot.suptitle(title, fontsize=9)  # of one panel and a long path, too
     written = io.BytesIO()
     plot.savefig(written, format="png", dpi=110)
     plt.close(plot)

@@ -22,7 +22,7 @@ from edge.evaluate.worst import Place, thinned, visits
 from edge.frame import Image
 from edge.sinks.files import write_bytes, write_text
 
-FRAMES, LABELS, REASONS = "frames", "labels", "picked.csv"
+FRAMES, LABELS, REASONS, CLASS_NAMES = "frames", "labels", "picked.csv", "classes.txt"
 _APART = (4.0, 2.0, 1.0, 0.5, 0.25, 0.0)  # seconds between picked frames: as many as leave enough to pick
 
 
@@ -55,8 +55,9 @@ class Reasons:
 def pick_frames(results: Sequence[DriveResult], worker: Worker, table: ClassTable, count: int, folder: Path) -> str:
     """Write the frames most worth a label into `folder`, with the engine's masks to start from, and say how many.
 
-    `folder` holds `frames/*.png` with `labels/*.png`, class ids, which is the layout "pairs" of recipes, and
-    `picked.csv`: why each was picked. Frames that have a label are not picked.
+    `folder` holds `frames/*.png` with `labels/*.png`, class ids, which is the layout "pairs" of recipes, the classes'
+    names by id in `classes.txt`, where `edge train --data` reads them, and `picked.csv`: why each was picked. Frames
+    that have a label are not picked.
 
     Raises:
         OutputError: the folder holds something, or cannot be written.
@@ -69,6 +70,7 @@ def pick_frames(results: Sequence[DriveResult], worker: Worker, table: ClassTabl
         name = f"{stem_of(place)}.png"
         write_bytes(folder / FRAMES / name, _png(seen.result.frame.image))
         write_bytes(folder / LABELS / name, _png(seen.result.class_map()))
+    write_text(folder / CLASS_NAMES, "".join(f"{name}\n" for name in table.names))
     write_text(folder / REASONS, _csv(chosen, reasons))
     return f"{len(chosen)} frames to label in {folder / FRAMES}, with masks to correct in {folder / LABELS}"
 

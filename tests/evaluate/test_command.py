@@ -15,6 +15,7 @@ from videos import cut, noise, write_video
 from edge.cli import make_app
 from edge.engine import Bundle
 from edge.errors import ConfigError, OutputError, SourceDamaged, SourceError
+from edge.train.guess import guess_data
 from edge.train.layouts import find_pairs
 from edge.train.recipe import Folder
 
@@ -109,6 +110,7 @@ def test_picked_frames_are_unlabelled_and_read_by_training(words: list[str], tmp
     assert {pair.drive for pair in pairs} <= {"a", "b"}
     for pair in pairs:
         assert cv2.imread(str(pair.mask), cv2.IMREAD_UNCHANGED).shape == (48, 64)
+    assert guess_data(folder).classes == ["Blue", "Green", "Red"]
     with pytest.raises(OutputError, match="not empty"):
         edge(*words, "--pick", 5, "--to", folder)
 

@@ -142,6 +142,13 @@ def test_a_frame_that_cannot_be_decoded_is_told_and_not_shown_as_sound(
     driver.get("about:blank")
 
 
+def test_a_layers_box_has_its_colour_and_its_name_beside_it(page: tuple[ReplayPage, Player]) -> None:
+    box, name = page[0].find("#layers input"), page[0].find("#layers .name")
+    rgb = ", ".join(str(part) for part in ROAD_RGB)
+    assert (name.text, box.value_of_css_property("background-color")) == ("road", f"rgba({rgb}, 1)")
+    assert 0 < name.location["x"] - box.location["x"] - box.size["width"] < 20
+
+
 def test_every_control_has_a_name(page: tuple[ReplayPage, Player]) -> None:
     controls = page[0].driver.find_elements("css selector", "button, input, select, canvas")
     assert len(controls) > 20

@@ -109,16 +109,16 @@ function nextView() {
 
 function layerRow(layer, place) {
   const row = document.createElement("li"), label = document.createElement("label");
-  const box = document.createElement("input"), swatch = document.createElement("span"), name = document.createElement("span");
+  const box = document.createElement("input"), name = document.createElement("span");
   box.type = "checkbox";
   box.checked = layer.on;
   box.dataset.layer = layer.name;
   box.addEventListener("change", draw);
-  swatch.className = "swatch";
-  swatch.style.background = `rgb(${layer.rgb.join(" ")})`;
+  box.style.setProperty("--swatch", `rgb(${layer.rgb.join(" ")})`);
+  name.className = "name";
   name.textContent = layer.name;
   if (place < 9) label.title = `Key ${place + 1}`;
-  label.append(box, swatch, name);
+  label.append(box, name);
   row.append(label);
   return row;
 }
