@@ -72,7 +72,7 @@ def test_the_compose_file_is_one_by_composes_specification() -> None:
     specification = pytest.importorskip("compose_spec", reason="install the extra dev")
     specification.PyCompose.from_json(json.dumps(COMPOSE)).validate()
     lost = json.dumps(COMPOSE).replace('"cache:/cache"', '"cash:/cache"')
-    with pytest.raises(ValueError, match="`cash` .* not defined"):
+    with pytest.raises(ValueError, match=r"`cash` .* not defined"):
         specification.PyCompose.from_json(lost).validate()
 
 
