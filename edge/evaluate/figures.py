@@ -375,8 +375,8 @@ def _named(values: Sequence[Any], table: ClassTable) -> dict[str, Any]:
 
 
 def intervals(blocks: Counts, table: ClassTable) -> dict[str, Any]:
-    """The 95 % interval of each figure, by resampling blocks (N, C + G, 3) of a second; of one block there is none,
-    [None, None].
+    """The 95 % interval of each figure, by resampling blocks (N, C + G, 3) of a second; [None, None] of one
+    block alone.
     """
     draws = resampled(blocks, lambda triples: statistics(triples, len(table)))
     bounds = _bounds(draws if len(blocks) > 1 else np.full_like(draws, np.nan))  # all draws of one block are alike
