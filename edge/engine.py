@@ -27,7 +27,7 @@ from edge.card import CARD_LIMIT_BYTES, NAME, Card, Graph
 from edge.delta import apply_delta
 from edge.errors import BundleTampered, EngineError, EngineNotFound
 from edge.outputs import Output
-from edge.regular import open_regular
+from edge.regular import read_regular
 
 if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
     from types import TracebackType
@@ -268,13 +268,9 @@ def _write_file(path: Path, content: bytes) -> None:
 
 def _read_file(path: Path, limit_bytes: int) -> bytes:
     try:
-        with open_regular(path) as file:
-            content = file.read(limit_bytes + 1)
+        return read_regular(path, limit_bytes)
     except OSError as error:
         raise EngineError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(content) > limit_bytes:
-        raise EngineError(f"{path}: is larger than {limit_bytes} bytes, which is not to be expected of it")
-    return content
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+IMAGE_BYTES = 1 << 28  # of an image of 8K, uncompressed
+TEXT_BYTES = 1 << 26  # of a report or list, which in memory takes about ten times as much
+
 
 def open_regular(path: Path) -> BinaryIO:
     """A file, open for reading in binary; links are followed.
@@ -28,14 +31,18 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(fd, "rb")
 
 
-def read_regular(path: Path) -> bytes:
-    """All bytes of a file.
+def read_regular(path: Path, limit_bytes: int = IMAGE_BYTES) -> bytes:
+    """All bytes of a file, which may have at most `limit_bytes`.
 
     Raises:
-        OSError: as `open_regular`.
+        OSError: as `open_regular`, or it is larger.
     """
     with open_regular(path) as file:
-        return file.read()
+        size_bytes = os.fstat(file.fileno()).st_size
+        content = b"" if size_bytes > limit_bytes else file.read(limit_bytes + 1)  # it may grow
+    if max(size_bytes, len(content)) > limit_bytes:
+        raise OSError(errno.EFBIG, f"larger than {limit_bytes} bytes, which is not to be expected of it", str(path))
+    return content
 
 
 def _kind(mode: int) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge.errors import BundleTampered, ConfigError, EngineError, OutputError
 from edge.install import install_command
-from edge.regular import open_regular
+from edge.regular import open_regular, read_regular
 from edge.strict_json import Reader, parse_json
 
 if TYPE_CHECKING:
@@ -192,14 +192,11 @@ def _read(folder: Path) -> list[Signature]:
     """The signatures beside a card; none where there is no such file."""
     path = folder / SIGNATURE_FILE
     try:
-        with open_regular(path) as file:
-            text = file.read(LIMIT_BYTES + 1).decode("utf-8")
+        text = read_regular(path, LIMIT_BYTES).decode("utf-8")
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise EngineError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
-    if len(text) > LIMIT_BYTES:
-        raise EngineError(f"{path}: is larger than {LIMIT_BYTES} bytes, which is not to be expected of it")
     reader = Reader(parse_json(text, str(path)))
     reader.whole("format", 1, 1)
     found = [_read_one(part) for part in reader.parts("signatures")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from bundles import graph_of
 
 from edge.engine import CARD_FILE, MODEL_FILE, Bundle, load_bundle
-from edge.errors import EdgeError
+from edge.errors import ConfigError, EdgeError
 from edge.evaluate.gate import load_baseline
 from edge.evaluate.labels import Labels
 from edge.frame import Image
@@ -40,6 +41,17 @@ def test_what_is_not_a_file_is_named_for_what_it_is(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "socket"))
         with pytest.raises(OSError, match="No such device or address"):  # of open(2) itself
             open_regular(tmp_path / "socket")
+
+
+def test_a_file_larger_than_it_should_be_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.truncate(tmp_path / "file", 20 << 30)  # a hole: it takes no room on the disk
+    used_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(OSError, match="larger than 268435456 bytes"):
+        read_regular(tmp_path / "file")
+    with pytest.raises(ConfigError, match="larger than 67108864 bytes"):
+        load_baseline(tmp_path / "file")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used_kb < 10_000
 
 
 def test_refusing_leaves_no_descriptor_open(tmp_path: Path) -> None:

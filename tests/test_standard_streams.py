@@ -170,3 +170,4 @@ def test_without_a_home_nothing_is_cached_and_nothing_fails(monkeypatch: pytest.
 
 def test_what_would_steer_a_terminal_is_shown_as_text() -> None:
     assert printable("a\x1b[2J\x07\x9b\tb\r\n") == "a\\x1b[2J\\x07\\x9b\tb\\x0d\n"
+    assert printable("fp\u202e46\u2028x") == "fp\\u202e46\\u2028x"

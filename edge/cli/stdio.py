@@ -10,7 +10,8 @@ from io import TextIOWrapper
 from pathlib import Path
 
 _STAND_INS = {"█": "#", "…": "...", "→": "->", "–": "-", "—": "-", "×": "x", "µ": "u", "±": "+-", "≥": ">=", "≤": "<="}
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
+# All but tab and newline; and what breaks lines or turns the order of what is read
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def prepare_standard_streams() -> None:
@@ -44,7 +45,11 @@ def _stand_in(sign: str) -> str:
 
 def printable(text: str) -> str:
     r"""The text without what would steer a terminal: control characters as \x1b; newlines and tabs stay."""
-    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return _CONTROLS.sub(lambda match: _escaped(ord(match[0])), text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def print_report(text: str, *outputs: Path | None) -> None:

@@ -68,7 +68,7 @@ def _parse(path: Path) -> ModelProto:
         size = path.stat().st_size
         if size > GRAPH_LIMIT_BYTES:
             raise EngineError(f"{path}: has {size >> 20} MiB, edge takes up to {GRAPH_LIMIT_BYTES >> 20}")
-        content = read_regular(path)
+        content = read_regular(path, GRAPH_LIMIT_BYTES)
     except OSError as error:
         raise EngineError(f"{path}: cannot be read: {error.strerror}") from error
     if content.startswith((b"PK\x03\x04", b"\x80")):

@@ -27,7 +27,7 @@ from edge.card import Card
 from edge.compile.calibration import CalibrationSet, read_frames
 from edge.errors import CalibrationError, ConfigError, EngineError
 from edge.frame import Image, Letterbox, ResizePolicy
-from edge.regular import read_regular
+from edge.regular import TEXT_BYTES, read_regular
 from edge.segmenter import Canvas
 from edge.train.recipe import Calibration
 
@@ -95,7 +95,7 @@ def read_scales(path: Path) -> Scales:
         CalibrationError: there is no such file, or it is not one that `edge calibrate run` wrote.
     """
     try:
-        return _parse(read_regular(path).decode("utf-8"))
+        return _parse(read_regular(path, TEXT_BYTES).decode("utf-8"))
     except FileNotFoundError as error:
         raise CalibrationError(f"{path}: there are no scales yet. Make them: edge calibrate run RECIPE") from error
     except OSError as error:

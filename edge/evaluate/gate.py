@@ -13,7 +13,7 @@ import numpy as np
 from edge.classes import ClassTable
 from edge.errors import ConfigError
 from edge.evaluate.figures import difference
-from edge.regular import read_regular
+from edge.regular import TEXT_BYTES, read_regular
 from edge.report import table
 from edge.strict_json import as_shares, as_whole, bounded_int
 
@@ -74,7 +74,7 @@ def load_baseline(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or is no such report.
     """
     try:
-        report = json.loads(read_regular(path).decode("utf-8"), parse_int=bounded_int)
+        report = json.loads(read_regular(path, TEXT_BYTES).decode("utf-8"), parse_int=bounded_int)
     except OSError as error:
         raise ConfigError(f"--baseline {path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep

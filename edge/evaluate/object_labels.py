@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import numpy as np
 
 from edge.classes import CAMVID, ClassTable
@@ -17,8 +16,9 @@ from edge.evaluate.labels import Labels, SceneLabels, check_size, path_finder
 from edge.evaluate.overlaps import TrueObjects
 from edge.frame import Frame, Image
 from edge.natural import natural_key
-from edge.regular import read_regular
+from edge.regular import TEXT_BYTES, read_regular
 from edge.score import UNLABELLED
+from edge.sources.imagefile import ImageError, decode_image
 from edge.sources.images import ImageFiles
 from edge.sources.scene import SceneSource
 from edge.sources.source import Source
@@ -26,6 +26,7 @@ from edge.strict_json import bounded_int
 
 # What data sets call the groups that edge counts; names of classes and groups are known in any case.
 _SYNONYMS = {"person": "pedestrian", "rider": "cyclist", "bicyclist": "cyclist", "car": "vehicle"}
+_COCO_BYTES = 1 << 30  # its own training set has 470 MB
 _MOT_PERSON, _MOT_NO_CLASS = 1, -1
 _MOT_UNSURE = (2, 7, 8, 12)  # on a vehicle, static, distractor, reflection: neither demanded nor punished
 _MOT_FORM = "frame,id,left,top,width,height[,counts[,class[,visibility]]]"
@@ -115,7 +116,7 @@ def _class_of_category(categories: list[dict[str, Any]], table: ClassTable) -> d
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(read_regular(path).decode("utf-8"), parse_int=bounded_int)
+        content = json.loads(read_regular(path, _COCO_BYTES).decode("utf-8"), parse_int=bounded_int)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
@@ -126,13 +127,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_ids(path: Path) -> np.ndarray[Any, np.dtype[np.int32]]:
     """int32 (H, W) ids of a PNG file."""
     try:
-        image = cv2.imdecode(np.frombuffer(read_regular(path), np.uint8), cv2.IMREAD_COLOR)
+        image = decode_image(read_regular(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except cv2.error:
-        image = None
-    if image is None:
-        raise DataError(f"{path}: is no PNG file of ids")
+    except ImageError as error:
+        raise DataError(f"{path}: is no PNG file of ids: {error}") from error
     blue, green, red = (image[..., channel].astype(np.int32) for channel in range(3))
     return red + 256 * green + 65536 * blue
 
@@ -203,7 +202,7 @@ class _Box:
 
 def _lines(path: Path) -> Sequence[str]:
     try:
-        return read_regular(path).decode("utf-8").splitlines()
+        return read_regular(path, TEXT_BYTES).decode("utf-8").splitlines()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -235,4 +235,4 @@ def _translated(what: str) -> Iterator[None]:
     except SourceError:
         raise
     except Exception as error:  # the library's parsers let through what damaged data make of them
-        raise SourceDamaged(f"{what}: cannot be read as a ROS bag: {error}.") from error
+        raise SourceDamaged(f"{what}: cannot be read as a ROS bag: {' '.join(str(error).split())}.") from error

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from edge.errors import SourceError
-from edge.regular import read_regular
+from edge.regular import TEXT_BYTES, read_regular
 
 HEADER = ["frame", "time_s"]
 _SECONDS = re.compile(r"(-?)(\d{1,10})(?:\.(\d{1,12}))?")
@@ -32,7 +32,7 @@ def load_times(place: str) -> list[int] | None:
     path = Path(place)
     index = path / "times.csv" if path.is_dir() else path.with_suffix(".times.csv")
     try:
-        rows = list(csv.reader(StringIO(read_regular(index).decode("utf-8"), newline="")))
+        rows = list(csv.reader(StringIO(read_regular(index, TEXT_BYTES).decode("utf-8"), newline="")))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -14,7 +14,7 @@ from edge.classes import ClassTable
 from edge.config import data_path
 from edge.errors import ConfigError, DataError
 from edge.natural import natural_key
-from edge.regular import read_regular
+from edge.regular import TEXT_BYTES, read_regular
 from edge.train.coco import read_coco
 from edge.train.label_sets import LABEL_SETS, OTHERS, LabelSet, Translation, coloured, ids_of, numbered
 from edge.train.recipe import Folder, Split
@@ -174,7 +174,7 @@ def _drive(frame: Path, frames: Path, layout: Layout) -> str:
 def _listed(paths: list[Path], file: Path, layout: Layout) -> list[Path]:
     """The frames that a text file names, a line each: its first word, with suffix or without; # starts a comment."""
     try:
-        lines = read_regular(file).decode("utf-8").splitlines()
+        lines = read_regular(file, TEXT_BYTES).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as a list of frames: {error}") from error
     by_stem = {_stem(path, layout): path for path in paths}
