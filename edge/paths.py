@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ from typing import Any
 from edge.errors import ConfigError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_SOCKET_BYTES = 107  # unix(7): sun_path
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
@@ -32,6 +34,21 @@ def expanded(key: str, text: str) -> Path:
         return Path(os.path.expandvars(text)).expanduser()
     except RuntimeError as error:  # no such user, or a user without a home
         raise ConfigError(f"{key}: {text!r}: {error}") from error
+
+
+def socket_path(key: str, text: str) -> Path:
+    """The path of a Unix socket that a config's `key` names; nothing needs to be there yet.
+
+    Raises:
+        ConfigError: as `expanded`, it is too long for a socket, or something else lies there.
+    """
+    path = expanded(key, text)
+    if (length := len(os.fsencode(path))) > _SOCKET_BYTES:
+        raise ConfigError(f"{key}: expected a path of at most {_SOCKET_BYTES} bytes, got {length}")
+    with contextlib.suppress(OSError):  # not there, or in a folder that this user may not look into
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ConfigError(f"{key}: {path}: something else lies there, which is not a socket")
+    return path
 
 
 def is_path(text: str) -> bool:

@@ -17,7 +17,7 @@ _SIGN = r"(?:(?!%3D|%26|%5F)[^=&;#?/\s_])"
 _KEY_PART = (
     "(?:pas|pwd|psw|token|secret|auth|key|sig|cred|session|login|jwt|hash|cookie|streamid|bearer|ticket|digest|pincode)"
 )
-_SECRET_KEY = rf"{_SIGN}*{_KEY_PART}{_SIGN}*|p|pw|pin|sid|psk|otp"
+_SECRET_KEY = rf"{_SIGN}*{_KEY_PART}{_SIGN}*|(?:{_SIGN}*-)?code|access{_SIGN}*|invite|k|p|pw|pin|sid|psk|otp"
 _IS = "(?:=|%3D)"  # also percent-encoded, as some recorders' addresses are copied
 # Up to the last "@": a password may hold any sign, though "/", "?" and "#" should be written %2F, %3F and %23 there.
 # One slash, three or none are slips of the hand.
@@ -30,6 +30,14 @@ _IN_PATH = re.compile(
 _IN_QUERY = re.compile(rf"(?:^|[?&;#])(?:[^=&;#]*_)?(?:{_SECRET_KEY})(?:_[^=&;#]*)?{_IS}(?P<secret>[^&;#]*)", re.I)
 # Some recorders: rtsp://host/user/admin/password/secret/1, rtsp://host/live/admin:secret/1.
 _SEGMENT = re.compile(r"(?:^|/)(?:(?:pass(?:word|wd)?|pwd?|token|key)/|[A-Za-z]\w*:(?=[^/]{3}))(?P<secret>[^/]+)", re.I)
+# What is posted to holds its secret in its path: http://host/hooks/services/T0/B0/secret
+_WEBHOOK = re.compile(r"/(?:web)?hooks?/(?P<secret>.+)", re.I)
+# An address without its scheme, a slip of the hand; a recording may be called so.
+_LOGIN = re.compile(
+    r"(?!.*\.(?:mp4|mkv|avi|mov|webm|m4v|ts|h26[45]|mcap|bag|db3|png|jpe?g)$)"
+    r"[^/\s:@]+:(?P<secret>[^/\s@]+)@[\w.-]+(?::\d+)?(?:[/?#].*)?",
+    re.I,
+)
 # SRT's own form holds "#" and is the whole rest up to "&": srt://host:9000?streamid=#!::u=admin,s=secret
 _STREAM_ID = re.compile(r"[?&]streamid=(?P<secret>[^&]*)", re.I)
 # The last part of an address that is streamed to is its key, with which a stream can be sent.
@@ -88,6 +96,9 @@ def _secret_spans(name: str) -> Iterator[tuple[int, int]]:
         yield from _spans_of_address(name, name.find("?"), len(name))
     elif _ADDRESS.match(name):
         yield from _spans_of_address(name, 0, len(name))
+    elif login := _LOGIN.fullmatch(name):
+        yield _span(login, "secret")
+        yield from _spans_of_address(name, login.end("secret") + 1, len(name))
 
 
 def _spans_of_address(name: str, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -104,6 +115,7 @@ def _spans_of_address(name: str, start: int, end: int) -> Iterator[tuple[int, in
     for pattern, begin, until in (
         (_IN_PATH, path, query),
         (_SEGMENT, host, query),
+        (_WEBHOOK, host, query),
         (_STREAM_KEY, 0, query),
         (_STREAM_ID, 0, len(address)),
         (_IN_QUERY, query, len(address)),

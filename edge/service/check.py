@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from edge.grouping import Instances
 from edge.install import install_command
 from edge.metres import Metres
 from edge.outputs import select
-from edge.paths import expanded, is_path, make_folder, shown
+from edge.paths import expanded, is_path, make_folder, shown, socket_path
 from edge.replay.compare import Comparer
 from edge.secrets import redacted
 from edge.service.config import ServeConfig
@@ -141,16 +140,12 @@ def _check_socket(config: ServeConfig) -> None:
     if "" not in config.sources:
         raise ConfigError("socket: hands on one camera; with `cameras`, leave it out")
     assert config.socket is not None
-    path = expanded("socket", config.socket)
-    if len(os.fsencode(path)) > 107:  # unix(7): sun_path
-        raise ConfigError(f"socket: expected a path of at most 107 bytes, got {len(os.fsencode(path))}")
+    path = socket_path("socket", config.socket)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise ConfigError(
             f"socket: {path.parent}: no such folder, or one that this user may not write."
             " Under systemd, expected /run/edge/results.sock"
         )
-    if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
-        raise ConfigError(f"socket: {path}: something else lies there, which would be lost")
 
 
 def _check_mqtt(config: ServeConfig) -> None:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import socket
-import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ConfigError, EdgeError, OutputError
-from edge.paths import expanded
+from edge.paths import socket_path
 from edge.service.swap import SwapRequest
 
 REQUEST_BYTES = 4096
@@ -34,7 +33,7 @@ class Control:
         """Raises:
         ConfigError: the socket cannot be made there.
         """
-        self._path, self._on_request = expanded("control", path), on_request
+        self._path, self._on_request = socket_path("control", path), on_request
         self._listener = _listen(self._path)
         self._thread = threading.Thread(target=self._work, name="control", daemon=True)
 
@@ -81,11 +80,9 @@ def _request(data: bytes) -> SwapRequest:
 
 def check_control(path: str) -> None:
     """Raises ConfigError: no socket can be made there."""
-    place = expanded("control", path)
+    place = socket_path("control", path)
     if not os.access(place.parent, os.W_OK | os.X_OK):
         raise ConfigError(f"control: {place.parent}: no such folder, or one that this user may not write")
-    if place.exists() and not stat.S_ISSOCK(place.lstat().st_mode):
-        raise ConfigError(f"control: {place}: something else lies there, which would be lost")
 
 
 def _listen(path: Path) -> socket.socket:
@@ -111,7 +108,7 @@ def ask_swap(path: str, engine: str, precision: str | None) -> str:
         ConfigError: the service refuses.
         OutputError: no service listens there.
     """
-    place = expanded("control", path)
+    place = socket_path("control", path)
     request = json.dumps({"swap": {"engine": engine, "precision": precision}}).encode() + b"\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line, contextlib.closing(line):

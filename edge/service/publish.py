@@ -34,7 +34,7 @@ from edge.instances import instances_from_json
 from edge.location import fix_from_json
 from edge.maskcodec import decode_mask
 from edge.outputs import SEMANTIC, Output
-from edge.paths import expanded
+from edge.paths import expanded, socket_path
 from edge.prediction import Prediction
 from edge.secrets import redacted
 from edge.service.config import ServeConfig, load_config
@@ -116,7 +116,7 @@ def _publish_one(
 
 def _load(path: Path) -> PublishConfig:
     config = load_config(path, PublishConfig)
-    expanded("socket", config.socket)
+    socket_path("socket", config.socket)
     if config.web is not None:
         read_files(config.web)
     if config.mqtt is not None:

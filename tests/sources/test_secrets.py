@@ -54,6 +54,9 @@ SHOWN = [
     "/data/password/drive.mp4",
     "gst:videotestsrc num-buffers=3 ! x264enc key-int-max=30 ! appsink max-buffers=1",
     "0?size=640x480&fps=30",
+    "12:30@home.mp4",
+    "u:x/y@h",
+    "http://h/live?codec=h264&postcode=1",
 ]
 
 
@@ -81,6 +84,15 @@ def test_a_secret_is_in_no_name_and_in_no_message(name: str, secret: str) -> Non
         "http://h/x?otp={}",
         "http://h/x?bearer={}",
         "http://h/x?pswd={}",
+        "http://h/x?code={}",
+        "http://h/x?a=1&api-code={}",
+        "http://h/x?access_code={}",
+        "http://h/x?access={}",
+        "http://h/api/webhooks/1234/{}",
+        "http://h/hooks/{}",
+        "u:{}@h",
+        "u:{}@h:554/live?x=1",
+        "u:x@h/live?token={}",
     ],
 )
 def test_a_secret_of_several_words_or_in_an_unusual_place_is_hidden_as_a_whole(name: str) -> None:

@@ -167,6 +167,16 @@ def test_a_publisher_refuses_what_it_would_fail_with_later(text: str, words: str
         load(tmp_path / "publish.yaml")
 
 
+@pytest.mark.parametrize("there", ["folder", "file", "long"])
+def test_a_publisher_refuses_a_socket_that_can_be_none(there: str, tmp_path: Path) -> None:
+    place = tmp_path / ("x" * 120 if there == "long" else there)
+    if there != "long":
+        place.mkdir() if there == "folder" else place.touch()
+    (tmp_path / "publish.yaml").write_text(f"socket: {place}\nweb: {{}}\n")
+    with pytest.raises(ConfigError, match=r"socket: .*(at most 107 bytes|something else lies there)"):
+        load(tmp_path / "publish.yaml")
+
+
 def test_the_configs_that_are_installed_name_the_same_socket_and_every_key() -> None:
     config = load_yaml(CONFIGS / "publish.yaml", PublishConfig)
     assert f"\nsocket: {config.socket}\n" in (CONFIGS / "infer.yaml").read_text()
