@@ -364,6 +364,21 @@ def test_help_is_in_groups_with_run_first_and_the_version_is_said(edge_here: Edg
     assert edge_here("--version").stdout.startswith("edge 0.")
 
 
+def test_help_is_a_command_too(edge_here: Edge) -> None:
+    for typed, known in ((["help"], ["--help"]), (["help", "run"], ["run", "--help"])):
+        assert edge_here(*typed).stdout == edge_here(*known).stdout != ""
+
+
+def test_a_missing_argument_is_answered_with_an_example(edge_here: Edge) -> None:
+    result = edge_here("run")
+    assert result.returncode == 2
+    assert result.stderr.endswith("Missing argument 'SOURCE'.\nExample: edge run drive.mp4 --overlay out.mp4\n")
+
+
+def test_standard_input_as_a_source_is_named_as_a_file(edge_here: Edge) -> None:
+    assert "standard input is named /dev/stdin here" in refused(edge_here("run", "-"), 69)
+
+
 def test_each_command_shows_an_example() -> None:
     commands = [
         *(command.name or command.callback.__name__ for command in make_app().registered_commands if command.callback)

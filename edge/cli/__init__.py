@@ -98,13 +98,15 @@ def exit_code_of(typed: Sequence[str]) -> int:
         OSError: what no part foresaw.
     """
     try:
-        code = make_app(typed[:1])(list(typed), standalone_mode=False) or 0
+        words = _help_as_option(list(typed))
+        code = make_app(words[:1])(words, standalone_mode=False) or 0
         sys.stdout.flush()
     except EdgeError as error:
         _complain(str(error))
         code = error.exit_code
     except typer.TyperException as error:  # a usage error: typer's own words and exit code
         error.show()
+        _show_example(error)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -112,6 +114,18 @@ def exit_code_of(typed: Sequence[str]) -> int:
         _complain(import_advice(error))
         code = ConfigError.exit_code
     return code
+
+
+def _help_as_option(words: list[str]) -> list[str]:
+    """`edge help run` is `edge run --help`, as with git; `edge help` is `edge --help`."""
+    return [*words[1:], "--help"] if words[:1] == ["help"] else words
+
+
+def _show_example(error: typer.TyperException) -> None:
+    """The command's example, where an argument is missing."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "MissingParameter" and context is not None and context.command.epilog:
+        print(context.command.epilog, file=sys.stderr)
 
 
 def _complain(text: str) -> None:

@@ -170,7 +170,7 @@ def prepare_folder(folder: Path) -> None:
         OutputError: it cannot be written, or has images already: those of a shorter run would stand among older ones.
     """
     if folder == STDOUT:
-        raise OutputError(f"{folder}: is standard output, which takes one file. Name a folder")
+        raise OutputError(f"{folder}: is standard output, which takes one file; of many frames, name a folder")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         held = [entry.name for entry in os.scandir(folder) if Path(entry.name).suffix.lower() in IMAGES]

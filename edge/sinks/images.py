@@ -14,7 +14,7 @@ from edge.appearance import Appearance
 from edge.errors import OutputError
 from edge.frame import Frame
 from edge.prediction import Prediction
-from edge.sinks.files import IMAGES, prepare_folder, write_bytes, writing
+from edge.sinks.files import IMAGES, STDOUT, prepare_folder, write_bytes, writing
 
 if TYPE_CHECKING:
     from edge.sinks.table import SinkContext
@@ -44,7 +44,7 @@ def name_of(frame: Frame, names: Mapping[str, str]) -> str:
 
 class OverlayImages:
     """Writes each frame with its tints: into a folder, as images of the sources' names and kinds; or the one frame of a
-    source into a file.
+    source into a file, or to standard output as an image of its kind.
     """
 
     def __init__(self, path: Path, context: SinkContext, look: Appearance | None = None) -> None:
@@ -53,7 +53,7 @@ class OverlayImages:
         """
         self.path, self._stages, self._names = path, context.stages, context.image_names
         self._look = look or Appearance()
-        self._is_file = path.suffix.lower() in IMAGES and not path.is_dir()
+        self._is_file = path == STDOUT or (path.suffix.lower() in IMAGES and not path.is_dir())
         if not self._is_file:
             prepare_folder(path)
         elif context.frame_count != 1:
@@ -73,7 +73,7 @@ class OverlayImages:
             image = result.painted(self._look)
         with self._stages["encode"].span(), writing(path):
             try:
-                kind = path.suffix.lower()
+                kind = (path.suffix or Path(result.frame.source).suffix).lower()
                 _, data = cv2.imencode(kind, image, _JPEG if kind in (".jpg", ".jpeg") else [])
             except cv2.error as error:  # such as a side of more than 65535 pixels
                 raise OutputError(f"{path}: OpenCV cannot encode it: {error.err}") from error

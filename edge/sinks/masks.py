@@ -12,7 +12,7 @@ import numpy as np
 from edge.errors import ConfigError
 from edge.indexed_png import encode_indexed
 from edge.prediction import Prediction
-from edge.sinks.files import prepare_folder, writing
+from edge.sinks.files import STDOUT, prepare_folder, write_bytes, writing
 from edge.sinks.images import name_of
 from edge.timing import Stages
 
@@ -35,9 +35,15 @@ class MaskFiles:
     """
 
     def __init__(
-        self, folder: Path, stages: Stages, form: str = "ids", image_names: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        stages: Stages,
+        form: str = "ids",
+        image_names: Mapping[str, str] | None = None,
+        frame_count: int | None = None,
     ) -> None:
-        """`image_names` are those of `edge.sinks.images.image_names`.
+        """`image_names` are those of `edge.sinks.images.image_names`. The mask of a source of one frame may go to
+        standard output, for which `folder` is `-`.
 
         Raises:
             ConfigError: there is no such form.
@@ -46,7 +52,9 @@ class MaskFiles:
         if form not in FORMS:
             raise ConfigError(f"masks: expected one of {', '.join(FORMS)}, got {form!r}")
         self.folder, self._stages, self._form, self._names = folder, stages, form, image_names or {}
-        prepare_folder(folder)
+        self._is_stdout = folder == STDOUT and frame_count == 1
+        if not self._is_stdout:
+            prepare_folder(folder)
 
     def __enter__(self) -> MaskFiles:
         return self
@@ -59,6 +67,9 @@ class MaskFiles:
         path = self.folder / f"{name_of(result.frame, self._names)}.png"
         with self._stages["encode"].span():
             encoded = self._encoded(result)
+        if self._is_stdout:
+            write_bytes(STDOUT, encoded)
+            return
         with self._stages["write"].span(), writing(path):
             partial = path.with_suffix(".part")
             if path.parent != self.folder:

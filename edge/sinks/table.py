@@ -148,11 +148,12 @@ class PublishOptions(LookOptions):
 
 
 def _overlay(options: OverlayOptions, context: SinkContext) -> Sink:
-    from edge.sinks.files import IMAGES
+    from edge.sinks.files import IMAGES, STDOUT
 
     path, look = options.path, options.look
     look.table(context.card.table)  # a class that the engine does not know is refused before anything is written
-    if path.suffix.lower() in IMAGES or (context.image_names and (path.is_dir() or not (path.suffix or path.exists()))):
+    makes_images = context.frame_count == 1 if path == STDOUT else path.is_dir() or not (path.suffix or path.exists())
+    if path.suffix.lower() in IMAGES or (context.image_names and makes_images):
         from edge.sinks.images import OverlayImages
 
         return OverlayImages(path, context, look)
@@ -164,7 +165,7 @@ def _overlay(options: OverlayOptions, context: SinkContext) -> Sink:
 def _masks(options: MasksOptions, context: SinkContext) -> Sink:
     from edge.sinks.masks import MaskFiles
 
-    return MaskFiles(options.folder, context.stages, options.form, context.image_names)
+    return MaskFiles(options.folder, context.stages, options.form, context.image_names, context.frame_count)
 
 
 def _results(options: ResultsOptions, context: SinkContext) -> Sink:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import stat
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,7 @@ from edge.sources.place import STREAM
 log = logging.getLogger(__name__)
 
 _STILL = Disposition.attached_pic | Disposition.timed_thumbnails | getattr(Disposition, "still_image", 0)
+_TILE = 1 << 19  # AV_DISPOSITION_DEPENDENT: what is not shown alone (libavformat/avformat.h)
 _WIDEST_PIXEL = 8.0  # beyond, a header's pixel aspect is taken for damage
 
 
@@ -55,7 +57,11 @@ def is_regular(path: Path) -> bool:
 
 def cut_off_hint(path: object) -> str:
     """What a video that cannot be read may be, and what to type."""
-    return f"A file cut off while it was written looks like this too. Try: ffprobe {path}"
+    return f"A file cut off while it was written looks like this too. Try: ffprobe {_typed(path)}"
+
+
+def _typed(path: object) -> str:
+    return shlex.quote(str(path))
 
 
 def video_stream_of(container: av.container.InputContainer, path: Path, number: int | None = None) -> VideoStream:
@@ -67,6 +73,8 @@ def video_stream_of(container: av.container.InputContainer, path: Path, number: 
         NotAVideo: it has no video stream, or FFmpeg does not know its codec.
         ConfigError: there is no stream of that number.
         SourceError: its frames are larger than they may be.
+        NotAVideo: it has no video stream, or FFmpeg does not know its codec; it is a photo in tiles, of which FFmpeg
+            gives each by itself; or an animated GIF, of which it gives the first image.
     """
     streams = list(container.streams.video)
     if number is not None and number >= len(streams):
@@ -74,10 +82,18 @@ def video_stream_of(container: av.container.InputContainer, path: Path, number: 
     stream = streams[number] if number is not None else _default_of(streams)
     if stream is None:
         raise NotAVideo(f"{path}: holds no video stream. {cut_off_hint(path)}")
+    if stream.disposition & _TILE:
+        raise NotAVideo(
+            f"{path}: is a photo in {len(streams)} tiles (HEIC or AVIF), which cannot be read. Make a JPEG or PNG of"
+            f" it: heif-convert {_typed(path)} {_typed(path.with_suffix('.png'))}"
+        )
     if stream.codec_context is None:
         raise NotAVideo(f"{path}: is coded in a way that FFmpeg does not know. {cut_off_hint(path)}")
     if fault := size_error((stream.codec_context.width, stream.codec_context.height)):
         raise SourceError(f"{path}: {fault}")
+    if stream.codec_context.name == "gif" and stream.frames > 1:
+        typed = f"ffmpeg -i {_typed(path)} {_typed(path.with_suffix('.mp4'))}"
+        raise NotAVideo(f"{path}: is an animated GIF, which cannot be read. Make a video of it: {typed}")
     return stream
 
 

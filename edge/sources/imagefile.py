@@ -50,7 +50,7 @@ def decode_image(data: bytes, *, unchanged: bool = False) -> Image:
     except cv2.error as error:  # some malformed headers, where None is usual
         raise ImageError(f"does not decode ({error.err or 'OpenCV'})") from error
     if image is None:
-        raise ImageError("does not decode: it is damaged or cut off")
+        raise ImageError("does not decode: it is damaged, cut off, or of a kind that OpenCV does not read")
     return image
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -45,6 +46,8 @@ def open_source(name: str) -> Source:
     """
     if not name:
         raise SourceNotFound(f"the source's name is empty. Is a variable not set? {A_SOURCE_IS}")
+    if name == "-":
+        raise SourceNotFound("-: standard input is named /dev/stdin here: cat drive.mp4 | edge run /dev/stdin")
     kind = kind_of(name)
     with hidden_in_errors(name):
         source = kind.open(name)
@@ -72,11 +75,20 @@ def open_sources(names: Sequence[str]) -> Source:
     others = [name for name in names if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
     if others:
         shown = redacted(others[0])
-        raise ConfigError(f"{shown}: several sources can only be images. Run edge once for each of the others")
+        way_out = _as_output(names) or "Run edge once for each of the others"
+        raise ConfigError(f"{shown}: several sources can only be images. {way_out}")
     missing = [name for name in names if not Path(name).is_file()]
     if missing:
-        raise SourceNotFound(no_such_file(Path(missing[0])))
+        raise SourceNotFound(f"{no_such_file(Path(missing[0]))} {_as_output(names)}".rstrip())
     return ImageFiles(f"{len(names)} images, {names[0]} …", [Path(name) for name in names])
+
+
+def _as_output(names: Sequence[str]) -> str:
+    """What to type where a second name, that of no file, was meant as an output's; "" elsewhere."""
+    last = names[-1]
+    if len(names) > 2 or Path(last).exists() or not Path(last).suffix or kind_of(last).live:
+        return ""
+    return f"To write it: edge run {shlex.quote(redacted(names[0]))} --overlay {shlex.quote(redacted(last))}"
 
 
 def open_live(name: str) -> Supervised:

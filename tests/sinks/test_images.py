@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -23,6 +26,11 @@ def images(tmp_path: Path, flag: Image) -> Path:
     for name in ("f10.png", "f2.png", "f1.jpg"):
         cv2.imwrite(str(folder / name), flag)
     return folder
+
+
+def run_to_bytes(*words: object) -> bytes:
+    command = [sys.executable, "-m", "edge.cli", "run", *map(str, words)]
+    return subprocess.run(command, capture_output=True, timeout=120, check=True).stdout
 
 
 def names(folder: Path) -> list[str]:
@@ -67,12 +75,39 @@ def test_a_pattern_that_the_shell_has_spread_is_one_source(
     np.testing.assert_array_equal(colours, colour_bundle.card.table.palette_rgb[flag_classes])
 
 
+@pytest.mark.slow
+def test_an_image_goes_to_standard_output_as_an_image_of_its_kind(
+    images: Path, colour_bundle: Bundle, flag: Image, flag_classes: Image
+) -> None:
+    for name, kind in (("f1.jpg", b"\xff\xd8"), ("f2.png", b"\x89PNG")):
+        overlay = run_to_bytes(images / name, "-e", colour_bundle.folder, "--overlay", "-")
+        assert overlay.startswith(kind)
+        assert cv2.imdecode(np.frombuffer(overlay, np.uint8), cv2.IMREAD_COLOR).shape == flag.shape
+    mask = run_to_bytes(images / "f2.png", "-e", colour_bundle.folder, "--masks", "-", "--masks-as", "palette")
+    np.testing.assert_array_equal(decode_ids(mask), flag_classes)
+
+
+@pytest.mark.slow
+def test_many_images_go_to_standard_output_as_a_video_and_their_masks_do_not(
+    edge_here: Edge, images: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "o.mkv").write_bytes(run_to_bytes(images, "-e", colour_bundle.folder, "--overlay", "-"))
+    with av.open(str(tmp_path / "o.mkv")) as video:
+        assert len(list(video.decode(video=0))) == 3
+    refused = edge_here("run", images, "-e", colour_bundle.folder, "--masks", "-")
+    assert refused.returncode == 73
+    assert "takes one file; of many frames, name a folder" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("sources", "output", "words"),
     [
         (["f1.jpg", "f2.png"], "o.jpg", "is one image, the source has 2 frames. Name a folder"),
         (["f1.jpg", "v.mp4"], "o", "v.mp4: several sources can only be images"),
         (["f1.jpg", "f3.jpg"], "o", "f3.jpg: there is no such file"),
+        (["f1.jpg", "out.jpg"], "o", "out.jpg: there is no such file. Look at what is there: ls "),
+        (["f1.jpg", "out.jpg"], "o", "To write it: edge run "),
+        (["v.mp4", "out.mp4"], "o", "v.mp4: several sources can only be images. To write it: edge run "),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -738,3 +738,23 @@ def test_a_file_that_is_refused_is_closed(tmp_path: Path) -> None:
         with pytest.raises(NotAVideo):
             Recording(str(path))
     assert open_files(tmp_path) == []
+
+
+# ------------------------------------------------------------------------------------- images that FFmpeg gives in part
+
+
+def test_a_photo_in_tiles_is_refused_instead_of_its_first_tile_being_taken(tmp_path: Path) -> None:
+    photo = tmp_path / "IMG 1.heic"
+    photo.write_bytes((Path(__file__).parent / "tiles.heic").read_bytes())  # two tiles of 64x64, by libheif
+    with pytest.raises(
+        NotAVideo, match=r"is a photo in 2 tiles .* Make a JPEG or PNG of it: heif-convert '.*IMG 1.heic'"
+    ):
+        Recording(str(photo))
+
+
+def test_an_animated_gif_is_refused_instead_of_its_first_image_being_taken(tmp_path: Path) -> None:
+    animated = write_video(tmp_path / "a.gif", 3, codec="gif", pix_fmt="rgb8")
+    with pytest.raises(NotAVideo, match=r"is an animated GIF, .* Make a video of it: ffmpeg -i .*a.gif .*a.mp4"):
+        Recording(str(animated))
+    still = write_video(tmp_path / "b.gif", 1, codec="gif", pix_fmt="rgb8")
+    assert len(frames_of(still)) == 1

@@ -25,6 +25,8 @@ from cameras import TestCamera, free_port, why_no_rtsp
 
 from edge.errors import SourceError, SourceNotFound
 from edge.secrets import redacted, without_secrets
+from edge.sources.capture.network import Stream
+from edge.sources.capture.shot import CaptureError
 from edge.sources.capture.wire import CaptureRequest
 from edge.sources.open import open_live, open_source
 from edge.sources.stream import open_stream
@@ -307,3 +309,10 @@ def test_a_camera_that_sends_a_huge_jpeg_is_told_and_takes_no_memory() -> None:
             time.sleep(0.02)
         assert camera.health.state == "lost"
         assert camera.health.last_error
+
+
+def test_a_host_whose_name_is_not_known_is_no_connection_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("http_proxy", raising=False)
+    for address in ("http://camera.invalid/live.mjpg", "https://camera.invalid/1", "rtsp://camera.invalid/1"):
+        with pytest.raises(CaptureError, match="no machine of that name is known here"):
+            Stream(CaptureRequest("stream", address), patience_s=30.0)

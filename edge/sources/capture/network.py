@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ class Stream:
             if time.monotonic() - start_s >= patience_s:  # RTSP makes "invalid data" of the interrupt
                 raise CaptureError(f"cannot be opened within {patience_s:g} s") from error
             distrust = _distrust(request.target, patience_s) if verifies else None
-            raise distrust or _capture_error(error) from error
+            raise distrust or _unknown_host(request.target) or _capture_error(error) from error
         try:
             if time.monotonic() - start_s >= patience_s:  # it answered, and what the probe waited for did not come
                 raise CaptureError(f"gave nothing for {patience_s:g} s")
@@ -231,6 +232,22 @@ def _distrust(url: str, patience_s: float) -> CaptureError | None:
         )
     except OSError:  # whatever else it is, FFmpeg has met it too
         return None
+
+
+def _unknown_host(url: str) -> CaptureError | None:
+    """That the host's name is not known, for which FFmpeg says "Input/output error"; None where it is.
+
+    It may be known once there is a network.
+    """
+    import socket
+
+    if "http_proxy" in os.environ:  # it looks the name up in its own network
+        return None
+    try:
+        socket.getaddrinfo(urlsplit(url).hostname, None)
+    except OSError:
+        return CaptureError("no machine of that name is known here (is the name right, and is there a network?)")
+    return None
 
 
 _PERMANENT = {
