@@ -52,6 +52,24 @@ def test_the_command_line_loads_no_library_before_it_knows_the_command() -> None
     assert loaded.isdisjoint({"numpy", "cv2", "av", "openvino", "torch", "onnx", "pydantic", "yaml"})
 
 
+def test_modules_that_two_threads_load_import_av_before_what_is_in_it() -> None:
+    """`edge run` loads modules in a thread of its own, too. Where one thread begins with av and the other with a module
+    of it, each waits for the other; Python breaks that off with an error in one, and the other finds no av.
+    """
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        nodes = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if "av" in imported_packages(node)]
+        if nodes and isinstance(nodes[0], ast.ImportFrom) and nodes[0].module != "av":
+            wrong.append(str(path.relative_to(PACKAGE)))
+    assert not wrong
+
+
+def imported_packages(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.ImportFrom):
+        return {(node.module or "").partition(".")[0]}
+    return {alias.name.partition(".")[0] for alias in node.names} if isinstance(node, ast.Import) else set()
+
+
 @pytest.mark.slow
 def test_the_frame_loop_with_all_sources_and_sinks_loads_no_training_and_no_terminal() -> None:
     modules = ["edge.pipeline", "edge.cli", *modules_of("sources", "sinks")]

@@ -11,9 +11,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from av.error import FFmpegError
-from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
+from av import FFmpegError, Packet, VideoCodecContext
 
 from edge.limits import max_pixels
 from edge.sources.imagefile import ImageError, decode_image, is_jpeg

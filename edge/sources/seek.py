@@ -12,10 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
+from av import FFmpegError, Packet, VideoFrame
 from av.container import InputContainer
-from av.error import FFmpegError
-from av.packet import Packet
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from edge.barcode import draw_barcode
