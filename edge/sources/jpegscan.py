@@ -11,7 +11,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from av import FFmpegError, Packet, VideoCodecContext
+from av import Packet, VideoCodecContext
+from av.error import FFmpegError
 
 from edge.limits import max_pixels
 from edge.sources.imagefile import ImageError, decode_image, is_jpeg

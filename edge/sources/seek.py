@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
-from av import FFmpegError, Packet, VideoFrame
+from av import Packet, VideoFrame
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from edge.barcode import draw_barcode
