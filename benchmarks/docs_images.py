@@ -4,7 +4,8 @@
 
 Without names all are made. Frames are rendered (seeded) or the motorway of Udacity's CarND (MIT) under
 $EDGE_DATA/drives: no other data may be passed on. Pages are shot light and dark by Chromium (benchmarks/chromium.py).
-The live page shows the age of this machine's masks, so let nothing else run for page-*.webp. loss.png takes PyTorch.
+The live page shows the age of this machine's masks, so let nothing else run for page-*.webp. loss.png and
+build-worst.webp take PyTorch.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ LIVE_WH, LIVE_S = (1400, 900), 70  # the charts of the page are of a minute
 REPORT_WH = (1160, 900)
 PLAYER_WH, PLAYER_S = (1400, 860), 20
 PICKED_WH = 480, 270
+WORST_ROWS = 10  # of a build's image of frames
 
 
 def edge(folder: Path, *words: str) -> None:
@@ -75,14 +77,17 @@ def sheet(room: Path, to: Path) -> None:
     write(to / "sheet.webp", np.asarray(cv2.imread(str(room / "sheet.png")), np.uint8), PHOTO_QUALITY)
 
 
-def loss(room: Path, to: Path) -> None:
-    """The curves of a training: the tutorial's, with enough steps to see something."""
-    street = "scene:street?seed=3&frames=90&size=320x180&fps=3"
-    edge(room, "record", street, "drive.mcap", "--no-masks", "--quiet")
-    edge(room, "evaluate", "drive.mcap", "--engine", "small", "--pick", "16", "--to", "mine")
-    edge(room, "train", "--net", "edge_small", "--data", "mine", "--steps", "30", "--size", "160x96", "--run", "run")
-    (curves,) = room.glob("run/**/curves.png")
-    (to / "loss.png").write_bytes(curves.read_bytes())
+def own_net(room: Path, to: Path) -> None:
+    """The tutorial's training, and the frames that lose most in INT8."""
+    run_in_shell(commands_of("tutorials/own-net"), room)
+    (to / "loss.png").write_bytes((room / "mine.run/curves.png").read_bytes())
+    frames = np.asarray(cv2.imread(str(room / "my-engine.report/worst-int8.openvino.png")), np.uint8)
+    wide, row_px = 1280, frames.shape[0] // WORST_ROWS
+    write(
+        to / "build-worst.webp",
+        resized(frames[: 3 * row_px], (wide, 3 * row_px * wide // frames.shape[1])),
+        PAGE_QUALITY,
+    )
 
 
 def report(room: Path, to: Path) -> None:
@@ -194,7 +199,8 @@ IMAGES: dict[str, Callable[[Path, Path], None]] = {
     "first-drive.webp": first_drive,
     "side-by-side.webp": motorway,
     "sheet.webp": sheet,
-    "loss.png": loss,
+    "loss.png": own_net,
+    "build-worst.webp": own_net,
     "compare-light.webp": report,
     "compare-dark.webp": report,
     "replay-diff.webp": player,

@@ -1,7 +1,7 @@
 """The backends: what can run an engine on this machine, and `open_engine`, which chooses one and opens an engine.
 
-A backend is a module with the names that `Backend` lists, and a row of `BACKENDS`; docs/backends.md shows how to add
-one. Nothing else in edge knows a backend by its name.
+A backend is a module with the names that `Backend` lists, and a row of `BACKENDS`; docs/how-to/add-a-backend.md shows
+how to add one. Nothing else in edge knows a backend by its name.
 
     with open_engine("road") as engine:
         outputs = engine.infer(image)  # uint8 (h, w, 3) BGR of the card's input size in

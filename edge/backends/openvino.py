@@ -296,7 +296,7 @@ def _has(core: Any, precision: str) -> bool:
 
 def _arm_precision(card: Card) -> str | None:
     """On ARM, fp16 in place of a card's INT8, where the CPU has it: of an INT8 graph OpenVINO runs few layers there in
-    8 bits (docs/backends.md). None leaves the choice to the card.
+    8 bits (docs/int8-arm.md). None leaves the choice to the card.
     """
     if card.precision != "int8" or platform.machine() not in ("aarch64", "arm64"):
         return None
