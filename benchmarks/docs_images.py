@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from benchmarks.chromium import screenshots, served, serving
+from benchmarks.dashboard_image import write_panels
 from benchmarks.readme_images import MOTORWAY_FRAME, painted, write_webp
 from benchmarks.terminal_image import asked, run_in_shell, shown, write_terminal
 from edge.engine import find_bundle
@@ -182,6 +183,11 @@ def commands_of(page: str) -> str:
     return "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
 
 
+def panels(room: Path, to: Path) -> None:
+    """What the queries of the dashboard give."""
+    write_panels(room, to / "grafana")
+
+
 def page(_: Path, to: Path) -> None:
     """The live page, light and dark."""
     with served(str(Path(os.environ["EDGE_DATA"]) / "drives/motorway-540p.mp4")) as url:
@@ -212,6 +218,8 @@ IMAGES: dict[str, Callable[[Path, Path], None]] = {
     "sink-dark.svg": sink,
     "init-light.svg": questions,
     "init-dark.svg": questions,
+    "grafana-light.svg": panels,
+    "grafana-dark.svg": panels,
     "page-light.webp": page,
     "page-dark.webp": page,
 }
