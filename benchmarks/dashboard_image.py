@@ -21,6 +21,7 @@ from benchmarks.chromium import serving
 
 SCRAPED_S, STEP_S = 150, 2
 PANELS = 4  # of the dashboard, the first ones
+SETTINGS = {"font.size": 8, "axes.titlesize": 9, "legend.fontsize": 6.5, "svg.hashsalt": "edge", "svg.fonttype": "none"}
 STYLES = {"light": "default", "dark": "dark_background"}
 
 
@@ -70,10 +71,9 @@ def _draw(titles: list[str], answers: list[Any], style: str, path: Path) -> None
     import matplotlib as mpl
 
     mpl.use("Agg")
-    mpl.rcParams |= {"svg.hashsalt": "edge", "svg.fonttype": "none"}
     from matplotlib import pyplot as plt
 
-    with plt.style.context([style, {"font.size": 8, "axes.titlesize": 9, "legend.fontsize": 6.5}]):
+    with plt.style.context([style, SETTINGS]):
         figure, axes = plt.subplots(2, PANELS // 2, figsize=(11, 5.4), layout="constrained")
         for axis, title, targets in zip(axes.flat, titles, answers, strict=False):
             for target, series in targets:
