@@ -134,8 +134,9 @@ class CameraLoop:
     def stop(self) -> None:
         """Let it end behind the frame that it works on. Any thread may ask."""
         self._over.set()
-        if self._camera is not None:
-            self._camera.stop()
+        for part in (self._camera, self._frames):
+            if part is not None:
+                part.stop()
 
     @property
     def size_wh(self) -> tuple[int, int] | None:
@@ -290,7 +291,8 @@ class CameraLoop:
         early = self.changes.early(f"{LOOP} {self.name}: engine")
         stack.callback(early.close)
         source = self._open_source()
-        stack.push(source)  # closed even if the engine cannot be opened
+        owned = stack.enter_context(ExitStack())
+        owned.push(source)  # closed even if the engine cannot be opened
         if self._over.is_set():  # perhaps before its first frame, whose size is not known then
             return
         self._source, self.live.source = source, source.name
@@ -308,6 +310,9 @@ class CameraLoop:
         fix_at = self._gps.fix_at if self._gps else None
         frames = self._frames = buffered(source, True, fix_at, engine.await_turn)
         self._enter("running")
+        owned.pop_all()  # the run closes it
+        if self._over.is_set():
+            frames.stop()
         summary = run(
             frames,
             segmenter,

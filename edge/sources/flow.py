@@ -22,6 +22,7 @@ FixAt = Callable[[int], "Fix | None"]  # where the car was at that time, on the 
 
 RATE_HZ = 10.0  # of a recording that does not say
 _LEAVE_S = 12.0  # OpenCV waits up to 10 s for a camera that gives no frames
+_STOP_S = 0.3  # for the frame that is being made when a loop is stopped: under load, it may take seconds
 
 
 class _Pulled:
@@ -42,7 +43,7 @@ class _Pulled:
         self._depth, self._drop_oldest, self._before_take = depth, drop_oldest, before_take
         self._frames: deque[Frame] = deque()
         self._error: BaseException | None = None
-        self._runs = self._stopped = False
+        self._runs = self._stopped = self._is_over = self._is_left = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._pull, name=f"frames of {source.name}", daemon=True)
 
@@ -53,13 +54,25 @@ class _Pulled:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End the thread and close the source."""
+    def stop(self) -> None:
+        """End the iteration, from any thread. The frame that is being made is not waited for."""
+        self._end(is_over=True)
+
+    def _end(self, is_over: bool) -> None:
         with self._changed:
-            self._stopped = True
+            self._stopped, self._is_over = True, self._is_over or is_over
             self._changed.notify_all()
         if isinstance(self._source, Stoppable):
             self._source.stop()  # a camera that is away gives no frame at which the thread could leave
+
+    def close(self) -> None:
+        """End the thread and close the source; once stopped, the thread may do that, behind the frame it is at."""
+        self._end(is_over=False)
+        if self._is_over:
+            with self._changed:
+                self._is_left = not self._changed.wait_for(lambda: not self._runs, _STOP_S)
+            if self._is_left:
+                return
         try:
             self._await_end()
         finally:
@@ -88,7 +101,9 @@ class _Pulled:
 
     def _take(self) -> Frame | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._frames or not self._runs)
+            self._changed.wait_for(lambda: self._frames or not self._runs or self._is_over)
+            if self._is_over:
+                return None
             has_frame = bool(self._frames)
         if has_frame:
             self._before_take()  # meanwhile a newer frame may take its place
@@ -113,6 +128,8 @@ class _Pulled:
         with self._changed:
             self._runs = False
             self._changed.notify_all()
+        if self._is_left:
+            self._source.__exit__(None, None, None)
 
     def _offer(self, frame: Frame) -> bool:
         """Put the frame into the row; False once the consumer has closed."""

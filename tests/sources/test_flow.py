@@ -306,3 +306,30 @@ def test_a_paced_source_is_closed_once_by_the_flow_around_it() -> None:
     with Latest(Paced(source)) as frames:
         next(iter(frames))
     assert source.closed == 1
+
+
+@pytest.mark.parametrize("flow", [Ahead, Latest])
+def test_a_stopped_loop_does_not_wait_for_the_frame_that_is_being_made(flow: type[Ahead | Latest]) -> None:
+    """Under load a rendered street takes seconds for one; its thread closes the source behind it."""
+    go_on, at_two = threading.Event(), threading.Event()
+
+    def before(index: int) -> None:
+        if index == 2:
+            at_two.set()
+            go_on.wait(LONG_S)
+
+    source = Counter(5, before=before)
+    with flow(source) as frames:
+        taken = iter(frames)
+        next(taken)
+        assert at_two.wait(LONG_S)
+        stopper = threading.Timer(0.1, frames.stop)
+        stopper.start()
+        assert all(frame.index < 2 for frame in taken)  # and no third, for which it waited
+        stopper.join()
+    assert source.closed == 0
+    go_on.set()
+    wait_until(lambda: source.closed == 1)
+    assert source.pulled_by is not None
+    source.pulled_by.join(LONG_S)
+    assert source.given == 3
