@@ -23,7 +23,7 @@ from edge.paths import expanded, is_path, make_folder, shown, socket_path
 from edge.replay.compare import Comparer
 from edge.secrets import redacted
 from edge.service.config import ServeConfig
-from edge.service.outputs import flight_of, mqtt_of, publish_of, recorder_of, sinks_of
+from edge.service.outputs import flight_of, mqtt_of, publish_of, recorder_of, rows_of, sinks_of
 from edge.sinks.collisions import check_outputs
 from edge.sinks.flight import check_flight
 from edge.sinks.mqtt.options import check_mqtt
@@ -203,9 +203,12 @@ def _check_publish(config: ServeConfig) -> None:
 def _check_sinks(config: ServeConfig) -> None:
     table = config.bundle().card.table
     for camera in config.sources:
+        list(rows_of(config, camera))  # refuses what is asked for twice
         for name, given in sinks_of(config, camera).items():
             with _of(f"sinks.{redacted(name)}: "):
-                options = options_of(find_kind(name), given)
+                options = options_of(kind := find_kind(name), given)
+                if kind.check is not None:
+                    kind.check(options)
                 if isinstance(options, OverlayOptions):
                     options.look.table(table)
                 _check_target(options, config)

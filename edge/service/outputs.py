@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import yaml
 
-import edge
 from edge.card import Card
 from edge.errors import ConfigError
 from edge.events import Event, Watcher
@@ -19,19 +17,15 @@ from edge.prediction import Prediction
 from edge.secrets import redacted
 from edge.service.config import ServeConfig
 from edge.sinks.background import Background
-from edge.sinks.drive import DriveOptions
 from edge.sinks.events import EventSink
-from edge.sinks.flight import FlightOptions, FlightRecorder
-from edge.sinks.mqtt import MqttOptions, MqttSink
-from edge.sinks.recorder import Recorder, RecorderOptions
-from edge.sinks.sink import EventListener, Reporting, Sink
-from edge.sinks.table import PublishOptions, SinkContext, find_kind, make_sink, options_of
+from edge.sinks.flight import FlightOptions
+from edge.sinks.mqtt import MqttOptions
+from edge.sinks.recorder import RecorderOptions
+from edge.sinks.sink import Announcer, EventListener, FollowsCamera, FollowsEngine, Reporting, Sink, Triggered
+from edge.sinks.table import LATER, PublishOptions, SinkContext, find_kind, make_sink, options_of
 from edge.status import Status
 from edge.timing import Stages
 from edge.web.state import Live
-
-if TYPE_CHECKING:
-    from edge.service.results import ResultsSocket
 
 LATE_S = 0.1  # at a single result: then the watchdog is not fed; a disk may wake up within WatchdogSec
 HUNG_S = 10.0  # and then it is said to hang
@@ -70,59 +64,36 @@ class Outputs:
             OutputError: recordings may not be written where they should be.
         """
         self.all: list[Output] = []
-        self._mqtt: MqttSink | None = None
-        self._flight: FlightRecorder | None = None
-        self._on_engine: list[Callable[[Card, str], object]] = []
+        self._sinks: list[Sink] = []
         listeners: list[Callable[[Event, Prediction], object]] = []
         if config.web is not None:
             from edge.web.sink import WebSink
 
             listeners.append(live.watch.event)
-            self.all.append(Output("web", WebSink(live)))
-        if config.mqtt is not None:
-            mqtt = self._mqtt = MqttSink(mqtt_of(config.mqtt, name), card, stages)
-            listeners.append(_without_result(partial(_publish, mqtt)))
-            self._on_engine.append(lambda card, _: mqtt.set_card(card))
-            self.all.append(Output("mqtt", mqtt, lambda: mqtt.health))
-        self._results: ResultsSocket | None = None
+            self._add("web", WebSink(live))
         if config.socket is not None:
             if name:
                 raise ConfigError("socket: hands on one camera; with `cameras`, leave it out")
             from edge.service.results import ResultsSocket
 
-            self._results = ResultsSocket(config.socket, config.bundle().card, live)
-            self._on_engine.append(self._results.set_engine)
-            self.all.append(Output("socket", self._results))
-        if config.recorder is not None:
-            recorder = Recorder(recorder_of(config.recorder, name, len(config.sources)), rate_hz, stages)
-            self.all.append(Output("recorder", recorder, lambda: recorder.health))
-        if config.flight is not None:
-            software = f"edge {edge.__version__}"
-            drive = DriveOptions(software, live.source, rate_hz, card, live.precision, settings_of(config))
-            flight = FlightRecorder(flight_of(config.flight, name, len(config.sources)), drive, stages)
-            self._flight = flight
-            self._on_engine.append(flight.set_engine)
-            listeners.append(_without_result(flight.event))
-            self.all.append(Output("flight", flight, lambda: flight.health))
-        listeners += self._add_others(config, name, SinkContext(live.source, rate_hz, card, stages))
+            self._add("socket", ResultsSocket(config.socket, config.bundle().card, live))
+        context = SinkContext(
+            live.source, rate_hz, card, stages, precision=live.precision, settings=settings_of(config)
+        )
+        for label, kind, options in rows_of(config, name):
+            self._add(label, make_sink(kind, options, context))
+        listeners += [_without_result(sink.event) for sink in self._sinks if isinstance(sink, EventListener)]
+        self._watcher: Watcher | None = None
         if config.events is not None:
-            watcher = Watcher(config.events.of_camera(name), card.table, card.fingerprint)
-            self._on_engine.append(lambda card, _: watcher.set_fingerprint(card.fingerprint))
-            sink = EventSink(watcher, listeners)
+            self._watcher = Watcher(config.events.of_camera(name), card.table, card.fingerprint)
+            sink = EventSink(self._watcher, listeners)
             self.all.append(Output("events", sink, (lambda: sink.health) if config.events.tracks else None))
         if not self.all:
             raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")
 
-    def _add_others(
-        self, config: ServeConfig, name: str, context: SinkContext
-    ) -> list[Callable[[Event, Prediction], object]]:
-        """Those of the table of sinks; which of them take events."""
-        published = publish_of(config, name)
-        names = [f"publish-{number}" if len(published) > 1 else "publish" for number in range(1, len(published) + 1)]
-        made = [(label, make_sink("publish", one, context)) for label, one in zip(names, published, strict=True)]
-        made += [(kind, make_sink(kind, options, context)) for kind, options in sinks_of(config, name).items()]
-        self.all += [Output(label, sink, _report_of(sink)) for label, sink in made]
-        return [_without_result(sink.event) for _, sink in made if isinstance(sink, EventListener)]
+    def _add(self, label: str, sink: Sink) -> None:
+        self._sinks.append(sink)
+        self.all.append(Output(label, sink, _report_of(sink)))
 
     @property
     def backgrounds(self) -> list[Background]:
@@ -131,25 +102,29 @@ class Outputs:
 
     def tell_camera(self, health: Status | None) -> None:
         """How the camera is, for outputs that pass it on. None: it is of a kind that is always there."""
-        if self._results is not None and health is not None:
-            self._results.set_camera_state(health)
-        if self._mqtt is not None:
-            self._mqtt.set_camera_state(health.state if health else "ok", health.reason if health else "")
+        for sink in self._sinks:
+            if isinstance(sink, FollowsCamera):
+                sink.set_camera_state(health or Status("ok"))
 
     def set_engine(self, card: Card, precision: str) -> None:
         """Another engine works from the next frame on; its classes are those of the one before."""
-        for follow in self._on_engine:
-            follow(card, precision)
+        for sink in self._sinks:
+            if isinstance(sink, FollowsEngine):
+                sink.set_engine(card, precision)
+        if self._watcher is not None:
+            self._watcher.set_fingerprint(card.fingerprint)
 
     def announce(self, name: str, step: str, facts: Mapping[str, Any]) -> None:
-        """Something happened that is not in a frame: as an event to the broker."""
-        if self._mqtt is not None:
-            self._mqtt.event(name, step=step, **facts)
+        """Something happened that is not in a frame."""
+        for sink in self._sinks:
+            if isinstance(sink, Announcer):
+                sink.announce(name, step=step, **facts)
 
     def keep(self, reason: str) -> None:
         """What was seen just now is worth a drive of the flight recorder, where there is one."""
-        if self._flight is not None:
-            self._flight.trigger(reason)
+        for sink in self._sinks:
+            if isinstance(sink, Triggered):
+                sink.trigger(reason)
 
     def health(self) -> dict[str, Status]:
         """By name, of those that can tell, and of those that hang."""
@@ -171,8 +146,26 @@ def _without_result(listener: Callable[[Event], object]) -> Callable[[Event, Pre
     return lambda event, result: listener(event)
 
 
-def _publish(mqtt: MqttSink, event: Event) -> None:
-    mqtt.event(event.name, active=event.active, frame=event.frame, value=event.value, **event.about())
+def rows_of(config: ServeConfig, camera: str) -> Iterator[tuple[str, str, object]]:
+    """What a camera's results go to by the table of sinks: a label, the kind, and its options.
+
+    Raises:
+        ConfigError: one is asked for twice, or cannot be shared by several cameras.
+    """
+    cameras = len(config.sources)
+    if config.mqtt is not None:
+        yield "mqtt", "mqtt", mqtt_of(config.mqtt, camera)
+    if config.recorder is not None:
+        yield "recorder", "recorder", recorder_of(config.recorder, camera, cameras)
+    if config.flight is not None:
+        yield "flight", "flight", flight_of(config.flight, camera, cameras)
+    published = publish_of(config, camera)
+    for number, one in enumerate(published, 1):
+        yield f"publish-{number}" if len(published) > 1 else "publish", "publish", one
+    for kind, options in sinks_of(config, camera).items():
+        if kind in LATER and getattr(config, kind) is not None:
+            raise ConfigError(f"sinks.{kind}: `{kind}:` names one already; leave one of them out")
+        yield kind, kind, options
 
 
 def mqtt_of(options: MqttOptions, camera: str) -> MqttOptions:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from annotated_types import Ge, Gt, Le
 
+import edge
 from edge.drive.location import add_fix
 from edge.drive.merge import merge
 from edge.drive.schema import EVENTS, IMAGE, TRIGGER, VIDEO_SCHEMA, message_class
@@ -35,6 +36,7 @@ from edge.sinks.drive import DriveClock, DriveOptions, FrameEncoder, add_seen, o
 from edge.sinks.files import writing
 from edge.sinks.shelf import SegmentFile, SegmentStore
 from edge.sinks.size_changes import SizeChanges
+from edge.sinks.table import SinkContext, SinkKind
 from edge.status import Status, StatusKeeper
 from edge.timing import Stages
 
@@ -397,3 +399,11 @@ class _Piece:
     began_ns: int
     ended_ns: int
     size_bytes: int = 0
+
+
+def _make(options: FlightOptions, context: SinkContext) -> FlightRecorder:
+    about = (context.source, context.rate_hz, context.card, context.precision, context.settings)
+    return FlightRecorder(options, DriveOptions(f"edge {edge.__version__}", *about), context.stages)
+
+
+KIND = SinkKind("flight", _make, FlightOptions, check=check_flight)

@@ -27,6 +27,7 @@ from edge.prediction import Prediction
 from edge.sinks.recorder_video import Videos
 from edge.sinks.shelf import SegmentStore
 from edge.sinks.size_changes import SizeChanges
+from edge.sinks.table import SinkKind
 from edge.status import State, Status, StatusKeeper
 from edge.timing import Stages
 
@@ -323,3 +324,11 @@ def _translated(folder: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _DiskFull(f"{folder}: the disk is full. Free space, see: df -h {folder}") from error
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+KIND = SinkKind(
+    "recorder",
+    lambda options, context: Recorder(options, context.rate_hz, context.stages),
+    RecorderOptions,
+    check=check_recorder,
+)

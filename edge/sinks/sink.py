@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from edge.prediction import Prediction
 
 if TYPE_CHECKING:
+    from edge.card import Card
     from edge.events import Event
     from edge.status import Status
 
@@ -50,4 +51,40 @@ class EventListener(Protocol):
 
     def event(self, event: Event) -> None:
         """One began or ended. Any thread may call."""
+        ...
+
+
+@runtime_checkable
+class FollowsEngine(Protocol):
+    """A sink that says which engine the results are of."""
+
+    def set_engine(self, card: Card, precision: str) -> None:
+        """Another engine works, with the same classes. Any thread may call."""
+        ...
+
+
+@runtime_checkable
+class FollowsCamera(Protocol):
+    """A sink that says how the camera is, between results too."""
+
+    def set_camera_state(self, health: Status) -> None:
+        """What is said of it from now on. Any thread may call."""
+        ...
+
+
+@runtime_checkable
+class Announcer(Protocol):
+    """A sink that passes on what happened, but in no frame."""
+
+    def announce(self, name: str, **facts: object) -> None:
+        """`facts` are what JSON takes. Any thread may call."""
+        ...
+
+
+@runtime_checkable
+class Triggered(Protocol):
+    """A sink that keeps what was seen just now, when that is asked for."""
+
+    def trigger(self, reason: str) -> None:
+        """Any thread may call."""
         ...

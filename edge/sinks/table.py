@@ -11,8 +11,10 @@ It is then `edge run SOURCE --sink csv=FILE`, and `sinks: {csv: FILE}` in a conf
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from edge.sinks.sink import Sink
 from edge.timing import Stages
 
 GROUP = "edge.sinks"
+Texts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class SinkContext:
         card: of the engine.
         stages: takes the sink's times.
         image_names: of a source of image files, the name of each one's output, without an ending.
+        precision: that the engine runs in; settings: what of the configuration goes with a drive, as YAML.
     """
 
     source: str
@@ -47,6 +51,8 @@ class SinkContext:
     stages: Stages
     frame_count: int | None = None
     image_names: Mapping[str, str] = field(default_factory=dict)
+    precision: str = ""
+    settings: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,11 @@ class SinkKind:
     Attributes:
         name: the option, and the key in a config.
         make: the sink, of its options; OutputError and ConfigError say why there can be none.
-        options: a dataclass of what can be set. A text alone is the value of its first field.
+        options: a dataclass of what can be set. A text alone is the value of its first field. With a
+            `__pydantic_config__`, values are checked as those of a config file are.
         modules: what must be installed, and extra: what of edge-segmentation, or which package, brings it.
         of_text: the options that a text alone stands for, where it says more than the first one.
+        check: refuses options by ConfigError before a service begins, where making the sink would do more than look.
     """
 
     name: str
@@ -66,7 +74,8 @@ class SinkKind:
     options: type
     modules: tuple[str, ...] = ()
     extra: str = ""
-    of_text: Callable[[str], Mapping[str, Any]] | None = None
+    of_text: Callable[[str], Texts] | None = None
+    check: Callable[[Any], object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +227,10 @@ BUILT_IN = {
 }
 
 
+# Those that few runs need: each module's KIND.
+LATER = {"mqtt": "edge.sinks.mqtt", "recorder": "edge.sinks.recorder", "flight": "edge.sinks.flight"}
+
+
 def find_kind(name: str) -> SinkKind:
     """The kind of that name.
 
@@ -226,11 +239,15 @@ def find_kind(name: str) -> SinkKind:
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
+    if name in LATER:
+        return import_module(LATER[name]).KIND
     from importlib.metadata import entry_points  # late: it reads the metadata of all packages
 
     known = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in known:
-        raise ConfigError(f"no sink is called {redacted(name)!r}; there are: {', '.join(sorted({*BUILT_IN, *known}))}")
+        raise ConfigError(
+            f"no sink is called {redacted(name)!r}; there are: {', '.join(sorted({*BUILT_IN, *LATER, *known}))}"
+        )
     try:
         kind = known[name].load()
     except Exception as error:  # whatever a module that is not ours does when it is loaded
@@ -281,10 +298,24 @@ def options_of(kind: SinkKind, given: object) -> object:
             values[key] = _path(kind, key, value)
         elif fields[key].type in (str, "str") and not isinstance(value, str):
             raise ConfigError(f"sink {kind.name!r}: {key}: expected a text, got {shown(value)}")
+    if hasattr(kind.options, "__pydantic_config__"):
+        return _checked(kind, values)
     try:
         return kind.options(**values)
     except TypeError as error:  # one without default is missing
         raise ConfigError(f"sink {kind.name!r}: {error}") from error
+
+
+def _checked(kind: SinkKind, values: Texts) -> object:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        # By way of JSON: only there does pydantic's strict mode take a list for a tuple.
+        return TypeAdapter(kind.options).validate_json(json.dumps(values))
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"sink {kind.name!r}: {where}: {first['msg']}") from None
 
 
 def _path(kind: SinkKind, key: str, value: object) -> Path:

@@ -27,6 +27,7 @@ from edge.prediction import Prediction
 from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.mqtt import outbox as outbox_module
 from edge.sinks.mqtt import sink as sink_module
+from edge.status import Status
 from edge.timing import Stages
 
 pytest.importorskip("paho.mqtt")
@@ -125,7 +126,7 @@ def test_who_comes_later_learns_what_the_classes_are_and_that_the_program_has_en
     broker = make_broker()
     sink = make_sink(broker.port)
     assert soon(lambda: sink.health.state == "ok")
-    sink.set_camera_state("degraded", 'black "pictures"')
+    sink.set_camera_state(Status("degraded", 'black "pictures"'))
     listener = listen(broker)
     assert soon(lambda: listener.said("status")[-1:] and listener.said("status")[-1]["state"] == "degraded")
     said = listener.said("status")[-1]
@@ -150,7 +151,7 @@ def test_events_of_just_before_the_end_still_arrive(
     listener, sink = listen(broker), make_sink(broker.port)
     assert soon(lambda: sink.health.state == "ok")
     for number in range(200):
-        sink.event("told", number=number)
+        sink.announce("told", number=number)
     sink.__exit__()
     assert soon(lambda: len(listener.said("events")) == 200)
     assert numbers(listener) == list(range(200))
@@ -197,13 +198,13 @@ def test_no_event_is_lost_while_the_broker_is_killed_and_comes_back(
     told = itertools.count()
     for subscriptions in (2, 3):
         for _ in range(20):
-            sink.event("told", number=next(told))
+            sink.announce("told", number=next(told))
         assert soon(lambda: sink.health.state == "ok" and sink.health.levels["events_waiting"] == 0)
         assert soon(lambda: len(numbers(listener)) == sink.health.totals["events_sent"])
         broker.kill()
         assert soon(lambda: sink.health.state == "lost")
         for _ in range(20):
-            sink.event("told", number=next(told))
+            sink.announce("told", number=next(told))
             sink.write(result(1), 0)
         broker.start()
         assert soon(lambda wanted=subscriptions: listener.subscriptions == wanted)
@@ -222,10 +223,10 @@ def test_events_beyond_what_is_kept_go_oldest_first_and_are_counted(
     broker = make_broker(start=False)
     sink = make_sink(broker.port)
     for number in range(350):
-        sink.event("told", number=number)
+        sink.announce("told", number=number)
     assert soon(lambda: sink.health.state == "lost" and "refused" in sink.health.reason)
     assert (sink.health.levels["events_waiting"], sink.health.totals["events_dropped"]) == (300, 50)
-    sink.set_camera_state("lost", "unplugged")
+    sink.set_camera_state(Status("lost", "unplugged"))
     wait = threading.Event()
     monkeypatch.setattr(sink, "_connected", lambda: wait.wait() and type(sink)._connected(sink))
     broker.start()
@@ -247,7 +248,7 @@ def test_a_frozen_broker_holds_nobody_up_and_gets_the_events_when_it_thaws(
     broker.freeze()
     for number in range(100):
         sink.write(result(number), 0)
-        sink.event("told", number=number)
+        sink.announce("told", number=number)
         time.sleep(0.005)
     assert soon(lambda: sink.health.state == "degraded")
     assert sink.health.reason == "the broker acknowledges nothing"
@@ -269,7 +270,7 @@ def test_a_broker_that_stays_frozen_is_given_up_and_another_connection_tried(
     sink = make_sink(broker.port)
     assert soon(lambda: sink.health.state == "ok")
     broker.freeze()
-    sink.event("told", number=1)
+    sink.announce("told", number=1)
     assert soon(lambda: "says nothing" in sink.health.reason)
     assert sink.health.state == "lost"
     broker.thaw()
@@ -307,7 +308,7 @@ def test_it_speaks_tls_with_a_password(tls_broker: Any, make_sink: Any, tmp_path
     options = {"credentials_file": credentials(tmp_path), "ca_file": str(authority)}
     for host in ("localhost", "127.0.0.1"):
         sink = make_sink(broker.port, "mqtts", host, **options)
-        sink.event("told", number=1)
+        sink.announce("told", number=1)
         for number in range(30):
             sink.write(result(number), 0)
             time.sleep(0.005)
@@ -332,7 +333,7 @@ def test_a_wrong_password_is_told_and_a_changed_one_is_taken_without_a_restart(
     broker, authority = tls_broker()
     options = {"credentials_file": credentials(tmp_path, "wr0ng-secret"), "ca_file": str(authority)}
     sink = make_sink(broker.port, "mqtts", **options)
-    sink.event("told", number=1)
+    sink.announce("told", number=1)
     assert soon(lambda: sink.health.reason == "the broker refuses us: Not authorized"), sink.health
     Path(options["credentials_file"]).unlink()
     assert soon(lambda: "cannot be read" in sink.health.reason), sink.health
@@ -351,7 +352,7 @@ def test_a_forbidden_topic_is_told_and_its_events_come_when_it_is_allowed(
     broker = make_broker("allow_anonymous true", f"acl_file {rules}")
     listener, sink = listen(broker), make_sink(broker.port)
     for number in range(40):
-        sink.event("told", number=number)
+        sink.announce("told", number=number)
     sink.write(result(1), 0)
     wanted = {"edge/car-7/events: Not authorized", "edge/car-7/masks: Not authorized"}
     assert soon(lambda: set(sink.health.reason.split("; ")) == wanted), sink.health
@@ -373,7 +374,7 @@ def test_a_message_that_is_too_large_keeps_back_no_other(
     broker = make_broker("allow_anonymous true", limit)
     listener, sink = listen(broker), make_sink(broker.port)
     for number in range(20):
-        sink.event("told", number=number, text="x" * 20_000 if number in (3, 4) else "")
+        sink.announce("told", number=number, text="x" * 20_000 if number in (3, 4) else "")
     assert soon(lambda: len(numbers(listener)) == 18), sink.health
     assert soon(lambda: sink.health.levels["events_waiting"] == 0)
     assert (sink.health.totals["events_sent"], sink.health.totals["events_too_large"]) == (18, 2)
@@ -413,7 +414,7 @@ def test_whatever_a_stranger_answers_the_sink_goes_on_trying(
         line.settimeout(20)
         threading.Thread(target=answering, args=(line,), daemon=True).start()
         sink = make_sink(line.getsockname()[1])
-        sink.event("told", number=1)
+        sink.announce("told", number=1)
         assert soon(lambda: len(callers) >= 3)
         assert soon(lambda: sink.health.state == "lost")
         assert sink._thread.is_alive()
@@ -445,13 +446,13 @@ def test_it_closes_within_a_second_in_every_state(
         if state == "frozen":
             broker.freeze()
     for number in range(50):
-        sink.event("told", number=number)
+        sink.announce("told", number=number)
         sink.write(result(number), 0)
     began_s = time.monotonic()
     sink.__exit__()
     assert time.monotonic() - began_s < 2  # 0.95, on a machine that does other work besides
     assert sink.health.state == "stopped"
-    sink.event("told", number=51)  # too late, and no harm
+    sink.announce("told", number=51)  # too late, and no harm
     if state == "silent":
         silent.close()
         assert soon(lambda: not sink._thread.is_alive())

@@ -190,7 +190,7 @@ from edge.engine import find_bundle
 options = MqttOptions(sys.argv[1], "edge/car-7", events_file=sys.argv[2])
 with MqttSink(options, find_bundle("road").card, Stages()) as sink:
     for number in range(int(sys.argv[3]), int(sys.argv[4])):
-        sink.event("told", number=number)
+        sink.announce("told", number=number)
         print(number, flush=True)
         time.sleep(0.002)
     while sink.health.levels["events_waiting"]:
@@ -242,7 +242,7 @@ def test_a_service_goes_on_where_the_last_one_was_killed(make_card: Any, tmp_pat
     card = make_card(b"no graph", table=CAMVID, input_wh=(32, 24), name="street")
     options = MqttOptions(f"mqtt://localhost:{broker.port}", "edge/car-7", events_file=str(file))
     with MqttSink(options, card, Stages()) as sink:  # there is no broker
-        sink.event("pedestrian ahead", number=1)
+        sink.announce("pedestrian ahead", number=1)
     broker.start()
     with ExitStack() as stack:
         stack.callback(broker.kill)

@@ -9,18 +9,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
-from bundles import MakeCard
+from bundles import Edge, MakeCard
 from stand_in import BrightnessEngine, result_of
-from videos import picture
+from videos import picture, write_video
 
+from edge.config import parse_tree
 from edge.engine import Bundle
 from edge.errors import ConfigError
 from edge.service.check import check
 from edge.service.config import ServeConfig
 from edge.service.outputs import Outputs, sinks_of
-from edge.sinks.table import SinkContext, find_kind, make_sink
+from edge.sinks.flight import FlightOptions
+from edge.sinks.mqtt import MqttOptions
+from edge.sinks.recorder import RecorderOptions
+from edge.sinks.table import SinkContext, find_kind, make_sink, options_of
 from edge.timing import Stages
 from edge.web.state import Live
 
@@ -57,7 +62,7 @@ def test_a_sink_of_another_package_takes_results(separator: str | None, context:
         (
             "scv",
             "a",
-            "no sink is called 'scv'; there are: broken, csv, foxglove, masks, needy, odd, .*publish, results",
+            "no sink is called 'scv'; there are: broken, csv, flight, foxglove, masks, mqtt, .*recorder, results",
         ),
         ("csv", {"pth": "a"}, "sink 'csv': no option 'pth'; there are: path, separator"),
         ("csv", {"separator": ";"}, "sink 'csv': .*missing.*'path'"),
@@ -141,3 +146,53 @@ def test_the_service_gives_each_camera_its_own_results(make_card: MakeCard, tmp_
         with background:
             background.write(result_of(0, np.zeros((12, 16), np.uint8), image=picture(0)), 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["front.jsonl", "rear.jsonl"]
+
+
+# ------------------------------------------------------------------------------------- what a service's sections name
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "options"),
+    [
+        ("mqtt", "mqtt://127.0.0.1:1/edge/car", MqttOptions("mqtt://127.0.0.1:1", "edge/car")),
+        ("recorder", "out", RecorderOptions("out")),
+        ("recorder", {"folder": "out", "quota_gb": 1}, RecorderOptions("out", quota_gb=1.0)),
+        ("flight", {"folder": "out", "seconds": 5}, FlightOptions("out", seconds=5.0)),
+    ],
+)
+def test_a_services_outputs_are_rows_of_the_table(name: str, given: Any, options: object) -> None:
+    assert options_of(find_kind(name), given) == options
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("mqtt", {"url": "mqtt://u:SECRET@127.0.0.1"}, "sink 'mqtt': topic: Field required"),
+        (
+            "recorder",
+            {"folder": "out", "quota_gb": "SECRET"},
+            "sink 'recorder': quota_gb: Input should be a valid number",
+        ),
+        ("flight", {"folder": "out", "seconds": -1}, "sink 'flight': seconds: Input should be greater than 0"),
+    ],
+)
+def test_options_of_theirs_are_checked_as_in_a_config_file(name: str, given: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        options_of(find_kind(name), given)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_the_command_line_takes_a_recorder(edge_here: Edge, colour_bundle: Bundle, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4")
+    done = edge_here("run", video, "-e", colour_bundle.folder, "--sink", f"recorder={tmp_path / 'kept'}")
+    assert done.returncode == 0, done.stderr
+    (segment,) = (tmp_path / "kept").glob("*.mp4")
+    with av.open(str(segment)) as file:
+        assert len(list(file.decode(video=0))) == 12
+
+
+def test_a_service_names_a_kind_once(tmp_path: Path) -> None:
+    part = {"folder": str(tmp_path)}
+    settings = {"camera": "/dev/video0", "recorder": part, "sinks": {"recorder": part}}
+    with pytest.raises(ConfigError, match=r"sinks\.recorder: `recorder:` names one already"):
+        check(parse_tree(settings, ServeConfig, "a test"))

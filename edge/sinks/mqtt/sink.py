@@ -14,7 +14,7 @@ import random
 import secrets
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.card import Card
 from edge.errors import ConfigError
@@ -24,6 +24,9 @@ from edge.sinks.mqtt.options import MqttOptions, address_of, check_mqtt, journal
 from edge.sinks.mqtt.outbox import Outbox, as_json, unix_ms
 from edge.status import State, Status, StatusKeeper
 from edge.timing import Stages
+
+if TYPE_CHECKING:
+    from edge.events import Event
 
 CLOSING_S = 0.5  # of the second in which the whole service ends
 BROKEN_S = (0.1, 1.0)  # first and longest wait before the next attempt: who is back is found within a second
@@ -91,20 +94,24 @@ class MqttSink:
         self._box.put_result(result, dropped)
         self._wake()
 
-    def event(self, name: str, **facts: Any) -> None:
+    def event(self, event: Event) -> None:
+        """One began or ended. Any thread may tell."""
+        self.announce(event.name, active=event.active, frame=event.frame, value=event.value, **event.about())
+
+    def announce(self, name: str, **facts: Any) -> None:
         """Something that must not be lost happened; `facts` are what JSON takes. Any thread may tell."""
         self._box.put_event(name, facts)
         self._wake()
 
-    def set_card(self, card: Card) -> None:
+    def set_engine(self, card: Card, precision: str) -> None:
         """Another engine works, with the same classes. Any thread may tell."""
         self._card, self._status_due = card, True
         self._wake()
 
-    def set_camera_state(self, state: str, reason: str = "") -> None:
-        """What the status says of the camera from now on: `ok`, `degraded` or `lost`, and why. Any thread may tell."""
-        if self._camera != (state, reason):
-            self._camera = (state, reason)
+    def set_camera_state(self, health: Status) -> None:
+        """What the status says of the camera from now on: its state, and why. Any thread may tell."""
+        if self._camera != (health.state, health.reason):
+            self._camera = (health.state, health.reason)
             self._status_due = True
             self._wake()
 
