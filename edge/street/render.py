@@ -100,12 +100,6 @@ class StreetScene:
         pixels = (view.focal_px / times, view.centre_u / times, view.horizon_v / times)
         return StreetCamera(*pixels, view.height_m, self.size_wh)
 
-    def centre_line_m(self, index: int) -> float:
-        """How far to the right of the lens the road's centre line is: the right boundary of the lane, painted dashed,
-        or solid once or twice.
-        """
-        return -self._view(index).x
-
     def speed_m_s(self, index: int) -> float:
         """How fast the car goes in frame `index`."""
         time_s = index / self.rate_hz
