@@ -14,6 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import typer.main
 from bundles import Done, Edge
 
 from edge.backends import BACKENDS
@@ -415,3 +416,14 @@ def test_figures_are_written_as_json(edge_here: Edge, video: Path, colour_bundle
     assert run["age_ms"]["p50"] > 0
     card = json.loads(edge_here("inspect", colour_bundle.folder, "--json", "-").stdout)
     assert card["name"] == colour_bundle.card.name
+
+
+def test_every_command_that_prints_figures_writes_them_as_json() -> None:
+    without: set[str] = set()
+    groups = [("", typer.main.get_command(make_app()))]
+    for path, command in groups:
+        if parts := getattr(command, "commands", {}):
+            groups += [(f"{path} {name}".strip(), part) for name, part in parts.items()]
+        elif not any("--json" in param.opts for param in command.params):
+            without.add(path)
+    assert without == {"serve", "publish", "swap", "init", "keygen", "sign", "verify"}
