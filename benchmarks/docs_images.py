@@ -4,8 +4,8 @@
 
 Without names all are made. Frames are rendered (seeded) or the motorway of Udacity's CarND (MIT) under
 $EDGE_DATA/drives: no other data may be passed on. Pages are shot light and dark by Chromium (benchmarks/chromium.py).
-The live page shows the age of this machine's masks, so let nothing else run for page-*.webp. loss.png and
-build-worst.webp take PyTorch.
+The live page shows the age of this machine's masks, so let nothing else run for page-*.webp. loss.png,
+build-worst.webp and adapt-*.svg take PyTorch.
 """
 
 from __future__ import annotations
@@ -167,6 +167,14 @@ def sink(room: Path, to: Path) -> None:
     write_terminal(shown([run, "head -n 3 shares.csv"], room), to / "sink")
 
 
+def refusal(room: Path, to: Path) -> None:
+    """An adaptation that is refused: a dozen seconds of one street and 20 steps are too little."""
+    street = "scene:street?seed=21&frames=120&size=320x180&fps=10"
+    edge(room, "record", street, "monday.mcap", "--no-masks", "--quiet")
+    command = "edge adapt small monday.mcap --to my-small --steps 20 2>&1 | tail -n 24"
+    write_terminal(shown([command], room), to / "adapt")
+
+
 def questions(room: Path, to: Path) -> None:
     """What `edge init` asks."""
     write_terminal(asked("edge init", ["2", "drive.mp4", "", ""], _with_a_video(room)), to / "init")
@@ -218,6 +226,8 @@ IMAGES: dict[str, Callable[[Path, Path], None]] = {
     "sink-dark.svg": sink,
     "init-light.svg": questions,
     "init-dark.svg": questions,
+    "adapt-light.svg": refusal,
+    "adapt-dark.svg": refusal,
     "grafana-light.svg": panels,
     "grafana-dark.svg": panels,
     "page-light.webp": page,

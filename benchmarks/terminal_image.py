@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from html import escape
@@ -48,9 +49,15 @@ def shown(commands: Sequence[str], folder: Path) -> list[str]:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        lines += [*f"$ {command}".splitlines(), *done.stdout.splitlines()]
+        lines += f"$ {command}".splitlines()
+        lines += [row for line in done.stdout.splitlines() for row in folded(line)]
         lines += [f"exit code {done.returncode}"] if done.returncode else []
     return lines
+
+
+def folded(line: str) -> list[str]:
+    """A line longer than the terminal is wide, at words."""
+    return [line] if len(line) <= COLUMNS else textwrap.wrap(line, COLUMNS)
 
 
 def asked(command: str, answers: Sequence[str], folder: Path) -> list[str]:
