@@ -171,7 +171,7 @@ def refusal(room: Path, to: Path) -> None:
     """An adaptation that is refused: a dozen seconds of one street and 20 steps are too little."""
     street = "scene:street?seed=21&frames=120&size=320x180&fps=10"
     edge(room, "record", street, "monday.mcap", "--no-masks", "--quiet")
-    command = "edge adapt small monday.mcap --to my-small --steps 20 2>&1 | tail -n 24"
+    command = "edge adapt small monday.mcap --to my-small --steps 20 2>&1 | tail -n 25"
     write_terminal(shown([command], room), to / "adapt")
 
 
