@@ -77,6 +77,7 @@ def test_markdown_has_the_same_rows() -> None:
     assert len(rows) == 2
 
 
+@pytest.mark.slow
 def test_the_plot_is_svg_with_a_mark_per_cell_and_the_same_bytes_each_time() -> None:
     pytest.importorskip("matplotlib")
     device = make_device(FAST, RIGHT, SLOW, UNKNOWN, FAILED)

@@ -21,6 +21,7 @@ def test_a_layer_counts_as_by_hand(layer: nn.Module, macs: int) -> None:
     assert cost.count_macs(layer, (10, 8)) == macs
 
 
+@pytest.mark.slow
 def test_a_net_is_counted_without_running_it() -> None:
     with torch.device("meta"):
         net = nets.make_net("ddrnet23_slim", 19)

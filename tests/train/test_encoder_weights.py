@@ -82,6 +82,7 @@ def test_a_run_begins_with_the_weights_of_the_file(weights: Path, tmp_path: Path
         assert torch.equal(net.state_dict()["encoder.stages.3.1.body.1.0.weight"], theirs["layer4.1.conv2.weight"])
 
 
+@pytest.mark.train
 def test_what_matched_is_kept_with_the_run_and_loaded_once(weights: Path, tmp_path: Path) -> None:
     plan = recipe(tmp_path, encoder_weights=str(weights))
     trained = Trainer(plan, tmp_path / "run", "cpu")
