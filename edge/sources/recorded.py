@@ -20,6 +20,7 @@ from edge.indexed_png import decode_ids
 from edge.instances import Instance, instances_from_json
 from edge.maskcodec import decode_mask
 from edge.outputs import Output
+from edge.paths import shown
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,32 @@ class RecordedResults:
         try:
             classes, box = _mask(found[MASKS].file, read[MASKS], self._name)
             figures = json.loads(read[RESULTS])
-            names = ("frame", "captured_ns", "age_ms", "shares", "dropped")
             outputs, specs = _outputs(found, read)
-            known = {name: figures[name] for name in names}
+            known = _known(figures)
             instances = instances_from_json(figures["instances"]) if "instances" in figures else None
             free = free_space_from_json(figures["free_space"]) if "free_space" in figures else None
             lane = lane_from_json(figures["lane"]) if "lane" in figures else None
             return Recorded(
                 classes, box, **known, instances=instances, outputs=outputs, specs=specs, free_space=free, lane=lane
             )
-        except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (DataError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise SourceDamaged(f"{self._name}: what was recorded with a frame is damaged: {error}") from error
+
+
+def _known(figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures that every result has.
+
+    Raises:
+        ValueError: one is of another kind.
+        KeyError: one is missing.
+    """
+    counts = {name: figures[name] for name in ("frame", "captured_ns", "dropped")}
+    numbers = {"age_ms": figures["age_ms"], **figures["shares"]}
+    wrong = [name for name, value in counts.items() if not isinstance(value, int) or abs(value) >= 1 << 63]
+    wrong += [name for name, value in numbers.items() if not isinstance(value, (int, float)) or not abs(value) < 1e300]
+    if wrong:
+        raise ValueError(f"{wrong[0]}: expected a number, got {shown({**counts, **numbers}[wrong[0]])}")
+    return {**counts, "age_ms": figures["age_ms"], "shares": figures["shares"]}
 
 
 def _outputs(

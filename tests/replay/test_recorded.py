@@ -24,6 +24,8 @@ from edge.frame import Image, Letterbox
 from edge.outputs import Output
 from edge.replay.mask_track import recorded_track
 from edge.replay.session import open_session, split_precision
+from edge.sinks import drive as drive_module
+from edge.sources.drive import open_recorded
 
 
 @dataclass
@@ -106,6 +108,27 @@ def test_results_that_are_damaged_are_not_taken_for_agreement(
     assert "5 of 5 frames could not be compared, first: " in done.stderr
     assert "what was recorded with a frame is damaged" in done.stderr
     assert json.loads((tmp_path / "a.json").read_text())["differing"] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"age_ms": value} for value in ("x", None, 1e400)),
+        {"frame": "1"},
+        {"captured_ns": 10**30},
+        {"dropped": []},
+        *({"shares": value} for value in ([1], {"Road": "x"})),
+    ],
+    ids=str,
+)
+def test_a_figure_of_another_kind_is_damage_of_its_frame(
+    wrong: dict[str, object], colour_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_record = drive_module.as_record
+    monkeypatch.setattr(drive_module, "as_record", lambda result, dropped: {**as_record(result, dropped), **wrong})
+    path = write_drive(tmp_path / "drive.mcap", 2, card=colour_bundle.card)
+    with open_recorded(str(path)) as source, pytest.raises(SourceDamaged, match="what was recorded with a frame is"):
+        source.recorded(0)  # type: ignore[attr-defined]
 
 
 def test_engine_and_precision_are_told_apart() -> None:
