@@ -120,11 +120,13 @@ def contrasts(page: Page, css: str) -> float:
     const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
     const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
     const behind = (element) => {
-      for (let e = element; e; e = e.parentElement) {
-        const colour = numbers(getComputedStyle(e).backgroundColor);
-        if ((colour[3] ?? 1) > 0.5) return colour;
+      const layers = [];
+      for (let e = element; e && (layers.at(-1)?.[3] ?? 0) < 1; e = e.parentElement) {
+        const [r, g, b, opacity = 1] = numbers(getComputedStyle(e).backgroundColor);
+        layers.push([r, g, b, opacity]);
       }
-      return [255, 255, 255];
+      const over = (below, [r, g, b, a]) => [r, g, b].map((v, place) => a * v + (1 - a) * below[place]);
+      return layers.reverse().reduce(over, [255, 255, 255]);
     };
     const contrast = (element) => {
       const pair = [light(numbers(getComputedStyle(element).color)), light(behind(element))].sort((a, b) => b - a);

@@ -427,3 +427,14 @@ def test_every_command_that_prints_figures_writes_them_as_json() -> None:
         elif not any("--json" in param.opts for param in command.params):
             without.add(path)
     assert without == {"serve", "publish", "swap", "init", "keygen", "sign", "verify"}
+
+
+@pytest.mark.slow
+def test_a_recording_and_what_the_doctor_found_are_written_as_json(
+    edge_here: Edge, video: Path, colour_bundle: Bundle, tmp_path: Path
+) -> None:
+    drive = tmp_path / "d.mcap"
+    recorded = json.loads(edge_here("record", video, drive, "-e", colour_bundle.folder, "--json", "-").stdout)
+    assert (recorded["frames_in"], recorded["frames_lost"], recorded["path"]) == (12, 0, str(drive))
+    findings = json.loads(edge_here("doctor", "--json", "-").stdout)["findings"]
+    assert {"engine road", "engine small", "engine open"} <= {finding["about"] for finding in findings}

@@ -87,7 +87,10 @@ MaxFrames = Annotated[int | None, typer.Option(min=1, help="Stop after so many f
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Overlay = Annotated[
     Path | None,
-    output_option(help="Write the frames with the masks painted in: .mp4, .mkv; of images, an image or a folder."),
+    output_option(
+        help="Write the frames with the masks painted in: .mp4, .mkv; of images, an image or a folder."
+        " - is standard output."
+    ),
 ]
 Style = Annotated[
     str,

@@ -202,13 +202,16 @@ def _confusion(report: Report, table: ClassTable) -> str:
     return section("Confusion", body, "Rows: what is there. Columns: what was seen. Per cent of a row's pixels.")
 
 
+_STRONGEST = 0.6  # opacity of a cell's colour: the figure on it stays legible, on light and dark ground
+
+
 def _matrix_cell(share: float | None, is_right: bool) -> str:
     if share is None:
         return "<td class='soft'>–</td>"
     colour = "20, 134, 109" if is_right else "200, 51, 58"
     strength = share if is_right else min(1.0, 2.5 * share)
     text = "" if share < 0.0005 else f"{100 * share:.1f}"
-    return f'<td style="background: rgba({colour}, {0.85 * strength:.3f})">{text}</td>'
+    return f'<td style="background: rgba({colour}, {_STRONGEST * strength:.3f})">{text}</td>'
 
 
 # ------------------------------------------------------------------------------------------------------ frames, slices

@@ -110,6 +110,7 @@ def _curves(journal: Journal, table: ClassTable) -> bytes:
     scores.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     for panel in (losses, scores):
         panel.grid(alpha=0.3)
+        panel.locator_params(axis="x", integer=True)  # there is no step 1.02
     return _png(figure)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 import yaml
 from test_build import colour_net, patches
@@ -82,6 +84,29 @@ def test_an_onnx_file_becomes_an_int8_engine_that_runs(home: Path) -> None:
     assert "engine   patches (int8)" in ran.stdout
     mask, truth = (cv2.imread(str(next(Path(folder).glob("*03.png"))), -1) for folder in ("masks", "labels"))
     assert np.mean(mask == truth) > 0.75
+
+
+@pytest.mark.slow
+def test_a_net_of_one_channel_and_a_sigmoid_becomes_an_engine_by_its_threshold(home: Path) -> None:
+    red = "i = Constant <value = int64[1] {2}> () r = Gather <axis = 1> (x, i) y = Sigmoid (r)"
+    text = f"net (float[1,3,48,64] x) => (float[1,1,48,64] y) {{ {red} }}"
+    onnx.save(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {text}'), "mask.onnx")
+    rows = [{"name": "rest", "colour_rgb": [0, 0, 0]}, {"name": "red", "colour_rgb": [255, 0, 0]}]
+    card = {"name": "mask", "licence": "none", "training_data": "none", "classes": rows}
+    card["input"] = {"order": "bgr", "pixels": "0..1"}
+    Path("mask.yaml").write_text(yaml.safe_dump(card))
+    words = ("build", "--onnx", "mask.onnx", "--card", "mask.yaml", "--json", "built.json")
+    assert "Add `threshold: 0.5` to the card file" in edge(*words).stderr
+    Path("mask.yaml").write_text(yaml.safe_dump({**card, "threshold": 0.6}))
+    built = edge(*words)
+    assert built.returncode == 0, built.stderr
+    assert json.loads(Path("built.json").read_text())["name"] == "mask"
+    ran = edge("run", "val", "-e", "mask", "--masks", "masks")
+    assert ran.returncode == 0, ran.stderr
+    image, mask = cv2.imread("val/03.png"), cv2.imread("masks/03.png", -1)
+    assert image is not None
+    chance = 1 / (1 + np.exp(-(image[..., 2] / 255.0)))
+    np.testing.assert_array_equal(mask, chance > 0.6)
 
 
 @pytest.mark.slow

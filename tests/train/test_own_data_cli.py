@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from folders import put_coco, put_pets, put_yolo
+from folders import put_coco, put_pairs, put_pets, put_yolo
 
 pytest.importorskip("torch", reason="training needs torch")
 
@@ -45,6 +45,16 @@ def test_unet_learns_from_a_coco_export_by_the_line_of_the_readme(tmp_path: Path
     put_coco(tmp_path / "frames-and-labels", "images", "instances.json", DRIVES)
     edge("edge train --net unet --data frames-and-labels --steps 1 --size 64x32", tmp_path)
     assert (tmp_path / "engines/built/frames-and-labels.run/last.pt").is_file()
+
+
+@pytest.mark.parametrize("recipe", ["segnet", "unet", "fcn"])
+def test_a_recipe_that_comes_with_edge_learns_from_masks_whose_ids_are_named(recipe: str, tmp_path: Path) -> None:
+    put_pairs(tmp_path / "own", "frames", "labels", DRIVES)
+    scores = edge(f"edge train {recipe} --data own --classes room,cat,dog --steps 1 --size 64x64 --json -", tmp_path)
+    assert set(json.loads(scores)["iou"]) == {"room", "cat", "dog"}
+    run = tmp_path / f"engines/built/{recipe}.run"
+    assert "classes: [room, cat, dog]" in (run / "recipe.yaml").read_text()
+    assert {"last.pt", "curves.png"} <= {path.name for path in run.iterdir()}
 
 
 def test_the_pet_tutorial_runs_on_its_folder_and_leaves_dice_and_images(tmp_path: Path) -> None:

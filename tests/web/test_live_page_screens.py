@@ -61,7 +61,7 @@ def all_that_happens(live: Live, make_result: MakeResult) -> None:
     for event in ("pedestrian_ahead", "road_gone"):
         live.watch.event(Event(event, True, result.frame.captured_ns, 1, 0.5, None), result)
     live.reduced = "320×200: 3 of 9 masks are older than 50 ms"
-    begin_ns = time.monotonic_ns()
+    begin_ns = time.monotonic_ns() - 3_000_000_000
     for index in range(15):  # of 3 s: an event of 2 s begins
         result = make_result(2 + index)
         result.frame.captured_ns = begin_ns + index * 200_000_000
@@ -81,7 +81,7 @@ def test_what_a_person_must_know_is_in_sight(
 ) -> None:
     width, height = on_screen
     patient.engine = SimpleNamespace(card=dataclasses.replace(patient.card, fingerprint=ELSEWHERE), precision="int8")
-    patient.publish(make_result(), 0)
+    patient.publish(make_result(ago_s=4), 0)
     page.open(server)
     assert soon(page.is_live)
     all_that_happens(patient, make_result)
