@@ -80,7 +80,8 @@ def test_what_a_person_must_know_is_in_sight(
     tmp_path: Path,
 ) -> None:
     width, height = on_screen
-    patient.engine = SimpleNamespace(card=dataclasses.replace(patient.card, fingerprint=ELSEWHERE), precision="int8")
+    engine: Any = SimpleNamespace(card=dataclasses.replace(patient.card, fingerprint=ELSEWHERE), precision="int8")
+    patient.engine = engine
     patient.publish(make_result(ago_s=4), 0)
     page.open(server)
     assert soon(page.is_live)
