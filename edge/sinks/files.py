@@ -66,6 +66,17 @@ def open_descriptor(path: Path) -> int | None:
     return None
 
 
+def refuse_terminal(path: Path) -> None:
+    """Refuse to fill a terminal with the bytes of an image or a video.
+
+    Raises:
+        OutputError: the path leads to one.
+    """
+    descriptor = open_descriptor(path)
+    if descriptor is not None and os.isatty(descriptor):
+        raise OutputError(f"{path}: is a terminal, which shows no image. Pipe it, as into `| ffplay -`, or name a file")
+
+
 class PendingFile:
     """An output that is being written. A regular file grows as `partial` beside its final name, and gets that name when
     it is committed; a link is followed, so that the file appears where it points. A pipe, a terminal or another

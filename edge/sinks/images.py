@@ -14,7 +14,7 @@ from edge.appearance import Appearance
 from edge.errors import OutputError
 from edge.frame import Frame
 from edge.prediction import Prediction
-from edge.sinks.files import IMAGES, STDOUT, prepare_folder, write_bytes, writing
+from edge.sinks.files import IMAGES, STDOUT, prepare_folder, refuse_terminal, write_bytes, writing
 
 if TYPE_CHECKING:
     from edge.sinks.table import SinkContext
@@ -54,6 +54,7 @@ class OverlayImages:
         self.path, self._stages, self._names = path, context.stages, context.image_names
         self._look = look or Appearance()
         self._is_file = path == STDOUT or (path.suffix.lower() in IMAGES and not path.is_dir())
+        refuse_terminal(path)
         if not self._is_file:
             prepare_folder(path)
         elif context.frame_count != 1:

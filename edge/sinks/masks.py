@@ -12,7 +12,7 @@ import numpy as np
 from edge.errors import ConfigError
 from edge.indexed_png import encode_indexed
 from edge.prediction import Prediction
-from edge.sinks.files import STDOUT, prepare_folder, write_bytes, writing
+from edge.sinks.files import STDOUT, prepare_folder, refuse_terminal, write_bytes, writing
 from edge.sinks.images import name_of
 from edge.timing import Stages
 
@@ -52,6 +52,7 @@ class MaskFiles:
         if form not in FORMS:
             raise ConfigError(f"masks: expected one of {', '.join(FORMS)}, got {form!r}")
         self.folder, self._stages, self._form, self._names = folder, stages, form, image_names or {}
+        refuse_terminal(folder)
         self._is_stdout = folder == STDOUT and frame_count == 1
         if not self._is_stdout:
             prepare_folder(folder)

@@ -15,7 +15,7 @@ from edge.errors import OutputError
 from edge.frame import Frame, Matrix, Yuv420
 from edge.prediction import Prediction
 from edge.sinks.drawing import Drawing
-from edge.sinks.files import PendingFile, output_error
+from edge.sinks.files import PendingFile, output_error, refuse_terminal
 from edge.timing import Stages
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class OverlayVideo:
         self._rate, self._look = nominal_rate(rate_hz), look or Appearance()
         if path.suffix and path.suffix.lower() not in FORMATS:  # before a folder is made
             raise _unknown_ending(path)
+        refuse_terminal(path)
         self._pending = PendingFile(path)
         suffix = path.suffix or (STREAM_SUFFIX if self._pending.is_stream else "")
         if not suffix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,18 @@ def test_an_image_goes_to_standard_output_as_an_image_of_its_kind(
         assert cv2.imdecode(np.frombuffer(overlay, np.uint8), cv2.IMREAD_COLOR).shape == flag.shape
     mask = run_to_bytes(images / "f2.png", "-e", colour_bundle.folder, "--masks", "-", "--masks-as", "palette")
     np.testing.assert_array_equal(decode_ids(mask), flag_classes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("source", "option"), [("f1.jpg", "--overlay"), ("f1.jpg", "--masks"), ("", "--overlay")])
+def test_a_terminal_is_not_filled_with_bytes(source: str, option: str, images: Path, colour_bundle: Bundle) -> None:
+    here, there = os.openpty()
+    command = [sys.executable, "-m", "edge.cli", "run", images / source, "-e", colour_bundle.folder, option, "-"]
+    done = subprocess.run(command, stdout=there, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(there)
+    os.close(here)
+    assert done.returncode == 73
+    assert "-: is a terminal, which shows no image. Pipe it" in done.stderr
 
 
 @pytest.mark.slow
