@@ -33,8 +33,8 @@ class SceneOptions:
     fps: float = 30.0
 
 
-def _wrong(uri: str, found: str, wanted: str) -> ConfigError:
-    return ConfigError(f"{uri}: found {found}, wanted {wanted}; for example {EXAMPLE}")
+def _wrong(uri: str, got: str, expected: str) -> ConfigError:
+    return ConfigError(f"{uri}: expected {expected}, got {got}; for example {EXAMPLE}")
 
 
 def _whole(text: str, highest: int) -> int:

@@ -205,7 +205,7 @@ def test_a_wrong_uri_is_answered_with_what_was_found_and_an_example(uri: str, fo
     with pytest.raises(ConfigError) as caught:
         SceneSource(uri)
     message = str(caught.value)
-    assert f"found {found}" in message or f"found the scene {found}" in message or f"found the key {found}" in message
+    assert f"got {found}" in message or f"got the scene {found}" in message or f"got the key {found}" in message
     assert "wanted" in message
     assert "scene:street?seed=7&frames=300&size=1280x720&fps=30" in message
     assert "\n" not in message
