@@ -206,7 +206,7 @@ def test_a_wrong_uri_is_answered_with_what_was_found_and_an_example(uri: str, fo
         SceneSource(uri)
     message = str(caught.value)
     assert f"got {found}" in message or f"got the scene {found}" in message or f"got the key {found}" in message
-    assert "wanted" in message
+    assert "expected" in message
     assert "scene:street?seed=7&frames=300&size=1280x720&fps=30" in message
     assert "\n" not in message
 
