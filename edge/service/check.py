@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib.util
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge.backends import choose_backend
 from edge.classes import ClassTable
@@ -23,14 +25,16 @@ from edge.paths import expanded, is_path, make_folder, shown, socket_path
 from edge.replay.compare import Comparer
 from edge.secrets import redacted
 from edge.service.config import ServeConfig
-from edge.service.outputs import flight_of, mqtt_of, publish_of, recorder_of, rows_of, sinks_of
+from edge.service.outputs import mqtt_of, publish_of, rows_of, sinks_of
 from edge.sinks.collisions import check_outputs
-from edge.sinks.flight import check_flight
+from edge.sinks.flight import FlightOptions, check_flight
 from edge.sinks.mqtt.options import check_mqtt
-from edge.sinks.recorder import check_recorder
-from edge.sinks.table import OverlayOptions, find_kind, options_of
+from edge.sinks.recorder import RecorderOptions, check_recorder
+from edge.sinks.table import OverlayOptions, SinkContext, SinkKind, find_kind, options_of
 from edge.sources.open import check_name, is_camera, open_source
+from edge.timing import Stages
 
+_ANY_HOST = frozenset({"0.0.0.0", "::"})
 SERVE_PACKAGES = ("uvicorn", "starlette", "websockets", "prometheus_client")
 
 
@@ -66,6 +70,7 @@ def check(config: ServeConfig) -> None:
     for name in asked:
         OUTPUTS[name](config)
     _check_folders(config)
+    _check_ports(config)
 
 
 def probe(config: ServeConfig, running: ServeConfig) -> None:
@@ -75,8 +80,8 @@ def probe(config: ServeConfig, running: ServeConfig) -> None:
     Raises:
         EdgeError: one of them is not to be had now.
     """
-    if config.web is not None:
-        _probe_port(config, running)
+    _probe_ports(config, running)
+    _probe_sinks(config, running)
     held = {folder.absolute() for _, folder in _folders(running)}
     for key, folder in _folders(config):
         if folder.absolute() not in held:
@@ -230,6 +235,8 @@ def _of(key: str) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(f"{key}{error}") from error
+    except OutputError as error:
+        raise OutputError(f"{key}{error}") from error
 
 
 # Each output by its key, with what refuses a config of it.
@@ -250,14 +257,52 @@ def _keyed_sources(config: ServeConfig) -> Iterator[tuple[str, str]]:
         yield f"cameras.{name}" if name else "camera", source
 
 
+class _Row(NamedTuple):
+    """An output of the table of sinks, its options checked."""
+
+    key: str
+    source: str
+    kind: SinkKind
+    options: Any
+
+    @property
+    def paths(self) -> list[Path]:
+        """What it writes to."""
+        return [value.absolute() for value in getattr(self.options, "__dict__", {}).values() if isinstance(value, Path)]
+
+
+def _rows(config: ServeConfig) -> Iterator[_Row]:
+    for name, source in config.sources.items():
+        for label, kind_name, given in rows_of(config, name):
+            kind = find_kind(kind_name)
+            key = f"sinks.{label}" if kind_name in config.sinks else label
+            yield _Row(key, source, kind, options_of(kind, given))
+
+
 def _folders(config: ServeConfig) -> Iterator[tuple[str, Path]]:
-    """Each folder that an output writes into, with its key."""
-    for name in config.sources:
-        count = len(config.sources)
-        if config.recorder is not None:
-            yield "recorder.folder", expanded("recorder.folder", recorder_of(config.recorder, name, count).folder)
-        if config.flight is not None:
-            yield "flight.folder", expanded("flight.folder", flight_of(config.flight, name, count).folder)
+    """Each folder that a recorder fills, with its key."""
+    for row in _rows(config):
+        if isinstance(row.options, (RecorderOptions, FlightOptions)):
+            yield f"{row.key}.folder", expanded(f"{row.key}.folder", row.options.folder)
+
+
+def _listeners(config: ServeConfig) -> Iterator[tuple[str, str, int]]:
+    """Each host and port that is listened on, with its key."""
+    if config.web is not None:
+        yield "web", config.web.address, config.web.port
+    for row in _rows(config):
+        if row.kind.listens is not None:
+            yield (row.key, *row.kind.listens(row.options))
+
+
+def _check_ports(config: ServeConfig) -> None:
+    seen: list[tuple[str, str, int]] = []
+    for key, host, port in _listeners(config):
+        for other, other_host, other_port in seen:
+            is_one = host == other_host or not _ANY_HOST.isdisjoint((host, other_host))
+            if port and port == other_port and is_one:
+                raise ConfigError(f"{key}: {host}, port {port}: is {other}'s too. Give each a port of its own")
+        seen.append((key, host, port))
 
 
 def _check_folders(config: ServeConfig) -> None:
@@ -267,14 +312,35 @@ def _check_folders(config: ServeConfig) -> None:
             raise ConfigError(f"{key}: {folder}: is {other} too. Give each a folder of its own")
 
 
-def _probe_port(config: ServeConfig, running: ServeConfig) -> None:
-    from edge.web.thread import listen
+def _probe_ports(config: ServeConfig, running: ServeConfig) -> None:
+    held = {port for _, _, port in _listeners(running)}  # which become free, whatever their addresses are
+    for key, host, port in _listeners(config):
+        _probe_port(key, host, port, is_own=port in held)
 
-    web, before = config.web, running.web
-    assert web is not None
-    if before is not None and (web.address, web.port) == (before.address, before.port):
-        return
-    listen(web.address, web.port).close()
+
+def _probe_port(key: str, host: str, port: int, *, is_own: bool) -> None:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((host, port))
+            tried.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and is_own:
+            return
+        raise ConfigError(
+            f"{key}: {host}, port {port}: cannot be listened on: {error.strerror}."
+            f" Who has it: ss -ltnp 'sport = :{port}'"
+        ) from error
+
+
+def _probe_sinks(config: ServeConfig, running: ServeConfig) -> None:
+    """What sinks would write to. A file that a running sink writes to is left alone."""
+    card = config.bundle().card
+    held = {path for row in _rows(running) for path in row.paths}
+    for row in _rows(config):
+        if row.kind.probe is not None and not any(path in held and not path.is_dir() for path in row.paths):
+            with _of(f"{row.key}: "):
+                row.kind.probe(row.options, SinkContext(row.source, None, card, Stages()))
 
 
 def _probe_lock(key: str, folder: Path) -> None:

@@ -77,8 +77,9 @@ class Outputs:
             from edge.service.results import ResultsSocket
 
             self._add("socket", ResultsSocket(config.socket, config.bundle().card, live))
+        settings, precision = settings_of(config), live.precision
         context = SinkContext(
-            live.source, rate_hz, card, stages, precision=live.precision, settings=settings_of(config)
+            live.source, rate_hz, card, stages, precision=precision, settings=settings, unattended=True
         )
         for label, kind, options in rows_of(config, name):
             self._add(label, make_sink(kind, options, context))

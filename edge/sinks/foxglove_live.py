@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, get_args
@@ -13,7 +15,7 @@ from edge.drive.schema import EVENTS, IMAGE, MASKS, OUTLINES, RESULTS, VIDEO_SCH
 from edge.errors import ConfigError, OutputError
 from edge.paths import shown
 from edge.sinks.drive import Codec, DriveClock, DriveOptions, FrameEncoder, seen_in
-from edge.sinks.foxglove_server import Address, Certificate, FoxgloveServer
+from edge.sinks.foxglove_server import Address, Certificate, FoxgloveServer, PortTakenError
 from edge.status import Status
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 BACKLOG = 128  # messages that wait for one viewer: some five a frame, so not a second at 30 Hz
 _ALWAYS = (IMAGE, MASKS, OUTLINES, RESULTS, EVENTS)  # can be subscribed to before there is a frame
 _EVENTS_MAX = 1000
+_RETRY_S = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class FoxgloveSink:
@@ -52,14 +57,21 @@ class FoxgloveSink:
         self._channels: dict[str, Channel] = {}
         self._events: deque[Event] = deque(maxlen=_EVENTS_MAX)
         self._fix: Fix | None = None  # that was served last
+        self._waits, self._trouble, self._next_try_s = context.unattended, "", 0.0
         self._clock: DriveClock | None = None
         self._encoder: FrameEncoder | None = None
 
     def __enter__(self) -> FoxgloveSink:
         """Raises:
-        ConfigError: the address cannot be listened on.
+        ConfigError: the address cannot be listened on; unattended, one that may come is tried again by `write`.
         """
-        self._server.__enter__()
+        try:
+            self._server.__enter__()
+        except PortTakenError as error:
+            if not self._waits:
+                raise
+            self._wait(error)
+            log.warning("%s", self._trouble)
         for topic in _ALWAYS:
             self._channel(topic)
         return self
@@ -76,10 +88,13 @@ class FoxgloveSink:
     @property
     def health(self) -> Status:
         """How many look. Any thread may ask."""
-        return Status(levels={"viewers": self._viewers.count})
+        trouble = self._trouble
+        return Status("lost" if trouble else "ok", trouble, levels={"viewers": self._viewers.count})
 
     def write(self, result: Prediction, dropped: int) -> None:
         """Serve one result; see `edge.sinks.sink.Sink.write`."""
+        if self._trouble and time.monotonic() >= self._next_try_s:
+            self._try_again()
         self._clock = self._clock or DriveClock(result.frame)
         time_ns = self._clock.stamp_ns(result.frame)
         if (image := self._channel(IMAGE)).has_sinks():
@@ -99,6 +114,17 @@ class FoxgloveSink:
     def event(self, event: Event) -> None:
         """Something began or ended; it is served with the next result. Any thread may call."""
         self._events.append(event)
+
+    def _try_again(self) -> None:
+        try:
+            self._server.begin()
+        except PortTakenError as error:
+            self._wait(error)
+        else:
+            self._trouble = ""
+
+    def _wait(self, error: PortTakenError) -> None:
+        self._trouble, self._next_try_s = f"{str(error).rstrip('.')}; tried again", time.monotonic() + _RETRY_S
 
     def _channel(self, topic: str, metadata: Mapping[str, str] = {}) -> Channel:
         if topic not in self._channels:

@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,10 @@ _FREED_S = 2.0  # the SDK ends its server, and gives back the port, in its own t
 _PEM_MAX = 1 << 20  # bytes
 
 log = logging.getLogger(__name__)
+
+
+class PortTakenError(ConfigError):
+    """The port is another program's now, or no interface has the address yet: both may pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,27 +150,28 @@ class FoxgloveServer:
         ConfigError: the address cannot be listened on.
         """
         give_up_s = time.monotonic() + _FREED_S
-        while self._server is None:
-            self._server = self._try(is_last=time.monotonic() >= give_up_s)
+        while time.monotonic() < give_up_s:
+            with suppress(PortTakenError):
+                self.begin()
+                return self
+            time.sleep(0.05)
+        self.begin()
+        return self
+
+    def begin(self) -> None:
+        """As to enter it, without waiting for a port that is about to be freed."""
+        try:
+            self._server = self._start()
+        except RuntimeError as error:  # the SDK has no error of its own
+            raise self._refusal(error) from error
         log.info("foxglove: %s", self.url)
         if not self._address.is_loopback:
             log.warning("foxglove: %s: whoever can reach it sees the camera, without a password", self.url)
-        return self
 
     def __exit__(self, *exception: object) -> None:
         if self._server is not None:
             self._server.stop()
             self._server = None
-
-    def _try(self, is_last: bool) -> WebSocketServer | None:
-        """None where the port is taken, after a short wait."""
-        try:
-            return self._start()
-        except RuntimeError as error:  # the SDK has no error of its own
-            if is_last or "in use" not in str(error):
-                raise self._refusal(error) from error
-            time.sleep(0.05)
-            return None
 
     def _start(self) -> WebSocketServer:
         from foxglove import start_server
@@ -187,7 +193,8 @@ class FoxgloveServer:
     def _refusal(self, error: Exception) -> ConfigError:
         reason = str(error).removeprefix("FoxgloveError: ").removeprefix("Failed to bind port: ")
         advice = f" See who listens: ss -tlnp 'sport = {self._address.port}'" if "in use" in reason else ""
-        return ConfigError(f"foxglove: {self._address}: cannot be listened on: {reason}.{advice}")
+        kind = PortTakenError if "in use" in reason or "Cannot assign" in reason else ConfigError
+        return kind(f"foxglove: {self._address}: cannot be listened on: {reason}.{advice}")
 
     @property
     def running(self) -> WebSocketServer:

@@ -43,6 +43,7 @@ class SinkContext:
         stages: takes the sink's times.
         image_names: of a source of image files, the name of each one's output, without an ending.
         precision: that the engine runs in; settings: what of the configuration goes with a drive, as YAML.
+        unattended: of a service: what may pass by itself, such as a port that is taken, is tried again without end.
     """
 
     source: str
@@ -53,6 +54,7 @@ class SinkContext:
     image_names: Mapping[str, str] = field(default_factory=dict)
     precision: str = ""
     settings: str = ""
+    unattended: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ class SinkKind:
         modules: what must be installed, and extra: what of edge-segmentation, or which package, brings it.
         of_text: the options that a text alone stands for, where it says more than the first one.
         check: refuses options by ConfigError before a service begins, where making the sink would do more than look.
+        probe: refuses by EdgeError what cannot be written now, before a service lets go of the sinks that it has; it
+            leaves nothing open. Not called for a file that one of those sinks writes to.
+        listens: the host and port that the sink listens on.
     """
 
     name: str
@@ -76,6 +81,8 @@ class SinkKind:
     extra: str = ""
     of_text: Callable[[str], Texts] | None = None
     check: Callable[[Any], object] | None = None
+    probe: Callable[[Any, SinkContext], object] | None = None
+    listens: Callable[[Any], tuple[str, int]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +196,13 @@ def _foxglove(options: FoxgloveOptions, context: SinkContext) -> Sink:
     return FoxgloveSink(options, context)
 
 
+def _foxglove_address(options: FoxgloveOptions) -> tuple[str, int]:
+    from edge.sinks.foxglove_server import Address
+
+    address = Address.parse(options.address)
+    return address.host, address.port
+
+
 def _ros2(options: Ros2Options, context: SinkContext) -> Sink:
     from edge.sinks.ros2 import Ros2Sink
 
@@ -204,9 +218,9 @@ def _publish(options: PublishOptions, context: SinkContext) -> Sink:
 BUILT_IN = {
     kind.name: kind
     for kind in (
-        SinkKind("overlay", _overlay, OverlayOptions),
-        SinkKind("masks", _masks, MasksOptions),
-        SinkKind("results", _results, ResultsOptions),
+        SinkKind("overlay", _overlay, OverlayOptions, probe=_overlay),
+        SinkKind("masks", _masks, MasksOptions, probe=_masks),
+        SinkKind("results", _results, ResultsOptions, probe=_results),
         SinkKind("publish", _publish, PublishOptions),
         SinkKind(
             "foxglove",
@@ -214,6 +228,7 @@ BUILT_IN = {
             FoxgloveOptions,
             ("foxglove", "foxglove_schemas_protobuf"),
             "edge-segmentation[foxglove]",
+            listens=_foxglove_address,
         ),
         SinkKind(
             "ros2",

@@ -18,9 +18,12 @@ from edge.backends import open_engine
 from edge.backends.shared import SharedEngines
 from edge.config import parse_tree
 from edge.engine import Engine
-from edge.errors import EngineError
+from edge.errors import ConfigError, EngineError
+from edge.service.check import probe
 from edge.service.config import ServeConfig
 from edge.service.reload import Next, Reload
+from edge.sinks.jsonl import JsonLines
+from edge.timing import Stages
 
 STREET = "scene:street?seed=3&frames=100000&size=160x120&fps=20"
 RUNNING = {"camera": STREET, "web": {"port": 0}}
@@ -100,6 +103,16 @@ def wide_open(path: Path) -> Path:
     return path
 
 
+def with_an_image(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "000000.png").touch()
+    return folder
+
+
+def sinks(**options: object) -> dict[str, Any]:
+    return {"camera": STREET, "sinks": options}
+
+
 # Each key that names something outside the process, with something that is not to be had.
 MISSING: dict[str, Callable[[Path], dict[str, Any]]] = {
     "camera: a file": lambda here: {"camera": str(here / "no.mp4"), "web": {}},
@@ -138,6 +151,14 @@ MISSING: dict[str, Callable[[Path], dict[str, Any]]] = {
     },
     "socket": lambda here: {"camera": STREET, "socket": str(here / "none" / "s")},
     "socket: a file": lambda here: {"camera": STREET, "socket": str(here / "edge.yaml")},
+    "sinks: a place that cannot be": lambda here: sinks(results="/proc/none/at/all.jsonl"),
+    "sinks: a folder for a file": lambda here: sinks(results=str(here / "held")),
+    "sinks: a video in a file": lambda here: sinks(overlay=str(here / "edge.yaml" / "a.mp4")),
+    "sinks: masks in a file": lambda here: sinks(masks=str(here / "edge.yaml")),
+    "sinks: masks among others": lambda here: sinks(masks=str(with_an_image(here / "masks"))),
+    "sinks: one image for many": lambda here: sinks(overlay=str(here / "a.jpg")),
+    "sinks.recorder: of another": lambda here: sinks(recorder={"folder": str(here / "held")}),
+    "one port for two": lambda here: {**sinks(foxglove="0.0.0.0:18431"), "web": {"port": 18431}},
     "events": lambda here: {"camera": STREET, "events": {"road_gone": {"begin": 0.1, "end": 0.5}}},
     "no output": lambda here: {"camera": STREET},
 }
@@ -158,6 +179,34 @@ def test_a_port_that_another_program_has_is_refused_before_the_page_is_let_go(
 ) -> None:
     assert reloading.outcome({"camera": STREET, "web": {"port": taken}}) is None
     assert f"port {taken}" in caplog.text
+
+
+def test_a_port_of_foxglove_that_another_program_has_is_refused(
+    reloading: Reloading, taken: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert reloading.outcome({"camera": STREET, "sinks": {"foxglove": f"127.0.0.1:{taken}"}}) is None
+    assert f"sinks.foxglove: 127.0.0.1, port {taken}: cannot be listened on" in caplog.text
+
+
+@pytest.mark.parametrize("web", [True, False])
+def test_a_port_that_the_running_config_has_can_be_had_at_another_address_or_by_another_output(
+    taken: int, *, web: bool
+) -> None:
+    running = parse_tree({"camera": STREET, "web": {"address": "127.0.0.1", "port": taken}}, ServeConfig, "a test")
+    wish = {"web": {"address": "0.0.0.0", "port": taken}} if web else {"sinks": {"foxglove": f"0.0.0.0:{taken}"}}
+    config = parse_tree({"camera": STREET, **wish}, ServeConfig, "a test")
+    probe(config, running)
+    with pytest.raises(ConfigError, match=f"port {taken}: cannot be listened on"):
+        probe(config, parse_tree(RUNNING, ServeConfig, "a test"))
+
+
+def test_a_probe_leaves_a_file_that_a_running_sink_writes(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    config = parse_tree({"camera": STREET, "sinks": {"results": str(path)}}, ServeConfig, "a test")
+    sink = JsonLines(path, Stages())
+    with sink:
+        probe(config, config)
+    assert path.exists()
 
 
 @pytest.mark.slow

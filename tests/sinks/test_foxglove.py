@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import socket
 import ssl
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +31,7 @@ from edge.location import Fix
 from edge.service.config import ServeConfig
 from edge.service.outputs import Outputs
 from edge.sinks import drive as drive_module
+from edge.sinks import foxglove_live
 from edge.sinks.drive import DriveOptions, DriveSink
 from edge.sinks.foxglove_live import BACKLOG, FoxgloveSink
 from edge.sinks.foxglove_server import Address
@@ -215,6 +219,27 @@ def test_a_certificate_makes_it_wss(context: SinkContext, tmp_path: Path) -> Non
         assert sink.url.startswith("wss://")
         with Client(sink.url, ssl=trusting) as viewer:
             assert viewer.info["name"] == "test"
+
+
+def test_a_service_waits_for_a_port_that_is_taken_and_says_so(
+    context: SinkContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foxglove_live, "_RETRY_S", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        sink = sink_at(f"127.0.0.1:{port}", dataclasses.replace(context, unattended=True))
+        stack = ExitStack()
+        stack.enter_context(sink)
+        sink.write(seen(0), 0)
+        assert sink.health.state == "lost"
+        assert f"127.0.0.1:{port}: cannot be listened on: Address already in use" in sink.health.reason
+    with stack:
+        sink.write(seen(1), 0)
+        assert sink.health.state == "ok"
+        with Client(sink.url) as viewer:
+            subscribed(sink, viewer, RESULTS)
+            sink.write(seen(2), 0)
+            viewer.take_until(lambda: len(viewer.messages[RESULTS]) == 1)
 
 
 def test_a_port_that_is_taken_is_one_line(context: SinkContext) -> None:
