@@ -7,6 +7,7 @@ import threading
 import time
 
 PER_MESSAGE = 5  # of one kind, in PERIOD_S
+ANSWER = {"per_period": 50}  # `extra` of a record that answers what a person has asked for
 PERIOD_S = 10.0
 KINDS_MAX = 1000
 
@@ -19,7 +20,8 @@ def start_logging() -> None:
 
 
 class FloodFilter(logging.Filter):
-    """Lets at most `PER_MESSAGE` records of one kind pass in `PERIOD_S`; the next one says how many did not.
+    """Lets at most `PER_MESSAGE` records of one kind pass in `PERIOD_S`, or as many as the record's `per_period` says;
+    the next one says how many did not.
 
     A kind is a logger with a text before its figures are put in.
     """
@@ -46,7 +48,7 @@ class _Kind:
         """Whether the record is logged at this time; one that follows some that were not says how many."""
         if now_s - self._since_s >= PERIOD_S:
             self._since_s, self._passed = now_s, 0
-        if self._passed >= PER_MESSAGE:
+        if self._passed >= getattr(record, "per_period", PER_MESSAGE):
             self._held_back += 1
             return False
         self._passed += 1

@@ -14,6 +14,7 @@ from edge.errors import EdgeError, EngineError
 from edge.service.check import check, probe
 from edge.service.config import ServeConfig, load_config
 from edge.service.engines import EarlyEngine
+from edge.service.logs import ANSWER
 
 Size = tuple[int, int]
 
@@ -86,7 +87,7 @@ class Reload:
             return work.result()
         if not isinstance(error, EdgeError):
             log.error("an error of edge's own", exc_info=error)
-        log.error("the new config is refused, the old one stays: %s", error)
+        log.error("the new config is refused, the old one stays: %s", error, extra=ANSWER)
         self.refusal = error if isinstance(error, EdgeError) else EngineError(f"an error of edge's own: {error!r}")
         return None
 

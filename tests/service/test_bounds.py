@@ -83,6 +83,15 @@ def test_of_a_flood_of_messages_a_few_are_logged_and_the_rest_is_counted(monkeyp
     assert passes("socket.accept() %d", 7) == "socket.accept() 7 (995 more like this were not logged)"
 
 
+def test_each_answer_to_a_person_is_logged_and_a_flood_of_them_is_bounded() -> None:
+    flood, why = logs.FloodFilter(), "the new config is refused: %s"
+    records = [logging.LogRecord("a", logging.ERROR, "", 0, why, (number,), None) for number in range(1000)]
+    for record in records:
+        record.__dict__.update(logs.ANSWER)
+    assert all(flood.filter(record) for record in records[:40])
+    assert sum(flood.filter(record) for record in records[40:]) == logs.ANSWER["per_period"] - 40
+
+
 def test_the_watchdog_is_fed_where_no_descriptor_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*words: Any, **more: Any) -> Any:
         raise OSError(24, "Too many open files")
