@@ -1,8 +1,9 @@
-"""What holds for every engine that comes with edge."""
+"""What holds for every engine that comes with edge, in the wheel or in the repository."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from scenes import iou_of_street
@@ -12,8 +13,10 @@ from edge.engine import Engine
 
 pytestmark = pytest.mark.slow
 
+LARGE = str(Path(__file__).parents[1] / "engines" / "large")
 
-@pytest.fixture(scope="module", params=["road", "small", "open"])
+
+@pytest.fixture(scope="module", params=["road", "small", "open", LARGE])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
