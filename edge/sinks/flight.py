@@ -128,7 +128,10 @@ class FlightRecorder:
         self._writer: threading.Thread | None = None
         self._leaving = threading.Event()  # then no other thread needs the interpreter, and the end is awaited
         self._next_try_s = 0.0
-        self._health = StatusKeeper(totals=["drives", "triggers", "suppressed", "frames_lost"], levels=["ring_bytes"])
+        self._unwritten = ""  # why the newest drive was lost; "" where it was not
+        self._health = StatusKeeper(
+            totals=["drives", "drives_lost", "triggers", "suppressed", "frames_lost"], levels=["ring_bytes"]
+        )
 
     def __enter__(self) -> Self:
         """What a run before this one left behind is written out.
@@ -167,8 +170,9 @@ class FlightRecorder:
 
     @property
     def health(self) -> Status:
-        """How it is now: "lost" where frames are not kept, or a drive could not be written. Of `triggers`, those that
-        fell into a cooldown were `suppressed`. Any thread may ask.
+        """How it is now: "lost" where frames are not kept, "degraded" where the newest drive could not be written.
+        `drives_lost` counts those; of `triggers`, those that fell into a cooldown were `suppressed`. Any thread may
+        ask.
         """
         return self._health.now
 
@@ -229,15 +233,19 @@ class FlightRecorder:
             while self._events:
                 writer.add(EVENTS, time_ns, json.dumps(self._events.popleft().as_json()).encode())
             self._ring.end_frame(time_ns)
-        self._health.become("ok", self._sizes.trouble)
+        self._keeps()
         self._health.measure(ring_bytes=self._ring.size_bytes)
 
     def _leave_out(self, frame: Frame, kept_wh: tuple[int, int]) -> None:
         """The camera changes its size too often for a piece, with the engine's card in it, each time."""
         if self._sizes.left_out(frame, kept_wh):
             log.warning("flight recorder: %s", self._sizes.trouble)
-        self._health.become("ok", self._sizes.trouble)
+        self._keeps()
         self._health.count(frames_lost=1)
+
+    def _keeps(self) -> None:
+        unwritten = self._unwritten  # of the thread that writes
+        self._health.become("degraded" if unwritten else "ok", unwritten or self._sizes.trouble)
 
     def _begin(self, first: Prediction) -> None:
         """Frames of this size from here on."""
@@ -282,17 +290,27 @@ class FlightRecorder:
 
     def _work(self, pieces: Sequence[Path], reason: str) -> None:
         try:
-            path = self._write_drive(pieces, reason)
+            with writing(self._store.folder):
+                path = self._write_drive(pieces, reason)
+        except OutputError as error:  # a disk that is full, read-only or gone
+            self._lose(reason, f"{error} {self._store.undeletable}".rstrip())
         except Exception as error:  # whatever it is, the thread that records must hear of it
-            log.exception("flight recorder: %s is not written", reason)
-            self._health.become("lost", f"{self._store.folder}: {error}")
+            log.exception("flight recorder: an error of edge's own")
+            self._lose(reason, f"{self._store.folder}: {error}")
         else:
+            self._unwritten = ""
             if path is not None:
                 log.warning("flight recorder: %s: %s", path, reason)
                 self._health.count(drives=1)
         for piece in pieces:
             with suppress(OSError):  # the next run finds it, and tries again
                 piece.unlink(missing_ok=True)
+
+    def _lose(self, reason: str, why: str) -> None:
+        log.error("flight recorder: %s: the drive is lost: %s", reason, why)
+        self._unwritten = f"a drive is lost: {why}"
+        self._health.become("degraded", self._unwritten)
+        self._health.count(drives_lost=1)
 
     def _write_drive(self, pieces: Sequence[Path], reason: str) -> Path | None:
         """A whole file or none; None where the pieces hold no frame."""

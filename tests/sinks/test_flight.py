@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from errno import EPERM
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,12 @@ def seen(index: int, age_ms: float = 20) -> Prediction:
 def keep(sink: FlightRecorder, begin: int, end: int) -> None:
     for index in range(begin, end):
         sink.write(seen(index), 0)
+
+
+def fill(disk: Path) -> None:
+    with suppress(OSError), (disk / "fill").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 16))
 
 
 def drives(folder: Path) -> list[Path]:
@@ -147,7 +155,7 @@ def test_a_second_trigger_within_the_cooldown_is_counted_and_no_more(tmp_path: P
             sink.trigger("again")
             keep(sink, 0, 12)
     assert len(drives(tmp_path)) == 1
-    assert sink.health.totals == {"drives": 1, "triggers": 3, "suppressed": 2, "frames_lost": 0}
+    assert sink.health.totals == {"drives": 1, "drives_lost": 0, "triggers": 3, "suppressed": 2, "frames_lost": 0}
 
 
 def test_the_ring_is_bounded_in_seconds_and_in_bytes(tmp_path: Path, memory: Path) -> None:
@@ -239,19 +247,60 @@ def test_memory_that_is_full_costs_frames_and_never_the_loop(
     assert list(disk.iterdir()) == []
 
 
-def test_a_drive_that_cannot_be_written_is_told_and_the_ring_goes_on(
-    tmp_path: Path, small_disk: Callable[[int], Path], at_once: None, monkeypatch: pytest.MonkeyPatch
+def test_a_drive_that_cannot_be_written_is_told_until_one_is_and_the_ring_goes_on(
+    small_disk: Callable[[int], Path],
+    at_once: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    disk = small_disk(8)
+    monkeypatch.setattr(flight_module, "RESERVE_BYTES", 0)
+    disk = small_disk(4096)
+    fill(disk)
     with recorder(disk / "out", cooldown_s=0.0) as sink:
         keep(sink, 0, 12)
         sink.trigger("one")
         keep(sink, 12, 21)
         sink._await_writer()
-        assert "No space left" in sink.health.reason
         keep(sink, 21, 30)
+        assert (sink.health.state, sink.health.totals["drives_lost"]) == ("degraded", 1)
+        assert "a drive is lost" in sink.health.reason
+        assert "the disk is full" in sink.health.reason
+        assert drives(disk / "out") == []
+        (disk / "fill").unlink()
+        sink.trigger("two")
+        keep(sink, 30, 41)
+        sink._await_writer()
+        keep(sink, 41, 42)
         assert sink.health.state == "ok"
-    assert drives(disk / "out") == []
+    assert len(drives(disk / "out")) == 1
+    assert "Traceback" not in caplog.text
+
+
+def test_drives_that_cannot_be_deleted_are_named_where_the_disk_is_full(
+    small_disk: Callable[[int], Path], at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flight_module, "RESERVE_BYTES", 0)
+    disk = small_disk(4096)
+    with recorder(disk / "out", cooldown_s=0.0) as sink:
+        keep(sink, 0, 12)
+        sink.trigger("one")
+        keep(sink, 12, 21)
+        sink._await_writer()
+        unlink = Path.unlink
+
+        def fail(path: Path, missing_ok: bool = False) -> None:
+            if path.parent.name == "out" and not path.name.startswith("."):
+                raise OSError(EPERM, "Operation not permitted")
+            unlink(path, missing_ok=missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", fail)
+        fill(disk)
+        sink.trigger("two")
+        keep(sink, 21, 41)
+        sink._await_writer()
+        assert (sink.health.state, sink.health.totals["drives_lost"]) == ("degraded", 1)
+        assert "cannot be deleted: Operation not permitted" in sink.health.reason
+    assert len(drives(disk / "out")) == 1
 
 
 def test_two_flight_recorders_do_not_share_a_folder(tmp_path: Path) -> None:
