@@ -79,6 +79,17 @@ def check_private(key: str, path: Path, mode: int) -> None:
     what = "read" if mode & stat.S_IROTH else "change" if mode & stat.S_IWOTH else ""
     if what:
         raise ConfigError(f"{key}: {path}: every user of this machine may {what} it. Run: chmod o-rwx {path}")
+    if (folder := open_folder(path)) is not None:
+        raise ConfigError(f"{key}: {path}: every user of this machine may replace it. Run: chmod o-w {folder}")
+
+
+def open_folder(path: Path) -> Path | None:
+    """The folder of a file, or of what it is a link to, where every user may replace the file in it; else None."""
+    for folder in (path.absolute().parent, path.resolve().parent):
+        mode = folder.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:  # with the sticky bit, as /tmp has it: its owner alone
+            return folder
+    return None
 
 
 def shown(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fnmatch import translate
 from functools import cache
 from pathlib import Path
@@ -91,7 +92,7 @@ class _Search:
         except OSError:
             return
         with entries:
-            for entry in entries:
+            for entry in _readable(entries):
                 self._seen += 1
                 if self._seen > ENTRIES_MAX:
                     raise SourceError(
@@ -99,6 +100,12 @@ class _Search:
                         " Name a folder further down"
                     )
                 yield entry
+
+
+def _readable(entries: Iterator[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+    """Up to where the system refuses more: /proc opens folders that it does not list, and some vanish meanwhile."""
+    with suppress(PermissionError, FileNotFoundError, ProcessLookupError):
+        yield from entries
 
 
 @cache

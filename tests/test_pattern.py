@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import glob
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from errno import EACCES
 from pathlib import Path
 
 import pytest
@@ -64,6 +68,16 @@ def test_a_pattern_over_a_huge_tree_ends_with_what_to_do(tree: Path, monkeypatch
     for use in (ImageFiles, lambda name: check_outputs([tree / "o.json"], [name])):
         with pytest.raises(SourceError, match=r"\*\*/\*\.none: more than 5 files .* Name a folder further down"):
             use(f"{tree}/**/*.none")
+
+
+def test_a_folder_that_opens_and_is_not_listed_is_passed_over(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing(ExitStack):  # as the kernel does in /proc/1/map_files
+        def __iter__(self) -> Iterator[os.DirEntry[str]]:
+            raise PermissionError(EACCES, "Permission denied")
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: Refusing() if str(path).endswith("x/y") else scandir(path))
+    assert {path.name for path in matching(f"{tree}/x/**/*.png")} == {"c.png", "[1].png"}
 
 
 def test_below_a_folder_lies_what_rglob_finds_and_links_that_lead_around_are_entered_once(tree: Path) -> None:

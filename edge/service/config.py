@@ -19,6 +19,7 @@ from edge.geometry.model import CameraModel
 from edge.gps import GpsOptions
 from edge.ladder import LadderOptions
 from edge.outputs import CONFIDENCE
+from edge.paths import open_folder
 from edge.sinks.flight import FlightOptions
 from edge.sinks.mqtt.options import MqttOptions
 from edge.sinks.recorder import RecorderOptions
@@ -214,4 +215,6 @@ def load_config(path: Path, model: type[Model]) -> Model:
         config = config.model_copy(update={"events": with_saved(events)})
     if path.stat().st_mode & stat.S_IWOTH:
         log.warning("%s: every user of this machine may change it. Run: chmod o-w %s", path, path)
+    elif (folder := open_folder(path)) is not None:
+        log.warning("%s: every user of this machine may replace it. Run: chmod o-w %s", path, folder)
     return config

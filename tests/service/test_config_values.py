@@ -9,6 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from edge.sinks.flight import FlightOptions
 from edge.sinks.mqtt.options import MqttOptions, address_of
 from edge.sinks.recorder import RecorderOptions
 from edge.visits import VisitOptions
-from edge.web.options import WebOptions, read_files
+from edge.web.options import WebOptions, read_files, read_token
 
 PASSWORD = "hunter2-SECRET"
 
@@ -260,6 +261,27 @@ def test_a_config_that_every_user_may_change_is_warned_of(tmp_path: Path, caplog
         with caplog.at_level(logging.WARNING):
             load_config(path, ServeConfig)
         assert (f"may change it. Run: chmod o-w {path}" in caplog.text) is warned
+
+
+@pytest.mark.parametrize(("mode", "is_open"), [(0o755, False), (0o777, True), (0o1777, False)])
+def test_a_folder_in_which_every_user_may_replace_a_config_or_token_is_told(
+    mode: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_open: bool
+) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    config, token = folder / "edge.yaml", folder / "token"
+    config.write_text(json.dumps(BASE))
+    token.write_text("a" * 40 + "\n")
+    token.chmod(0o600)
+    link = tmp_path / "link"
+    link.symlink_to(token)
+    folder.chmod(mode)
+    with caplog.at_level(logging.WARNING):
+        load_config(config, ServeConfig)
+    assert (f"edge.yaml: every user of this machine may replace it. Run: chmod o-w {folder}" in caplog.text) is is_open
+    for path in (token, link):
+        with pytest.raises(ConfigError, match=f"may replace it. Run: chmod o-w {folder}") if is_open else nullcontext():
+            read_token(path)
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o606])
