@@ -6,12 +6,14 @@ import contextlib
 import os
 import re
 import shlex
+import socket
 import stat
+import struct
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from edge.errors import ConfigError
+from edge.errors import ConfigError, OutputError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _SOCKET_BYTES = 107  # unix(7): sun_path
@@ -49,6 +51,26 @@ def socket_path(key: str, text: str) -> Path:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise ConfigError(f"{key}: {path}: something else lies there, which is not a socket")
     return path
+
+
+def check_unheard(key: str, path: Path) -> None:
+    """Refuse the path of a Unix socket on which a program listens: to take it would cut that program off.
+
+    Raises:
+        OutputError: one listens there now.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as tried:
+        try:
+            tried.connect(str(path))
+        except BlockingIOError:  # with more callers than it takes
+            pass
+        except OSError:  # none is there, or a killed service left it
+            return
+        else:
+            pid, _, _ = struct.unpack("3i", tried.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if pid == os.getpid():  # of an output that is about to end
+                return
+    raise OutputError(f"{key}: {path}: another program listens there. Who has it: ss -xlp src {path}")
 
 
 def is_path(text: str) -> bool:

@@ -21,7 +21,7 @@ from edge.grouping import Instances
 from edge.install import install_command
 from edge.metres import Metres
 from edge.outputs import select
-from edge.paths import expanded, is_path, make_folder, shown, socket_path
+from edge.paths import check_unheard, expanded, is_path, make_folder, shown, socket_path
 from edge.replay.compare import Comparer
 from edge.secrets import redacted
 from edge.service.config import ServeConfig
@@ -82,6 +82,10 @@ def probe(config: ServeConfig, running: ServeConfig) -> None:
     """
     _probe_ports(config, running)
     _probe_sinks(config, running)
+    for key in ("socket", "control"):
+        text, before = getattr(config, key), getattr(running, key)
+        if text is not None and text != before:
+            check_unheard(key, socket_path(key, text))
     held = {folder.absolute() for _, folder in _folders(running)}
     for key, folder in _folders(config):
         if folder.absolute() not in held:

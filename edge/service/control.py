@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ConfigError, EdgeError, OutputError
-from edge.paths import socket_path
+from edge.paths import check_unheard, socket_path
 from edge.service.swap import SwapRequest
 
 REQUEST_BYTES = 4096
@@ -32,6 +32,7 @@ class Control:
     def __init__(self, path: str, on_request: Callable[[SwapRequest], object]) -> None:
         """Raises:
         ConfigError: the socket cannot be made there.
+        OutputError: another program listens there.
         """
         self._path, self._on_request = socket_path("control", path), on_request
         self._listener = _listen(self._path)
@@ -87,6 +88,7 @@ def check_control(path: str) -> None:
 
 def _listen(path: Path) -> socket.socket:
     """For this user and root alone. What a service that was killed left there is replaced."""
+    check_unheard("control", path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     mask = os.umask(0o177)
     try:

@@ -17,7 +17,7 @@ from edge.arrays import encode_array
 from edge.card import Card, output_to_json
 from edge.errors import ConfigError
 from edge.maskcodec import encode_mask
-from edge.paths import expanded
+from edge.paths import check_unheard, expanded
 from edge.prediction import Prediction
 from edge.service.wire import IMAGES_S, OUTPUTS_MAX, TICK_S, Array, Camera, Hello, Result, message
 from edge.status import Status
@@ -42,6 +42,7 @@ class ResultsSocket:
 
         Raises:
             ConfigError: the socket cannot be made there.
+            OutputError: another program listens there.
         """
         self._hello = message(Hello(source=live.source, precision=live.precision, card=card.to_json()))
         self._camera = Camera(state="ok", reason="", since_ns=time.monotonic_ns())
@@ -205,6 +206,7 @@ def _jpeg(result: Prediction) -> bytes:
 
 def _listen(path: Path) -> socket.socket:
     """A socket that the group may connect to. What a service that was killed left there is replaced."""
+    check_unheard("socket", path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         with contextlib.suppress(FileNotFoundError):

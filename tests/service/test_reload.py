@@ -6,8 +6,11 @@ import fcntl
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,12 @@ from edge.backends import open_engine
 from edge.backends.shared import SharedEngines
 from edge.config import parse_tree
 from edge.engine import Engine
-from edge.errors import ConfigError, EngineError
+from edge.errors import ConfigError, EngineError, OutputError
 from edge.service.check import probe
 from edge.service.config import ServeConfig
+from edge.service.control import _listen as control_listen
 from edge.service.reload import Next, Reload
+from edge.service.results import _listen as results_listen
 from edge.sinks.jsonl import JsonLines
 from edge.timing import Stages
 
@@ -186,6 +191,35 @@ def test_a_port_of_foxglove_that_another_program_has_is_refused(
 ) -> None:
     assert reloading.outcome({"camera": STREET, "sinks": {"foxglove": f"127.0.0.1:{taken}"}}) is None
     assert f"sinks.foxglove: 127.0.0.1, port {taken}: cannot be listened on" in caplog.text
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[None]:
+    """Another process takes no more than one caller there."""
+    code = (
+        "import socket as s, sys; o = s.socket(s.AF_UNIX); o.bind(sys.argv[1]); o.listen(0); print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.read(1)
+        yield
+        other.communicate("\n")
+
+
+@pytest.mark.parametrize("key", ["socket", "control"])
+def test_a_socket_on_which_another_service_listens_is_refused_and_stays_that_services(
+    key: str, tmp_path: Path, reloading: Reloading, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "s"
+    with listening(path):
+        for _ in range(3):  # more than it has room for
+            assert reloading.outcome({"camera": STREET, "web": {"port": 0}, key: str(path)}) is None
+        assert f"{key}: {path}: another program listens there" in caplog.text
+        with pytest.raises(OutputError, match="another program listens there"):
+            control_listen(path) if key == "control" else results_listen(path)
+        assert path.is_socket()
+    (control_listen(path) if key == "control" else results_listen(path)).close()  # which was left by the other
 
 
 @pytest.mark.parametrize("web", [True, False])
