@@ -19,7 +19,7 @@ from edge.geometry.model import CameraModel
 from edge.gps import GpsOptions
 from edge.ladder import LadderOptions
 from edge.outputs import CONFIDENCE
-from edge.paths import open_folder
+from edge.paths import expanded, open_folder
 from edge.sinks.flight import FlightOptions
 from edge.sinks.mqtt.options import MqttOptions
 from edge.sinks.recorder import RecorderOptions
@@ -201,8 +201,8 @@ class ServeConfig(StrictModel):
 
 
 def load_config(path: Path, model: type[Model]) -> Model:
-    """A service's config file, with the zones that were saved on the page in place. One that every user may change is
-    warned of: whoever does decides what is watched.
+    """A service's config file, with the zones that were saved on the page in place. A file of both that every user may
+    change is warned of: whoever does decides what is watched.
 
     Raises:
         ConfigError: it cannot be read or does not fit; all misfits are listed, a line each.
@@ -213,8 +213,14 @@ def load_config(path: Path, model: type[Model]) -> Model:
         from edge.service.zones import with_saved
 
         config = config.model_copy(update={"events": with_saved(events)})
+        if (zones := expanded("events.zones_file", events.zones_file)).exists():
+            _warn_if_open(zones)
+    _warn_if_open(path)
+    return config
+
+
+def _warn_if_open(path: Path) -> None:
     if path.stat().st_mode & stat.S_IWOTH:
         log.warning("%s: every user of this machine may change it. Run: chmod o-w %s", path, path)
     elif (folder := open_folder(path)) is not None:
         log.warning("%s: every user of this machine may replace it. Run: chmod o-w %s", path, folder)
-    return config

@@ -66,7 +66,8 @@ def serve(origin: Path | ServeConfig, on_page: Callable[[str], object] | None = 
     serving, before, shared = Next(config, {}), None, SharedEngines()
     with _signals_into(inbox):
         while (following := _serve_one(serving, before, notifier, inbox, path, on_page, shared)) is not None:
-            serving, before = following, serving.config
+            # One that is back has none before it: if it fails as well, a new process is worth more than a third try.
+            serving, before = following, None if following.config is before else serving.config
             notifier.reloading(time.monotonic_ns())
     notifier.stopping()
     return 0

@@ -263,6 +263,17 @@ def test_a_config_that_every_user_may_change_is_warned_of(tmp_path: Path, caplog
         assert (f"may change it. Run: chmod o-w {path}" in caplog.text) is warned
 
 
+def test_saved_zones_that_every_user_may_change_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    zones, path = tmp_path / "zones.json", tmp_path / "edge.yaml"
+    path.write_text(json.dumps({**BASE, "events": {"zones_file": str(zones)}}))
+    path.chmod(0o600)
+    zones.write_text("{}")
+    zones.chmod(0o666)
+    with caplog.at_level(logging.WARNING):
+        load_config(path, ServeConfig)
+    assert f"{zones}: every user of this machine may change it" in caplog.text
+
+
 @pytest.mark.parametrize(("mode", "is_open"), [(0o755, False), (0o777, True), (0o1777, False)])
 def test_a_folder_in_which_every_user_may_replace_a_config_or_token_is_told(
     mode: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_open: bool

@@ -22,6 +22,7 @@ from edge.backends.shared import SharedEngines
 from edge.config import parse_tree
 from edge.engine import Engine
 from edge.errors import ConfigError, EngineError, OutputError
+from edge.service import service as service_module
 from edge.service.check import probe
 from edge.service.config import ServeConfig
 from edge.service.control import _listen as control_listen
@@ -277,6 +278,34 @@ def test_reloads_that_come_while_one_is_made_ready_are_made_once(reloading: Relo
     assert "seed=19" in (outcomes[1].config.camera or "")
     outcomes[1].close()
     assert len(calls) <= 2  # one, where all came before the first was opened
+
+
+def test_where_the_old_config_fails_as_the_new_one_did_the_service_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, served = tmp_path / "edge.yaml", list[str]()
+    path.write_text(yaml.safe_dump(RUNNING))
+
+    class Failing:
+        """Asked for another config at once, and unable to serve from then on."""
+
+        is_ready = False
+
+        def __init__(self, serving: Next, *words: object) -> None:
+            self._seed = str(serving.config.camera)
+
+        def run(self) -> Next:
+            served.append(self._seed)
+            assert len(served) <= 3
+            if len(served) == 1:
+                changed = {**RUNNING, "camera": STREET.replace("seed=3", "seed=4")}
+                return Next(parse_tree(changed, ServeConfig, "a test"), {})
+            raise OutputError("no room")
+
+    monkeypatch.setattr(service_module, "Service", Failing)
+    with pytest.raises(OutputError, match="no room"):
+        service_module.serve(path)
+    assert served == [STREET, STREET.replace("seed=3", "seed=4"), STREET]
 
 
 def test_an_engine_that_does_not_open_refuses_the_config(
