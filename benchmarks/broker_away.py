@@ -127,7 +127,7 @@ class Feed(threading.Thread):
             frame = Frame(index=index, captured_ns=now_ns, source="bench", bgr=np.zeros((height, width, 3), np.uint8))
             self._sink.write(Prediction(frame, {"semantic": classes}, letterbox, self._card.table, now_ns), 0)
             while self._sent < (time.monotonic() - start_s) * self._rate_hz:
-                self._sink.event("bench", active=True, frame=index, value=float(self._sent))
+                self._sink.announce("bench", active=True, frame=index, value=float(self._sent))
                 self._sent += 1
             if self._ended.wait(1 / 30):
                 return
