@@ -123,7 +123,8 @@ class ServeConfig(StrictModel):
         publish: URLs of media servers that get the overlay as a live stream (docs/live.md), or mappings of
             `edge.sinks.table.PublishOptions`; with several cameras, {camera} in a URL stands for the camera's name.
         sinks: more outputs, by the name of their kind (edge.sinks.table), such as a package's own; of several cameras,
-            {camera} in a text stands for the camera's name, and an option may be a mapping by camera.
+            {camera} in a text stands for the camera's name, and an option may be a mapping by camera. Files and folders
+            get the time of each start in their names.
         socket: of the split service: where its publisher fetches the results of the only camera.
     """
 

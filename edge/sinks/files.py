@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,11 +87,12 @@ class PendingFile:
     Attributes:
         path: as the user named it.
         partial: of a regular file.
-        is_stream: whether the bytes go out as they come.
+        is_stream: whether the bytes go out as they come: there is no partial file.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Makes the folder and tries the place, so that a bad one is known before any work is done.
+    def __init__(self, path: Path, *, grows: bool = False) -> None:
+        """Makes the folder and tries the place, so that a bad one is known before any work is done. With `grows`, a
+        regular file has its name from the start, and keeps what is in it whatever ends the program.
 
         Raises:
             OutputError: it cannot be written.
@@ -104,6 +107,7 @@ class PendingFile:
                 self._try_stream()
                 return
             self._final.parent.mkdir(parents=True, exist_ok=True)
+            self.is_stream = grows
             self.partial.touch()
             self.partial.unlink()  # nothing is left behind by a run that fails before it begins
 
@@ -145,6 +149,22 @@ class PendingFile:
         """Remove what was written; nothing where nothing was, and nothing of what has gone down a pipe."""
         if not self.is_stream:
             self.partial.unlink(missing_ok=True)
+
+
+def dated(path: Path) -> Path:
+    """A name of its own for each start of a service: `results-20261130T131542Z.jsonl` for `results.jsonl`, and for a
+    folder one of that time inside it. What is no file or folder keeps its name.
+    """
+    if open_descriptor(path) is not None or (path.exists() and not (path.is_file() or path.is_dir())):
+        return path
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    for place in itertools.count(1):
+        stamp = now if place == 1 else f"{now}-{place}"
+        is_folder = path.is_dir() or not path.suffix
+        name = path / stamp if is_folder else path.with_name(f"{path.stem}-{stamp}{path.suffix}")
+        if not name.exists() and not name.with_name(f".{name.name}.part").exists():
+            return name
+    raise AssertionError  # count() does not end
 
 
 def _resolved(path: Path) -> Path:

@@ -26,13 +26,14 @@ class JsonLines:
     With a GPS that has a fix, `fix` is as `edge.location.Fix.as_json`.
     """
 
-    def __init__(self, path: Path, stages: Stages, *, names_files: bool = False) -> None:
-        """With `names_files`, each frame is an image file, which its line names as `file`.
+    def __init__(self, path: Path, stages: Stages, *, names_files: bool = False, grows: bool = False) -> None:
+        """With `names_files`, each frame is an image file, which its line names as `file`. With `grows`, the file has
+        its name from the start, and each line is in it as soon as it is written.
 
         Raises:
             OutputError: it cannot be written.
         """
-        self._pending, self._names_files = PendingFile(path), names_files
+        self._pending, self._names_files = PendingFile(path, grows=grows), names_files
         self._stages = stages
         self._failed = False
 

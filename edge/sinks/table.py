@@ -43,7 +43,8 @@ class SinkContext:
         stages: takes the sink's times.
         image_names: of a source of image files, the name of each one's output, without an ending.
         precision: that the engine runs in; settings: what of the configuration goes with a drive, as YAML.
-        unattended: of a service: what may pass by itself, such as a port that is taken, is tried again without end.
+        unattended: of a service: what may pass by itself, such as a port that is taken, is tried again without end, and
+            files have names of their own for each start.
     """
 
     source: str
@@ -166,7 +167,7 @@ class PublishOptions(LookOptions):
 def _overlay(options: OverlayOptions, context: SinkContext) -> Sink:
     from edge.sinks.files import IMAGES, STDOUT
 
-    path, look = options.path, options.look
+    path, look = _own_name(options.path, context), options.look
     look.table(context.card.table)  # a class that the engine does not know is refused before anything is written
     makes_images = context.frame_count == 1 if path == STDOUT else path.is_dir() or not (path.suffix or path.exists())
     if path.suffix.lower() in IMAGES or (context.image_names and makes_images):
@@ -181,13 +182,24 @@ def _overlay(options: OverlayOptions, context: SinkContext) -> Sink:
 def _masks(options: MasksOptions, context: SinkContext) -> Sink:
     from edge.sinks.masks import MaskFiles
 
-    return MaskFiles(options.folder, context.stages, options.form, context.image_names, context.frame_count)
+    folder = _own_name(options.folder, context)
+    return MaskFiles(folder, context.stages, options.form, context.image_names, context.frame_count)
 
 
 def _results(options: ResultsOptions, context: SinkContext) -> Sink:
     from edge.sinks.jsonl import JsonLines
 
-    return JsonLines(options.path, context.stages, names_files=bool(context.image_names))
+    path = _own_name(options.path, context)
+    return JsonLines(path, context.stages, names_files=bool(context.image_names), grows=context.unattended)
+
+
+def _own_name(path: Path, context: SinkContext) -> Path:
+    """A service starts again and again: no output of it replaces an earlier one, or mixes with it."""
+    if not context.unattended:
+        return path
+    from edge.sinks.files import dated
+
+    return dated(path)
 
 
 def _foxglove(options: FoxgloveOptions, context: SinkContext) -> Sink:

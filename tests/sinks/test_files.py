@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import OutputError
-from edge.sinks.files import PendingFile, open_descriptor, output_error, prepare_folder, write_text, writing
+from edge.sinks.files import PendingFile, dated, open_descriptor, output_error, prepare_folder, write_text, writing
 
 
 def names(folder: Path) -> list[str]:
@@ -202,3 +202,25 @@ def test_a_name_that_is_not_utf8_is_escaped_in_a_text(tmp_path: Path) -> None:
 def test_images_do_not_go_to_standard_output_one_by_one() -> None:
     with pytest.raises(OutputError, match="takes one file"):
         prepare_folder(Path("-"))
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("results.jsonl", "results-20261130T131542Z.jsonl", "results-20261130T131542Z-2.jsonl"),
+        ("masks", "masks/20261130T131542Z", "masks/20261130T131542Z-2"),
+        ("-", "-", "-"),
+        ("/dev/stdout", "/dev/stdout", "/dev/stdout"),
+        ("/dev/null", "/dev/null", "/dev/null"),
+    ],
+)
+def test_each_start_of_a_service_has_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, first: str, second: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda *words: "20261130T131542Z")
+    assert dated(Path(name)) == Path(first)
+    if first != name:
+        Path(first).parent.mkdir(exist_ok=True)
+        Path(first).touch()
+    assert dated(Path(name)) == Path(second)

@@ -51,6 +51,14 @@ def test_the_file_has_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
     assert open_files(tmp_path) == []
 
 
+def test_a_file_that_grows_holds_each_line_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with JsonLines(path, Stages(), grows=True) as sink:
+        sink.write(result_of(0, CLASSES, image=picture(0)), 0)
+        assert [json.loads(line)["frame"] for line in path.read_text().splitlines()] == [0]
+    assert names(tmp_path) == ["results.jsonl"]
+
+
 def test_without_a_frame_the_file_is_empty(tmp_path: Path) -> None:
     with JsonLines(tmp_path / "results.jsonl", Stages()):
         pass

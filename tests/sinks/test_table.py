@@ -137,15 +137,16 @@ def test_a_sink_that_several_cameras_would_share_is_refused(given: Any, words: s
 
 
 @pytest.mark.slow
-def test_the_service_gives_each_camera_its_own_results(make_card: MakeCard, tmp_path: Path) -> None:
+def test_the_service_gives_each_camera_and_each_start_its_own_results(make_card: MakeCard, tmp_path: Path) -> None:
     config = ServeConfig(cameras=SEVERAL, sinks={"results": str(tmp_path / "{camera}.jsonl")})
-    for camera in SEVERAL:
+    for camera in 2 * list(SEVERAL):
         live = Live(BrightnessEngine(make_card), camera, dict)
         outputs = Outputs(config, camera, make_card(b"graph"), None, live, Stages())
         (background,) = outputs.backgrounds
         with background:
             background.write(result_of(0, np.zeros((12, 16), np.uint8), image=picture(0)), 0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["front.jsonl", "rear.jsonl"]
+    assert sorted(path.name.partition("-")[0] for path in tmp_path.iterdir()) == ["front", "front", "rear", "rear"]
+    assert all(path.read_text().count("\n") == 1 for path in tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------------- what a service's sections name
