@@ -167,6 +167,13 @@ def sink(room: Path, to: Path) -> None:
     write_terminal(shown([run, "head -n 3 shares.csv"], room), to / "sink")
 
 
+def backend(room: Path, to: Path) -> None:
+    """The backend of the page beside OpenVINO, on one image."""
+    script, command, _ = commands_of("how-to/add-a-backend").rpartition("python try.py")
+    run_in_shell(script, room)
+    write_terminal(shown([command], room), to / "backend")
+
+
 def refusal(room: Path, to: Path) -> None:
     """An adaptation that is refused: a dozen seconds of one street and 20 steps are too little."""
     street = "scene:street?seed=21&frames=120&size=320x180&fps=10"
@@ -224,6 +231,8 @@ IMAGES: dict[str, Callable[[Path, Path], None]] = {
     "gate-dark.svg": gate,
     "sink-light.svg": sink,
     "sink-dark.svg": sink,
+    "backend-light.svg": backend,
+    "backend-dark.svg": backend,
     "init-light.svg": questions,
     "init-dark.svg": questions,
     "adapt-light.svg": refusal,
