@@ -29,9 +29,9 @@ test: $(VENV)/.dev $(VENV)/.pycuda
 release-check: $(VENV)/.dev
 	$(BIN)/pytest -m release
 
-# What needs no training, no browser, no container and not much time; spread over the cores.
+# What needs no training, no browser, no container and not much time, in four processes: some tests wait.
 quick: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal --hypothesis-profile quick -m '$(QUICK)'
+	$(BIN)/pytest -q -n 4 --dist worksteal --hypothesis-profile quick -m '$(QUICK)'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -26,6 +26,7 @@ def video(tmp_path: Path) -> str:
     return str(write_video(tmp_path / "drive.mp4", FRAMES))
 
 
+@pytest.mark.slow
 def test_each_number_of_cameras_is_tried_until_one_loses_frames(
     video: str, colour_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def test_the_command_line_loads_no_library_before_it_knows_the_command() -> None
     assert loaded.isdisjoint({"numpy", "cv2", "av", "openvino", "torch", "onnx", "pydantic", "yaml"})
 
 
+@pytest.mark.slow
 def test_modules_that_two_threads_load_import_av_before_what_is_in_it() -> None:
     """`edge run` loads modules in a thread of its own, too. Where one thread begins with av and the other with a module
     of it, each waits for the other; Python breaks that off with an error in one, and the other finds no av.

@@ -52,6 +52,7 @@ def test_every_parameter_learns(net: Any) -> None:
     assert [n for n, p in net.named_parameters() if not p.grad.any()] == []
 
 
+@pytest.mark.slow
 def test_a_step_down_the_gradient_lowers_the_loss(net: Any) -> None:
     images, target = torch.rand(2, 3, 64, 96), torch.randint(0, 5, (2, 8, 12))
     optimiser = torch.optim.SGD(net.train().parameters(), lr=0.05)

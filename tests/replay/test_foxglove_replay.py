@@ -118,6 +118,7 @@ def test_it_plays_on_from_where_it_was_sought_back_to(path: Path, viewer: Client
     assert viewer.messages[RESULTS] == messages_of(path, RESULTS)[20:]
 
 
+@pytest.mark.slow
 def test_a_pause_holds_until_it_is_ended(path: Path, viewer: Client) -> None:
     viewer.subscribe(RESULTS)
     viewer.control(PLAY, 0.2, request="play")
@@ -138,6 +139,7 @@ def test_at_the_end_it_plays_from_the_beginning(path: Path, viewer: Client) -> N
     assert (state.did_seek, state.time_ns) == (True, times_of(path)[0])
 
 
+@pytest.mark.slow
 def test_the_speed_sets_the_pace(path: Path, viewer: Client) -> None:
     """A frame in a hundredth of the pace takes ten seconds; in a hundred times the pace all are there before."""
     viewer.subscribe(RESULTS)

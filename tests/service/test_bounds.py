@@ -106,6 +106,7 @@ def test_the_watchdog_is_fed_where_no_descriptor_is_left(tmp_path: Path, monkeyp
         notifier.close()
 
 
+@pytest.mark.slow
 def test_a_flood_of_reloads_leaves_the_watchdog_fed(tmp_path: Path, colour_bundle: Bundle) -> None:
     with running(tmp_path, colour_bundle) as run:
         service, manager = run({**played(tmp_path), "web": {"port": 0}})

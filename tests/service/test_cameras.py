@@ -60,6 +60,7 @@ def test_two_cameras_run_on_one_compiled_model(
     assert front is not rear
 
 
+@pytest.mark.slow
 def test_a_failed_inference_restarts_its_camera_and_not_the_other_nor_the_engine(
     run_service: Run, two: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

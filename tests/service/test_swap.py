@@ -95,6 +95,7 @@ def frames(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_no_frame_lacks_a_mask_over_a_swap_that_is_kept(
     run_service: Run,
     tmp_path: Path,
@@ -122,6 +123,7 @@ def test_no_frame_lacks_a_mask_over_a_swap_that_is_kept(
     assert camera.live.card.name == "twin"
 
 
+@pytest.mark.slow
 def test_an_engine_that_disagrees_gives_way_to_the_former_one_without_a_gap(
     run_service: Run,
     tmp_path: Path,

@@ -221,6 +221,7 @@ def test_a_certificate_makes_it_wss(context: SinkContext, tmp_path: Path) -> Non
             assert viewer.info["name"] == "test"
 
 
+@pytest.mark.slow
 def test_a_service_waits_for_a_port_that_is_taken_and_says_so(
     context: SinkContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +243,7 @@ def test_a_service_waits_for_a_port_that_is_taken_and_says_so(
             viewer.take_until(lambda: len(viewer.messages[RESULTS]) == 1)
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_one_line(context: SinkContext) -> None:
     with sink_at(ANY_PORT, context) as sink:
         port = int(sink.url.rpartition(":")[2])

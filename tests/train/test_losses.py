@@ -128,6 +128,7 @@ def test_what_is_said_of_an_unlabelled_pixel_does_not_matter(name) -> None:
     assert float(one) == pytest.approx(float(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_going_down_the_gradient_finds_the_labels(name) -> None:
     torch.manual_seed(0)
