@@ -55,4 +55,5 @@ class Looped:
             first = index + 1
             self._source.close()
             self._source = open_source(self._typed)
+            self._source.decode = self.decode  # one count for all rounds
             self._source.__enter__()

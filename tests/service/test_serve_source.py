@@ -167,6 +167,13 @@ def test_a_looped_recording_goes_on_counting(video: Path) -> None:
     assert frames[12][1] == frames[0][1]
 
 
+def test_the_decoding_of_every_round_is_measured(video: Path) -> None:
+    with Looped(open_source(str(video)), str(video)) as source:
+        for _ in zip(source, range(30), strict=False):
+            pass
+        assert source.decode.count >= 30
+
+
 # ----------------------------------------------------------------------------------------------------------------- lan
 
 
