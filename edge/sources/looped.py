@@ -55,5 +55,6 @@ class Looped:
             first = index + 1
             self._source.close()
             self._source = open_source(self._typed)
+            self.decode.merge(self._source.decode)  # the first frame may be decoded already
             self._source.decode = self.decode  # one count for all rounds
             self._source.__enter__()
