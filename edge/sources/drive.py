@@ -255,6 +255,11 @@ class _Video:
         return usable_aspect(self._codec.sample_aspect_ratio)
 
     def at(self, index: int) -> Yuv420 | Image:
+        """The frame of that number, decoded from the key frame before it, or from where the last one ended.
+
+        Raises:
+            SourceError: it is not H.264, or cannot be decoded.
+        """
         if self._last is None or self._last[0] != index:
             begin = self._begin(index)
             if begin != self._next:

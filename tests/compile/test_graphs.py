@@ -89,7 +89,7 @@ def road() -> Any:
 
 @pytest.fixture(scope="module")
 def quantised_road(road: Any) -> Any:
-    """The trained net's graph with Q/DQ as TensorRT wants them, for ranges that nobody measured."""
+    """The trained net's graph with Q/DQ as TensorRT wants them, for ranges that were not measured."""
     ranges = {name: observe.Range(-3, 5, -3, 5, layers) for name, layers in observe.tensors_to_observe(road).items()}
     return write_int8(road, ranges, "tensorrt")
 
