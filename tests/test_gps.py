@@ -346,9 +346,9 @@ def test_edge_record_takes_the_cars_place_from_a_gpsd(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_service_reports_the_gps_among_its_outputs_and_its_masks_wait_for_none(tmp_path: Path) -> None:
-    results, camera = tmp_path / "results.jsonl", str(write_drive(tmp_path / "camera.mcap", 40, "jpeg"))
+    camera = str(write_drive(tmp_path / "camera.mcap", 40, "jpeg"))
     with spoken(VERSION, TPV) as port:
-        tree = {"camera": camera, "gps": {"port": port}, "sinks": {"results": str(results)}}
+        tree = {"camera": camera, "gps": {"port": port}, "sinks": {"results": str(tmp_path / "results.jsonl")}}
         gps = Gps(GpsOptions(port=port))
         loop = CameraLoop("", parse_tree(tree, ServeConfig, "test"), lambda: None, gps=gps)
         with gps:
@@ -357,6 +357,7 @@ def test_the_service_reports_the_gps_among_its_outputs_and_its_masks_wait_for_no
             assert loop.live.snapshot().outputs["gps"].state in ("ok", "lost", "degraded")
             assert "gps " in loop.words()
             assert loop.join(LONG_S)
+    (results,) = tmp_path.glob("results-*.jsonl")  # a service's files have the time of its start in their names
     records = [json.loads(line) for line in results.read_text().splitlines()]
     assert records[-1]["fix"]["speed_m_s"] == 12.5
 
