@@ -16,7 +16,7 @@ import yaml
 
 pytest.importorskip("uvicorn", reason="pip install 'edge-segmentation[serve]'")
 
-from browser import BLUE_XY, GREEN_XY, TINT, Page
+from browser import BLUE_XY, GREEN_XY, TINT, Page, contrasts
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -36,12 +36,21 @@ TOKEN = "correct-horse-battery-staple"
 SCREENS = {"desk": (1400, 900), "phone": (390, 844)}
 MakeResult = Callable[..., Prediction]
 GATE = ((0.25, 0.5), (0.75, 0.5), (0.75, 0.9))
+in_each_theme = pytest.mark.parametrize("theme", ["dark", "light"])
+on_each_screen = pytest.mark.parametrize("name", SCREENS)
 
 
 @pytest.fixture(autouse=True)
 def as_usual(page: Page) -> Iterator[None]:
     yield
     page.usual()
+
+
+def look_on(page: Page, name: str, theme: str) -> None:
+    """On that screen, of a system that prefers that theme."""
+    width, height = SCREENS[name]
+    page.screen(width, height, mobile=name == "phone")
+    page.prefer(theme)
 
 
 def happens(live: Live, name: str, result: Prediction, active: bool = True, visit: Visit | None = None) -> None:
@@ -104,30 +113,42 @@ def light(page: Page) -> float:
     return float(np.mean([float(number) for number in re.findall(r"[\d.]+", ground)[:3]]))
 
 
+def is_in(page: Page, theme: str) -> bool:
+    return light(page) > 200 if theme == "light" else light(page) < 50
+
+
+@in_each_theme
+@on_each_screen
 def test_the_theme_is_the_systems_until_another_is_chosen_which_is_remembered(
-    page: Page, server: WebServer, patient: Live, make_result: MakeResult
+    page: Page, server: WebServer, patient: Live, make_result: MakeResult, name: str, theme: str
 ) -> None:
+    other = {"light": "dark", "dark": "light"}[theme]
     patient.publish(make_result(), 0)
-    page.prefer("light")
+    look_on(page, name, theme)
     page.open(server)
     assert soon(page.is_live)
-    assert light(page) > 200
-    page.prefer("dark")
-    assert soon(lambda: light(page) < 50)
-    page.find("#theme").send_keys("Light")
-    assert soon(lambda: light(page) > 200)
+    assert is_in(page, theme)
+    page.prefer(other)
+    assert soon(lambda: is_in(page, other))
+    page.prefer(theme)
+    page.find("#theme").send_keys(other.title())
+    assert soon(lambda: is_in(page, other))
     page.open(server)
     assert soon(page.is_live)
-    assert light(page) > 200
+    assert is_in(page, other)
+    assert contrasts(page, "#theme, #camera, #layers label, #events .hint, h2, #reset") >= 4.5
     page.find("#theme").send_keys("Auto")
-    assert soon(lambda: light(page) < 50)
+    assert soon(lambda: is_in(page, theme))
     assert page.complaints() == []
 
 
+@in_each_theme
+@on_each_screen
 def test_layers_and_opacity_are_as_they_were_left(
-    page: Page, server: WebServer, patient: Live, make_result: MakeResult
+    page: Page, server: WebServer, patient: Live, make_result: MakeResult, name: str, theme: str
 ) -> None:
     patient.publish(make_result(), 0)
+    look_on(page, name, theme)
     page.open(server)
     assert soon(page.is_live)
     page.find("#all").click()
@@ -140,8 +161,8 @@ def test_layers_and_opacity_are_as_they_were_left(
     assert page.shows(GREEN_XY, (0, 200, 0))
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("name", SCREENS)
+@in_each_theme
+@on_each_screen
 def test_layers_are_within_reach_on_any_screen(
     page: Page, server: WebServer, patient: Live, make_result: MakeResult, name: str, theme: str
 ) -> None:
@@ -173,7 +194,7 @@ def pair(make_card: Callable[..., Card]) -> Iterator[tuple[WebServer, dict[str, 
         yield server, lives
 
 
-@pytest.mark.parametrize("name", SCREENS)
+@on_each_screen
 def test_two_cameras_fill_the_screen_with_what_happened_at_both_beside_or_below(
     page: Page, pair: tuple[WebServer, dict[str, Live]], make_result: MakeResult, name: str
 ) -> None:
@@ -199,9 +220,12 @@ def test_two_cameras_fill_the_screen_with_what_happened_at_both_beside_or_below(
     assert page.complaints() == []
 
 
+@in_each_theme
+@on_each_screen
 def test_the_camera_that_was_large_is_large_again_until_all_are_chosen(
-    page: Page, pair: tuple[WebServer, dict[str, Live]], make_result: MakeResult
+    page: Page, pair: tuple[WebServer, dict[str, Live]], make_result: MakeResult, name: str, theme: str
 ) -> None:
+    look_on(page, name, theme)
     server, lives = pair
     for live in lives.values():
         live.publish(make_result(), 0)
@@ -277,7 +301,7 @@ def at(page: Page, x: float, y: float) -> ActionChains:
     )
 
 
-@pytest.mark.parametrize("name", SCREENS)
+@on_each_screen
 def test_a_zone_is_drawn_named_copied_as_config_and_saved(
     page: Page, zoned: tuple[WebServer, list[tuple[str, CameraZones]]], name: str
 ) -> None:
