@@ -55,6 +55,8 @@ GRAPH_LIMIT_BYTES = 1 << 30
 # What an engine computes in, and the graph that it runs: bf16 and fp16 are a matter of the runtime, not of the file.
 GRAPH_PRECISION = {"f32": "fp32", "bf16": "fp32", "fp16": "fp32", "int8": "int8"}
 BUNDLED = Path(__file__).parent / "engines"  # shipped in the wheel
+CHECKOUT = Path(__file__).parents[1] / "engines"  # where edge runs from a clone of its repository
+IN_REPOSITORY = ("large",)  # bundles there that are not in the wheel
 BUILT = Path("engines/built")  # under the working directory, where `edge build` puts its own
 
 
@@ -189,12 +191,28 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE, trusted_keys: Collect
     if folder is not None:
         return load_bundle(folder, trusted_keys)
     known = list_bundles()
-    close = difflib.get_close_matches(str(name_or_path), known, n=1)
     raise EngineNotFound(
         f"no engine is called {str(name_or_path)!r}, and no folder either"
-        + (f"; did you mean {close[0]!r}?" if close else ".")
+        + _hint(str(name_or_path), known)
         + f" There are: {', '.join(known) or 'none'}"
     )
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    """What to type in place of a name that is not one of `known`: a folder, the command that builds it, a like name."""
+    if re.fullmatch(NAME, name):
+        for home in (Path("engines"), CHECKOUT):
+            for card in sorted(home.glob(f"**/{name}/{CARD_FILE}")):
+                return f", but its folder is {card.parent}: give that in its place, as in --engine {card.parent}."
+            if (recipe := home / f"{name}.yaml").is_file():
+                return f", but a recipe: edge build {recipe} makes the engine."
+    if name in IN_REPOSITORY:
+        return (
+            f": it comes with edge's repository, not with the package. In a clone of it: --engine engines/{name};"
+            " elsewhere the path of that folder."
+        )
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def _is_net(path: Path) -> bool:

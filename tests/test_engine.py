@@ -22,7 +22,7 @@ from edge.backends import open_engine
 from edge.card import Accuracy, Card, Gate, Graph, Measured, Speed, Versions
 from edge.classes import CAMVID, make_table
 from edge.delta import make_delta
-from edge.engine import MODEL_FILE, Bundle, find_bundle, list_bundles, load_bundle, write_bundle
+from edge.engine import CHECKOUT, MODEL_FILE, Bundle, find_bundle, list_bundles, load_bundle, write_bundle
 from edge.errors import BundleTampered, EngineError, EngineNotFound
 
 MODEL = b"a graph"
@@ -394,6 +394,36 @@ def test_an_unknown_name_is_answered_with_a_suggestion_and_the_list(homes: Path)
         "no engine is called 'nihgt', and no folder either; did you mean 'night'? There are: night, road"
     )
     assert list_bundles() == ["night", "road"]
+
+
+@pytest.mark.parametrize("folder", ["engines/large", "engines/mine/large"])
+def test_a_folder_below_engines_is_named_when_its_name_alone_is_given(homes: Path, card: Card, folder: str) -> None:
+    Path(folder).mkdir(parents=True)
+    write_bundle(Path(folder), {MODEL_FILE: MODEL}, card)
+    with pytest.raises(EngineNotFound) as caught:
+        find_bundle("large")
+    assert str(caught.value) == (
+        f"no engine is called 'large', and no folder either, but its folder is {folder}: give that in its place, as in"
+        f" --engine {folder}. There are: night, road"
+    )
+    assert find_bundle(folder).card == card
+
+
+def test_a_recipe_that_was_not_built_yet_is_named_with_the_command_that_builds_it(homes: Path) -> None:
+    Path("engines/mine.yaml").touch()
+    with pytest.raises(EngineNotFound, match=r", but a recipe: edge build engines/mine\.yaml makes the engine\."):
+        find_bundle("mine")
+
+
+@pytest.mark.parametrize("cloned", [True, False])
+def test_an_engine_of_the_repository_is_found_from_anywhere_in_a_clone_and_else_said_to_be_there(
+    homes: Path, monkeypatch: pytest.MonkeyPatch, cloned: bool
+) -> None:
+    where = CHECKOUT if cloned else homes / "nowhere"
+    monkeypatch.setattr(edge.engine, "CHECKOUT", where)
+    hint = f"as in --engine {CHECKOUT / 'large'}" if cloned else "In a clone of it: --engine engines/large; elsewhere"
+    with pytest.raises(EngineNotFound, match=re.escape(hint)):
+        find_bundle("large")
 
 
 @pytest.mark.parametrize("name", ["yolov8n.pt", "mine/net.onnx"])
