@@ -28,12 +28,23 @@ def int8_saturates(cpuinfo: Path = _CPUINFO) -> bool:
 
     False where the instruction sets are not known.
     """
+    flags = _x86_flags(cpuinfo)
+    return bool(flags) and not _EXACT_INT8 & flags
+
+
+def has_bf16(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether this is an x86 CPU that multiplies in bf16."""
+    return bool({"avx512_bf16", "amx_bf16"} & _x86_flags(cpuinfo))
+
+
+def _x86_flags(cpuinfo: Path) -> set[str]:
+    """The instruction sets of the first CPU; none where the system does not tell. ARM's line is called Features."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
-    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)  # ARM's line is called Features
-    return flags is not None and not _EXACT_INT8 & set(flags[1].split())
+        return set()
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return set(flags[1].split()) if flags else set()
 
 
 SATURATION = "this x86 CPU has no VNNI: OpenVINO's INT8 saturates here, so that masks are less accurate"

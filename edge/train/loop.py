@@ -86,7 +86,9 @@ class Trainer:
         state = read_checkpoint(self.checkpoint, recipe, self.device) if self.checkpoint.is_file() else None
         self.journal = Journal(folder, self.table, recipe.training.steps)
         if state is None and emulated(self.device, self.plan.precision):
-            self.journal.note("precision bf16: this CPU has no AVX-512 and would emulate it slowly; training in fp32")
+            self.journal.note(
+                "precision bf16: this CPU has no instructions for it and would emulate it slowly; training in fp32"
+            )
         self.net, self.averaged = self._make_nets(state)
         self.optimiser = make_optimiser(self.net, self.plan)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from edge.backends.cpu import has_bf16
+
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -19,10 +21,11 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 def emulated(device: torch.device, precision: str) -> bool:
-    """Whether `precision` is not to be had on `device` but by emulation: bf16 on an x86 CPU without AVX-512.
+    """Whether `precision` can only be emulated on `device`: bf16 on an x86 CPU without instructions for it.
 
-    A step of EfficientNet-Lite0 takes ten times as long there as in fp32 (AMD EPYC with AVX2 only: 7.5 s to 0.75 s).
+    A step of EfficientNet-Lite0 takes ten times as long there as in fp32 with AVX2 alone (an EPYC: 7.5 s to 0.75 s),
+    and twice as long with an AVX-512 that has no bf16 (a Xeon of 2.8 GHz with VNNI, beside other work: 2.3 s to 1.2 s).
     """
     if precision != "bf16" or device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
         return False
-    return not torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return not has_bf16()

@@ -10,35 +10,37 @@ from edge.train.precision import autocast, emulated
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def on(monkeypatch: pytest.MonkeyPatch, machine: str, capability: str) -> None:
+def on(monkeypatch: pytest.MonkeyPatch, machine: str, flags: str) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("edge.backends.cpu._x86_flags", lambda cpuinfo: set(flags.split()))
 
 
 @pytest.mark.train
 @pytest.mark.parametrize(
-    ("machine", "capability", "device", "precision", "expected"),
+    ("machine", "flags", "device", "precision", "expected"),
     [
-        ("x86_64", "AVX2", CPU, "bf16", True),
-        ("x86_64", "DEFAULT", CPU, "bf16", True),
-        ("x86_64", "AVX512", CPU, "bf16", False),
-        ("x86_64", "AVX2", CPU, "fp32", False),
-        ("x86_64", "AVX2", CUDA, "bf16", False),
-        ("aarch64", "DEFAULT", CPU, "bf16", False),
+        ("x86_64", "sse4_2 avx2", CPU, "bf16", True),
+        ("x86_64", "", CPU, "bf16", True),
+        ("x86_64", "avx2 avx512f avx512bw avx512_vnni", CPU, "bf16", True),
+        ("x86_64", "avx2 avx512f avx512_bf16", CPU, "bf16", False),
+        ("x86_64", "avx2 avx512f amx_bf16 amx_tile", CPU, "bf16", False),
+        ("x86_64", "avx2", CPU, "fp32", False),
+        ("x86_64", "avx2", CUDA, "bf16", False),
+        ("aarch64", "", CPU, "bf16", False),
     ],
 )
-def test_bf16_is_emulated_on_x86_without_avx512(
-    monkeypatch: pytest.MonkeyPatch, machine: str, capability: str, device: torch.device, precision: str, expected: bool
+def test_bf16_is_emulated_on_x86_without_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, machine: str, flags: str, device: torch.device, precision: str, expected: bool
 ) -> None:
-    on(monkeypatch, machine, capability)
+    on(monkeypatch, machine, flags)
     assert emulated(device, precision) is expected
 
 
 @pytest.mark.train
-@pytest.mark.parametrize(("capability", "expected"), [("AVX2", torch.float32), ("AVX512", torch.bfloat16)])
+@pytest.mark.parametrize(("flags", "expected"), [("avx2 avx512f", torch.float32), ("avx512_bf16", torch.bfloat16)])
 def test_a_step_computes_in_fp32_where_bf16_would_be_emulated(
-    monkeypatch: pytest.MonkeyPatch, capability: str, expected: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, flags: str, expected: torch.dtype
 ) -> None:
-    on(monkeypatch, "x86_64", capability)
+    on(monkeypatch, "x86_64", flags)
     with autocast(CPU, "bf16"):
         assert torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == expected
