@@ -21,6 +21,7 @@ from edge.config import StrictModel
 from edge.errors import ConfigError, DataError, SourceError
 from edge.location import STALE_NS, Fix, fix_from_json
 from edge.status import Status
+from edge.zone import with_plain_zone
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,7 +32,9 @@ CONNECT_S = 5.0
 SILENT_S = 10.0  # then gpsd is asked for a word, and after as long again it is given up
 _LEAVE_S = 1.0
 _LINE_MAX = 1 << 16  # bytes; gpsd's longest are 10 kB
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
+_ADDRESS = re.compile(
+    r"(?:\[(?P<v6>[A-Za-z0-9._:%-]{1,253})\]|(?P<host>[A-Za-z0-9._-]{1,253}))(?::(?P<port>[0-9]{1,5}))?"
+)
 _FIX_MODE = 2  # TPV's mode: 2 and 3 are fixes
 
 # Ours by gpsd's names.
@@ -66,12 +69,12 @@ class GpsOptions(StrictModel):
 
 
 def gps_options(text: str) -> GpsOptions:
-    """The options of "HOST:PORT", "HOST" or "[IPv6]:PORT".
+    """The options of "HOST:PORT", "HOST", an IPv6 address, or "[IPv6]:PORT".
 
     Raises:
         ConfigError: it is something else.
     """
-    match = _ADDRESS.fullmatch(text)
+    match = _ADDRESS.fullmatch(with_plain_zone(f"[{text}]" if text.count(":") > 1 and "[" not in text else text))
     port = int(match["port"] or PORT) if match else 0
     if match is None or not 0 < port < 1 << 16:
         raise ConfigError(f"--gps {text}: expected HOST:PORT of a gpsd, such as localhost:{PORT}")

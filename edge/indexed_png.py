@@ -22,6 +22,9 @@ Image = NDArray[np.uint8]
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEAD = struct.Struct(">IIBBBBB")  # width, height, bits, colour type, compression, filter, interlace
 _GREY, _INDEXED = 0, 3
+_FORMS_OF_IDS = {
+    bytes(form) for form in ((1, _INDEXED), (2, _INDEXED), (4, _INDEXED), (8, _INDEXED), (2, _GREY), (4, _GREY))
+}
 
 
 def encode_indexed(ids: Image, colours: Sequence[tuple[int, int, int]]) -> bytes:
@@ -47,23 +50,23 @@ def encode_indexed(ids: Image, colours: Sequence[tuple[int, int, int]]) -> bytes
     return _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
 
 
-def is_indexed(content: bytes) -> bool:
-    """Whether a file's bytes are those of a PNG with a palette."""
-    return content.startswith(_SIGNATURE) and content[25:26] == bytes([_INDEXED])
+def holds_ids(content: bytes) -> bool:
+    """Whether a file's bytes are those of a PNG with a palette, or with 2 or 4 bits of grey, which hold ids too."""
+    return content.startswith(_SIGNATURE) and content[24:26] in _FORMS_OF_IDS
 
 
 def decode_ids(png: bytes) -> Image:
-    """uint8 (h, w): the ids in a PNG that is indexed or 8-bit grey; of one with fewer bits, the palette's indices.
+    """uint8 (h, w): the ids in a PNG that is indexed or grey, also of fewer than 8 bits; 1-bit grey gives 0 and 255.
 
     Raises:
         DataError: it is damaged, or of another kind.
     """
-    bits, kind = 8, _GREY
-    if png.startswith(_SIGNATURE) and len(png) >= 26:
-        bits, kind = png[24], png[25]
-        width, height = struct.unpack_from(">II", png, 16)
-        if fault := size_error((width, height)):
-            raise DataError(fault)
+    if not png.startswith(_SIGNATURE) or len(png) < 26:
+        raise DataError("expected an indexed or 8-bit grey PNG of class ids, got no PNG")
+    bits, kind = png[24], png[25]
+    width, height = struct.unpack_from(">II", png, 16)
+    if fault := size_error((width, height)):
+        raise DataError(fault)
     if kind == _INDEXED:
         png = _as_grey(png)
     # OpenCV logs, and gives nothing, where data are damaged.
@@ -71,7 +74,8 @@ def decode_ids(png: bytes) -> Image:
     if ids is None or ids.ndim != 2 or ids.dtype != np.uint8:
         found = "no image" if ids is None else f"{ids.dtype} {ids.shape}"
         raise DataError(f"expected an indexed or 8-bit grey PNG of class ids, got {found}")
-    return ids // (255 // (2**bits - 1)) if kind == _INDEXED and bits < 8 else ids
+    # OpenCV stretches few bits to 8, as is right for grey levels.
+    return ids // (255 // (2**bits - 1)) if bits < 8 and (kind == _INDEXED or bits > 1) else ids
 
 
 def _as_grey(png: bytes) -> bytes:

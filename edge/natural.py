@@ -1,4 +1,4 @@
-"""The order in which people number files: frame_2 before frame_10."""
+"""The files of a folder as people see them: frame_2 before frame_10, and none that is hidden."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def _part_key(part: str) -> tuple[tuple[int, str], ...]:
     keys = [(0, piece) for piece in pieces]
     keys[1::2] = [(len(number), number) for number in numbers]
     return tuple(keys)
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether it is passed over where a folder is listed: macOS leaves ._NAME beside each NAME."""
+    return path.name.startswith(".")

@@ -39,7 +39,10 @@ def read_regular(path: Path, limit_bytes: int = IMAGE_BYTES) -> bytes:
     """
     with open_regular(path) as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        content = b"" if size_bytes > limit_bytes else file.read(limit_bytes + 1)  # it may grow
+        # Not all that is allowed at once: memory is taken for what is asked for, before it is read.
+        content = b"" if size_bytes > limit_bytes else file.read(size_bytes + 1)
+        if len(content) > size_bytes:  # it grows, or says 0, as those of /proc do
+            content += file.read(limit_bytes - size_bytes)
     if max(size_bytes, len(content)) > limit_bytes:
         raise OSError(errno.EFBIG, f"larger than {limit_bytes} bytes, which is not to be expected of it", str(path))
     return content

@@ -18,6 +18,7 @@ _KEY_PART = (
     "(?:pas|pwd|psw|token|secret|auth|key|sig|cred|session|login|jwt|hash|cookie|streamid|bearer|ticket|digest|pincode)"
 )
 _SECRET_KEY = rf"{_SIGN}*{_KEY_PART}{_SIGN}*|(?:{_SIGN}*-)?code|access{_SIGN}*|invite|k|p|pw|pin|sid|psk|otp"
+_LONE_KEY = r"[acst](?=(?:=|%3D)[^&;#]*[^\d&;#][^&;#]*)"  # a short key says little: a number is a channel or a size
 _IS = "(?:=|%3D)"  # also percent-encoded, as some recorders' addresses are copied
 # Up to the last "@": a password may hold any sign, though "/", "?" and "#" should be written %2F, %3F and %23 there.
 # One slash, three or none are slips of the hand.
@@ -27,14 +28,23 @@ _IN_PATH = re.compile(
     rf"(?:^|[/_&;]|%26|%5F)(?:{_SECRET_KEY}){_IS}(?P<secret>.*?)(?=(?:_|%5F)[A-Za-z]+{_IS}|[&;/]|%26|$)",
     re.IGNORECASE | re.DOTALL,
 )
-_IN_QUERY = re.compile(rf"(?:^|[?&;#])(?:[^=&;#]*_)?(?:{_SECRET_KEY})(?:_[^=&;#]*)?{_IS}(?P<secret>[^&;#]*)", re.I)
+_IN_QUERY = re.compile(
+    rf"(?:^|[?&;#])(?:(?:[^=&;#]*_)?(?:{_SECRET_KEY})(?:_[^=&;#]*)?|{_LONE_KEY}){_IS}(?P<secret>[^&;#]*)", re.I
+)
+# What stands behind "#" alone, without a key, is a token more often than a place in a page.
+_FRAGMENT = re.compile(r"#(?P<secret>[^=&#!]{3,})$")
 # Some recorders: rtsp://host/user/admin/password/secret/1, rtsp://host/live/admin:secret/1.
 _SEGMENT = re.compile(r"(?:^|/)(?:(?:pass(?:word|wd)?|pwd?|token|key)/|[A-Za-z]\w*:(?=[^/]{3}))(?P<secret>[^/]+)", re.I)
 # What is posted to holds its secret in its path: http://host/hooks/services/T0/B0/secret
-_WEBHOOK = re.compile(r"/(?:web)?hooks?/(?P<secret>.+)", re.I)
+_WEBHOOK = re.compile(r"(?:/(?:web)?hooks?\w*/|://hooks\.[^/]+/)(?P<secret>[^?#]+)", re.I)
+# Parts of a path and values without a telling key that look random, as tokens do: letters and digits in turn.
+_PART = re.compile(r"(?<=[/=?&;])(?P<secret>[\w.~%+:-]{8,})")
+_RANDOM = re.compile(r"[a-z](?=[A-Z\d])|\d(?=[A-Za-z])|[A-Z](?=\d)")
+_TURNS = 4
+_FILE = re.compile(r"\.(?:mp4|mkv|avi|mov|webm|m4v|m4s|ts|h26[45]|mcap|bag|db3|png|jpe?g|m3u8|mpd|sdp|cgi)$", re.I)
 # An address without its scheme, a slip of the hand; a recording may be called so.
 _LOGIN = re.compile(
-    r"(?!.*\.(?:mp4|mkv|avi|mov|webm|m4v|ts|h26[45]|mcap|bag|db3|png|jpe?g)$)"
+    r"(?![^/]*\.(?:mp4|mkv|avi|mov|webm|m4v|ts|h26[45]|mcap|bag|db3|png|jpe?g)$)"
     r"[^/\s:@]+:(?P<secret>[^/\s@]+)@[\w.-]+(?::\d+)?(?:[/?#].*)?",
     re.I,
 )
@@ -63,6 +73,7 @@ def redacted(name: str) -> str:
     for start, end in sorted(set(_secret_spans(name))):
         if start >= at:
             shown, at = f"{shown}{name[at:start]}***", end
+        at = max(at, end)
     return shown + name[at:]
 
 
@@ -115,14 +126,20 @@ def _spans_of_address(name: str, start: int, end: int) -> Iterator[tuple[int, in
     for pattern, begin, until in (
         (_IN_PATH, path, query),
         (_SEGMENT, host, query),
-        (_WEBHOOK, host, query),
+        (_WEBHOOK, 0, len(address)),
         (_STREAM_KEY, 0, query),
         (_STREAM_ID, 0, len(address)),
         (_IN_QUERY, query, len(address)),
+        (_FRAGMENT, query, len(address)),
     ):
         for match in pattern.finditer(address[begin:until]):
             if match["secret"]:
                 yield start + begin + match.start("secret"), start + begin + match.end("secret")
+
+    if "://" in address and not address.startswith("file:"):
+        for match in _PART.finditer(address, path or host):
+            if len(_RANDOM.findall(match["secret"])) >= _TURNS and not _FILE.search(match["secret"]):
+                yield start + match.start("secret"), start + match.end("secret")
 
 
 def _span(match: re.Match[str], group: str) -> tuple[int, int]:

@@ -210,6 +210,8 @@ def test_leaving_does_not_wait_for_gpsd() -> None:
         ("10.0.0.7:1234", "10.0.0.7", 1234),
         ("[::1]:99", "::1", 99),
         ("[::1]", "::1", 2947),
+        ("::1", "::1", 2947),
+        ("[fe80::5%25eth0]:99", "fe80::5%eth0", 99),
     ],
 )
 def test_an_address_names_a_host_and_perhaps_a_port(text: str, host: str, port: int) -> None:
@@ -217,7 +219,7 @@ def test_an_address_names_a_host_and_perhaps_a_port(text: str, host: str, port: 
     assert (options.host, options.port) == (host, port)
 
 
-@pytest.mark.parametrize("text", ["", ":2947", "host:", "host:0", "host:70000", "::1", "host:x"])
+@pytest.mark.parametrize("text", ["", ":2947", "host:", "host:0", "host:70000", "host:x", "a b", "[a b]", "x" * 300])
 def test_an_address_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected HOST:PORT of a gpsd"):
         gps_options(text)

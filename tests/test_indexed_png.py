@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -52,6 +54,24 @@ def test_indexed_files_of_any_depth_are_read(ids: np.ndarray, bits: int) -> None
 @given(maps)
 def test_grey_files_are_read(ids: np.ndarray) -> None:
     assert np.array_equal(decode_ids(cv2.imencode(".png", ids)[1].tobytes()), ids)
+
+
+@given(maps, st.sampled_from([2, 4]))
+def test_ids_of_grey_files_of_few_bits_are_not_stretched(ids: np.ndarray, bits: int) -> None:
+    ids = ids & np.uint8(2**bits - 1)
+    indexed = by_pillow(ids, bits=bits, optimize=False)
+    start = indexed.index(b"IHDR")
+    head = indexed[start : start + 13] + b"\0" + indexed[start + 14 : start + 17]
+    palette = indexed.index(b"PLTE") - 4
+    (length,) = struct.unpack_from(">I", indexed, palette)
+    rest = indexed[palette + 12 + length :]
+    assert np.array_equal(decode_ids(indexed[:start] + head + struct.pack(">I", zlib.crc32(head)) + rest), ids)
+
+
+def test_a_file_that_is_no_png_holds_no_ids() -> None:
+    jpeg = cv2.imencode(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes()
+    with pytest.raises(DataError, match="got no PNG"):
+        decode_ids(jpeg)
 
 
 def test_a_view_is_encoded_as_what_it_shows() -> None:

@@ -54,6 +54,21 @@ def test_a_file_larger_than_it_should_be_is_not_read(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used_kb < 10_000
 
 
+def test_no_more_memory_is_asked_for_than_a_file_has(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), before[1]))
+    try:
+        assert read_regular(tmp_path / "file", 1 << 40) == b"content"
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_a_file_that_says_it_is_empty_is_read_whole() -> None:
+    assert read_regular(Path("/proc/self/status")).startswith(b"Name:")
+
+
 def test_refusing_leaves_no_descriptor_open(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     before = len(list(Path("/proc/self/fd").iterdir()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from edge.geometry.model import CameraModel
 from edge.grouping import LEAST_SHARE
 from edge.indexed_png import decode_ids
 from edge.instances import thing_ids
-from edge.natural import natural_key
+from edge.natural import is_hidden, natural_key
 from edge.regular import read_regular
 from edge.score import UNLABELLED, ignored_ids
 from edge.sources.images import ImageFiles
@@ -188,7 +188,8 @@ def path_finder(source: Source, paths: list[Path], origin: Path, sparse: bool) -
 def _label_paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder of labels")
-    paths = sorted(folder.glob("*.png"), key=natural_key)
+    found = (path for path in folder.iterdir() if path.suffix.lower() == ".png" and not is_hidden(path))
+    paths = sorted(found, key=natural_key)
     if not paths:
         raise DataError(f"{folder}: holds no labels; expected grey or indexed PNG files of class ids")
     return paths
@@ -218,7 +219,8 @@ PathOf = Callable[[Frame], "Path | None"]
 
 
 def _by_name(source: ImageFiles, paths: list[Path], folder: Path, sparse: bool) -> PathOf:
-    by_stem = {path.stem: path for path in paths}
+    by_stem = _by_stem(paths)
+    _by_stem(source.paths)  # two frames of one name would both be scored by one label
     missing = [path for path in source.paths if path.stem not in by_stem]
     if missing and not sparse:
         raise DataError(
@@ -226,6 +228,16 @@ def _by_name(source: ImageFiles, paths: list[Path], folder: Path, sparse: bool) 
             " Where only some frames have one, say so: --sparse"
         )
     return lambda frame: by_stem.get(Path(frame.source).stem)
+
+
+def _by_stem(paths: Sequence[Path]) -> dict[str, Path]:
+    by_stem: dict[str, Path] = {}
+    for path in paths:
+        if (other := by_stem.setdefault(path.stem, path)) is not path:
+            raise DataError(
+                f"{path}: has the name of {other}, and labels are found by name. Evaluate them apart, or rename one"
+            )
+    return by_stem
 
 
 def _by_number(paths: list[Path]) -> PathOf:

@@ -47,15 +47,18 @@ class PanopticLabels:
         content = _read_json(path)
         try:
             self._class_of = _class_of_category(content["categories"], table)
-            listed = {str(a["file_name"]): list(a["segments_info"]) for a in content["annotations"]}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            listed = [(str(a["file_name"]), list(a["segments_info"])) for a in content["annotations"]]
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise DataError(
                 f"{path}: is not COCO's panoptic form: expected categories, and annotations with file_name and"
                 f" segments_info, got {type(error).__name__} {error}"
             ) from error
         if not self._class_of:
             raise DataError(f"{path}: none of its categories is one of the engine's classes: {', '.join(table.names)}")
-        self._path, self._segments = path, {path.with_suffix("") / name: info for name, info in listed.items()}
+        self._path, self._segments = path, {path.with_suffix("") / name: info for name, info in listed}
+        if len(self._segments) < len(listed):
+            names = [name for name, _ in listed]
+            raise DataError(f"{path}: names {next(name for name in names if names.count(name) > 1)} twice")
         paths = sorted(self._segments, key=natural_key)
         self.count, self.dense = len(paths), not sparse and not isinstance(source, ImageFiles)
         self._path_of = path_finder(source, paths, path, sparse)
@@ -86,11 +89,13 @@ class PanopticLabels:
         check_size(path, label, frame)
         try:
             known = [row for s in self._segments[path] if (row := self._row(s)) is not None]
-        except (KeyError, TypeError, ValueError) as error:
+            rows = np.array(sorted(known), np.int64).reshape(-1, 4)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{self._path}: {path.name}: a segment has no {error}") from error
-        rows = np.array(sorted(known), np.int64).reshape(-1, 4)
         place = np.minimum(np.searchsorted(rows[:, 0], label), max(0, len(rows) - 1))
         found = rows[place, 0] == label if len(rows) else np.zeros(label.shape, np.bool_)
+        if len(rows) and not found.any():
+            raise DataError(f"{path}: no pixel has the id of a segment, as R + 256 G + 65536 B of 8 bits each")
         rows[:, 0] = np.arange(1, len(rows) + 1)
         return TrueObjects(rows, np.where(found, place + 1, 0).astype(np.int32))
 

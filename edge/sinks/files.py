@@ -107,6 +107,7 @@ class PendingFile:
                 self._try_stream()
                 return
             self._final.parent.mkdir(parents=True, exist_ok=True)
+            _refuse_what_stays(self._final)
             self.is_stream = grows
             self.partial.touch()
             self.partial.unlink()  # nothing is left behind by a run that fails before it begins
@@ -132,18 +133,23 @@ class PendingFile:
         """Give the file its name, over an older one of that name, whose permissions it takes.
 
         Raises:
-            OutputError: it cannot be renamed; it is removed.
+            OutputError: it cannot have that name, and has the one that is said.
         """
         if self.is_stream:
             return
+        with suppress(OSError):  # none is there, or it belongs to another user
+            shutil.copymode(self._final, self.partial)
         try:
-            with writing(self.path):
-                with suppress(OSError):  # none is there, or it belongs to another user
-                    shutil.copymode(self._final, self.partial)
-                self.partial.replace(self._final)
-        except OutputError:
-            self.discard()
-            raise
+            self.partial.replace(self._final)
+        except OSError as error:  # its place changed while it was written, perhaps for hours
+            raise OutputError(f"{output_error(self.path, error)} It is complete, and kept: {self._kept()}") from error
+
+    def _kept(self) -> Path:
+        """Where a complete file is whose name cannot be had: beside it as a-2.mp4, if it can be renamed at all."""
+        names = (self._final.with_name(f"{self._final.stem}-{n}{self._final.suffix}") for n in itertools.count(2))
+        with suppress(OSError):
+            return self.partial.rename(next(name for name in names if not os.path.lexists(name)))
+        return self.partial
 
     def discard(self) -> None:
         """Remove what was written; nothing where nothing was, and nothing of what has gone down a pipe."""
@@ -173,6 +179,27 @@ def _resolved(path: Path) -> Path:
         return path.resolve()
     except (OSError, RuntimeError):  # a loop of links: RuntimeError up to Python 3.12
         raise OutputError(f"{path}: is a link that leads to itself. See: ls -l {path}") from None
+
+
+def _refuse_what_stays(path: Path) -> None:
+    """Refuse a file that no other can replace, before hours of work are done for it.
+
+    Raises:
+        OutputError: it is immutable or append-only, or another user's in a folder such as /tmp.
+    """
+    try:
+        folder, file = path.parent.stat(), path.stat()
+    except FileNotFoundError:
+        return
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, folder.st_uid, file.st_uid):
+        raise OutputError(f"{path}: is another user's, who alone may replace it there. Name another file")
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.EPERM:  # a file that is read-only by its mode can be replaced, and says EACCES
+            raise OutputError(
+                f"{path}: is immutable or append-only, and cannot be replaced. Name another, or see: lsattr {path}"
+            ) from error
 
 
 def _is_stream(path: Path) -> bool:
@@ -231,7 +258,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         with writing(path), pending.open() as file:
             file.write(content)
-        pending.commit()
     except BaseException:  # Ctrl-C too: nothing half-written stays behind
         pending.discard()
         raise
+    pending.commit()

@@ -22,6 +22,7 @@ from edge.errors import ConfigError
 from edge.install import install_command
 from edge.paths import check_private, expanded, shown
 from edge.regular import open_regular
+from edge.zone import with_plain_zone
 
 if TYPE_CHECKING:
     from foxglove import Channel
@@ -31,12 +32,15 @@ PORT = 8765  # Foxglove's own
 EXTRA = "edge-segmentation[foxglove]"
 _FREED_S = 2.0  # the SDK ends its server, and gives back the port, in its own time
 _PEM_MAX = 1 << 20  # bytes
+_IPV6 = r"[\da-fA-F]*:[\da-fA-F:.]+(?:%[\w.-]+)?"
+# What the SDK says of a port or address that may be had later: a program ends, an interface or a network comes up.
+_PASSING = ("in use", "Cannot assign", "lookup address information", "No such device")
 
 log = logging.getLogger(__name__)
 
 
 class PortTakenError(ConfigError):
-    """The port is another program's now, or no interface has the address yet: both may pass."""
+    """The port is another program's now, or no interface or name server has the address yet: these may pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +52,16 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """HOST:PORT, HOST, or PORT on this machine alone; an IPv6 address with a port stands in brackets.
+        """HOST:PORT, HOST, or PORT on this machine alone; an IPv6 address with a port is in brackets.
 
         Raises:
             ConfigError: it is something else.
         """
-        if match := re.fullmatch(r"(?:(?P<host>[\w.-]+|\[[\da-fA-F:.]+\]):)?(?P<port>\d{1,5})", text):
+        text = with_plain_zone(text)
+        if match := re.fullmatch(rf"(?:(?P<host>[\w.-]+|\[{_IPV6}\]):)?(?P<port>\d{{1,5}})", text):
             host, port = (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
-        elif re.fullmatch(r"[\w.-]+", text):
-            host, port = text, PORT
+        elif match := re.fullmatch(rf"(?P<host>[\w.-]+|{_IPV6})|\[(?P<v6>{_IPV6})\]", text):
+            host, port = match["host"] or match["v6"], PORT
         else:
             raise ConfigError(f"foxglove: expected HOST:PORT, such as 127.0.0.1:{PORT}, got {shown(text)}")
         if port > 65535:
@@ -193,7 +198,7 @@ class FoxgloveServer:
     def _refusal(self, error: Exception) -> ConfigError:
         reason = str(error).removeprefix("FoxgloveError: ").removeprefix("Failed to bind port: ")
         advice = f" See who listens: ss -tlnp 'sport = {self._address.port}'" if "in use" in reason else ""
-        kind = PortTakenError if "in use" in reason or "Cannot assign" in reason else ConfigError
+        kind = PortTakenError if any(words in reason for words in _PASSING) else ConfigError
         return kind(f"foxglove: {self._address}: cannot be listened on: {reason}.{advice}")
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
-from edge.natural import natural_key
+from edge.natural import is_hidden, natural_key
 from edge.pattern import matching
 from edge.regular import read_regular
 from edge.sources.imagefile import ImageError
@@ -104,7 +104,7 @@ def list_image_files(place: str) -> list[Path]:
 
 def _candidates(place: str) -> list[Path]:
     if Path(place).is_dir():
-        return list(Path(place).iterdir())
+        return [path for path in Path(place).iterdir() if not is_hidden(path)]
     if Path(place).exists():  # a name is a name, even with a pattern's signs in it
         return [Path(place)]
     return matching(place)

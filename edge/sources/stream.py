@@ -11,6 +11,7 @@ from edge.secrets import redacted, without_secrets
 from edge.sources.capture.wire import CaptureRequest
 from edge.sources.kinds import ADDRESSES
 from edge.sources.supervised import Supervised
+from edge.zone import with_plain_zone
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def stream_request(url: str) -> CaptureRequest:
     name = redacted(url)
     example = "One looks like this: rtsp://user:password@192.168.1.20:554/stream"
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(with_plain_zone(url))
         host, _ = parts.hostname, parts.port
     except ValueError:  # its text may hold the password
         raise SourceNotFound(

@@ -14,7 +14,7 @@ import numpy as np
 from edge.errors import DataError
 from edge.frame import Image
 from edge.paths import shown
-from edge.regular import open_regular
+from edge.regular import read_regular
 from edge.rle import read_runs
 from edge.train.label_sets import UNLABELLED, LabelSet
 from edge.train.shapes import Shape, label_set_of, paint, polygon
@@ -75,8 +75,7 @@ def read_coco(path: Path) -> CocoFile:
 def _read(path: Path, mtime_ns: int, size_bytes: int) -> CocoFile:
     if size_bytes > LIMIT_BYTES:
         raise DataError(f"{path}: expected at most {LIMIT_BYTES >> 20} MiB, got {size_bytes / (1 << 20):.0f}")
-    with open_regular(path) as file:
-        content = file.read(LIMIT_BYTES)
+    content = read_regular(path, LIMIT_BYTES)
     try:
         tree = json.loads(content)
     except json.JSONDecodeError as error:
@@ -99,12 +98,14 @@ class _Reader:
         categories, images, annotations = (self._list(tree, key) for key in ("categories", "images", "annotations"))
         self._stop_at_problems()
         rows = [(place, row) for place, row in categories if self._has(place, row, id=int, name=str)]
+        self._refuse_twice("id", rows)
         self._stop_at_problems()
         labels, values = label_set_of([row["name"] for _, row in rows], self._path)
         by_category = {row["id"]: value for (_, row), value in zip(rows, values, strict=True)}
-        frames = {
-            row["id"]: self._frame(place, row) for place, row in images if self._has(place, row, id=int, file_name=str)
-        }
+        images = [(place, row) for place, row in images if self._has(place, row, id=int, file_name=str)]
+        self._refuse_twice("id", images)
+        self._refuse_twice("file_name", images)
+        frames = {row["id"]: self._frame(place, row) for place, row in images}
         for place, row in annotations:
             if self._has(place, row, image_id=int, category_id=int):
                 self._draw(place, row, frames, by_category)
@@ -130,12 +131,19 @@ class _Reader:
                 return False
         return True
 
+    def _refuse_twice(self, key: str, rows: list[tuple[str, Any]]) -> None:
+        """Two files joined without numbering them anew: the labels of one would be taken for the other's."""
+        first: dict[Any, str] = {}
+        for place, row in rows:
+            if (other := first.setdefault(row[key], place)) != place:
+                self._problems.append(f"{place}.{key}: {shown(row[key])} is that of {other} already")
+
     def _frame(self, place: str, row: Mapping[str, Any]) -> CocoFrame:
         name = row["file_name"].replace("\\", "/")
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
             self._problems.append(f"{place}.file_name: expected a path below the frames' folder, got {shown(name)}")
         width, height = row.get("width"), row.get("height")
-        size_wh = (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
+        size_wh = (width, height) if type(width) is int and type(height) is int else (0, 0)
         return CocoFrame(self._path, place, name, size_wh if min(size_wh) > 0 else None)
 
     def _draw(
@@ -145,13 +153,14 @@ class _Reader:
             if row[key] not in known:
                 self._problems.append(f"{place}.{key}: expected one of the file's, got {row[key]}")
                 return
-        value = UNLABELLED if row.get("iscrowd") else values[row["category_id"]]
+        if (row.get("iscrowd") or 0) not in (0, 1):
+            self._problems.append(f"{place}.iscrowd: expected 0 or 1, got {shown(row['iscrowd'])}")
+            return
+        value, frame = UNLABELLED if row.get("iscrowd") else values[row["category_id"]], frames[row["image_id"]]
         try:
-            shape = _shape(value, row.get("segmentation"))
+            frame.shapes.append(_shape(value, row.get("segmentation"), frame.size_wh))
         except ValueError as error:
             self._problems.append(f"{place}.segmentation (id {row.get('id', 'missing')}): {error}")
-            return
-        frames[row["image_id"]].shapes.append(shape)
 
     def _stop_at_problems(self) -> None:
         if not self._problems:
@@ -161,10 +170,10 @@ class _Reader:
         raise DataError("\n    ".join([f"{self._path}: {len(self._problems)} problem(s) as COCO's instances", *lines]))
 
 
-def _shape(value: int, given: Any) -> Shape:
-    """Raises ValueError, in words that go behind the place."""
+def _shape(value: int, given: Any, size_wh: tuple[int, int] | None) -> Shape:
+    """In an image of that size, where the file says it. Raises ValueError, in words that go behind the place."""
     if isinstance(given, dict):
-        return Shape(value, runs=_runs(given))
+        return Shape(value, runs=_runs(given, size_wh))
     if not isinstance(given, list) or not given:
         raise ValueError(f"expected polygons or run lengths, got {shown(given)}; boxes alone are no masks")
     if not all(isinstance(numbers, list) for numbers in given):
@@ -172,10 +181,12 @@ def _shape(value: int, given: Any) -> Shape:
     return Shape(value, [polygon(numbers) for numbers in given])
 
 
-def _runs(given: Mapping[str, Any]) -> np.ndarray:
+def _runs(given: Mapping[str, Any], size_wh: tuple[int, int] | None) -> np.ndarray:
     size, counts = given.get("size"), given.get("counts")
     if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         raise ValueError(f"expected size [height, width], got {shown(size)}")
+    if size_wh is not None and size != [*size_wh[::-1]]:
+        raise ValueError(f"expected size {[*size_wh[::-1]]}, the image's height and width, got {size}")
     runs = read_runs(counts) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(run) is int and 0 <= run <= size[0] * size[1] for run in runs):
         raise ValueError("expected counts, run lengths as numbers or as COCO's string of them")

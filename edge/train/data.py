@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge.classes import CAMVID, ClassTable
 from edge.errors import DataError
 from edge.frame import Image, Letterbox, ResizePolicy
-from edge.indexed_png import decode_ids, is_indexed
+from edge.indexed_png import decode_ids, holds_ids
 from edge.regular import read_regular
 from edge.sources.imagefile import ImageError, decode_image
 from edge.street.render import StreetScene
@@ -79,13 +79,13 @@ def read_image(path: Path, *, unchanged: bool = False) -> Image:
 
 
 def read_ids(path: Path) -> Image:
-    """A mask's own channels and depth; of an indexed PNG, as labelling tools write it, the indices: uint8 (H, W).
+    """A mask's own channels and depth; of a PNG with a palette or few bits, as tools write it, the ids: uint8 (H, W).
 
     Raises:
         DataError: as `read_image`.
     """
     content = _read(path)
-    if not is_indexed(content):
+    if not holds_ids(content):
         return read_image(path, unchanged=True)
     try:
         return decode_ids(content)

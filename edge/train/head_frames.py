@@ -20,6 +20,7 @@ from edge.config import data_path
 from edge.errors import DataError
 from edge.frame import Image, ResizePolicy
 from edge.instances import thing_ids
+from edge.natural import is_hidden
 from edge.street.render import StreetScene
 from edge.train.augment import augment
 from edge.train.data import fit_pair, read_ids, read_image, street_meaning
@@ -47,7 +48,7 @@ def read_known(folder: HeadFolder, table: ClassTable, input_wh: tuple[int, int],
     frames = data_path(folder.frames)
     if not frames.is_dir():
         raise DataError(f"{frames}: folder not found")
-    found = [_read(path, folder, table) for path in sorted(frames.iterdir()) if path.is_file()]
+    found = [_read(path, folder, table) for path in sorted(frames.iterdir()) if path.is_file() and not is_hidden(path)]
     if not found:
         raise DataError(f"{frames}: holds no frames")
     return [_fitted(known, input_wh, resize) for known in found]

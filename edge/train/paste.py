@@ -15,6 +15,7 @@ from edge.classes import ClassTable
 from edge.config import data_path
 from edge.errors import DataError
 from edge.frame import Image
+from edge.natural import is_hidden
 from edge.train.augment import Pair
 from edge.train.data import read_image
 from edge.train.plans import Pasted
@@ -39,7 +40,8 @@ def load_cutouts(plan: Pasted) -> list[Cutout]:
     frames, instances = data_path(plan.frames), data_path(plan.instances)
     if not frames.is_dir() or not instances.is_dir():
         raise DataError(f"{frames if not frames.is_dir() else instances}: folder not found")
-    found = [cutout for path in sorted(frames.iterdir()) for cutout in _cutouts(path, instances / f"{path.stem}.png")]
+    images = [path for path in sorted(frames.iterdir()) if not is_hidden(path)]
+    found = [cutout for path in images for cutout in _cutouts(path, instances / f"{path.stem}.png")]
     if not found:
         raise DataError(f"{instances}: holds no object of {SMALLEST_PX} or more rows that stands inside its image")
     return found

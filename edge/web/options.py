@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
@@ -47,6 +48,8 @@ def check_options(options: WebOptions) -> None:
         ConfigError: saying what is missing.
     """
     address = _ip(options.address)
+    if address.version == 6 and address.is_link_local and not address.scope_id:
+        raise ConfigError(f"web.address: {address} is another at each interface; name one, such as {address}%eth0")
     if (options.certificate_file is None) != (options.key_file is None):
         raise ConfigError("web: expected both certificate_file and key_file, or neither")
     for name in options.names:
@@ -102,7 +105,14 @@ def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 def allowed_names(options: WebOptions) -> frozenset[str]:
     """What a browser may call us, in small letters."""
     own = () if options.address in _ANY else (options.address,)
-    return frozenset(name.lower() for name in ("localhost", "127.0.0.1", "::1", *own, *options.names))
+    return frozenset(_as_in_host(name) for name in ("localhost", "127.0.0.1", "::1", *own, *options.names))
+
+
+def _as_in_host(name: str) -> str:
+    """As browsers send it: in small letters, an IPv6 address in its short form and without its zone."""
+    with suppress(ValueError):
+        name = str(ipaddress.ip_address(name)).partition("%")[0]
+    return name.lower()
 
 
 def read_token(path: Path) -> bytes:

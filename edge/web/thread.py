@@ -27,7 +27,8 @@ LINGER_S = 2.0  # for a viewer to take what it was sent before its connection is
 HEADER_LIMIT_BYTES, MESSAGE_LIMIT_BYTES = 16_384, 256
 STOP_S = 0.2  # for requests under way at the end
 RETRY_S = (0.5, 10.0)  # first and longest wait before the port is tried again
-PASSING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)  # another program ends, an interface comes up
+# Another program ends, an interface comes up; the last two: the interface of a zone is missing, eth0 in fe80::5%eth0.
+PASSING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.ENODEV, socket.EAI_NONAME)
 
 log = logging.getLogger(__name__)
 
@@ -179,10 +180,10 @@ def listen(address: str, port: int) -> Listener:
         listener.listen(CONNECTIONS_MAX)  # who connects before the thread runs waits, and is not refused
     except OSError as error:
         listener.close()
-        raise ConfigError(
-            f"web: {address}, port {port}: cannot be listened on: {error.strerror}."
-            f" Who has it: ss -ltnp 'sport = :{port}'. Or take another web.port"
-        ) from error
+        advice = f"Who has it: ss -ltnp 'sport = :{port}'. Or take another web.port"
+        if error.errno != errno.EADDRINUSE:
+            advice = "See this machine's addresses: ip address"
+        raise ConfigError(f"web: {address}, port {port}: cannot be listened on: {error.strerror}. {advice}") from error
     listener.setblocking(False)
     return listener
 

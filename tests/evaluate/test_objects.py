@@ -281,12 +281,28 @@ def test_a_line_that_is_no_box_is_named(tmp_path: Path, text: str, said: str) ->
         ('{"categories": [{"id": 1, "name": "giraffe"}], "annotations": []}', "none of its categories"),
         ('{"categories": [{"id": 1, "name": "person"}], "annotations": [{}]}', "file_name"),
         ('{"categories": [{"id": 1, "name": "person"}], "annotations": [{"file_name": "a.png"}]}', "segments_info"),
+        ('{"categories": [{"id": Infinity, "name": "person"}], "annotations": []}', "COCO's panoptic form"),
+        (
+            '{"categories": [{"id": 1, "name": "person"}], "annotations": ['
+            '{"file_name": "a.png", "segments_info": []}, {"file_name": "a.png", "segments_info": []}]}',
+            "names a.png twice",
+        ),
     ],
 )
 def test_a_file_that_is_no_panoptic_truth_is_named(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "truth.json").write_text(content)
     with pytest.raises(DataError, match=said):
         PanopticLabels(DRIVE, tmp_path / "truth.json", CAMVID)
+
+
+@pytest.mark.parametrize("number", [2**40, 5])
+def test_segments_whose_ids_no_pixel_has_are_refused(tmp_path: Path, number: int) -> None:
+    ids, segments = true_map(0)
+    segments = [{**segments[0], "id": number}]
+    labels = PanopticLabels(DRIVE, write_panoptic(tmp_path / "truth.json", [(ids * 0, segments)] * FRAMES), CAMVID)
+    frame = Frame(index=0, captured_ns=0, source="test", bgr=np.zeros((*ids.shape, 3), np.uint8))
+    with pytest.raises(DataError, match=r"000\.png.*segment"):
+        labels.objects(frame)
 
 
 def test_truth_of_another_size_than_its_frame_is_refused(tmp_path: Path) -> None:

@@ -158,6 +158,37 @@ def test_labels_without_leading_zeros_belong_to_the_frames_of_their_numbers(tmp_
         assert [int(labels.find(frame)[0, 0]) for frame in source] == list(range(FRAMES))  # type: ignore[index]
 
 
+def folder_of_images(tmp_path: Path, frames: Sequence[str], labels: Sequence[str]) -> Drive:
+    for folder, names in (("frames", frames), ("labels", labels)):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            image = np.zeros((48, 64) if folder == "labels" else (48, 64, 3), np.uint8)
+            (tmp_path / folder / name).write_bytes(cv2.imencode(Path(name).suffix, image)[1].tobytes())
+    return Drive("images", str(tmp_path / "frames"), tmp_path / "labels")
+
+
+@pytest.mark.parametrize(
+    ("frames", "labels"), [(["a.png", "a.jpg"], ["a.png"]), (["a.png", "b.png"], ["a.png", "a.PNG", "b.png"])]
+)
+def test_frames_or_labels_of_one_name_are_refused_instead_of_one_label_scoring_both(
+    tmp_path: Path, frames: list[str], labels: list[str]
+) -> None:
+    drive = folder_of_images(tmp_path, frames, labels)
+    with pytest.raises(DataError, match=r"a\.(png|PNG): has the name of"):
+        find_labels(open_source(drive.frames), drive.labels, False, CAMVID)
+
+
+def test_labels_are_found_whatever_the_case_of_their_suffix_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    drive = folder_of_images(tmp_path, ["a.JPG", "b.png"], ["a.PNG", "b.png"])
+    for folder in ("frames", "labels"):
+        (tmp_path / folder / "._b.png").write_bytes(b"\0\5\x16\7 what macOS leaves")
+    source = open_source(drive.frames)
+    labels = find_labels(source, drive.labels, False, CAMVID)
+    assert labels is not None
+    assert [labels.find(frame) is not None for frame in source] == [True, True]
+    assert labels.count == 2
+
+
 def test_two_labels_of_a_frame_or_one_without_number_are_refused(tmp_path: Path, config: EvaluationConfig) -> None:
     drive = make_drive(tmp_path)
     assert drive.labels is not None

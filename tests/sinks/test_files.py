@@ -5,13 +5,26 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from edge.errors import OutputError
 from edge.sinks.files import PendingFile, dated, open_descriptor, output_error, prepare_folder, write_text, writing
+
+
+@contextmanager
+def with_attribute(path: Path, attribute: str) -> Iterator[None]:
+    """Of ext4 and its like: i, immutable, or a, append-only; root alone may set them."""
+    if subprocess.run(["chattr", f"+{attribute}", path], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("chattr takes root and a disk that has attributes")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", f"-{attribute}", path], check=True)
 
 
 def names(folder: Path) -> list[str]:
@@ -79,13 +92,52 @@ def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path: Path) -> None:
         PendingFile(tmp_path / "file" / "a.mp4")
 
 
-def test_a_folder_that_took_the_place_meanwhile_leaves_no_rest(tmp_path: Path) -> None:
+def test_a_file_whose_name_was_taken_meanwhile_is_kept_and_said_where(tmp_path: Path) -> None:
+    for name in ("a-2.mp4", "a-3.mp4"):
+        pending = PendingFile(tmp_path / "a.mp4")
+        pending.partial.write_text("content")
+        (tmp_path / "a.mp4").mkdir()
+        with pytest.raises(OutputError, match=rf"a\.mp4: .*It is complete, and kept: {tmp_path}/{name}"):
+            pending.commit()
+        assert (tmp_path / name).read_text() == "content"
+        (tmp_path / "a.mp4").rmdir()
+    assert names(tmp_path) == ["a-2.mp4", "a-3.mp4"]
+
+
+@pytest.mark.parametrize("attribute", ["i", "a"])
+def test_a_file_that_cannot_be_replaced_is_refused_before_any_work(tmp_path: Path, attribute: str) -> None:
+    (tmp_path / "a.mp4").touch()
+    with with_attribute(tmp_path / "a.mp4", attribute), pytest.raises(OutputError, match=r"lsattr .*a\.mp4"):
+        PendingFile(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("attribute", ["i", "a"])
+def test_a_file_that_cannot_be_replaced_any_more_costs_nothing_of_what_was_written(
+    tmp_path: Path, attribute: str
+) -> None:
+    (tmp_path / "a.mp4").write_text("old")
     pending = PendingFile(tmp_path / "a.mp4")
     pending.partial.write_text("content")
-    (tmp_path / "a.mp4").mkdir()
-    with pytest.raises(OutputError, match=r"a\.mp4: "):
+    with with_attribute(tmp_path / "a.mp4", attribute), pytest.raises(OutputError, match=r"kept: .*a-2\.mp4"):
         pending.commit()
-    assert names(tmp_path) == ["a.mp4"]
+    assert [(tmp_path / name).read_text() for name in ("a.mp4", "a-2.mp4")] == ["old", "content"]
+
+
+def test_in_a_folder_that_may_only_grow_the_complete_file_is_said_by_the_name_it_has(tmp_path: Path) -> None:
+    pending = PendingFile(tmp_path / "a.mp4")
+    pending.partial.write_text("content")
+    with with_attribute(tmp_path, "a"), pytest.raises(OutputError, match=r"kept: .*/\.a\.mp4\.part"):
+        pending.commit()
+    assert pending.partial.read_text() == "content"
+
+
+def test_another_users_file_in_a_shared_folder_is_refused_before_any_work(as_nobody: Callable) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are for this user alone
+        shared = Path(folder, "a.mp4")
+        shared.touch()
+        shared.parent.chmod(0o1777)
+        with as_nobody(), pytest.raises(OutputError, match="is another user's"):
+            PendingFile(shared)
 
 
 @pytest.mark.parametrize(

@@ -261,11 +261,21 @@ def test_a_port_that_is_taken_is_one_line(context: SinkContext) -> None:
         ("car.local", Address("car.local", 8765)),
         ("0.0.0.0:0", Address("0.0.0.0", 0)),
         ("[::1]:8765", Address("::1", 8765)),
+        ("[::1]", Address("::1", 8765)),
+        ("::1", Address("::1", 8765)),
+        ("[::1%25lo]:9", Address("::1%lo", 9)),
     ],
 )
 def test_addresses(text: str, address: Address) -> None:
     assert Address.parse(text) == address
     assert address.is_loopback == (text not in ("car.local", "0.0.0.0:0"))
+
+
+@pytest.mark.parametrize("host", ["[fe80::5%nowhere0]", "camera.invalid", "192.0.2.1"])
+def test_a_service_waits_for_an_interface_a_name_or_an_address_that_may_come(host: str, context: SinkContext) -> None:
+    context = dataclasses.replace(context, unattended=True)
+    with make_sink("foxglove", {"address": f"{host}:8765"}, context) as sink:
+        assert "cannot be listened on" in sink.health.reason
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,10 @@ def test_what_is_no_media_server_is_refused_without_its_password(url: str, words
     assert PASSWORD not in str(refused.value)
 
 
+def test_a_zone_reaches_ffmpeg_as_the_resolver_takes_it() -> None:
+    assert Target.parse("rtsp://[fe80::5%25eth0]:8554/car").url == "rtsp://[fe80::5%eth0]:8554/car"
+
+
 def test_a_token_of_whip_goes_into_the_head_and_not_into_the_address() -> None:
     target = Target.parse(f"https://:{PASSWORD}@media.example:8889/car/whip")
     assert target.url == "https://media.example:8889/car/whip"

@@ -57,6 +57,12 @@ SHOWN = [
     "12:30@home.mp4",
     "u:x/y@h",
     "http://h/live?codec=h264&postcode=1",
+    "http://h/stream/c2?c=1&t=640",
+    "http://h/drives/drive_2026-01-01T12h30m00_cam1.mp4",
+    "rtsp://h/h264Preview_01_main",
+    "rtsp://h:554/Streaming/tracks/101?starttime=20260101T000000Z",
+    "/data/550e8400-e29b-41d4-a716-446655440000/drive.mp4",
+    "http://h/drive.mp4#stream=1",
 ]
 
 
@@ -93,12 +99,31 @@ def test_a_secret_is_in_no_name_and_in_no_message(name: str, secret: str) -> Non
         "u:{}@h",
         "u:{}@h:554/live?x=1",
         "u:x@h/live?token={}",
+        "u:{}@h/live.mp4",
+        "u:{}@h:554/a/live.ts",
+        "http://h/v.mjpg?c={}",
+        "http://h/v.mjpg?x=1&t={}",
+        "http://h/v#{}",
+        "https://hooks.slack.com/services/T000/B000/{}",
+        "https://x.office.com/webhookb2/a@b/IncomingWebhook/{}/c",
+        "rtsp://a:x@h/hooks/user=1_password={}/x",
     ],
 )
 def test_a_secret_of_several_words_or_in_an_unusual_place_is_hidden_as_a_whole(name: str) -> None:
     shown = redacted(name.format("geheim"))
     assert "geheim" not in shown
     assert "***" in shown
+
+
+@pytest.mark.parametrize(
+    "secret", ["550e8400-e29b-41d4-a716-446655440000", "kX9dQ2mVb7Lr", "eyJhbGciOiJIUzI1NiJ9.eyJz.SflKxw"]
+)
+@pytest.mark.parametrize(
+    "name",
+    ["https://ntfy.sh/{}", "rtsps://h:7441/{}?enableSrtp", "rtmp://h/{}", "http://h/{}/live.m3u8", "http://h/v?id={}"],
+)
+def test_a_part_of_an_address_that_looks_random_is_hidden(name: str, secret: str) -> None:
+    assert redacted(name.format(secret)) == name.format("***")
 
 
 @pytest.mark.parametrize("name", SHOWN)

@@ -29,7 +29,7 @@ from edge.sources.capture.network import Stream
 from edge.sources.capture.shot import CaptureError
 from edge.sources.capture.wire import CaptureRequest
 from edge.sources.open import open_live, open_source
-from edge.sources.stream import open_stream
+from edge.sources.stream import open_stream, stream_request
 from edge.sources.supervised import Supervised
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "web"))
@@ -68,7 +68,7 @@ def test_no_password_whatsoever_is_shown(password: str) -> None:
 
 
 @pytest.mark.slow
-@given(path=st.from_regex(r"[a-z0-9/]{0,20}", fullmatch=True))
+@given(path=st.from_regex(r"([a-z]{1,8}[0-9]{0,4}/?){0,2}", fullmatch=True))
 def test_an_address_without_a_secret_is_shown_as_it_is(path: str) -> None:
     for url in (f"rtsp://camera:554/{path}", f"http://camera/{path}?channel=1"):
         assert redacted(url) == url
@@ -89,6 +89,10 @@ def test_what_is_no_cameras_address_is_refused_at_once(url: str, what: str) -> N
     with pytest.raises(SourceNotFound, match=what) as refusal:
         open_stream(url)
     assert CANARY not in str(refusal.value)
+
+
+def test_a_zone_reaches_ffmpeg_as_the_resolver_takes_it() -> None:
+    assert stream_request("rtsp://u:p%25@[fe80::5%25eth0]:554/a%25b").target == "rtsp://u:p%25@[fe80::5%eth0]:554/a%25b"
 
 
 def test_a_password_is_in_no_message_and_in_no_list_of_processes(

@@ -180,6 +180,11 @@ def test_what_measures_engines_gets_plain_masks_of_shapes(tmp_path: Path) -> Non
         ([row({"size": [8, 12], "counts": [-1, 97]})], {}, "expected counts, run lengths"),
         ([row({"size": [8], "counts": [96]})], {}, r"expected size \[height, width\], got \[8\]"),
         ([row({"size": [8, 12], "counts": "é"})], {}, "expected COCO's string of run lengths"),
+        ([row({"size": [12, 8], "counts": [96]})], {}, r"expected size \[8, 12\], the image's height and width"),
+        ([row([SQUARE], iscrowd="0")], {}, "iscrowd: expected 0 or 1, got '0'"),
+        ([], {"images": [{"id": 5, "file_name": "a"}, {"id": 5, "file_name": "b"}]}, r"images\[1\].id: 5 is that of"),
+        ([], {"images": [{"id": 5, "file_name": "a"}, {"id": 6, "file_name": "a"}]}, r"images\[1\].file_name: 'a' is"),
+        ([], {"categories": [{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]}, r"categories\[1\].id: 1 is that"),
     ],
 )
 def test_what_is_wrong_in_a_coco_file_is_said_with_its_place(

@@ -61,6 +61,18 @@ def test_the_page_answers_to_this_machine_its_address_and_the_names_it_was_given
     assert "0.0.0.0" not in allowed_names(WebOptions(address="0.0.0.0", names=("car.local",)))
 
 
+def test_a_browser_sends_an_ipv6_address_in_its_short_form_and_without_its_zone() -> None:
+    assert "2001:db8::7" in allowed_names(WebOptions(**{**OPEN, "address": "2001:DB8:0::7"}))
+    assert "fe80::5" in allowed_names(WebOptions(**{**OPEN, "address": "FE80::5%eth0"}, names=("::0:7",)))
+    assert "::7" in allowed_names(WebOptions(**OPEN, names=("::0:7",)))
+
+
+def test_an_address_that_each_interface_has_needs_one_named() -> None:
+    check_options(WebOptions(**{**OPEN, "address": "fe80::5%eth0"}))
+    with pytest.raises(ConfigError, match="name one, such as fe80::5%eth0"):
+        check_options(WebOptions(**{**OPEN, "address": "fe80::5"}))
+
+
 def test_a_token_is_read_without_its_line_end(token_file: Path) -> None:
     assert read_token(token_file) == b"correct-horse-battery-staple"
 

@@ -287,6 +287,17 @@ def test_an_address_that_is_not_ours_is_named(live: Live, token_file: Path, tmp_
         WebServer(live, options).__enter__()
 
 
+def test_an_interface_that_is_not_there_yet_is_waited_for(live: Live, token_file: Path, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    options = WebOptions(
+        address="fe80::5%nowhere0", token_file=str(token_file), certificate_file=str(certificate), key_file=str(key)
+    )
+    with WebServer(live, options, retry=True) as waiting:
+        assert "tried again" in waiting.trouble
+    with pytest.raises(ConfigError, match=r"cannot be listened on: .*ip address"):
+        WebServer(live, options).__enter__()
+
+
 def test_unsafe_options_are_refused_before_anything_listens(live: Live) -> None:
     with pytest.raises(ConfigError, match="can be reached from the network"):
         WebServer(live, WebOptions(address="0.0.0.0"))

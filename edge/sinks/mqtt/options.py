@@ -16,6 +16,7 @@ from edge.install import install_command
 from edge.paths import check_private, expanded, shown
 from edge.regular import open_regular
 from edge.sinks.mqtt.link import Address
+from edge.zone import with_plain_zone
 
 if TYPE_CHECKING:
     from edge.sinks.mqtt.journal import Journal
@@ -96,7 +97,7 @@ def address_of(options: MqttOptions) -> Address:
         ConfigError: the options or their files are not in order. No message shows a password.
     """
     try:
-        url = urlsplit(options.url)
+        url = urlsplit(with_plain_zone(options.url))
         host, port = url.hostname, url.port
     except ValueError as error:
         # Without the error's text: what stands in the port's place may be a password.

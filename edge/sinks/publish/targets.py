@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from edge.errors import ConfigError
 from edge.secrets import redacted
+from edge.zone import with_plain_zone
 
 ANSWER_S = 5.0  # a server that neither takes nor refuses anything for so long is given up
 _US = str(round(ANSWER_S * 1e6))
@@ -51,7 +52,7 @@ class Target(NamedTuple):
             ConfigError: it does not name a media server. No message shows a secret.
         """
         try:
-            parts = urlsplit(url)
+            parts = urlsplit(with_plain_zone(url))
             host, _ = parts.hostname, parts.port
         except ValueError as error:
             raise ConfigError(f"publish: {redacted(url)}: is no URL: {error}") from error
@@ -62,7 +63,7 @@ class Target(NamedTuple):
                 f"publish: expected the URL of a media server, such as rtsp://HOST/car, beginning with one of {known}"
             )
         options = dict(protocol.options)
-        place = url
+        place = urlunsplit(parts) if "%25" in url else url
         if protocol.muxer == "whip" and parts.password:  # https://:TOKEN@HOST/PATH
             options["authorization"] = unquote(parts.password)
             place = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
