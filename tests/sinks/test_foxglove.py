@@ -274,7 +274,7 @@ def test_addresses(text: str, address: Address) -> None:
 @pytest.mark.parametrize("host", ["[fe80::5%nowhere0]", "camera.invalid", "192.0.2.1"])
 def test_a_service_waits_for_an_interface_a_name_or_an_address_that_may_come(host: str, context: SinkContext) -> None:
     context = dataclasses.replace(context, unattended=True)
-    with make_sink("foxglove", {"address": f"{host}:8765"}, context) as sink:
+    with sink_at(f"{host}:8765", context) as sink:
         assert "cannot be listened on" in sink.health.reason
 
 
