@@ -25,7 +25,7 @@ from edge.instances import CUT, Instance
 from edge.location import Fix
 from edge.metres import Metres
 from edge.prediction import Prediction
-from edge.service.check import OUTPUTS
+from edge.service.check import check
 from edge.service.config import ServeConfig
 from edge.service.outputs import settings_of
 from edge.sinks.events import EventSink
@@ -246,7 +246,7 @@ def test_an_event_in_metres_has_the_flight_recorder_write(caplog: pytest.LogCapt
     heard: list[str] = []
     recorder._events, recorder.trigger = __import__("collections").deque(), heard.append  # type: ignore[method-assign]
     watcher = Watcher(EventOptions.model_validate({**QUIET, **NEAR}), CAMVID, None)
-    sink = EventSink(watcher, [lambda event, result: recorder.event(event)])
+    sink = EventSink(watcher, [recorder.event])
     for result in results_of(lambda t: people(person(5.0)), 1):
         sink.write(result, 0)
     assert heard == ["person_near began at frame 2"]
@@ -294,7 +294,7 @@ def test_limits_that_cannot_be_are_refused(events: dict[str, Any], words: str) -
 )
 def test_a_config_without_what_an_event_needs_is_refused(tree: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        OUTPUTS["events"](parse_tree(tree, ServeConfig, "test"))
+        check(parse_tree(tree, ServeConfig, "test"))
 
 
 def test_a_config_with_all_of_them_is_good_and_goes_with_a_drive() -> None:
@@ -305,7 +305,7 @@ def test_a_config_with_all_of_them_is_good_and_goes_with_a_drive() -> None:
         "events": {**NEAR, **SOON, **LANE, **SHORT},
     }
     config = parse_tree(tree, ServeConfig, "test")
-    OUTPUTS["events"](config)
+    check(config)
     assert "lane_departure" in settings_of(config)
 
 

@@ -16,7 +16,7 @@ from edge.events import EventOptions, Watcher
 from edge.frame import Image
 from edge.grouping import Instances
 from edge.prediction import Prediction
-from edge.service.check import OUTPUTS
+from edge.service.check import check
 from edge.service.config import ServeConfig
 from edge.sinks.events import EventSink
 from edge.steps import Steps
@@ -207,7 +207,7 @@ def test_zones_are_read_as_a_config_has_them() -> None:
 )
 def test_a_service_that_could_not_tell_who_is_where_is_refused(config: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        OUTPUTS["events"](parse_tree(config, ServeConfig, "here"))
+        check(parse_tree(config, ServeConfig, "here"))
 
 
 @pytest.mark.parametrize(

@@ -5,30 +5,31 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, cast
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, NamedTuple, cast
 
 import yaml
 
 from edge.card import Card
-from edge.errors import ConfigError
-from edge.events import Event, Watcher
-from edge.prediction import Prediction
+from edge.errors import ConfigError, OutputError
+from edge.events import Watcher
 from edge.secrets import redacted
 from edge.service.config import ServeConfig
 from edge.sinks.background import Background
 from edge.sinks.events import EventSink
-from edge.sinks.flight import FlightOptions
-from edge.sinks.mqtt import MqttOptions
-from edge.sinks.recorder import RecorderOptions
 from edge.sinks.sink import Announcer, EventListener, FollowsCamera, FollowsEngine, Reporting, Sink, Triggered
-from edge.sinks.table import LATER, PublishOptions, SinkContext, find_kind, make_sink, options_of
+from edge.sinks.table import LATER, SinkContext, SinkKind, check_libraries, find_kind, make_sink, options_of
 from edge.status import Status
 from edge.timing import Stages
 from edge.web.state import Live
 
 LATE_S = 0.1  # at a single result: then the watchdog is not fed; a disk may wake up within WatchdogSec
 HUNG_S = 10.0  # and then it is said to hang
+
+# Sections of a config that only a service has: each module's KIND.
+OWN = {"web": "edge.web.sink", "socket": "edge.service.results"}
+SECTIONS = (*OWN, *LATER, "publish")
 
 log = logging.getLogger(__name__)
 
@@ -65,36 +66,28 @@ class Outputs:
         """
         self.all: list[Output] = []
         self._sinks: list[Sink] = []
-        listeners: list[Callable[[Event, Prediction], object]] = []
-        if config.web is not None:
-            from edge.web.sink import WebSink
-
-            listeners.append(live.watch.event)
-            self._add("web", WebSink(live))
-        if config.socket is not None:
-            if name:
-                raise ConfigError("socket: hands on one camera; with `cameras`, leave it out")
-            from edge.service.results import ResultsSocket
-
-            self._add("socket", ResultsSocket(config.socket, config.bundle().card, live))
-        settings, precision = settings_of(config), live.precision
         context = SinkContext(
-            live.source, rate_hz, card, stages, precision=precision, settings=settings, unattended=True
+            live.source,
+            rate_hz,
+            card,
+            stages,
+            precision=live.precision,
+            settings=settings_of(config),
+            unattended=True,
+            live=live,
         )
-        for label, kind, options in rows_of(config, name):
-            self._add(label, make_sink(kind, options, context))
-        listeners += [_without_result(sink.event) for sink in self._sinks if isinstance(sink, EventListener)]
+        for row in rows_of(config, name):
+            sink = make_sink(row.kind, row.options, context)
+            self._sinks.append(sink)
+            self.all.append(Output(row.label, sink, _report_of(sink)))
         self._watcher: Watcher | None = None
         if config.events is not None:
             self._watcher = Watcher(config.events.of_camera(name), card.table, card.fingerprint)
+            listeners = [sink.event for sink in self._sinks if isinstance(sink, EventListener)]
             sink = EventSink(self._watcher, listeners)
             self.all.append(Output("events", sink, (lambda: sink.health) if config.events.tracks else None))
         if not self.all:
             raise ConfigError("the config names no output; add one, such as `web: {}` for the live page")
-
-    def _add(self, label: str, sink: Sink) -> None:
-        self._sinks.append(sink)
-        self.all.append(Output(label, sink, _report_of(sink)))
 
     @property
     def backgrounds(self) -> list[Background]:
@@ -143,56 +136,64 @@ def _report_of(sink: Sink) -> Callable[[], Status] | None:
     return (lambda: sink.health) if isinstance(sink, Reporting) else None
 
 
-def _without_result(listener: Callable[[Event], object]) -> Callable[[Event, Prediction], object]:
-    return lambda event, result: listener(event)
+class Row(NamedTuple):
+    """One output of a camera.
+
+    Attributes:
+        label: its name in logs, on the page and in metrics; key: the one of the config that asks for it.
+    """
+
+    label: str
+    key: str
+    kind: SinkKind
+    options: Any
+
+    def check(self) -> None:
+        """Refuse what can be known to fail before the sink is made.
+
+        Raises:
+            ConfigError: a library is missing, or the options are not in order.
+        """
+        with within(f"{self.key}: " if self.key not in SECTIONS else ""):
+            check_libraries(self.kind)
+            if self.kind.check is not None:
+                self.kind.check(self.options)
 
 
-def rows_of(config: ServeConfig, camera: str) -> Iterator[tuple[str, str, object]]:
-    """What a camera's results go to by the table of sinks: a label, the kind, and its options.
+def rows_of(config: ServeConfig, camera: str) -> Iterator[Row]:
+    """What a camera's results go to, by the table of sinks.
 
     Raises:
-        ConfigError: one is asked for twice, or cannot be shared by several cameras.
+        ConfigError: one is not in order or asked for twice, or cannot be shared by several cameras.
     """
-    cameras = len(config.sources)
-    if config.mqtt is not None:
-        yield "mqtt", "mqtt", mqtt_of(config.mqtt, camera)
-    if config.recorder is not None:
-        yield "recorder", "recorder", recorder_of(config.recorder, camera, cameras)
-    if config.flight is not None:
-        yield "flight", "flight", flight_of(config.flight, camera, cameras)
-    published = publish_of(config, camera)
-    for number, one in enumerate(published, 1):
-        yield f"publish-{number}" if len(published) > 1 else "publish", "publish", one
-    for kind, options in sinks_of(config, camera).items():
-        if kind in LATER and getattr(config, kind) is not None:
-            raise ConfigError(f"sinks.{kind}: `{kind}:` names one already; leave one of them out")
-        yield kind, kind, options
+    for key in SECTIONS:
+        section = getattr(config, key)
+        given = section if isinstance(section, list) else [] if section is None else [section]
+        for number, one in enumerate(given, 1):
+            kind = import_module(OWN[key]).KIND if key in OWN else find_kind(key)
+            options = options_of(kind, one)
+            if camera and kind.of_camera is not None:
+                options = kind.of_camera(options, camera, len(config.sources))
+            yield Row(f"{key}-{number}" if len(given) > 1 else key, key, kind, options)
+    for name, given in sinks_of(config, camera).items():
+        if name in LATER and getattr(config, name) is not None:
+            raise ConfigError(f"sinks.{name}: `{name}:` names one already; leave one of them out")
+        key = f"sinks.{redacted(name)}"
+        with within(f"{key}: "):
+            kind = find_kind(name)
+            options = options_of(kind, given)
+        yield Row(name, key, kind, options)
 
 
-def mqtt_of(options: MqttOptions, camera: str) -> MqttOptions:
-    """Topics of one of several cameras are below a part of its name, and its events in a file of their own."""
-    if not camera:
-        return options
-    path = None if options.events_file is None else Path(options.events_file)
-    own = None if path is None else str(path.with_stem(f"{path.stem}-{camera}"))
-    return dataclasses.replace(options, topic=f"{options.topic}/{camera}", events_file=own)
-
-
-def publish_of(config: ServeConfig, camera: str) -> list[PublishOptions]:
-    """Where a camera's overlay is published; of several, to an address with its name in it.
-
-    Raises:
-        ConfigError: it is no media server, or two cameras would share one. No message shows a secret.
-    """
-    kind, found = find_kind("publish"), list[PublishOptions]()
-    for given in config.publish:
-        options = cast("PublishOptions", options_of(kind, given))
-        if camera and "{camera}" not in options.url:
-            raise ConfigError(
-                f"publish: {redacted(options.url)}: with several cameras, expected {{camera}} in the URL: their names"
-            )
-        found.append(dataclasses.replace(options, url=options.url.replace("{camera}", camera)))
-    return found
+@contextmanager
+def within(key: str) -> Iterator[None]:
+    """What is refused, with that before it."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{key}{error}") from error
+    except OutputError as error:
+        raise OutputError(f"{key}{error}") from error
 
 
 def sinks_of(config: ServeConfig, camera: str) -> dict[str, Any]:
@@ -226,22 +227,6 @@ def _of_camera(key: str, value: Any, camera: str) -> Any:
             raise ConfigError(f"{key}: expected a value for each camera, got none for {camera}")
         return by_camera[camera]
     return value
-
-
-def recorder_of(options: RecorderOptions, camera: str, cameras: int) -> RecorderOptions:
-    """Recordings of one of several cameras have a folder of their own, and an even part of the quota."""
-    if not camera:
-        return options
-    folder = str(Path(options.folder) / camera)
-    return dataclasses.replace(options, folder=folder, quota_gb=options.quota_gb / cameras)
-
-
-def flight_of(options: FlightOptions, camera: str, cameras: int) -> FlightOptions:
-    """Drives of one of several cameras have a folder of their own, and an even part of quota and memory."""
-    if not camera:
-        return options
-    folder, quota_gb, memory_mb = str(Path(options.folder) / camera), options.quota_gb, options.memory_mb
-    return dataclasses.replace(options, folder=folder, quota_gb=quota_gb / cameras, memory_mb=memory_mb / cameras)
 
 
 def settings_of(config: ServeConfig) -> str:

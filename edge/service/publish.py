@@ -36,19 +36,17 @@ from edge.maskcodec import decode_mask
 from edge.outputs import SEMANTIC, Output
 from edge.paths import expanded, socket_path
 from edge.prediction import Prediction
-from edge.secrets import redacted
 from edge.service.config import ServeConfig, load_config
 from edge.service.notify import Notifier
-from edge.service.outputs import Outputs
+from edge.service.outputs import Outputs, rows_of
 from edge.service.wire import IMAGES_S, TICK_S, Array, Camera, Head, Hello, Messages, Result, WireError
 from edge.service.zones import saver
-from edge.sinks.mqtt.options import MqttOptions, check_mqtt
-from edge.sinks.table import find_kind, options_of
+from edge.sinks.mqtt.options import MqttOptions
 from edge.sources.imagefile import ImageError, decode_image, image_size_wh, is_jpeg
 from edge.status import Status
 from edge.timing import Durations, Stages
 from edge.web.images import VIEW_WIDTH
-from edge.web.options import WebOptions, read_files
+from edge.web.options import WebOptions
 from edge.web.state import Live
 from edge.web.zones import ZoneView
 
@@ -74,6 +72,10 @@ class PublishConfig(StrictModel):
     mqtt: MqttOptions | None = None
     web: WebOptions | None = None
     sinks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
+
+    def outputs_of(self, source: str) -> ServeConfig:
+        """A service's config with the same outputs."""
+        return ServeConfig(camera=source, web=self.web, mqtt=self.mqtt, events=self.events, sinks=self.sinks)
 
 
 @dataclass(frozen=True)
@@ -117,24 +119,13 @@ def _publish_one(
 def _load(path: Path) -> PublishConfig:
     config = load_config(path, PublishConfig)
     socket_path("socket", config.socket)
-    if config.web is not None:
-        read_files(config.web)
-    if config.mqtt is not None:
-        check_mqtt(config.mqtt)
+    for row in rows_of(config.outputs_of(config.socket), ""):
+        row.check()
     if config.events is not None and config.events.cameras:
         raise ConfigError("events.cameras: results are of one camera. Write `zone` and `zones` without its name")
-    for name, given in config.sinks.items():
-        _check_sink(name, given)
     if not (config.web or config.mqtt or config.events or config.sinks):
         raise ConfigError(f"{path}: names no output; add one, such as `web: {{}}` for the live page")
     return config
-
-
-def _check_sink(name: str, given: object) -> None:
-    try:
-        options_of(find_kind(name), given)
-    except ConfigError as error:
-        raise ConfigError(f"sinks.{redacted(name)}: {error}") from error
 
 
 @contextmanager
@@ -281,11 +272,8 @@ class Publisher:
             save = saver(config.events) if config.events and config.events.zones_file else None
             page = WebServer({"": live}, config.web, retry=True, save_zones=save)
             self._server = self._stack.enter_context(page)
-        served = ServeConfig(
-            camera=hello.source, web=config.web, mqtt=config.mqtt, events=config.events, sinks=config.sinks
-        )
         self._live = live
-        self._outputs = Outputs(served, "", self._card, None, live, self._stages)
+        self._outputs = Outputs(config.outputs_of(hello.source), "", self._card, None, live, self._stages)
         for background in self._outputs.backgrounds:
             self._stack.enter_context(background)
 

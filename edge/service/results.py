@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -17,12 +18,12 @@ from edge.arrays import encode_array
 from edge.card import Card, output_to_json
 from edge.errors import ConfigError
 from edge.maskcodec import encode_mask
-from edge.paths import check_unheard, expanded
+from edge.paths import check_unheard, expanded, socket_path
 from edge.prediction import Prediction
 from edge.service.wire import IMAGES_S, OUTPUTS_MAX, TICK_S, Array, Camera, Hello, Result, message
+from edge.sinks.table import SinkContext, SinkKind
 from edge.status import Status
 from edge.web.images import view_bgr
-from edge.web.state import Live
 
 PUBLISHERS_MAX = 4
 IMAGE_WIDTH = 1280  # the page shows no more
@@ -31,26 +32,31 @@ JPEG_QUALITY = 90
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class SocketOptions:
+    """Where the publisher connects."""
+
+    path: str
+
+
 class ResultsSocket:
     """Hands the newest result to each publisher. One that reads slowly gets fewer, and holds no other up.
 
     Its thread owns all connections. `write` and `set_camera_state` may come from any.
     """
 
-    def __init__(self, path: str, card: Card, live: Live) -> None:
-        """`live` names source and precision.
-
-        Raises:
-            ConfigError: the socket cannot be made there.
-            OutputError: another program listens there.
+    def __init__(self, options: SocketOptions, context: SinkContext) -> None:
+        """Raises:
+        ConfigError: the socket cannot be made there.
+        OutputError: another program listens there.
         """
-        self._hello = message(Hello(source=live.source, precision=live.precision, card=card.to_json()))
+        self._source = context.source
+        self._hello = self._hello_of(context.card, context.precision)
         self._camera = Camera(state="ok", reason="", since_ns=time.monotonic_ns())
         self._newest: tuple[Prediction, int] | None = None
         self._lock = threading.Lock()
         self._closing = self._lets_go = False
-        self._source = live.source
-        self._path = expanded("socket", path)
+        self._path = expanded("socket", options.path)
         self._listener = _listen(self._path)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._publishers: dict[int, _Publisher] = {}
@@ -78,9 +84,12 @@ class ResultsSocket:
 
     def set_engine(self, card: Card, precision: str) -> None:
         """Another engine works: each publisher is let go, and gets its card when it connects again."""
-        self._hello = message(Hello(source=self._source, precision=precision, card=card.to_json()))
+        self._hello = self._hello_of(card, precision)
         self._lets_go = True
         os.eventfd_write(self._wake_fd, 1)
+
+    def _hello_of(self, card: Card, precision: str) -> bytes:
+        return message(Hello(source=self._source, precision=precision, card=card.to_json()))
 
     def set_camera_state(self, health: Status) -> None:
         """What is reported to publishers of the camera from now on."""
@@ -221,3 +230,19 @@ def _listen(path: Path) -> socket.socket:
             " Under systemd it is /run/edge/results.sock"
         ) from error
     return listener
+
+
+def _check(options: SocketOptions) -> None:
+    path = socket_path("socket", options.path)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"socket: {path.parent}: no such folder, or one that this user may not write."
+            " Under systemd, expected /run/edge/results.sock"
+        )
+
+
+def _of_camera(options: SocketOptions, camera: str, cameras: int) -> SocketOptions:
+    raise ConfigError("socket: hands on one camera; with `cameras`, leave it out")
+
+
+KIND = SinkKind("socket", ResultsSocket, SocketOptions, check=_check, of_camera=_of_camera)

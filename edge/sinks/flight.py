@@ -96,6 +96,12 @@ def check_flight(options: FlightOptions) -> Path:
     return expanded("flight.folder", options.folder)
 
 
+def flight_of_camera(options: FlightOptions, camera: str, cameras: int) -> FlightOptions:
+    """Drives of one of several cameras have a folder of their own, and an even part of quota and memory."""
+    folder, quota_gb, memory_mb = str(Path(options.folder) / camera), options.quota_gb, options.memory_mb
+    return replace(options, folder=folder, quota_gb=quota_gb / cameras, memory_mb=memory_mb / cameras)
+
+
 class _Wish(NamedTuple):
     """A drive that is to be written, when the frames up to `due_ns` are in the ring."""
 
@@ -176,7 +182,7 @@ class FlightRecorder:
         """
         return self._health.now
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, result: Prediction) -> None:
         """Keep the event; one that begins is a trigger, unless it is one of many people coming and going."""
         self._events.append(event)
         if event.active and event.visit is None:
@@ -424,4 +430,4 @@ def _make(options: FlightOptions, context: SinkContext) -> FlightRecorder:
     return FlightRecorder(options, DriveOptions(f"edge {edge.__version__}", *about), context.stages)
 
 
-KIND = SinkKind("flight", _make, FlightOptions, check=check_flight)
+KIND = SinkKind("flight", _make, FlightOptions, check=check_flight, of_camera=flight_of_camera)

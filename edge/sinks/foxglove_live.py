@@ -111,7 +111,7 @@ class FoxgloveSink:
         while self._events:
             self._channel(EVENTS).log(json.dumps(self._events.popleft().as_json()).encode(), log_time=time_ns)
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, result: Prediction) -> None:
         """Something began or ended; it is served with the next result. Any thread may call."""
         self._events.append(event)
 

@@ -7,6 +7,7 @@ loop, and the recording goes on by itself. docs/recording.md has the measurement
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import time
@@ -92,6 +93,12 @@ def check_recorder(options: RecorderOptions) -> Path:
             raise ConfigError(f"recorder.{name}: expected more than 0 and at most {most:g}, got {value:g}")
     _ = options.look
     return expanded("recorder.folder", options.folder)
+
+
+def recorder_of_camera(options: RecorderOptions, camera: str, cameras: int) -> RecorderOptions:
+    """Recordings of one of several cameras have a folder of their own, and an even part of the quota."""
+    folder = str(Path(options.folder) / camera)
+    return dataclasses.replace(options, folder=folder, quota_gb=options.quota_gb / cameras)
 
 
 class Segment(Protocol):
@@ -331,4 +338,5 @@ KIND = SinkKind(
     lambda options, context: Recorder(options, context.rate_hz, context.stages),
     RecorderOptions,
     check=check_recorder,
+    of_camera=recorder_of_camera,
 )

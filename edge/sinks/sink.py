@@ -49,8 +49,8 @@ class Reporting(Protocol):
 class EventListener(Protocol):
     """A sink that passes on events, too."""
 
-    def event(self, event: Event) -> None:
-        """One began or ended. Any thread may call."""
+    def event(self, event: Event, result: Prediction) -> None:
+        """One began or ended with that result. Any thread may call."""
         ...
 
 

@@ -45,6 +45,7 @@ class SinkContext:
         precision: that the engine runs in; settings: what of the configuration goes with a drive, as YAML.
         unattended: of a service: what may pass by itself, such as a port that is taken, is tried again without end, and
             files have names of their own for each start.
+        live: of a service: the `edge.web.state.Live` that its page shows.
     """
 
     source: str
@@ -56,6 +57,7 @@ class SinkContext:
     precision: str = ""
     settings: str = ""
     unattended: bool = False
+    live: Any = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class SinkKind:
         probe: refuses by EdgeError what cannot be written now, before a service lets go of the sinks that it has; it
             leaves nothing open. Not called for a file that one of those sinks writes to.
         listens: the host and port that the sink listens on.
+        of_camera: of a section that all cameras of a service share, the options of one of several, by its name and
+            how many there are.
     """
 
     name: str
@@ -84,6 +88,7 @@ class SinkKind:
     check: Callable[[Any], object] | None = None
     probe: Callable[[Any, SinkContext], object] | None = None
     listens: Callable[[Any], tuple[str, int]] | None = None
+    of_camera: Callable[[Any, str, int], object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,13 +232,21 @@ def _publish(options: PublishOptions, context: SinkContext) -> Sink:
     return PublishSink(options, context)
 
 
+def _publish_of_camera(options: PublishOptions, camera: str, cameras: int) -> PublishOptions:
+    if "{camera}" not in options.url:
+        raise ConfigError(
+            f"publish: {redacted(options.url)}: with several cameras, expected {{camera}} in the URL: their names"
+        )
+    return dataclasses.replace(options, url=options.url.replace("{camera}", camera))
+
+
 BUILT_IN = {
     kind.name: kind
     for kind in (
         SinkKind("overlay", _overlay, OverlayOptions, probe=_overlay),
         SinkKind("masks", _masks, MasksOptions, probe=_masks),
         SinkKind("results", _results, ResultsOptions, probe=_results),
-        SinkKind("publish", _publish, PublishOptions),
+        SinkKind("publish", _publish, PublishOptions, of_camera=_publish_of_camera),
         SinkKind(
             "foxglove",
             _foxglove,
@@ -284,19 +297,29 @@ def find_kind(name: str) -> SinkKind:
     return kind
 
 
-def make_sink(name: str, given: object, context: SinkContext) -> Sink:
-    """A sink of that kind; `given` is a text, a mapping of options, or the options themselves.
+def make_sink(kind: SinkKind | str, given: object, context: SinkContext) -> Sink:
+    """A sink of that kind or name; `given` is a text, a mapping of options, or the options themselves.
 
     Raises:
         ConfigError: there is no such kind, its libraries are not installed, or its options are others.
         OutputError: it cannot write there.
     """
-    kind = find_kind(name)
+    if isinstance(kind, str):
+        kind = find_kind(kind)
+    check_libraries(kind)
+    return kind.make(options_of(kind, given), context)
+
+
+def check_libraries(kind: SinkKind) -> None:
+    """Refuse a kind of sink whose libraries are not installed.
+
+    Raises:
+        ConfigError: one is missing, and how to install it.
+    """
     if missing := [module for module in kind.modules if find_spec(module) is None]:
         raise ConfigError(
-            f"sink {name!r} needs the library {missing[0]}. Try: {install_command(kind.extra or missing[0])}"
+            f"sink {kind.name!r} needs the library {missing[0]}. Try: {install_command(kind.extra or missing[0])}"
         )
-    return kind.make(options_of(kind, given), context)
 
 
 def options_of(kind: SinkKind, given: object) -> object:

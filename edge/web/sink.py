@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edge.prediction import Prediction
+from edge.sinks.table import SinkKind
+from edge.web.options import WebOptions, read_files
 from edge.web.state import Live
+
+if TYPE_CHECKING:
+    from edge.events import Event
 
 
 class WebSink:
@@ -21,3 +28,17 @@ class WebSink:
     def write(self, result: Prediction, dropped: int) -> None:
         """Publish the result and notify the listeners; see `Live.publish`."""
         self._live.publish(result, dropped)
+
+    def event(self, event: Event, result: Prediction) -> None:
+        """Into the page's timeline."""
+        self._live.watch.event(event, result)
+
+
+KIND = SinkKind(
+    "web",
+    lambda options, context: WebSink(context.live),
+    WebOptions,
+    ("uvicorn", "starlette", "websockets", "prometheus_client"),
+    "edge-segmentation[serve]",
+    check=read_files,
+)

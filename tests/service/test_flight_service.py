@@ -13,8 +13,8 @@ from edge.config import parse_tree
 from edge.drive.file import DriveFile
 from edge.drive.schema import TRIGGER
 from edge.service.config import ServeConfig
-from edge.service.outputs import flight_of, settings_of
-from edge.sinks.flight import FlightOptions
+from edge.service.outputs import settings_of
+from edge.sinks.flight import FlightOptions, flight_of_camera
 from edge.sources.drive import Drive
 
 STREET = "scene:street?seed=3&frames=100000&size=160x120&fps=20"
@@ -63,7 +63,7 @@ def test_a_service_that_was_killed_leaves_its_last_seconds_to_the_next_one(tmp_p
 
 
 def test_each_of_several_cameras_has_its_folder_and_its_part() -> None:
-    options = flight_of(FlightOptions("/drives", quota_gb=2.0, memory_mb=64.0), "rear", 4)
+    options = flight_of_camera(FlightOptions("/drives", quota_gb=2.0, memory_mb=64.0), "rear", 4)
     assert (options.folder, options.quota_gb, options.memory_mb) == ("/drives/rear", 0.5, 16.0)
 
 

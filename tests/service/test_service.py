@@ -21,9 +21,8 @@ pytest.importorskip("uvicorn", reason="the live page needs the serve extra")
 from edge.config import load_yaml
 from edge.errors import ConfigError
 from edge.service.config import ServeConfig
-from edge.service.outputs import mqtt_of, recorder_of
-from edge.sinks.mqtt import MqttOptions
-from edge.sinks.recorder import RecorderOptions
+from edge.sinks.mqtt.options import MqttOptions, mqtt_of_camera
+from edge.sinks.recorder import RecorderOptions, recorder_of_camera
 
 CONFIG = """
 camera: "{camera}"
@@ -337,6 +336,6 @@ def test_cameras_that_cannot_be_are_refused_without_their_passwords(tmp_path: Pa
 
 
 def test_recordings_of_several_cameras_share_the_quota() -> None:
-    options = recorder_of(RecorderOptions("/recordings", quota_gb=10.0), "rear", 4)
+    options = recorder_of_camera(RecorderOptions("/recordings", quota_gb=10.0), "rear", 4)
     assert (options.folder, options.quota_gb) == ("/recordings/rear", 2.5)
-    assert mqtt_of(MqttOptions("mqtt://localhost", "edge/car"), "rear").topic == "edge/car/rear"
+    assert mqtt_of_camera(MqttOptions("mqtt://localhost", "edge/car"), "rear", 4).topic == "edge/car/rear"

@@ -129,10 +129,10 @@ def test_a_drive_begins_anew_after_one_was_written(tmp_path: Path, at_once: None
 def test_an_event_is_kept_and_is_a_trigger_when_it_begins(tmp_path: Path, at_once: None) -> None:
     with recorder(tmp_path) as sink:
         keep(sink, 0, 12)
-        sink.event(Event("road_gone", False, 5, 11, 0.1))
+        sink.event(Event("road_gone", False, 5, 11, 0.1), seen(11))
         keep(sink, 12, 22)
         assert sink.health.totals["triggers"] == 0
-        sink.event(Event("pedestrian_ahead", True, 6, 21, 0.2))
+        sink.event(Event("pedestrian_ahead", True, 6, 21, 0.2), seen(21))
         keep(sink, 22, 32)
     (path,) = drives(tmp_path)
     file = DriveFile(path)

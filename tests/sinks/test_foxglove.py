@@ -195,7 +195,7 @@ def test_the_service_serves_events_too(make_card: MakeCard) -> None:
     assert isinstance(sink, FoxgloveSink)
     with sink, Client(sink.url) as viewer:
         subscribed(sink, viewer, EVENTS)
-        sink.event(Event("road_gone", True, 5_000_000_000, 3, 0.7))
+        sink.event(Event("road_gone", True, 5_000_000_000, 3, 0.7), seen(3))
         sink.write(seen(3), 0)
         viewer.take_until(lambda: viewer.messages[EVENTS])
         assert outputs.health()["foxglove"].levels == {"viewers": 1}

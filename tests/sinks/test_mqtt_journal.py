@@ -20,11 +20,10 @@ from broker import Broker, Listener, soon
 
 from edge.classes import CAMVID
 from edge.errors import ConfigError
-from edge.service.outputs import mqtt_of
 from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.mqtt import outbox as outbox_module
 from edge.sinks.mqtt.journal import Journal
-from edge.sinks.mqtt.options import check_mqtt
+from edge.sinks.mqtt.options import check_mqtt, mqtt_of_camera
 from edge.sinks.mqtt.outbox import Outbox
 from edge.timing import Stages
 
@@ -168,8 +167,7 @@ def test_an_event_is_on_the_disk_soon(box_of: Callable[[str], Outbox], file: Pat
 
 def test_each_camera_has_a_file_of_its_own() -> None:
     options = MqttOptions("mqtt://localhost", "edge/car-7", events_file="/var/lib/edge/events.db")
-    assert mqtt_of(options, "front").events_file == "/var/lib/edge/events-front.db"
-    assert mqtt_of(options, "").events_file == "/var/lib/edge/events.db"
+    assert mqtt_of_camera(options, "front", 2).events_file == "/var/lib/edge/events-front.db"
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,13 @@ from edge.engine import Bundle
 from edge.errors import ConfigError
 from edge.service.check import check
 from edge.service.config import ServeConfig
-from edge.service.outputs import Outputs, sinks_of
+from edge.service.outputs import Outputs, rows_of, sinks_of
 from edge.sinks.flight import FlightOptions
 from edge.sinks.mqtt import MqttOptions
 from edge.sinks.recorder import RecorderOptions
 from edge.sinks.table import SinkContext, find_kind, make_sink, options_of
 from edge.timing import Stages
+from edge.web.options import WebOptions
 from edge.web.state import Live
 
 PACKAGE = Path(__file__).parent / "third_party"
@@ -149,7 +150,31 @@ def test_the_service_gives_each_camera_and_each_start_its_own_results(make_card:
     assert all(path.read_text().count("\n") == 1 for path in tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("package")
+def test_a_service_refuses_a_sink_whose_library_is_missing_before_it_lets_go_of_anything() -> None:
+    with pytest.raises(ConfigError, match=r"sinks\.needy: sink 'needy' needs the library no_such_module"):
+        check(ServeConfig(camera="0", sinks={"needy": "a"}))
+
+
 # ------------------------------------------------------------------------------------- what a service's sections name
+
+
+def test_the_sections_of_a_config_are_rows_in_the_order_of_the_page(tmp_path: Path) -> None:
+    socket = str(tmp_path / "results.sock")
+    config = ServeConfig(camera="0", web=WebOptions(), socket=socket, publish=["rtsp://h/a", "rtsp://h/b"])
+    rows = [(row.label, row.key, row.kind.name) for row in rows_of(config, "")]
+    assert rows == [
+        ("web", "web", "web"),
+        ("socket", "socket", "socket"),
+        ("publish-1", "publish", "publish"),
+        ("publish-2", "publish", "publish"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["web", "socket"])
+def test_the_page_and_the_socket_are_a_services_sections_and_no_sinks_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"sinks.{name}: no sink is called '{name}'"):
+        check(ServeConfig(camera="0", sinks={name: "a"}))
 
 
 @pytest.mark.parametrize(

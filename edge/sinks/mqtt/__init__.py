@@ -1,6 +1,6 @@
 """Results, masks, events and status to an MQTT 5 broker."""
 
-from edge.sinks.mqtt.options import MqttOptions, check_mqtt
+from edge.sinks.mqtt.options import MqttOptions, check_mqtt, mqtt_of_camera
 from edge.sinks.mqtt.sink import MqttSink
 from edge.sinks.table import SinkKind, Texts
 
@@ -20,4 +20,5 @@ KIND = SinkKind(
     MqttOptions,
     of_text=_of_text,
     check=check_mqtt,
+    of_camera=mqtt_of_camera,
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import ipaddress
 import os
 import re
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -56,6 +58,13 @@ def check_mqtt(options: MqttOptions) -> None:
     check_topic(options.topic)
     address_of(options)
     journal_of(options)
+
+
+def mqtt_of_camera(options: MqttOptions, camera: str, cameras: int) -> MqttOptions:
+    """Topics of one of several cameras are below a part of its name, and its events in a file of their own."""
+    path = None if options.events_file is None else Path(options.events_file)
+    own = None if path is None else str(path.with_stem(f"{path.stem}-{camera}"))
+    return dataclasses.replace(options, topic=f"{options.topic}/{camera}", events_file=own)
 
 
 def journal_of(options: MqttOptions) -> Journal | None:

@@ -94,7 +94,7 @@ class MqttSink:
         self._box.put_result(result, dropped)
         self._wake()
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, result: Prediction) -> None:
         """One began or ended. Any thread may tell."""
         self.announce(event.name, active=event.active, frame=event.frame, value=event.value, **event.about())
 
