@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shlex
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ConfigError, OutputError
+
+log = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _SOCKET_BYTES = 107  # unix(7): sun_path
@@ -93,7 +96,8 @@ def no_such_file(path: Path) -> str:
 
 
 def check_private(key: str, path: Path, mode: int) -> None:
-    """Refuse a file with a secret that others may read or replace; `mode` is its st_mode.
+    """Refuse a file with a secret that others may read or replace, and warn of one that its group may change; `mode` is
+    its st_mode.
 
     Raises:
         ConfigError: with what to type.
@@ -103,6 +107,8 @@ def check_private(key: str, path: Path, mode: int) -> None:
         raise ConfigError(f"{key}: {path}: every user of this machine may {what} it. Run: chmod o-rwx {path}")
     if (folder := open_folder(path)) is not None:
         raise ConfigError(f"{key}: {path}: every user of this machine may replace it. Run: chmod o-w {folder}")
+    if mode & stat.S_IWGRP:
+        log.warning("%s: %s: every user of its group may change it. Run: chmod g-w %s", key, path, path)
 
 
 def open_folder(path: Path) -> Path | None:

@@ -28,6 +28,14 @@ remove() { # the services named, where they are installed
     done
 }
 
+# What is there is taken away or begun anew only where an installation has made it.
+case $here/ in
+    "$target"/*) stop "this checkout is in $target, which becomes the program's own folder. Try: mv $target /opt/edge-checkout" ;;
+esac
+if [ -n "$(ls -A "$target" 2>/dev/null)" ] && [ ! -e "$target/pyvenv.cfg" ] && [ ! -e "$target/bin/edge" ]; then
+    stop "$target holds something else than edge. Try: mv $target $target.old"
+fi
+
 if [ "${1:-}" = --uninstall ]; then
     remove edge edge-infer edge-publish
     rm -rf "$target" /etc/sysusers.d/edge.conf /etc/tmpfiles.d/edge.conf
@@ -54,12 +62,19 @@ if [ -e /etc/nv_tegra_release ]; then
     site=--system-site-packages
     say "a Jetson: the environment sees the system's TensorRT and OpenCV"
 fi
-[ -x "$target/bin/python" ] || "$python" -m venv $site "$target"
-"$target/bin/pip" install --quiet --disable-pip-version-check --upgrade "$(dirname "$here")[$extras]"
+# One that was interrupted, or whose Python the system has replaced, has no pip.
+"$target/bin/python" -I -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear $site "$target"
+"$target/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "$(dirname "$here")[$extras]"
 
 install -D -m 0644 "$here/sysusers.conf" /etc/sysusers.d/edge.conf
 install -D -m 0644 "$here/tmpfiles.conf" /etc/tmpfiles.d/edge.conf
 systemd-sysusers /etc/sysusers.d/edge.conf
+for user in edge edge-publish; do
+    case $(getent passwd "$user") in
+        *nologin | */false) ;;
+        *) say "the user $user can log in: whoever does sees what the service sees. Try: usermod -s /usr/sbin/nologin $user" ;;
+    esac
+done
 install -d -m 0750 -g edge /etc/edge
 for config in $configs; do
     if [ -e "/etc/edge/$config" ]; then
@@ -102,4 +117,9 @@ for device in /dev/video* /dev/nvidia0 /dev/nvmap; do
         *) say "$device belongs to group $group; let the service in: systemctl edit ${services%% *}, SupplementaryGroups=$group" ;;
     esac
 done
-say "installed. Start it: systemctl enable --now $services    Look: journalctl -fu ${services%% *}, http://127.0.0.1:8008"
+# A service that runs would load parts of the new program into the old one.
+start="systemctl enable --now $services"
+for service in $services; do
+    if systemctl --quiet is-active "$service.service"; then start="systemctl restart $services"; fi
+done
+say "installed. Start it: $start    Look: journalctl -fu ${services%% *}, http://127.0.0.1:8008"

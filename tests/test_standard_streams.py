@@ -155,6 +155,26 @@ def test_a_library_that_does_not_load_ends_with_one_line(
     assert module == "openvino" or words in lines[0]
 
 
+def test_a_folder_that_was_deleted_under_the_shell_is_named(tmp_path: Path, source: Path) -> None:
+    deleted = tmp_path / "deleted"
+    deleted.mkdir()
+    words = [
+        "sh",
+        "-c",
+        'rmdir "$1" && shift && exec "$@"',
+        "sh",
+        deleted,
+        *EDGE,
+        "run",
+        source,
+        "--results",
+        "r.jsonl",
+    ]
+    done = subprocess.run(words, cwd=deleted, capture_output=True, text=True, timeout=120)
+    assert done.stderr == "edge: this folder: No such file or directory\n"
+    assert done.returncode == 74
+
+
 def test_without_a_home_nothing_is_cached_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(uid: int) -> None:
         raise KeyError(uid)

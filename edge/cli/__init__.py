@@ -80,7 +80,9 @@ def main() -> None:
     try:
         code = exit_code_of(sys.argv[1:])
     except OSError as error:  # what no part foresaw, such as a terminal or pipe that is gone
-        _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        # Without a name, as os.getcwd() raises it, it is the folder of this process that was deleted.
+        place = "this folder" if isinstance(error, FileNotFoundError) else "standard output"
+        _complain(f"{error.filename or place}: {error.strerror or error}")
         os._exit(IO_FAILED)  # an ordinary exit would flush, fail once more, and show a traceback
     except Exception:  # noqa: BLE001 a fault in edge: its traceback belongs into a report, and threads may still run
         traceback.print_exc()

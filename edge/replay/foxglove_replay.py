@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 BACKLOG = 1024  # messages that wait for one viewer
 _IDLE_S = 0.5
 _PATIENCE_S = 5.0
+_SPEEDS = (0.001, 1000.0)  # at which a recording's times are still times that can be waited for
 # What follows a seek must come behind the state that announces it, which viewers begin anew at. The SDK sends both by
 # queues of their own, and does not say when the state has gone; who drags the slider asks several times in this time.
 _SETTLE_S = 0.05
@@ -175,7 +175,7 @@ class FoxgloveReplay:
     def _obey(self, request: PlaybackControlRequest) -> PlaybackState:
         from foxglove.websocket import PlaybackCommand
 
-        if math.isfinite(request.playback_speed) and request.playback_speed > 0:
+        if _SPEEDS[0] <= request.playback_speed <= _SPEEDS[1]:  # so it is no NaN
             self._clock.speed = request.playback_speed
         self._playing = request.playback_command == PlaybackCommand.Play
         first_ns, last_ns = self._recording.range_ns

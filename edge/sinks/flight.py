@@ -321,6 +321,7 @@ class FlightRecorder:
     def _write_drive(self, pieces: Sequence[Path], reason: str) -> Path | None:
         """A whole file or none; None where the pieces hold no frame."""
         size_bytes = sum(piece.stat().st_size for piece in pieces)
+        self._store.remake()
         self._store.make_room(size_bytes, size_bytes + RESERVE_BYTES)
         number, path = self._store.next_path()
         file = SegmentFile(path)
@@ -374,6 +375,8 @@ class _Ring:
 
     def begin_piece(self, time_ns: int, open_writer: Callable[[int], DriveWriter]) -> None:
         self.end_piece()
+        if not self.folder.is_dir():  # systemd's RemoveIPC= empties /dev/shm when its user logs out
+            self.begin()
         self._number += 1
         path = self.folder / f"{self._run:020d}-{self._number:06d}.mcap"
         self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -405,7 +408,7 @@ class _Ring:
     def hand_over(self) -> list[Path]:
         """All pieces, which are no longer the ring's."""
         self.end_piece()
-        paths = [piece.path for piece in self._pieces]
+        paths = [piece.path for piece in self._pieces if piece.path.exists()]
         self._pieces.clear()
         return paths
 

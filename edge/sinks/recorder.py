@@ -249,6 +249,7 @@ class Recorder:
         self._become("ok", self._sizes.trouble)
 
     def _begin_segment(self, first: Prediction) -> Segment:
+        self._store.remake()
         self._make_room(0, self._reserve_bytes() * 5 // 4)  # more than at which it stops: it does not stop at once
         number, path = self._store.next_path()
         segment = self._kind.begin(path, number, first)

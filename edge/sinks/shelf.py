@@ -108,6 +108,21 @@ class SegmentStore:
             os.close(self._lock_fd)
             self._lock_fd = None
 
+    def remake(self) -> None:
+        """Make the folder again if it was deleted; one that is not there because its disk is away is left alone.
+
+        Raises:
+            OutputError: it cannot be made.
+        """
+        if self._lock_fd is None or os.fstat(self._lock_fd).st_nlink or self.folder.exists():
+            return
+        with writing(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.unlock()
+        self._kept.clear()
+        self.size_bytes = 0
+        self.lock()
+
     @property
     def segments(self) -> int:
         """How many are kept."""

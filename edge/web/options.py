@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import ssl
+from codecs import BOM_UTF8
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from edge.paths import check_private, expanded, shown
 from edge.regular import open_regular
 
 TOKEN_BYTES = (16, 256)
+_TOKEN_FILE_MAX = 1 << 12  # bytes; blanks around the token are allowed
 _ANY = ("0.0.0.0", "::")
 
 
@@ -123,7 +125,7 @@ def read_token(path: Path) -> bytes:
     """
     try:
         with open_regular(path) as file:
-            mode, token = os.fstat(file.fileno()).st_mode, file.read(TOKEN_BYTES[1] + 3).strip()
+            mode, token = os.fstat(file.fileno()).st_mode, file.read(_TOKEN_FILE_MAX).removeprefix(BOM_UTF8).strip()
     except OSError as error:
         raise ConfigError(f"web.token_file: {path}: the token cannot be read: {error.strerror}") from error
     check_private("web.token_file", path, mode)

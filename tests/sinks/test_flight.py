@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -245,6 +246,19 @@ def test_memory_that_is_full_costs_frames_and_never_the_loop(
         assert "No space left" in sink.health.reason
         assert 0 < sink.health.totals["frames_lost"] < 300
     assert list(disk.iterdir()) == []
+
+
+def test_a_ring_that_was_deleted_from_memory_begins_anew_and_the_drive_holds_what_came_since(
+    tmp_path: Path, memory: Path, at_once: None
+) -> None:
+    with recorder(tmp_path) as sink:
+        keep(sink, 0, 35)
+        shutil.rmtree(ring_folder(tmp_path))
+        keep(sink, 35, 65)
+        sink.trigger("somebody asked")
+        keep(sink, 65, 75)
+    (path,) = drives(tmp_path)
+    assert numbers(path) == list(range(40, 70))
 
 
 def test_a_drive_that_cannot_be_written_is_told_until_one_is_and_the_ring_goes_on(

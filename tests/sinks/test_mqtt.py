@@ -27,6 +27,7 @@ from edge.prediction import Prediction
 from edge.sinks.mqtt import MqttOptions, MqttSink
 from edge.sinks.mqtt import outbox as outbox_module
 from edge.sinks.mqtt import sink as sink_module
+from edge.sinks.mqtt.options import address_of
 from edge.status import Status
 from edge.timing import Stages
 
@@ -497,11 +498,21 @@ def test_a_password_that_others_may_read_or_that_is_none_is_refused(card: Card, 
     with pytest.raises(ConfigError, match=f"may read it. Run: chmod o-rwx {path}"):
         MqttSink(options, card, Stages())
     path.chmod(0o600)
-    for text in (b"edge\n", b"", b"edge\nhunter2\nmore\n", b"edge\n\n", b"\xff\xfe"):
+    long = b"edge\n" + b"hunter2" * 20_000  # it would be cut off
+    for text in (b"edge\n", b"", b"edge\nhunter2\nmore\n", b"edge\n\n", b"\xff\xfe", b"edge\nhunter2\0\n", long):
         path.write_bytes(text)
         with pytest.raises(ConfigError) as caught:
             MqttSink(options, card, Stages())
         assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"edge\r\nhunter2\r\n", b"\xef\xbb\xbfedge\nhunter2"])
+def test_a_password_is_the_same_whatever_editor_wrote_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "credentials"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    address = address_of(MqttOptions("mqtts://broker.example", "edge/car-7", str(path)))
+    assert (address.user, address.password) == ("edge", "hunter2")
 
 
 def test_without_paho_the_way_to_it_is_told(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:

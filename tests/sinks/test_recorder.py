@@ -454,6 +454,20 @@ def test_a_disk_that_goes_and_comes_back_is_found_again(tmp_path: Path, at_once:
     assert sum(frames_in(path) for path in segments(folder)) >= 10
 
 
+def test_a_folder_that_was_deleted_is_made_again_and_locked(tmp_path: Path, at_once: None) -> None:
+    folder = tmp_path / "data" / "drives"
+    with recorder(folder) as sink:
+        for index in range(5):
+            sink.write(result(index), 0)
+        shutil.rmtree(folder.parent)
+        for index in range(5, 10):
+            sink.write(result(index), 0)
+        assert sink.health.state == "ok"
+        with pytest.raises(OutputError, match="another recorder"):
+            recorder(folder).__enter__()
+    assert sum(frames_in(path) for path in segments(folder)) >= 3
+
+
 def test_a_picture_that_no_video_can_be_of_is_told_and_costs_no_other(tmp_path: Path, at_once: None) -> None:
     with recorder(tmp_path) as sink:
         sink.write(result(0), 0)

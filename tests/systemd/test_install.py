@@ -43,6 +43,48 @@ def test_installed_again_it_keeps_the_config_and_names_a_device_that_the_service
     assert "/dev/video8" not in said
 
 
+def test_an_installation_that_was_interrupted_is_completed_by_the_next(machine: Container) -> None:
+    machine.sh("rm -rf /opt/edge/lib/python*/site-packages/pip /opt/edge/bin/pip*")  # as before pip was there
+    install(machine)
+    assert machine.run("/opt/edge/bin/python", "-m", "pip", "--version").startswith("pip ")
+
+
+@pytest.mark.parametrize("words", ["", "--uninstall"])
+@pytest.mark.parametrize("place", ["/opt/edge/data", "/opt/edge/systemd"])
+def test_a_folder_that_no_installation_made_is_left_as_it_is(machine: Container, place: str, words: str) -> None:
+    machine.sh("mv /opt/edge /opt/edge.kept")
+    try:
+        machine.sh(f"mkdir -p {place}; echo mine > {place}/file; cp /opt/checkout/systemd/install.sh {place}")
+        script = f"{place}/install.sh" if place.endswith("systemd") else "/opt/checkout/systemd/install.sh"
+        said = machine.sh(f"PYTHON=/opt/python/bin/python3 {script} {words}", check=False)
+        assert "Try: mv /opt/edge " in said
+        assert machine.sh(f"cat {place}/file") == "mine\n"
+    finally:
+        machine.sh("rm -rf /opt/edge; mv /opt/edge.kept /opt/edge")
+
+
+def test_a_users_account_that_has_the_services_name_is_told(machine: Container) -> None:
+    machine.sh("usermod -s /bin/bash edge")
+    try:
+        assert "the user edge can log in" in install(machine)
+    finally:
+        machine.sh("usermod -s /usr/sbin/nologin edge")
+    assert "can log in" not in install(machine)
+
+
+def test_over_a_service_that_runs_it_says_to_restart_it(machine: Container) -> None:
+    assert "Start it: systemctl enable --now edge " in install(machine)
+    machine.sh("mkdir -p /run/systemd/system/edge.service.d")
+    machine.write(
+        "/run/systemd/system/edge.service.d/test.conf", "[Service]\nType=simple\nExecStart=\nExecStart=sleep 600\n"
+    )
+    machine.sh("systemctl daemon-reload; systemctl start edge")
+    try:
+        assert "Start it: systemctl restart edge " in install(machine)
+    finally:
+        machine.sh("systemctl stop edge; rm -r /run/systemd/system/edge.service.d; systemctl daemon-reload")
+
+
 @pytest.mark.parametrize("words", ["--splitt", "--split --uninstall"])
 def test_what_it_does_not_know_it_does_not_begin(machine: Container, words: str) -> None:
     before = files(machine)

@@ -77,6 +77,21 @@ def test_a_token_is_read_without_its_line_end(token_file: Path) -> None:
     assert read_token(token_file) == b"correct-horse-battery-staple"
 
 
+@pytest.mark.parametrize("form", ["{}\r\n", "\ufeff{}\n", "  {}  \n\n"])
+def test_a_token_is_the_same_whatever_editor_wrote_it(token_file: Path, form: str) -> None:
+    token_file.write_text(form.format("correct-horse-battery-staple"))
+    assert read_token(token_file) == b"correct-horse-battery-staple"
+
+
+def test_a_token_that_its_group_may_change_is_warned_of(token_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    token_file.chmod(0o640)
+    read_token(token_file)
+    assert not caplog.text
+    token_file.chmod(0o660)
+    read_token(token_file)
+    assert f"chmod g-w {token_file}" in caplog.text
+
+
 def test_a_token_that_everybody_may_read_is_refused(token_file: Path) -> None:
     token_file.chmod(0o644)
     with pytest.raises(ConfigError, match=f"chmod o-rwx {token_file}"):
@@ -84,7 +99,17 @@ def test_a_token_that_everybody_may_read_is_refused(token_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["", "short", "x" * 257, "two words here and more", "ünïcödé-ünïcödé-ünïcödé", "a\nb" * 9]
+    "token",
+    [
+        "",
+        "short",
+        "x" * 257,
+        "two words here and more",
+        "ünïcödé-ünïcödé-ünïcödé",
+        "a\nb" * 9,
+        "x" * 20 + " " * 300 + "y",
+        "x\0" * 12,
+    ],
 )
 def test_a_token_that_is_none_is_refused_and_not_shown(token_file: Path, token: str) -> None:
     token_file.write_text(token)

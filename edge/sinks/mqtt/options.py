@@ -152,12 +152,15 @@ def _credentials(options: MqttOptions) -> tuple[str | None, str | None]:
     path = expanded("mqtt.credentials_file", options.credentials_file)
     try:
         with open_regular(path) as file:
-            mode, text = os.fstat(file.fileno()).st_mode, file.read(_CREDENTIALS_MAX).decode("utf-8")
+            mode, text = os.fstat(file.fileno()).st_mode, file.read(_CREDENTIALS_MAX + 1).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8"
         raise ConfigError(f"mqtt.credentials_file: {path}: cannot be read: {reason}") from error
     check_private("mqtt.credentials_file", path, mode)
     lines = text.splitlines()
-    if len(lines) != 2 or not all(lines):
-        raise ConfigError(f"mqtt.credentials_file: {path}: expected two lines, user and password; got {len(lines)}")
+    if len(lines) != 2 or not all(lines) or not "".join(lines).isprintable() or len(text) > _CREDENTIALS_MAX:
+        raise ConfigError(
+            f"mqtt.credentials_file: {path}: expected two lines, user and password, without control characters; got"
+            f" {len(lines)} of {len(text)} characters"
+        )
     return lines[0], lines[1]
