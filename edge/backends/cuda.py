@@ -18,17 +18,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.closing import Closing
 from edge.errors import EngineError
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
 
 DRIVER = "libcuda.so.1"
 _COMPUTE_MAJOR, _COMPUTE_MINOR, _INTEGRATED = 75, 76, 18  # CU_DEVICE_ATTRIBUTE_..., cuda.h
@@ -146,7 +142,7 @@ def _error_name(driver: ctypes.CDLL, code: int) -> str:
 # -------------------------------------------------------------------------------------------------------- the device
 
 
-class Device:
+class Device(Closing):
     """The first GPU, through its primary context, which torch and TensorRT use too. Closing it frees all it made.
 
     Raises:
@@ -199,14 +195,6 @@ class Device:
             context.detach()
         # pycuda pushes a context to detach it, and takes it for popped, as it is for one that it created itself.
         _call(self._driver, "cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Stream:

@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING
 
 from edge.backends.predict import predict
 from edge.card import Card
+from edge.closing import Closing
 from edge.engine import Engine, Identity
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
     from edge.frame import Image
     from edge.outputs import Arrays, Output
 
 
-class CurrentEngine:
+class CurrentEngine(Closing):
     """Answers as the engine does that works now; see `edge.engine.Engine`. Who changes it and who calls `infer` takes
     turns, as one loop does.
     """
@@ -65,11 +62,3 @@ class CurrentEngine:
     def close(self) -> None:
         """Close the engine that works now. It may be called twice."""
         self._now.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

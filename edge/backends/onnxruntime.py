@@ -19,15 +19,12 @@ from edge.backends.cpu import cpu_kind
 from edge.backends.predict import predict
 from edge.cache import cache_folder, is_private
 from edge.card import Card
+from edge.closing import Closing
 from edge.engine import Bundle, Identity, check_image
 from edge.errors import EngineError
 from edge.outputs import select
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
     from edge.frame import Image
     from edge.outputs import Arrays
 
@@ -90,7 +87,7 @@ def load_graph(model: bytes, precision: str = "f32", output: str | None = None) 
     return lambda item: session.run([asked], {fed: item})[0]
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Closing):
     """A graph in a session of ONNX Runtime. See `edge.engine.Engine`.
 
     `model` is the ONNX file's bytes, bytes-in and classes-out, as `card` lists them; `origin` names it in messages.
@@ -155,14 +152,6 @@ class OnnxRuntimeEngine:
             self._idle.get()
         for _ in range(self.streams):
             self._idle.put(None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _session(model: bytes, threads: int, providers: Sequence[str], precision: str = "f32") -> Any:

@@ -27,15 +27,12 @@ from edge.backends.cpu import cpu_kind
 from edge.backends.predict import predict
 from edge.cache import SEAL_BYTES, cache_folder, evict_lru, key_of, may_be_trusted, replacing, seal_of
 from edge.card import Card
+from edge.closing import Closing
 from edge.engine import Bundle, Identity, check_image
 from edge.errors import EngineError
 from edge.outputs import Output, select
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
     from edge.frame import Image
     from edge.outputs import Arrays
 
@@ -61,7 +58,7 @@ def unavailable_reason() -> str | None:
     return None
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Closing):
     """A bundle's graph, compiled for this CPU. See `edge.engine.Engine`."""
 
     predict = __call__ = predict
@@ -196,14 +193,6 @@ class OpenVinoEngine:
             self._idle.put(None)
         self._blob = None
         self._new_request = _closed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open(  # noqa: A001  # the name of the table's function

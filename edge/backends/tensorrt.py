@@ -31,15 +31,12 @@ from edge.backends import building, cuda, plans
 from edge.backends.checks import check_ports, checked_precision, port
 from edge.backends.predict import predict
 from edge.card import Card
+from edge.closing import Closing
 from edge.engine import Bundle, Identity, check_image
 from edge.errors import EngineError
 from edge.outputs import Output, select
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
     from edge.frame import Image
     from edge.outputs import Arrays
 
@@ -89,7 +86,7 @@ def layer_precisions(engine: TensorRtEngine) -> dict[str, int]:
     return {}
 
 
-class TensorRtEngine:
+class TensorRtEngine(Closing):
     """A bundle's plan on the first GPU. See `edge.engine.Engine`.
 
     `plan` is what the builder made; without it, the plan is taken from this device's cache, and never built.
@@ -180,14 +177,6 @@ class TensorRtEngine:
             if self._owner.is_alive():
                 log.error("engine %s: the GPU hangs; its memory is freed when this process ends", self.card.name)
             self._idle.put(None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # ------------------------------------------------------------------------------- in the owner's thread from here on
 
@@ -291,7 +280,7 @@ class _Slot:
 _Job = tuple[_Slot, "queue.SimpleQueue[EngineError | None]"]  # what to run, and where to say that it was
 
 
-class _Net:
+class _Net(Closing):
     """A plan that TensorRT has loaded. Closed, it frees contexts, engine and runtime, in this order."""
 
     def __init__(self, plan: bytes, card: Card, outputs: tuple[Output, ...]) -> None:
@@ -336,14 +325,6 @@ class _Net:
         self._contexts.clear()
         self._engine = None
         self._runtime = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 # ----------------------------------------------------------------------------------------------------------- TensorRT

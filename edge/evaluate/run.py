@@ -11,11 +11,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import cast
 
 from edge.backends import open_engine
 from edge.classes import CAMVID, ClassTable
+from edge.closing import Closing
 from edge.engine import DEFAULT_ENGINE, Engine, find_bundle
 from edge.errors import EdgeError, SourceDamaged, SourceError
 from edge.evaluate.binary import BinarySegmenter, binary_table
@@ -173,7 +173,7 @@ Execute = Callable[[Sequence[Shard]], Iterable[Outcome]]  # in any order; an err
 # ------------------------------------------------------------------------------------------------ one shard, one engine
 
 
-class Worker:
+class Worker(Closing):
     """Measures shards of drives, one after another. Its engines stay open while frames keep their size, and a recording
     that is looked up again while no other one is.
     """
@@ -184,14 +184,6 @@ class Worker:
         self._engine: Engine | None = None
         self._other: Engine | None = None
         self._recording: tuple[str, Playable] | None = None
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close what is open; the next shard opens it again."""

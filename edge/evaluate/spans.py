@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import cast
 
+from edge.closing import Closing
 from edge.frame import Frame
 from edge.sources.open import open_source
 from edge.sources.seek import Playable, open_recording
@@ -14,7 +14,7 @@ from edge.sources.source import Source
 from edge.timing import Durations
 
 
-class Span:
+class Span(Closing):
     """Some frames of a recording as a source, with the one before them: how masks changed since is known, too."""
 
     live = False
@@ -32,14 +32,6 @@ class Span:
                 frame = self.inner.at(number)
             frame.captured_ns = time.monotonic_ns()
             yield frame
-
-    def __enter__(self) -> Span:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the recording."""

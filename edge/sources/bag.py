@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from types import SimpleNamespace
 from typing import Any
 
+from edge.closing import Closing
 from edge.drive.inflate import InflatingFile, inflate
 from edge.drive.schema import missing
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
@@ -29,7 +30,7 @@ _ZSTD, _ZSTD_MAGIC = ".zstd", b"\x28\xb5\x2f\xfd"  # a message in CDR begins wit
 _PLAIN, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 
 
-class Bag:
+class Bag(Closing):
     """One topic of a bag as a source; `media_ns` counts from the first image, by the stamps of the messages."""
 
     live = False
@@ -84,12 +85,6 @@ class Bag:
             reason = next(self._outcomes(), "")
             raise NotAVideo(f"{self.name}: none of the {self.frame_count} images can be read. {reason}")
         self.size_wh = first.size_wh
-
-    def __enter__(self) -> Bag:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the bag; it may be called twice."""

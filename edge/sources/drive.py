@@ -14,6 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from edge.card import Card
+from edge.closing import Closing
 from edge.drive.file import DriveFile, Messages
 from edge.drive.location import RecordedFixes
 from edge.drive.schema import ABOUT, CARD, CONFIG, END, IMAGE, MASKS, OUTPUTS
@@ -54,7 +55,7 @@ class _Packet(NamedTuple):
         return self.file == other.file and (not self.sequence or self.sequence == other.sequence + 1)
 
 
-class Drive:
+class Drive(Closing):
     """An MCAP file, or a folder of the segments of one drive, as a source.
 
     Attributes:
@@ -88,12 +89,6 @@ class Drive:
         self.rate_hz = median_rate_hz(self._frames.times_ns.tolist())
         first = self._first_that_decodes()
         self.size_wh, self.pixel_aspect = first.size_wh, first.pixel_aspect
-
-    def __enter__(self) -> Drive:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from edge.closing import Closing
 from edge.frame import Frame
 from edge.sources.source import Source, Stoppable
 from edge.timing import Durations
@@ -25,7 +26,7 @@ _LEAVE_S = 12.0  # OpenCV waits up to 10 s for a camera that gives no frames
 _STOP_S = 0.3  # for the frame that is being made when a loop is stopped: under load, it may take seconds
 
 
-class _Pulled:
+class _Pulled(Closing):
     """A source pulled by a thread into a bounded row of frames."""
 
     def __init__(
@@ -50,9 +51,6 @@ class _Pulled:
     def __enter__(self) -> _Pulled:
         self._source.__enter__()
         return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def stop(self) -> None:
         """End the iteration, from any thread. The frame that is being made is not waited for."""
@@ -167,7 +165,7 @@ class Latest(_Pulled):
         self.live = True
 
 
-class Paced:
+class Paced(Closing):
     """A recording played at its own rate, as if it were a camera."""
 
     live = True
@@ -181,9 +179,6 @@ class Paced:
     def __enter__(self) -> Paced:
         self._source.__enter__()
         return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the source."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edge.closing import Closing
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
 from edge.natural import is_hidden, natural_key
@@ -20,7 +21,7 @@ from edge.timing import Durations
 RATE_HZ = 10.0
 
 
-class ImageFiles:
+class ImageFiles(Closing):
     """Images as frames, ten a second where no index has their times; each frame's source is its file."""
 
     live = False
@@ -39,12 +40,6 @@ class ImageFiles:
         self._times_ns = load_times(place) or [round(index * 1e9 / RATE_HZ) for index in range(self.frame_count)]
         check_times(self._times_ns, self.frame_count, place)
         self.rate_hz = median_rate_hz(self._times_ns) or RATE_HZ
-
-    def __enter__(self) -> ImageFiles:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing is held open."""

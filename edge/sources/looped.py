@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 
+from edge.closing import Closing
 from edge.frame import Frame
 from edge.sources.open import open_source
 from edge.sources.source import Source
 from edge.timing import Durations
 
 
-class Looped:
+class Looped(Closing):
     """Plays a recording again and again. Indices go on; times begin anew with it, so that whatever remembers frames
     sees the step back.
     """
@@ -33,11 +33,6 @@ class Looped:
     def __enter__(self) -> Looped:
         self._source.__enter__()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the recording."""

@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
+from edge.closing import Closing
 from edge.errors import NotAVideo, SourceDamaged
 from edge.frame import Frame
 from edge.sources.container import (
@@ -40,7 +41,7 @@ _GAP_PERIODS = 1.5  # between one frame that is shown and the next, where none i
 _SLACK_PERIODS, _SLACK_S = 0.75, 0.2  # a header's figure is rounded; without a rate, a last frame's duration unknown
 
 
-class Recording:
+class Recording(Closing):
     """A video file as a source of every one of its frames. Planes are views of the decoder's memory, never copied."""
 
     live = False
@@ -82,12 +83,6 @@ class Recording:
             self._container.close()
             raise NotAVideo(f"{name}: no frame in it can be decoded. {cut_off_hint(self.path)}")
         self.size_wh, self.pixel_aspect = self._first.size_wh, self._first.pixel_aspect
-
-    def __enter__(self) -> Recording:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the file; it may be called twice."""

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from types import TracebackType
 from urllib.parse import unquote_plus
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge.barcode import barcode_rect_xywh, draw_barcode
 from edge.classes import CAMVID
+from edge.closing import Closing
 from edge.errors import ConfigError
 from edge.frame import Frame
 from edge.street.render import Rendered, StreetScene
@@ -91,7 +91,7 @@ def parse_scene_uri(uri: str) -> SceneOptions:
     return SceneOptions(**values)  # type: ignore[arg-type]
 
 
-class SceneSource:
+class SceneSource(Closing):
     """The street as frames, each with a barcode that carries its index and capture time.
 
     >>> with SceneSource("scene:street?seed=7&frames=2&size=320x180") as source:
@@ -138,14 +138,6 @@ class SceneSource:
         rendered.classes[y : y + height, x : x + width] = CAMVID.ignore_id
         rendered.instances[y : y + height, x : x + width] = 0
         return rendered.classes, rendered.instances
-
-    def __enter__(self) -> SceneSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -92,9 +92,6 @@ class RecordedStreet(SceneSource):
         if not self.frame_count:
             raise SourceError(f"{uri}: has no end, so it is no recording. Say how long: frames=300")
 
-    def __enter__(self) -> RecordedStreet:
-        return self
-
     def _frame(self, index: int) -> Frame:
         media_ns = round(index * 1e9 / self.options.fps)
         with self.decode.span():
@@ -137,9 +134,6 @@ class RecordedVideo(Recording):
         self.frame_count = self._packets.frame_count
         self._walk: Walk | None = None
         self._kept: OrderedDict[int, VideoFrame] = OrderedDict()
-
-    def __enter__(self) -> RecordedVideo:
-        return self
 
     def close(self) -> None:
         """Let go of the file and of the frames that are kept."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
+from edge.closing import Closing
 from edge.errors import SourceError
 from edge.frame import Frame, Yuv420
 from edge.sources.capture.backoff import Backoff
@@ -58,7 +59,7 @@ class _Step(NamedTuple):
     limit_s: float
 
 
-class Supervised:
+class Supervised(Closing):
     """A camera or stream as a source of its newest frame. It never ends by itself, however often the camera is lost.
 
     A frame's pixels are views of memory that the capture process wrote, read-only; it writes there again when the frame
@@ -101,12 +102,6 @@ class Supervised:
     def health(self) -> CameraStatus:
         """How the camera is now."""
         return self._watch.look(time.monotonic_ns())
-
-    def __enter__(self) -> Supervised:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the capture; within a second, whatever the camera does. It may be called twice."""
