@@ -15,6 +15,7 @@ from edge.evaluate.figures import flicker_of, frame_miou, ratio
 from edge.evaluate.records import Records
 from edge.evaluate.run import DriveResult
 from edge.evaluate.worst import Shot
+from edge.score import plain
 
 COLUMNS = 500  # of longer drives, the worst frame in each column
 DRIVES = 30  # the first ones: a page of a thousand drives is of no use
@@ -61,7 +62,7 @@ def _strip(result: DriveResult, records: Records, table: ClassTable, shots: Sequ
         "right": _RIGHT,
         "frames": records.index[rows].tolist(),
         "times": [None if ns < 0 else round(ns / 1e9, 3) for ns in records.media_ns[rows].tolist()],
-        "series": [{"name": n, "values": [_plain(v) for v in values[rows]]} for n, values in series.items()],
+        "series": [{"name": n, "values": [plain(v) for v in values[rows]]} for n, values in series.items()],
         "shots": [[int(records.index[row]), f"shot-{number}"] for row, number in mine.items()],
     }
     height = _ROW_PX * len(series) + 4
@@ -107,7 +108,3 @@ def _path(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> str:
         pen_up = at - before > max(_GAP_COLUMNS, 2 * usual)
         path.append(f"{'M' if pen_up else 'L'}{xs[at]:.1f} {ys[at]:.1f}{'h0' if pen_up else ''}")
     return "".join(path)
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 5)

@@ -28,13 +28,15 @@ FILES = {
     "/": (STATIC / "index.html", "text/html"),
     "/replay.css": (STATIC / "replay.css", "text/css"),
     "/replay.js": (STATIC / "replay.js", "text/javascript"),
+    "/frame.js": (_SHARED / "frame.js", "text/javascript"),
+    "/shared.js": (_SHARED / "shared.js", "text/javascript"),
     "/page.css": (_SHARED / "page.css", "text/css"),
     "/icon.svg": (_SHARED / "icon.svg", "image/svg+xml"),
 }
 
 
-class ReplayServer:
-    """Serves a player while it is entered. `url` is where, known once it is entered.
+class ReplayServer(ServerThread):
+    """Serves a player while it is entered.
 
     Requests under another name than this machine's, and those that another site's page makes, are refused.
     """
@@ -42,22 +44,7 @@ class ReplayServer:
     def __init__(self, player: Player, session: Session, comparison: BackgroundComparison | None, port: int) -> None:
         self._player, self._session, self._comparison = player, session, comparison
         self._options = WebOptions(port=port)
-        self._thread = ServerThread("page of the replay", self._options.address, port, self._app)
-
-    @property
-    def url(self) -> str:
-        """With the port that was really taken, also where 0 was asked for."""
-        return self._thread.url
-
-    def __enter__(self) -> ReplayServer:
-        """Raises:
-        ConfigError: the port cannot be listened on.
-        """
-        self._thread.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._thread.__exit__()
+        super().__init__("page of the replay", self._options.address, port, self._app)
 
     def wait(self) -> None:
         """Until the page's thread ends, which it does only if it fails.
@@ -65,7 +52,7 @@ class ReplayServer:
         Raises:
             EdgeError: what ended the player, an engine's failure.
         """
-        while not self._thread.has_ended(0.5):
+        while not self.has_ended(0.5):
             self._player.snapshot()
 
     def _app(self, stack: ExitStack) -> ASGIApp:

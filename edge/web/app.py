@@ -36,6 +36,7 @@ SCRIPTS = (
     "tiles",
     "charts",
     "choices",
+    "shared",
     "events",
     "snapshot",
     "theme",

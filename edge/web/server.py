@@ -18,8 +18,8 @@ from edge.web.thread import ServerThread
 from edge.web.zones import Save
 
 
-class WebServer:
-    """Serves one camera, or several by name, while it is entered. `url` is where, known once it is entered.
+class WebServer(ServerThread):
+    """Serves one camera, or several by name, while it is entered.
 
     with WebServer(live, WebOptions(port=8008)) as server:
         print(server.url)
@@ -44,27 +44,7 @@ class WebServer:
         self._lives = {"": live} if isinstance(live, Live) else dict(live)
         self._options, self._save_zones = options, save_zones
         self._is_secure = tls is not None
-        self._thread = ServerThread("live page", options.address, options.port, self._app, tls, retry=retry)
-
-    @property
-    def url(self) -> str:
-        """With the port that was really taken, also where 0 was asked for."""
-        return self._thread.url
-
-    @property
-    def trouble(self) -> str:
-        """Why it is not served now; "" where it is."""
-        return self._thread.trouble
-
-    def __enter__(self) -> WebServer:
-        """Raises:
-        ConfigError: the address or port cannot be listened on.
-        """
-        self._thread.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._thread.__exit__()
+        super().__init__("live page", options.address, options.port, self._app, tls, retry=retry)
 
     def _app(self, stack: ExitStack) -> ASGIApp:
         return make_app(

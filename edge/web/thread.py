@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,6 +20,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from edge.errors import ConfigError
 from edge.web.connections import CONNECTIONS_MAX, Listener
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 REQUEST_S = 10.0  # all that a plain connection gets, from its first byte to its last answer's end
 CONTROLS_PER_S = 10  # pings and pongs of a viewer; browsers send a pong each 20 s
@@ -34,7 +37,12 @@ log = logging.getLogger(__name__)
 
 
 class ServerThread:
-    """Serves an app while it is entered. `url` is where, known once it is entered."""
+    """Serves an app while it is entered.
+
+    Attributes:
+        url: where, known once it is entered, with the port that was really taken, also where 0 was asked for.
+        trouble: why it is not served now; "" where it is.
+    """
 
     def __init__(
         self,
@@ -58,7 +66,7 @@ class ServerThread:
         self._runs, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def __enter__(self) -> ServerThread:
+    def __enter__(self) -> Self:
         """Raises:
         ConfigError: the address or port cannot be listened on, and to try again would not help or was not asked for.
         """

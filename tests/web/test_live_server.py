@@ -226,7 +226,7 @@ def test_a_viewer_let_go_who_still_reads_nothing_is_cut(
         stack.enter_context(publishing(live, make_result))
         line = stack.enter_context(socket.create_connection(place_of(server)))
         line.sendall(HANDSHAKE)
-        inner = server._thread._server
+        inner = server._server
         assert inner is not None
         assert soon(lambda: len(inner.server_state.connections) == 1)
         assert soon(lambda: len(inner.server_state.connections) == 0)

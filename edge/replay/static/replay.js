@@ -1,14 +1,14 @@
 // The page of a replay. The server sends each frame as JPEG and its class maps apart; what is tinted, how strongly and
 // which mask is looked at is settled here. Everything else is asked of the one player, over the same line.
 
-const $ = (id) => document.getElementById(id);
+import { coloursOf } from "/frame.js";
+import { $, GREYS, boxes, fullScreen, inked, layerRow, resize, retryMs, write } from "/shared.js";
+
 const BOTH = "side by side", DIFFERENCE = "difference", MAGENTA = [255, 0, 255];
-const INKS = Uint32Array.from({ length: 256 }, (_, value) => (255 << 24 | value << 16 | value << 8 | value) >>> 0);
-const ROUND_TRIPS_MS = [250, 500, 1000, 2000];
 
 const panes = [0, 1].map((place) => {
   const canvas = $(`pane-${place}`), mask = document.createElement("canvas");
-  return { canvas, pen: canvas.getContext("2d", { alpha: false }), mask, maskPen: mask.getContext("2d"), caption: $(`caption-${place}`) };
+  return { canvas, pen: canvas.getContext("2d", { alpha: false }), mask, caption: $(`caption-${place}`) };
 });
 
 let socket = null, attempts = 0, farewell = "";
@@ -28,7 +28,7 @@ function connect() {
     socket = null;
     farewell = event.reason;
     showLine();
-    setTimeout(connect, ROUND_TRIPS_MS[Math.min(attempts++, ROUND_TRIPS_MS.length - 1)]);
+    setTimeout(connect, retryMs(attempts++));
   };
 }
 
@@ -81,7 +81,7 @@ function greet(message) {
   const views = [...masks, ...hello.maps];
   if (!views.includes(view)) view = views[0];
   $("views").replaceChildren(...(views.length > 1 ? views.map(viewButton) : []));
-  $("layers").replaceChildren(...hello.layers.map(layerRow));
+  $("layers").replaceChildren(...hello.layers.map((layer, place) => layerRow(layer, place, layer.on, draw)));
   draw();
 }
 
@@ -106,24 +106,6 @@ function nextView() {
   const names = [...$("views").children].map((button) => button.dataset.view);
   if (names.length) look(names[(names.indexOf(view) + 1) % names.length]);
 }
-
-function layerRow(layer, place) {
-  const row = document.createElement("li"), label = document.createElement("label");
-  const box = document.createElement("input"), name = document.createElement("span");
-  box.type = "checkbox";
-  box.checked = layer.on;
-  box.dataset.layer = layer.name;
-  box.addEventListener("change", draw);
-  box.style.setProperty("--swatch", `rgb(${layer.rgb.join(" ")})`);
-  name.className = "name";
-  name.textContent = layer.name;
-  if (place < 9) label.title = `Key ${place + 1}`;
-  label.append(box, name);
-  row.append(label);
-  return row;
-}
-
-const boxes = () => [...$("layers").querySelectorAll("input")];
 
 // ---- the frame
 
@@ -161,7 +143,7 @@ function draw() {
 
 function drawPane(pane, name) {
   const { canvas, pen } = pane, [width, height] = frame.image_wh;
-  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+  resize(canvas, width, height);
   pen.globalAlpha = 1;
   pen.filter = name === DIFFERENCE ? "grayscale(1) brightness(.55)" : "none";
   pen.drawImage(frame.bitmap, 0, 0);
@@ -170,29 +152,16 @@ function drawPane(pane, name) {
   const age = name === DIFFERENCE ? "" : !map ? " · no mask" : grey ? "" : ` · mask after ${map.age_ms.toFixed(0)} ms`;
   pane.caption.textContent = name + age;
   if (!map) return;
-  colour(pane, map, name === DIFFERENCE ? lutOf([[[1], MAGENTA]]) : grey ? INKS : trackLut(name));
+  inked(pane.mask, map.wh, map.ids, name === DIFFERENCE ? coloursOf([{ ids: [1], rgb: MAGENTA, on: true }]) : grey ? GREYS : trackColours(name));
   pen.globalAlpha = name === DIFFERENCE ? 1 : opacity;
   pen.imageSmoothingEnabled = name !== DIFFERENCE; // a single cell that differs stays a cell
   pen.imageSmoothingQuality = "high";
   pen.drawImage(pane.mask, 0, 0, width, height);
 }
 
-function trackLut(name) {
-  const track = hello.tracks.indexOf(name);
-  return lutOf(boxes().flatMap((box, place) => (box.checked ? [[hello.layers[place].ids[track], hello.layers[place].rgb]] : [])));
-}
-
-function lutOf(rows) {
-  const lut = new Uint32Array(256);
-  for (const [ids, [red, green, blue]] of rows) for (const id of ids) lut[id] = (255 << 24 | blue << 16 | green << 8 | red) >>> 0;
-  return lut;
-}
-
-function colour({ mask, maskPen }, { wh: [width, height], ids }, lut) {
-  if (mask.width !== width || mask.height !== height) { mask.width = width; mask.height = height; }
-  const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-  for (let i = 0; i < ids.length; i++) pixels[i] = lut[ids[i]];
-  maskPen.putImageData(image, 0, 0);
+function trackColours(name) {
+  const track = hello.tracks.indexOf(name), on = boxes().map((box) => box.checked);
+  return coloursOf(hello.layers.map((layer, place) => ({ ids: layer.ids[track], rgb: layer.rgb, on: on[place] })));
 }
 
 // A frame that cannot be shown never looks like one that is.
@@ -259,7 +228,7 @@ function showTimeline(message) {
 function drawTimeline() {
   const canvas = $("timeline"), ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
   const width = Math.round(box.width * ratio), height = Math.round(box.height * ratio), ctx = canvas.getContext("2d");
-  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+  resize(canvas, width, height);
   ctx.fillStyle = "#0a0d11";
   ctx.fillRect(0, 0, width, height);
   if (!hello) return;
@@ -340,11 +309,6 @@ function changeSpeed(steps) {
   ask("speed", { speed: hello.speeds[Math.min(hello.speeds.length - 1, Math.max(0, (place < 0 ? hello.speeds.indexOf(1) : place) + steps))] });
 }
 
-function fullScreen() {
-  if (document.fullscreenElement) document.exitFullscreen();
-  else $("panes").requestFullscreen?.();
-}
-
 const clicks = {
   play: () => ask("toggle"), back: () => step(-1), next: () => step(1),
   "back-1": () => step(-second()), "on-1": () => step(second()), "back-10": () => step(-10 * second()), "on-10": () => step(10 * second()),
@@ -372,7 +336,7 @@ function switchAll(on) {
 const keys = {
   " ": () => ask("toggle"), ArrowRight: (event) => step(event.shiftKey ? second() : 1), ArrowLeft: (event) => step(event.shiftKey ? -second() : -1),
   PageUp: () => step(-10 * second()), PageDown: () => step(10 * second()), Home: () => seek(0), End: () => seek(hello.frame_count - 1),
-  n: () => worst(1), p: () => worst(-1), m: nextView, f: fullScreen, g: () => { $("frame").focus(); $("frame").select(); },
+  n: () => worst(1), p: () => worst(-1), m: nextView, f: () => fullScreen($("panes")), g: () => { $("frame").focus(); $("frame").select(); },
   "+": () => changeSpeed(1), "=": () => changeSpeed(1), "-": () => changeSpeed(-1),
 };
 document.addEventListener("keydown", (event) => {
@@ -393,11 +357,6 @@ const three = (value) => (value == null ? "–" : value.toFixed(3));
 function clock(seconds) {
   const minutes = Math.floor(seconds / 60);
   return `${minutes}:${(seconds - 60 * minutes).toFixed(3).padStart(6, "0")}`;
-}
-
-function write(id, text) {
-  const element = $(id);
-  if (element.textContent !== String(text)) element.textContent = text;
 }
 
 connect();

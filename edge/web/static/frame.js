@@ -1,5 +1,7 @@
 // What the server sends of a frame: taken apart, and its classes tinted.
 
+import { resize } from "/shared.js";
+
 // The frame as the server sent it: what its head says, the image (`bitmap`, or of H.264 `pixels`) and the class of each
 // cell. `video` decodes H.264. Who is through with it calls `release`.
 export async function decode(data, video = null) {
@@ -54,10 +56,6 @@ export function paint(canvas, frame, mask, opacity) {
   pen.globalAlpha = opacity;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(mask, 0, 0, width, height);
-}
-
-function resize(canvas, width, height) {
-  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
 }
 
 export function address(camera, more = "") {

@@ -1,6 +1,6 @@
 // What the engine gives of each pixel besides its class: grey maps over the image. Each frame's head names those it has.
 
-const INKS = Uint32Array.from({ length: 256 }, (_, value) => (255 << 24 | value << 16 | value << 8 | value) >>> 0);
+import { GREYS, inked } from "/shared.js";
 
 export class Maps {
   #list; #on; #onChange; #offered = "[]"; #canvas = document.createElement("canvas");
@@ -24,13 +24,9 @@ export class Maps {
   // Those that are on, over what is painted already.
   paint(canvas, frame, opacity) {
     const on = this.#on, pen = canvas.getContext("2d", { alpha: false });
-    for (const { name, wh: [width, height], values } of frame.layers) {
+    for (const { name, wh, values } of frame.layers) {
       if (!on.has(name)) continue;
-      const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-      for (let i = 0; i < values.length; i++) pixels[i] = INKS[values[i]];
-      this.#canvas.width = width;
-      this.#canvas.height = height;
-      this.#canvas.getContext("2d").putImageData(image, 0, 0);
+      inked(this.#canvas, wh, values, GREYS);
       pen.globalAlpha = opacity;
       pen.drawImage(this.#canvas, 0, 0, canvas.width, canvas.height);
     }

@@ -7,16 +7,15 @@ import { remember, remembered, themeChoice } from "/choices.js";
 import { Events } from "/events.js";
 import { address, coloursOf, decode, paint, release, seconds, tint, words } from "/frame.js";
 import { Maps } from "/maps.js";
+import { $, boxes, fullScreen, layerRow, retryMs, write } from "/shared.js";
 import { saveSnapshot } from "/snapshot.js";
 import { Tile, arrange } from "/tiles.js";
 import { Video, VideoError, unavailableReason } from "/video.js";
 import { Zones } from "/zones.js";
 
-const $ = (id) => document.getElementById(id);
 const stage = $("stage"), view = $("view"), mask = document.createElement("canvas");
 
 const SILENCE_MS = 3000; // the server sends figures twice a second; after this the line is taken for dead
-const ROUND_TRIPS_MS = [250, 500, 1000, 2000];
 const AVERAGED_MS = 500; // over which the age on screen is averaged, to be readable
 const COUNTED_MS = 2000; // over which bytes are counted
 const NO_H264 = 4001; // the server closes with it where it cannot encode H.264
@@ -54,7 +53,7 @@ function connect() {
     if (event.code === NO_H264) { goWithoutVideo(event.reason); return; }
     farewell = event.reason;
     if (attempts) logInAgain();
-    if (!document.hidden) setTimeout(reconnect, ROUND_TRIPS_MS[Math.min(attempts++, ROUND_TRIPS_MS.length - 1)]);
+    if (!document.hidden) setTimeout(reconnect, retryMs(attempts++));
   };
 }
 
@@ -279,32 +278,15 @@ function greet(message) {
   const [width, height] = hello.input_wh;
   write("engine", `${camera ? `${camera} · ` : ""}${hello.engine} · ${hello.net} · ${hello.precision} · ${width}×${height} — ${hello.source}`);
   $("engine").title = `${hello.description} (edge ${hello.version})`;
-  if (fresh) $("layers").replaceChildren(...hello.layers.map(layerRow));
+  if (fresh) $("layers").replaceChildren(...hello.layers.map(rowOf));
   zones.offer(camera, hello.zones, remembered("zones", undefined));
   recolour();
 }
 
-function layerRow(layer, place) {
-  const row = document.createElement("li"), label = document.createElement("label");
-  const box = document.createElement("input");
-  const name = document.createElement("span"), share = document.createElement("span");
-  box.type = "checkbox";
-  box.checked = remembered("layers", {})[layer.name] ?? layer.on;
-  box.dataset.layer = layer.name;
-  box.addEventListener("change", chooseLayers);
-  box.style.setProperty("--swatch", `rgb(${layer.rgb.join(" ")})`);
-  name.className = "name";
-  name.title = layer.name;
-  name.textContent = layer.name;
+function rowOf(layer, place) {
+  const share = document.createElement("span");
   share.className = "share";
-  if (place < 9) label.title = `Key ${place + 1}`;
-  label.append(box, name, share);
-  row.append(label);
-  return row;
-}
-
-function boxes() {
-  return [...$("layers").querySelectorAll("input")];
+  return layerRow(layer, place, remembered("layers", {})[layer.name] ?? layer.on, chooseLayers, share);
 }
 
 function layersNow() {
@@ -345,13 +327,8 @@ function snapshot() {
   if (frame && hello) saveSnapshot({ frame, hello, camera, layers: layersNow(), maps, zones, opacity, age: age() });
 }
 
-function fullScreen() {
-  if (document.fullscreenElement) document.exitFullscreen();
-  else stage.requestFullscreen?.();
-}
-
 $("snapshot").addEventListener("click", snapshot);
-$("full").addEventListener("click", fullScreen);
+$("full").addEventListener("click", () => fullScreen(stage));
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("moment").open) return;
   if (event.target.matches("textarea, select, input:not([type=checkbox], [type=radio], [type=range])")) return; // words, not commands
@@ -359,7 +336,7 @@ document.addEventListener("keydown", (event) => {
   if (key === "escape" && tiles.length && !document.fullscreenElement) location.hash = "";
   else if (camera === null) return;
   else if (key === "s") snapshot();
-  else if (key === "f") fullScreen();
+  else if (key === "f") fullScreen(stage);
   else if (key >= "1" && key <= "9") boxes()[key - 1]?.click();
 });
 
@@ -456,11 +433,6 @@ function part(name, text) {
 
 function mean(values) {
   return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0;
-}
-
-function write(id, text) {
-  const element = $(id);
-  if (element.textContent !== String(text)) element.textContent = text;
 }
 
 themeChoice($("theme"));
