@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ConfigError, SourceError, SourceNotFound
-from edge.secrets import redacted, without_secrets
+from edge.secrets import redacted
 from edge.sources.capture.wire import CaptureRequest
 from edge.sources.supervised import Supervised
 
@@ -46,18 +46,9 @@ def device_request(name: str) -> CaptureRequest:
     return CaptureRequest("v4l2", path, wishes.get("size"), wishes.get("fps"), wishes.get("format"))
 
 
-def open_pipeline(name: str) -> Supervised:
-    """A GStreamer pipeline that ends in an appsink of BGR images: "gst:v4l2src ! ... ! appsink".
-
-    Raises:
-        ConfigError: it has no appsink.
-    """
-    request = pipeline_request(name)
-    return Supervised(redacted(name), request, hide=lambda text: without_secrets(text, name))
-
-
 def pipeline_request(name: str) -> CaptureRequest:
-    """What the capture process of that pipeline is asked for.
+    """What the capture process is asked for of a GStreamer pipeline that ends in an appsink of BGR images:
+    "gst:v4l2src ! ... ! appsink".
 
     Raises:
         ConfigError: it has no appsink.
@@ -70,17 +61,9 @@ def pipeline_request(name: str) -> CaptureRequest:
     return CaptureRequest("gstreamer", pipeline)
 
 
-def open_csi(name: str) -> Supervised:
-    """A CSI camera of a Jetson, through NVIDIA's Argus: "csi:0?size=1280x720&fps=30".
-
-    Raises:
-        ConfigError: the number or the wishes behind "?" are none.
-    """
-    return Supervised(name, csi_request(name))
-
-
 def csi_request(name: str) -> CaptureRequest:
-    """What the capture process of that CSI camera is asked for.
+    """What the capture process is asked for of a CSI camera of a Jetson, through NVIDIA's Argus:
+    "csi:0?size=1280x720&fps=30".
 
     Raises:
         ConfigError: the number or the wishes behind "?" are none.

@@ -14,13 +14,14 @@ import re
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import ConfigError
 from edge.install import install_command
-from edge.secrets import redacted
+from edge.secrets import redacted, without_secrets
 from edge.sources.place import place_of
 
 if TYPE_CHECKING:  # a name is looked at before OpenCV is loaded
@@ -87,6 +88,13 @@ def _loaded(factory: str | Callable[[str], Any]) -> Callable[[str], Any]:
         return factory
     module, _, attribute = factory.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def _capture(request: str, name: str) -> Source:
+    """A camera of that name, as the function `request` has the capture process asked for it. Capture begins at once."""
+    from edge.sources.supervised import Supervised  # late: it loads OpenCV
+
+    return Supervised(redacted(name), _loaded(request)(name), hide=lambda text: without_secrets(text, name))
 
 
 def kind_of(name: str) -> SourceKind:
@@ -178,7 +186,7 @@ BUILTIN = (
         "gst",
         "gst:v4l2src ! videoconvert ! video/x-raw,format=BGR ! appsink",
         lambda name: name.startswith("gst:"),
-        "edge.sources.camera:open_pipeline",
+        partial(_capture, "edge.sources.camera:pipeline_request"),
         live=True,
         supervised=True,
         check="edge.sources.camera:pipeline_request",
@@ -187,7 +195,7 @@ BUILTIN = (
         "csi",
         "csi:0?size=1280x720&fps=30",
         lambda name: name.startswith("csi:"),
-        "edge.sources.camera:open_csi",
+        partial(_capture, "edge.sources.camera:csi_request"),
         live=True,
         supervised=True,
         check="edge.sources.camera:csi_request",
@@ -196,7 +204,7 @@ BUILTIN = (
         "ros2",
         "ros2:/camera/image_raw?router=tcp/127.0.0.1:7447&domain=0",
         lambda name: name.startswith("ros2:"),
-        "edge.sources.ros2:open_topic",
+        partial(_capture, "edge.sources.ros2:topic_request"),
         live=True,
         supervised=True,
         check="edge.sources.ros2:topic_request",

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import ConfigError, EdgeError, SourceError, SourceNotFound
-from edge.sources.camera import csi_pipeline, open_camera, open_csi, open_pipeline
+from edge.sources.camera import csi_pipeline, csi_request, open_camera, pipeline_request
 from edge.sources.capture import device
 from edge.sources.capture.device import Device
 from edge.sources.capture.shot import CaptureError
@@ -75,14 +75,14 @@ def test_wishes_that_cannot_be_are_named(name: str, what: str) -> None:
 @pytest.mark.parametrize("name", ["csi:", "csi:front", "csi:0?format=mjpeg", "csi:0?size=big", "gst:", "gst:v4l2src"])
 def test_a_csi_camera_or_pipeline_that_cannot_be_is_a_config_error(name: str) -> None:
     with pytest.raises(ConfigError):
-        (open_csi if name.startswith("csi") else open_pipeline)(name)
+        (csi_request if name.startswith("csi") else pipeline_request)(name)
 
 
 @given(query=st.text(max_size=30))
 def test_no_wishes_whatsoever_are_a_crash(query: str) -> None:
     for name in (f"98?{query}", f"csi:x?{query}"):
         with pytest.raises(EdgeError):
-            (open_csi if name.startswith("csi") else open_camera)(name)
+            (csi_request if name.startswith("csi") else open_camera)(name)
 
 
 def test_a_csi_camera_gives_bgr_of_the_size_asked_for_and_its_newest_picture_only() -> None:
