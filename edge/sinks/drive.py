@@ -49,6 +49,7 @@ from edge.sinks.files import escaped, writing
 from edge.sinks.jsonl import as_record
 from edge.sinks.recorder import SYNC_S
 from edge.sinks.shelf import SegmentFile
+from edge.sinks.stamps import DriveClock
 from edge.sinks.video import VideoEncoder, nominal_rate
 from edge.timing import Stages
 
@@ -88,23 +89,6 @@ class DriveOptions:
         """The card and the config as files by name, as far as there are such."""
         texts = {CARD: self.card.to_json() if self.card else "", CONFIG: self.config}
         return {name: text.encode() for name, text in texts.items() if text}
-
-
-class DriveClock:
-    """Times for messages: on the wall clock, and as far apart as the frames were taken, whatever sets the clock since.
-
-    Each is later than the last, also where recordings were joined and their times jump back.
-    """
-
-    def __init__(self, first: Frame) -> None:
-        now_ns = time.monotonic_ns() if first.media_ns is None else first.taken_ns
-        self.offset_ns = time.time_ns() - now_ns
-        self._last_ns = 0
-
-    def stamp_ns(self, frame: Frame) -> int:
-        """A frame's time in ns on the wall clock. Ask once for each frame, in their order."""
-        self._last_ns = max(self._last_ns + 1, frame.taken_ns + self.offset_ns)
-        return self._last_ns
 
 
 class FrameEncoder:
@@ -246,7 +230,7 @@ class DriveSegment:
 
     def __init__(self, path: Path, number: int, first: Prediction, options: DriveOptions, clock: DriveClock) -> None:
         self.path, self.number, self._clock = path, number, clock
-        self.began_ns, self.size_wh = first.frame.taken_ns, first.frame.size_wh
+        self.size_wh = first.frame.size_wh
         self._encoder = FrameEncoder(options, first)
         self._next_chunk_s = 0.0  # the first frame is a chunk of its own: the file is there at once
         self._file = SegmentFile(path)

@@ -32,10 +32,11 @@ from edge.errors import ConfigError, OutputError
 from edge.frame import Frame
 from edge.paths import expanded
 from edge.prediction import Prediction
-from edge.sinks.drive import DriveClock, DriveOptions, FrameEncoder, add_seen, open_writer
+from edge.sinks.drive import DriveOptions, FrameEncoder, add_seen, open_writer
 from edge.sinks.files import writing
 from edge.sinks.shelf import SegmentFile, SegmentStore
 from edge.sinks.size_changes import SizeChanges
+from edge.sinks.stamps import DriveClock
 from edge.sinks.table import SinkContext, SinkKind
 from edge.status import Status, StatusKeeper
 from edge.timing import Stages

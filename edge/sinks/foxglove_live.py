@@ -14,8 +14,9 @@ from edge.drive.location import fix_messages
 from edge.drive.schema import EVENTS, IMAGE, MASKS, OUTLINES, RESULTS, VIDEO_SCHEMA, message_class, schema_of
 from edge.errors import ConfigError, OutputError
 from edge.paths import shown
-from edge.sinks.drive import Codec, DriveClock, DriveOptions, FrameEncoder, seen_in
+from edge.sinks.drive import Codec, DriveOptions, FrameEncoder, seen_in
 from edge.sinks.foxglove_server import Address, Certificate, FoxgloveServer, PortTakenError
+from edge.sinks.stamps import DriveClock
 from edge.status import Status
 
 if TYPE_CHECKING:

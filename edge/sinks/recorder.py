@@ -28,6 +28,7 @@ from edge.prediction import Prediction
 from edge.sinks.recorder_video import Videos
 from edge.sinks.shelf import SegmentStore
 from edge.sinks.size_changes import SizeChanges
+from edge.sinks.stamps import DriveClock
 from edge.sinks.table import SinkKind
 from edge.status import State, Status, StatusKeeper
 from edge.timing import Stages
@@ -106,14 +107,13 @@ class Segment(Protocol):
 
     Attributes:
         path, number: its name, and the place in the order of segments that is in it.
-        began_ns: when its first frame was taken, see `Frame.taken_ns`; size_wh: that all its frames have.
+        size_wh: that all its frames have.
         plays: whether it has its name, which it gets when it holds a frame that plays.
         size_bytes: in the file so far.
     """
 
     path: Path
     number: int
-    began_ns: int
     size_wh: tuple[int, int]
 
     @property
@@ -168,6 +168,8 @@ class Recorder:
         self._segment: Segment | None = None
         self._sizes = SizeChanges()
         self._next_try_s = self._next_sync_s = 0.0
+        self._clock: DriveClock | None = None
+        self._now_ns = self._began_ns = 0  # of the frame and of the segment's first, by that clock
         self._health = StatusKeeper(
             totals=["frames", "frames_lost", "segments_deleted"], levels=["segments", "size_bytes"]
         )
@@ -219,12 +221,14 @@ class Recorder:
             self._give_up(str(error))
 
     def _record(self, result: Prediction, dropped: int) -> None:
+        self._clock = self._clock or DriveClock(result.frame)
+        self._now_ns = self._clock.stamp_ns(result.frame)
         if self._segment is not None and result.frame.size_wh != self._segment.size_wh:
             if not self._sizes.may_change(result.frame):
                 self._leave_out(result.frame, self._segment)
                 return
             self._end_segment()
-        if self._segment is not None and self._is_over(self._segment, result):
+        if self._segment is not None and self._is_over(self._segment):
             self._end_segment()
         if self._segment is None:
             self._segment = self._begin_segment(result)
@@ -235,9 +239,9 @@ class Recorder:
         if time.monotonic() >= self._next_sync_s:
             self._sync(self._segment)
 
-    def _is_over(self, segment: Segment, result: Prediction) -> bool:
+    def _is_over(self, segment: Segment) -> bool:
         """It has its length, or its share of the quota."""
-        lasted_s = (result.frame.taken_ns - segment.began_ns) / 1e9
+        lasted_s = (self._now_ns - self._began_ns) / 1e9
         too_large = segment.size_bytes >= self._store.quota_bytes // _SEGMENTS_IN_QUOTA
         return lasted_s >= self._options.segment_s or too_large
 
@@ -252,7 +256,7 @@ class Recorder:
         self._store.remake()
         self._make_room(0, self._reserve_bytes() * 5 // 4)  # more than at which it stops: it does not stop at once
         number, path = self._store.next_path()
-        segment = self._kind.begin(path, number, first)
+        segment, self._began_ns = self._kind.begin(path, number, first), self._now_ns
         self._next_sync_s = time.monotonic() + SYNC_S
         return segment
 

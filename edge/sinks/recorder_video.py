@@ -44,7 +44,7 @@ class _Video:
 
     def __init__(self, path: Path, number: int, rate: Fraction, look: Appearance | None, first: Prediction) -> None:
         self.path, self.number, self._overlay = path, number, look is not None
-        self.began_ns, self.size_wh = first.frame.taken_ns, first.frame.size_wh
+        self.size_wh = first.frame.size_wh
         self._file = SegmentFile(path)
         self._output = _Output(self._file.fd)
         self._whole_bytes: int | None = None

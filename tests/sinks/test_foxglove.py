@@ -30,8 +30,8 @@ from edge.indexed_png import decode_ids
 from edge.location import Fix
 from edge.service.config import ServeConfig
 from edge.service.outputs import Outputs
-from edge.sinks import drive as drive_module
 from edge.sinks import foxglove_live
+from edge.sinks import stamps as stamps_module
 from edge.sinks.drive import DriveOptions, DriveSink
 from edge.sinks.foxglove_live import BACKLOG, FoxgloveSink
 from edge.sinks.foxglove_server import Address
@@ -54,7 +54,7 @@ def context(make_card: MakeCard) -> SinkContext:
 def still_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drives and live views that begin at any time have the same times."""
     now = SimpleNamespace(time_ns=lambda: 1_800_000_000 * 10**9, monotonic_ns=lambda: 0, monotonic=time.monotonic)
-    monkeypatch.setattr(drive_module, "time", now)
+    monkeypatch.setattr(stamps_module, "time", now)
 
 
 def sink_at(address: str, context: SinkContext, **options: str) -> FoxgloveSink:

@@ -454,6 +454,14 @@ def test_a_disk_that_goes_and_comes_back_is_found_again(tmp_path: Path, at_once:
     assert sum(frames_in(path) for path in segments(folder)) >= 10
 
 
+def test_a_recording_that_loops_fills_segments_of_their_length(tmp_path: Path) -> None:
+    with recorder(tmp_path, segment_s=1.0) as sink:
+        for index in range(40):  # rounds of half a second, at ten frames a second
+            media_ns = index % 5 * 100_000_000
+            sink.write(result_of(index, HALF_ROAD, image=noise(index, WH), media_ns=media_ns), 0)
+    assert [frames_in(path) for path in segments(tmp_path)] == [10, 10, 10, 10]
+
+
 def test_a_folder_that_was_deleted_is_made_again_and_locked(tmp_path: Path, at_once: None) -> None:
     folder = tmp_path / "data" / "drives"
     with recorder(folder) as sink:
