@@ -19,10 +19,13 @@ def install_command(package: str) -> str:
         package: as an index names it, such as "pyarrow" or "edge-segmentation[serve]".
     """
     name, bracket, extra = package.partition("[")
-    folder, editable = _origin() if name == EDGE else (None, False)
+    folder, editable = _origin()
     # A folder's bare name would be looked up on the index.
-    wanted = f"{'.' if folder == Path.cwd() else folder}{bracket}{extra}" if folder else package
-    return f"{pip()} install{' -e' if editable else ''} {_quoted(wanted)}"
+    own = ("." if folder == Path.cwd() else str(folder)) if folder else EDGE
+    wanted = _quoted(f"{own}{bracket}{extra}" if name == EDGE else package)
+    if "archive-v0" in Path(sys.prefix).parts:  # uvx: such an environment is uv's cache
+        return f"uvx --from {wanted} edge …" if name == EDGE else f"uvx --from {_quoted(own)} --with {wanted} edge …"
+    return f"{pip()} install{' -e' if editable and name == EDGE else ''} {wanted}"
 
 
 def _origin() -> tuple[Path | None, bool]:
@@ -42,11 +45,13 @@ def pip() -> str:
     """The pip of the environment that edge runs in, as it is typed in the current folder."""
     import shutil  # late: it loads every compressor
 
+    if Path(sys.prefix, "pipx_metadata.json").is_file():
+        return f"pipx runpip {Path(sys.prefix).name}"
     own = Path(sys.prefix, "bin", "pip")
     if own.is_file():
         first = shutil.which("pip")
         return "pip" if first and Path(first) == own else _quoted(_short(own))
-    if find_spec("pip") is not None:  # as pipx shares it
+    if find_spec("pip") is not None:  # in a folder that environments share
         return f"{_quoted(_short(Path(sys.executable)))} -m pip"
     return f"VIRTUAL_ENV={_quoted(_short(Path(sys.prefix)))} uv pip"
 

@@ -75,3 +75,16 @@ def test_an_active_environment_needs_no_path_and_one_without_pip_is_named_to_uv(
     assert install_command("av") == "VIRTUAL_ENV=.venv uv pip install av"
     monkeypatch.setattr("edge.install.find_spec", lambda name: name)
     assert install_command("av") == ".venv/bin/python -m pip install av"
+    (environment / ".venv/pipx_metadata.json").touch()
+    assert install_command("av") == "pipx runpip .venv install av"
+
+
+def test_an_environment_that_uvx_made_for_one_run_is_not_changed_but_asked_for_with_more_in_it(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(environment / ".cache/uv/archive-v0/k2wFl0xgdr"))
+    install_from(monkeypatch, {"url": environment.as_uri(), "dir_info": {}})
+    assert install_command("edge-segmentation[serve]") == "uvx --from '.[serve]' edge …"
+    assert install_command("av") == "uvx --from . --with av edge …"
+    install_from(monkeypatch, None)
+    assert install_command("av") == "uvx --from edge-segmentation --with av edge …"
