@@ -19,7 +19,7 @@ from edge.card import Fingerprint
 from edge.domain import ADVICE, WARNING, UnlikeNow
 from edge.errors import ConfigError, OutputError
 from edge.frame import Image
-from edge.install import install_command, pip
+from edge.install import pip
 from edge.prediction import Prediction
 from edge.timing import Stages
 
@@ -166,7 +166,9 @@ def check_windows() -> None:
     if not _has_gui(cv2.getBuildInformation()):
         raise ConfigError(
             "no window can be shown: this OpenCV has none."
-            f" Run: {pip()} uninstall -y opencv-python-headless && {install_command('opencv-python')}"
+            # Forced: where both were installed, the first command takes files of the second with it.
+            f" Run: {pip()} uninstall -y opencv-python-headless &&"
+            f" {pip()} install --force-reinstall --no-deps opencv-python"
         )
     try:
         probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_S)

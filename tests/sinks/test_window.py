@@ -87,7 +87,10 @@ def test_whether_opencv_has_windows_is_read_from_its_build(line: str, has: bool)
 
 @pytest.mark.skipif(window._has_gui(cv2.getBuildInformation()), reason="this OpenCV has windows")
 def test_an_opencv_without_windows_says_what_to_type() -> None:
-    with pytest.raises(ConfigError, match=r"pip uninstall -y opencv-python-headless && .*pip install opencv-python$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"pip uninstall -y opencv-python-headless && .*pip install --force-reinstall --no-deps opencv-python$",
+    ):
         check_windows()
 
 
