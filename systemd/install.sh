@@ -16,8 +16,9 @@ case "$*" in
     --split) services='edge-infer edge-publish' configs='infer.yaml publish.yaml' ;;
     *) stop "usage: $0 [--split | --uninstall]" ;;
 esac
-[ "$(id -u)" = 0 ] || stop "root is wanted. Try: sudo $0"
-command -v systemctl >/dev/null || stop "this machine has no systemd"
+[ "$(id -u)" = 0 ] || stop "expected to be run by root. Try: sudo $0"
+# systemctl is installed in many containers in which systemd does not run.
+[ -d /run/systemd/system ] || stop "systemd does not run here, and nothing was installed. In a container: docs/containers.md. Without a service: edge serve -c systemd/edge.yaml"
 
 remove() { # the services named, where they are installed
     for service in "$@"; do
@@ -45,7 +46,7 @@ if [ "${1:-}" = --uninstall ]; then
 fi
 
 python=${PYTHON:-python3}
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || stop "$python: Python 3.10 or newer is wanted. Try: PYTHON=python3.12 $0"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || stop "$python: expected Python 3.10 or newer. Try: PYTHON=python3.12 $0"
 "$python" -c 'import ensurepip' 2>/dev/null || stop "$python: has no venv module. Try: apt install python3-venv"
 
 # On a Jetson, TensorRT and OpenCV with GStreamer are the system's: an environment that sees them.

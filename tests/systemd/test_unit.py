@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -65,4 +66,14 @@ def test_the_installer_is_a_shell_script_that_wants_root() -> None:
     # By standard input: nobody may not read the folder that the checkout lies in.
     said = subprocess.run(nobody, input=Path(script).read_text(), capture_output=True, text=True, cwd="/")
     assert said.returncode == 1
-    assert "root is wanted" in said.stderr
+    assert "expected to be run by root" in said.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="takes root and unshare")
+def test_the_installer_begins_nothing_where_systemd_is_installed_but_does_not_run() -> None:
+    # Without /run no systemd is found; `false` for Python stops an installer that goes on all the same.
+    words = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /run && PYTHON=false sh "$0"', str(HOME / "install.sh")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"no mount of its own here: {done.stderr}")
+    assert "systemd does not run here, and nothing was installed" in done.stderr
