@@ -141,6 +141,18 @@ def test_a_server_that_comes_later_and_one_that_comes_back_are_found(
     assert sink.health.state == "stopped"
 
 
+def test_a_run_that_published_nothing_says_so_at_its_end(
+    context: SinkContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.WARNING),
+        sink_to(f"rtsp://u:{PASSWORD}@127.0.0.1:{free_port()}/live", context) as sink,
+    ):
+        sink.write(result(0), 0)
+    assert "no frame was published (" in caplog.text
+    assert PASSWORD not in caplog.text
+
+
 def test_a_server_that_answers_nothing_holds_up_no_frame(context: SinkContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """FFmpeg connects with Python's lock held; here frames go on meanwhile, and the attempt is given up."""
     monkeypatch.setattr(sink_module, "_CONNECT_S", 2.0)

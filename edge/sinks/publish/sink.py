@@ -63,6 +63,9 @@ class PublishSink:
 
     def __exit__(self, *exception: object) -> None:
         """End the stream."""
+        self._hear(time.monotonic())
+        if not self._health.now.totals["frames_sent"]:
+            log.warning("publish: %s: no frame was published (%s)", self._target.shown, self._health.now.reason)
         if self._process is not None:
             self._process.close()
             self._process = None
