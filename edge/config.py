@@ -20,7 +20,7 @@ from yaml.error import MarkedYAMLError
 
 from edge.errors import ConfigError
 from edge.install import install_command
-from edge.paths import shown
+from edge.paths import no_such_file, shown
 from edge.regular import open_regular
 from edge.secrets import redacted
 
@@ -109,6 +109,8 @@ def read_tree(path: Path) -> Any:
     """
     try:
         content = _read(path)
+    except FileNotFoundError as error:
+        raise ConfigError(no_such_file(path)) from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:

@@ -156,7 +156,7 @@ def test_what_is_no_plain_yaml_is_refused_with_the_reason(tmp_path: Path, text: 
 
 
 def test_an_unreadable_file_is_a_config_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"there is no such file\. Look at what is there: ls "):
         load_yaml(tmp_path / "none.yaml", Car)
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_yaml(tmp_path, Car)

@@ -123,6 +123,9 @@ def _pixel_format(text: str) -> str:
 def _refuse_unreadable(path: str) -> None:
     if not Path(path).exists():
         there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
-        raise SourceNotFound(f"{path}: there is no such camera; there are: {there}. Without one: edge run scene:street")
+        raise SourceNotFound(
+            f"{path}: there is no such camera; there are: {there}."
+            " Without one: scene:street in its place, as in edge run scene:street"
+        )
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         raise SourceError(f"{path}: this user may not use the camera. Try: sudo usermod -aG video $USER, log in again")

@@ -10,7 +10,8 @@ from edge.closing import Closing
 from edge.errors import NotAVideo, SourceDamaged, SourceError, SourceNotFound
 from edge.frame import Frame, Image
 from edge.natural import is_hidden, natural_key
-from edge.pattern import matching
+from edge.paths import no_such_file
+from edge.pattern import is_pattern, matching
 from edge.regular import read_regular
 from edge.sources.imagefile import ImageError
 from edge.sources.index import check_times, load_times, median_rate_hz
@@ -90,6 +91,8 @@ def list_image_files(place: str) -> list[Path]:
         raise
     except OSError as error:
         raise SourceError(f"{place}: cannot be listed: {error.strerror}. See who may: namei -l {place}") from error
+    if not found and not Path(place).exists() and not is_pattern(place):
+        raise SourceNotFound(no_such_file(Path(place)))
     if not found:
         raise SourceNotFound(
             f"{place}: no images there ({', '.join(IMAGE_SUFFIXES)}). Look at what is there: ls {place}"

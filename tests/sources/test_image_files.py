@@ -111,7 +111,15 @@ def test_a_picture_whose_name_looks_like_a_pattern_is_that_picture(tmp_path: Pat
     assert [path.name for path in list_image_files(f"{tmp_path}/a[1].png")] == ["a[1].png"]
 
 
-@pytest.mark.parametrize("place", ["", "/*.png", "/none", "/none.png"])
+@pytest.mark.parametrize("name", ["none", "phto.jpg"])
+def test_an_image_or_folder_that_does_not_exist_is_said_not_to(name: str, tmp_path: Path) -> None:
+    write(tmp_path / "photo.jpg")
+    meant = f"; did you mean '{tmp_path}/photo.jpg'\\?" if name == "phto.jpg" else "."
+    with pytest.raises(SourceNotFound, match=f"{name}: there is no such file{meant} Look at what is there: ls "):
+        ImageFiles(f"{tmp_path}/{name}")
+
+
+@pytest.mark.parametrize("place", ["", "/*.png", "/notes.txt"])
 def test_no_picture_at_all_is_not_found(place: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(SourceNotFound, match=r"no images there \(\.jpg, .*\)\. Look at what is there: ls "):
