@@ -86,7 +86,7 @@ def _markers(data: bytes) -> Iterator[int]:
         found = _MARKER.search(data, at) if marker == _SOS else None
         if found and found[1][0] not in _BEHIND_A_SCAN:
             raise ImageError(f"is damaged: marker {found[1].hex()} within its data")
-        marker, start = _next_marker(data, found.start() if found else len(data) if marker == _SOS else at)
+        marker, start = next_marker(data, found.start() if found else len(data) if marker == _SOS else at)
         if marker is None:
             raise ImageError("is cut off: its end marker is missing")
         at = start if marker == _EOI or marker in _ALONE else _segment_end(data, start)
@@ -102,7 +102,7 @@ def _segment_end(data: bytes, start: int) -> int:
     return start + length
 
 
-def _next_marker(data: bytes, at: int) -> tuple[int | None, int]:
+def next_marker(data: bytes, at: int) -> tuple[int | None, int]:
     """A marker and where what follows it begins. Fill bytes and strays before it are passed over, as libjpeg does."""
     at = data.find(b"\xff", at)
     while 0 <= at < len(data) - 1:
@@ -126,7 +126,7 @@ def image_size_wh(data: bytes) -> tuple[int, int] | None:
 def _jpeg_wh(data: bytes) -> tuple[int, int] | None:
     at = 2
     while True:
-        marker, start = _next_marker(data, at)
+        marker, start = next_marker(data, at)
         if marker in _SIZES:
             height, width = struct.unpack_from(">HH", data, start + 3)
             return width, height

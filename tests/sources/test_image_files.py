@@ -153,6 +153,47 @@ def test_a_jpeg_with_bytes_after_its_end_or_a_preview_inside_is_whole(tmp_path: 
         list(ImageFiles(str(tmp_path)))
 
 
+SAMPLINGS = [0x111111, 0x211111, 0x221111, 0x411111, 0x121111]
+
+
+@pytest.mark.parametrize("size_wh", [(8, 8), (64, 48), (325, 211), (1280, 720)])
+@pytest.mark.parametrize("sampling", [None, *SAMPLINGS])
+def test_no_whole_jpeg_has_a_rest(sampling: int | None, size_wh: tuple[int, int]) -> None:
+    image = np.full((*size_wh[::-1], 3), 128, np.uint8) if sampling == 0x111111 else picture(0, size_wh)
+    if sampling is None:
+        image = image[..., 0]
+    for quality, optimize in product((20, 80, 100), (0, 1)):
+        flags = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, optimize]
+        flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling] if sampling else []
+        data = cv2.imencode(".jpg", image, flags)[1].tobytes()
+        assert np.array_equal(decode_whole_image(data), cv2.imdecode(np.frombuffer(data, np.uint8), 1))
+
+
+@pytest.mark.parametrize("sampling", [None, *SAMPLINGS])
+def test_a_jpeg_whose_data_do_not_end_with_its_image_is_refused(sampling: int | None) -> None:
+    image = noise(0, (320, 240))
+    flags = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling] if sampling else []
+    data = cv2.imencode(".jpg", image if sampling else image[..., 0], flags)[1].tobytes()
+    at = data.index(b"\xff\xc0" if b"\xff\xc0" in data else b"\xff\xc1") + 5
+    shorter = data[:at] + (240 - 16).to_bytes(2, "big") + data[at + 2 :]  # a row or two of blocks are left over
+    with pytest.raises(ImageError, match="its data do not end where its image does"):
+        decode_whole_image(shorter)
+    assert decode_whole_image(shorter, live=True).shape == (224, 320, 3)
+
+
+def test_most_jpegs_with_a_small_hole_are_refused() -> None:
+    dice, refused = np.random.default_rng(0), 0
+    for index in range(40):
+        data = bytearray(cv2.imencode(".jpg", noise(index, (320, 240)))[1].tobytes())
+        at = int(dice.integers(len(data) // 4, len(data) * 3 // 4))
+        data[at : at + 20] = dice.integers(0, 255, 20, np.uint8).tobytes()
+        try:
+            decode_whole_image(bytes(data))
+        except ImageError:
+            refused += 1
+    assert refused >= 28
+
+
 def png_of(size_wh: tuple[int, int]) -> bytes:
     """A PNG whose header claims that size; its rows are a few bytes."""
     head = struct.pack(">4sIIBBBBB", b"IHDR", *size_wh, 8, 0, 0, 0, 0)

@@ -131,7 +131,7 @@ class TopicReader:
             size_wh = (message.width, message.height)
             return stamp_ns, bgr_of_rows(message.encoding, size_wh, message.step, message.data, what)
         try:
-            image = decode_whole_image(bytes(message.data))
+            image = decode_whole_image(bytes(message.data), live=True)
         except ImageError as error:
             raise SourceDamaged(f"{what} ({message.format}) {error}") from error
         return stamp_ns, image
