@@ -273,6 +273,27 @@ def test_an_output_stream_that_takes_nothing_is_one_clear_line(colour_bundle: Bu
     assert "standard output: No space left on device" in refused(result, 74)
 
 
+@pytest.mark.parametrize(
+    ("failure", "line"),
+    [
+        ("numpy.empty(1 << 62, 'u1')", "edge: out of memory (Unable to allocate"),
+        ("bytearray(1 << 62)", "edge: out of memory. See what is free, and your limit: free -h; ulimit -v"),
+        ("cv2.resize(numpy.empty((9, 9), 'u1'), (1 << 24, 1 << 24))", "edge: out of memory (Failed to allocate"),
+        ("limit_threads(); threading.Thread(target=print).start()", "edge: no further thread could be started."),
+    ],
+)
+def test_memory_or_threads_that_run_out_are_one_line(failure: str, line: str) -> None:
+    code = (
+        "import cv2, numpy, resource, sys, threading; from edge import cli; sys.argv = ['edge', 'doctor']\n"
+        "def limit_threads():\n"
+        "    resource.setrlimit(resource.RLIMIT_AS, (0, resource.RLIM_INFINITY)); threading.stack_size(1 << 30)\n"
+        f"def make_app(words): {failure}\n"
+        "cli.make_app = make_app; cli.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert refused(result, 71).startswith(line)
+
+
 def test_a_wrong_scene_is_a_config_error(edge_here: Edge, colour_bundle: Bundle) -> None:
     assert "sizes" in refused(edge_here("run", "scene:street?sizes=3", "-e", colour_bundle.folder), 78)
 

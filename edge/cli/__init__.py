@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from edge.sources.source import Source
     from edge.timing import Stages
 
-IO_FAILED = 74  # EX_IOERR of sysexits.h
+OUT_OF_MEMORY, IO_FAILED = 71, 74  # EX_OSERR and EX_IOERR of sysexits.h
 
 
 def main() -> None:
@@ -84,9 +84,12 @@ def main() -> None:
         place = "this folder" if isinstance(error, FileNotFoundError) else "standard output"
         _complain(f"{error.filename or place}: {error.strerror or error}")
         os._exit(IO_FAILED)  # an ordinary exit would flush, fail once more, and show a traceback
-    except Exception:  # noqa: BLE001 a fault in edge: its traceback belongs into a report, and threads may still run
-        traceback.print_exc()
-        code = 1
+    except Exception as error:  # noqa: BLE001 a fault in edge: its traceback belongs into a report, and threads may still run
+        code = OUT_OF_MEMORY if (lacking := _shortage(error)) else 1
+        if lacking:
+            _complain(lacking)
+        else:
+            traceback.print_exc()
     finally:
         if ahead.ident is not None:
             ahead.join()  # modules cannot be imported into an interpreter that is shutting down
@@ -128,6 +131,17 @@ def _show_example(error: typer.TyperException) -> None:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "MissingParameter" and context is not None and context.command.epilog:
         print(context.command.epilog, file=sys.stderr)
+
+
+def _shortage(error: Exception) -> str:
+    """What the machine or a limit did not give, and what to type; "" for any other error."""
+    is_opencvs = type(error).__module__.startswith("cv2") and getattr(error, "code", 0) == -4  # StsNoMem
+    if isinstance(error, MemoryError) or is_opencvs:
+        what = getattr(error, "err", "") or str(error)
+        return f"out of memory{f' ({what})' if what else ''}. See what is free, and your limit: free -h; ulimit -v"
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return "no further thread could be started. See the limits on memory and processes: ulimit -v; ulimit -u"
+    return ""
 
 
 def _complain(text: str) -> None:
