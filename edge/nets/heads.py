@@ -60,8 +60,8 @@ class ObjectHead(nn.Module):
 
 
 class MarkingHead(nn.Module):
-    """Lane markings and curbs, from the encoder's own features at 1/2, where thin lines are still seen, and the net's at
-    1/8, which know what is road: what it says of classes at 1/4 costs more to read, in floating point as it is.
+    """Lane markings and curbs, from the encoder's own features at 1/2, where thin lines are still seen, and the net's
+    at 1/8, which know what is road. Its last ones, at 1/4, are in floating point and would cost more to read.
     """
 
     outputs = (GRADES,)
