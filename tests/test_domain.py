@@ -114,10 +114,10 @@ def edge(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["run", "evaluate"])
-def test_run_and_evaluate_warn_of_noise_and_not_of_a_street(command: str, tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (360, 480, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "noise.png"), noise)
-    for source, unlike in ((str(tmp_path / "noise.png"), 1), ("scene:street?seed=3&frames=6&size=480x360&fps=10", 0)):
+def test_run_and_evaluate_warn_of_coloured_blocks_and_not_of_a_street(command: str, tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "blocks.png"), np.kron(colours, np.ones((40, 40, 1), np.uint8)))
+    for source, unlike in ((str(tmp_path / "blocks.png"), 1), ("scene:street?seed=3&frames=6&size=480x360&fps=10", 0)):
         result = edge(command, source, "--json", tmp_path / "figures.json")
         assert result.returncode == 0, result.stderr
         assert json.loads((tmp_path / "figures.json").read_text())["unlike_training"] == unlike

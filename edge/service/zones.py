@@ -80,7 +80,7 @@ def _lines(saved: ZonesFile) -> Iterator[str]:
     if saved.cameras:
         yield "cameras:\n"
     for name, zones in saved.cameras.items():
-        yield f"  {name}:\n"
+        yield f"  {json.dumps(name)}:\n"  # quoted: to YAML, on, no and 7 are no text
         yield from _zone_lines(zones, "    ")
 
 

@@ -309,7 +309,7 @@ def test_the_file_of_the_net_that_comes_with_edge_is_small_and_names_its_layers(
     assert len(scales.tensors) == 69
     assert len(scales.to_json()) < 10_000
     fed = [layer for row in scales.tensors.values() for layer in row.feeds]
-    assert len(fed) == len(set(fed)) == 70
+    assert len(fed) == len(set(fed)) == 71
     assert {
         "encoder.stem.0",
         "encoder.blocks.15.depthwise.0",

@@ -181,7 +181,7 @@ def calibrated(drive: Path, *options: str) -> None:
         (["--hfov-deg", "60", "--height-m", "1.4", "--lane-width-m", "3.5"], "not both"),
         (["--hfov-deg", "60", "--lane-width-m", "35"], "--lane-width-m 35: expected 1.5 to 10 metres"),
         (["--hfov-deg", "200", "--height-m", "1.4"], "hfov_deg: Input should be less than or equal to 150"),
-        (["--lens", "nothing.yaml", "--height-m", "1.4"], "nothing.yaml: cannot be read"),
+        (["--lens", "nothing.yaml", "--height-m", "1.4"], "nothing.yaml: there is no such file"),
     ],
 )
 def test_a_lens_and_a_height_are_needed(options: list[str], expected: str, tmp_path: Path) -> None:

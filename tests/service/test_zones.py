@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edge.errors import ConfigError, OutputError
@@ -65,6 +65,8 @@ names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True).filter(lambda
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 @given(drawn=st.dictionaries(names, corners, max_size=4), ahead=st.none() | corners, camera=st.just("") | names)
+@example(drawn={}, ahead=None, camera="on")
+@example(drawn={}, ahead=None, camera="7")
 def test_any_zones_are_read_as_they_were_saved(
     tmp_path: Path, hangups: list[tuple[int, int]], drawn: dict[str, Any], ahead: Any, camera: str
 ) -> None:
