@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from edge.backends.predict import predict
 from edge.card import Card
 from edge.classes import CAMVID
+from edge.closing import Closing
 from edge.engine import Identity
 from edge.frame import Frame, Image, Letterbox, ResizePolicy, Yuv420
 from edge.outputs import SEMANTIC, Output
 from edge.prediction import Prediction
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 SKY, ROAD, PEDESTRIAN = 0, 3, 9
 
 
-class BrightnessEngine:
+class BrightnessEngine(Closing):
     """Sees road where the picture is dark, sky where it is bright; keeps a copy of all that it was shown."""
 
     precision = "f32"
@@ -47,14 +44,6 @@ class BrightnessEngine:
 
     def close(self) -> None:
         pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def result_of(

@@ -59,14 +59,16 @@ class Manager:
 
     def heard(self, word: str, within_s: float = 30) -> str:
         """The first message that holds the word."""
-        end_s = time.monotonic() + within_s
+        end_s, message = time.monotonic() + within_s, "nothing"
         while (left_s := end_s - time.monotonic()) > 0:
             self._socket.settimeout(left_s)
             with contextlib.suppress(TimeoutError):
                 message = self._socket.recv(4096).decode()
                 if word in message:
                     return message
-        raise AssertionError(f"{word} was not said within {within_s} s: {self.log.read_text()}")
+        raise AssertionError(
+            f"{word} was not said within {within_s} s, but at last: {message}; log: {self.log.read_text()}"
+        )
 
     def forget(self) -> None:
         """What was said so far."""

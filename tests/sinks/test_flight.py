@@ -100,7 +100,7 @@ def test_a_trigger_has_the_seconds_before_it_and_some_after_it_written(
     monkeypatch.setattr(flight_module, "AFTER_S", 1.0)
     with recorder(tmp_path, seconds=2.0) as sink:
         keep(sink, 0, 60)
-        sink.trigger("somebody asked")
+        sink.trigger("asked for")
         keep(sink, 60, 65)
         time.sleep(1.1)
         keep(sink, 65, 80)
@@ -109,7 +109,7 @@ def test_a_trigger_has_the_seconds_before_it_and_some_after_it_written(
     assert frames == list(range(frames[0], 70))  # up to the key picture behind "after"
     assert 20 <= frames[0] <= 40
     assert frames[0] % 10 == 0
-    assert reason(path) == "somebody asked"
+    assert reason(path) == "asked for"
     assert (sink.health.totals["drives"], sink.health.totals["triggers"]) == (1, 1)
 
 
@@ -182,7 +182,7 @@ def test_a_camera_that_alternates_its_size_does_not_begin_a_piece_for_each_frame
         assert len(pieces) <= 1 + 3 + 6  # at the changes of size that may be, and one each second
         assert 20 <= sink.health.totals["frames_lost"] <= 30
         assert str(sink.health).startswith("ok (the camera alternates between 64x48 and 128x96")
-        sink.trigger("somebody asked")
+        sink.trigger("asked for")
     assert len(drives(tmp_path / "out")) == 1
     assert caplog.text.count("the camera alternates") == 1
 
@@ -255,7 +255,7 @@ def test_a_ring_that_was_deleted_from_memory_begins_anew_and_the_drive_holds_wha
         keep(sink, 0, 35)
         shutil.rmtree(ring_folder(tmp_path))
         keep(sink, 35, 65)
-        sink.trigger("somebody asked")
+        sink.trigger("asked for")
         keep(sink, 65, 75)
     (path,) = drives(tmp_path)
     assert numbers(path) == list(range(40, 70))

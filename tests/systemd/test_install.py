@@ -76,10 +76,11 @@ def test_over_a_service_that_runs_it_says_to_restart_it(machine: Container) -> N
     machine.sh("systemctl stop edge", check=False)  # other tests of this container may have left it running
     assert "Start it: systemctl enable --now edge " in install(machine)
     machine.sh("mkdir -p /run/systemd/system/edge.service.d")
-    machine.write(
-        "/run/systemd/system/edge.service.d/test.conf", "[Service]\nType=simple\nExecStart=\nExecStart=sleep 600\n"
+    machine.write(  # read after what other tests have left in test.conf, which one of the same name would not be
+        "/run/systemd/system/edge.service.d/zz-sleeps.conf",
+        "[Service]\nType=simple\nWatchdogSec=0\nExecStart=\nExecStart=sleep 600\n",
     )
-    machine.sh("systemctl daemon-reload; systemctl start edge")
+    machine.sh("systemctl daemon-reload; systemctl reset-failed edge; systemctl start edge")
     try:
         assert "Start it: systemctl restart edge " in install(machine)
     finally:
