@@ -13,7 +13,8 @@
     ├── DataError          65  labels or training data are not what they should be
     │   ├── CalibrationError   calibration frames or scales are not, or no longer
     │   └── MaskError          a message is not a compact mask
-    └── OutputError        73  a result cannot be written
+    ├── OutputError        73  a result cannot be written
+    └── ResourceError      71  memory, threads, processes or open files ran out
 
 Messages are one or two sentences for the person at 3 a.m.: what happened, to which thing, what was found, and
 what to do next. Exit codes follow sysexits.h.
@@ -139,3 +140,13 @@ class OutputError(EdgeError, OSError):
     """
 
     exit_code = 73
+
+
+class ResourceError(EdgeError, OSError):
+    """Memory, threads, processes or open files ran out.
+
+    Cause: the machine has no more, or a limit (`ulimit`, a container, a service's unit) allows no more.
+    Fix: look at `free -h` and `ulimit -a`; end what else runs, or raise the limit.
+    """
+
+    exit_code = 71

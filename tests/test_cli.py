@@ -279,10 +279,19 @@ def test_an_output_stream_that_takes_nothing_is_one_clear_line(colour_bundle: Bu
         ("numpy.empty(1 << 62, 'u1')", "edge: out of memory (Unable to allocate"),
         ("bytearray(1 << 62)", "edge: out of memory. See what is free, and your limit: free -h; ulimit -v"),
         ("cv2.resize(numpy.empty((9, 9), 'u1'), (1 << 24, 1 << 24))", "edge: out of memory (Failed to allocate"),
-        ("limit_threads(); threading.Thread(target=print).start()", "edge: no further thread could be started."),
+        (
+            "raise ImportError('lib.so: failed to map segment from shared object')",
+            "edge: out of memory (lib.so",
+        ),
+        ("raise ImportError('lib.so: cannot open shared object file: Too many open files')", "edge: no further file"),
+        (
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); open('/dev/null')",
+            "edge: no further file could be opened",
+        ),
+        ("limit_threads(); threading.Thread(target=print).start()", "edge: no further thread or process could be"),
     ],
 )
-def test_memory_or_threads_that_run_out_are_one_line(failure: str, line: str) -> None:
+def test_memory_threads_or_files_that_run_out_are_one_line(failure: str, line: str) -> None:
     code = (
         "import cv2, numpy, resource, sys, threading; from edge import cli; sys.argv = ['edge', 'doctor']\n"
         "def limit_threads():\n"

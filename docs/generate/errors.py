@@ -10,7 +10,7 @@ from functools import cache
 from links import HOME
 
 from edge import errors
-from edge.cli import IO_FAILED, OUT_OF_MEMORY
+from edge.cli import IO_FAILED
 from edge.cli.shared import INTERRUPTED
 
 HEAD = """# Errors
@@ -26,7 +26,6 @@ _OTHERS = {
     1: "a fault in edge: report it, with the traceback",
     2: "wrong usage: an option or command that does not exist, or a value of another type",
     3: "a gate of `edge evaluate` does not hold",
-    OUT_OF_MEMORY: "memory or threads ran out",
     IO_FAILED: "the terminal or pipe is gone",
     INTERRUPTED: "interrupted by Ctrl-C or SIGTERM; files are complete",
 }

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from edge.closing import Closing
 from edge.errors import EngineError
+from edge.shortage import check_shortage
 
 DRIVER = "libcuda.so.1"
 _COMPUTE_MAJOR, _COMPUTE_MINOR, _INTEGRATED = 75, 76, 18  # CU_DEVICE_ATTRIBUTE_..., cuda.h
@@ -314,6 +315,7 @@ def import_pycuda() -> Any:
     try:
         import pycuda.driver
     except ImportError as error:
+        check_shortage(error)
         raise EngineError(
             f"pycuda cannot be imported ({error}). Build it anew: pip install --force-reinstall --no-cache-dir pycuda"
         ) from error

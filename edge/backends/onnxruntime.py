@@ -23,6 +23,7 @@ from edge.closing import Closing
 from edge.engine import Bundle, Identity, check_image
 from edge.errors import EngineError
 from edge.outputs import select
+from edge.shortage import check_shortage, tight_limit
 
 if TYPE_CHECKING:
     from edge.frame import Image
@@ -55,6 +56,7 @@ def import_library() -> Any:
     try:
         return importlib.import_module("onnxruntime")  # by name: this module is called so too
     except ImportError as error:
+        check_shortage(error)
         raise EngineError(f"ONNX Runtime cannot be imported ({error}). Install it: pip install onnxruntime") from error
 
 
@@ -120,7 +122,7 @@ class OnnxRuntimeEngine(Closing):
         try:
             session = _session(model, self.threads // self.streams, asked, precision)
         except Exception as error:  # its errors share no type below this one
-            raise EngineError(f"{origin}: ONNX Runtime cannot load it: {_gist(error)}") from error
+            raise EngineError(f"{origin}: ONNX Runtime cannot load it: {_gist(error)}{tight_limit()}") from error
         self._input, self._tensors = session.get_inputs()[0].name, [output.tensor for output in self.outputs]
         given = [node for node in session.get_outputs() if node.name in self._tensors] or session.get_outputs()
         found = {_spelled(node) for node in session.get_inputs()}, {_spelled(node, node.name) for node in given}

@@ -31,6 +31,7 @@ from edge.closing import Closing
 from edge.engine import Bundle, Identity, check_image
 from edge.errors import EngineError
 from edge.outputs import Output, select
+from edge.shortage import check_shortage, tight_limit
 
 if TYPE_CHECKING:
     from edge.frame import Image
@@ -92,7 +93,7 @@ class OpenVinoEngine(Closing):
         except EngineError:
             raise
         except RuntimeError as error:  # all that OpenVINO raises
-            raise EngineError(f"{path}: OpenVINO cannot compile it: {_gist(error)}") from error
+            raise EngineError(f"{path}: OpenVINO cannot compile it: {_gist(error)}{tight_limit()}") from error
         self._idle = _queue_of(requests)
 
     def _compile(self, openvino: Any, core: Any, model: bytes, sha256: str) -> Any:
@@ -242,6 +243,7 @@ def import_library() -> Any:
             try:
                 import openvino  # noqa: F401
             except ImportError as error:
+                check_shortage(error)
                 raise EngineError(f"OpenVINO cannot be imported ({error}). Install it: pip install openvino") from error
             finally:
                 del sys.modules[hidden]

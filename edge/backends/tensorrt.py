@@ -35,6 +35,7 @@ from edge.closing import Closing
 from edge.engine import Bundle, Identity, check_image
 from edge.errors import EngineError
 from edge.outputs import Output, select
+from edge.shortage import check_shortage
 
 if TYPE_CHECKING:
     from edge.frame import Image
@@ -340,6 +341,7 @@ def import_library() -> Any:
     try:
         trt = importlib.import_module("tensorrt")  # by name: this module is called so too
     except ImportError as error:
+        check_shortage(error)
         raise EngineError(
             f"TensorRT cannot be imported ({error}). Its Python package must be of the version of the installed"
             " libraries: pip install --force-reinstall tensorrt==VERSION, or on a Jetson JetPack's own"

@@ -52,7 +52,8 @@ from edge.cli.shared import (
     write_json,
 )
 from edge.cli.stdio import prepare_standard_streams, print_report, printable
-from edge.errors import ConfigError, EdgeError
+from edge.errors import ConfigError, EdgeError, ResourceError
+from edge.shortage import shortage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     from edge.sources.source import Source
     from edge.timing import Stages
 
-OUT_OF_MEMORY, IO_FAILED = 71, 74  # EX_OSERR and EX_IOERR of sysexits.h
+IO_FAILED = 74  # EX_IOERR of sysexits.h
 
 
 def main() -> None:
@@ -80,12 +81,15 @@ def main() -> None:
     try:
         code = exit_code_of(sys.argv[1:])
     except OSError as error:  # what no part foresaw, such as a terminal or pipe that is gone
+        if lacking := shortage(error):
+            _complain(lacking)
+            os._exit(ResourceError.exit_code)
         # Without a name, as os.getcwd() raises it, it is the folder of this process that was deleted.
         place = "this folder" if isinstance(error, FileNotFoundError) else "standard output"
         _complain(f"{error.filename or place}: {error.strerror or error}")
         os._exit(IO_FAILED)  # an ordinary exit would flush, fail once more, and show a traceback
     except Exception as error:  # noqa: BLE001 a fault in edge: its traceback belongs into a report, and threads may still run
-        code = OUT_OF_MEMORY if (lacking := _shortage(error)) else 1
+        code = ResourceError.exit_code if (lacking := shortage(error)) else 1
         if lacking:
             _complain(lacking)
         else:
@@ -116,8 +120,9 @@ def exit_code_of(typed: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except ImportError as error:
-        _complain(import_advice(error))
-        code = ConfigError.exit_code
+        lacking = shortage(error)
+        _complain(lacking or import_advice(error))
+        code = ResourceError.exit_code if lacking else ConfigError.exit_code
     return code
 
 
@@ -131,17 +136,6 @@ def _show_example(error: typer.TyperException) -> None:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "MissingParameter" and context is not None and context.command.epilog:
         print(context.command.epilog, file=sys.stderr)
-
-
-def _shortage(error: Exception) -> str:
-    """What the machine or a limit did not give, and what to type; "" for any other error."""
-    is_opencvs = type(error).__module__.startswith("cv2") and getattr(error, "code", 0) == -4  # StsNoMem
-    if isinstance(error, MemoryError) or is_opencvs:
-        what = getattr(error, "err", "") or str(error)
-        return f"out of memory{f' ({what})' if what else ''}. See what is free, and your limit: free -h; ulimit -v"
-    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
-        return "no further thread could be started. See the limits on memory and processes: ulimit -v; ulimit -u"
-    return ""
 
 
 def _complain(text: str) -> None:

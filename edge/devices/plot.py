@@ -7,6 +7,7 @@ from typing import Any
 
 from edge.devices.table import DeviceTable, front, points
 from edge.errors import ConfigError
+from edge.shortage import check_shortage
 
 _MARKS = {"int8": "o", "fp16": "^", "bf16": "D", "f32": "s"}
 _LOOK = {"svg.hashsalt": "edge", "svg.fonttype": "none", "font.size": 9}  # equal bytes each time; text stays text
@@ -23,6 +24,7 @@ def front_svg(shown: DeviceTable) -> bytes:
     try:
         import matplotlib as mpl
     except ImportError as error:
+        check_shortage(error)
         raise ConfigError("a plot needs matplotlib. Install it: pip install matplotlib") from error
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from edge.errors import ConfigError
 from edge.install import install_command
+from edge.shortage import check_shortage
 
 IMAGE, MASKS, OUTLINES = "/camera/image", "/masks", "/masks/outlines"
 RESULTS, EVENTS = "/results", "/events"
@@ -131,7 +132,12 @@ def message_class(name: str) -> Any:
 
 
 def missing(error: ImportError) -> ConfigError:
-    """What to type where a library of drives is not there."""
+    """What to type where a library of drives is not there.
+
+    Raises:
+        ResourceError: it is there, and memory or open files ran out.
+    """
+    check_shortage(error)
     return ConfigError(f"drives need the library {error.name}. Try: {install_command('edge-segmentation[drives]')}")
 
 

@@ -15,6 +15,7 @@ import cv2
 from edge.errors import ConfigError, DataError, EdgeError, EngineError, SourceError
 from edge.evaluate.run import EvaluationConfig, Measured, Outcome, Shard, Worker
 from edge.install import install_command
+from edge.shortage import check_shortage
 
 LOCAL = "local"
 _log = logging.getLogger(__name__)
@@ -206,6 +207,7 @@ def _ray_at(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
+        check_shortage(error)
         raise ConfigError(
             f"--ray needs the library Ray. Install it: {install_command('edge-segmentation[scale]')}"
         ) from error

@@ -16,6 +16,7 @@ from edge.evaluate.figures import flicker_of, frame_miou, iou_of, ratio, triples
 from edge.evaluate.records import Records
 from edge.evaluate.run import DriveResult
 from edge.install import install_command
+from edge.shortage import check_shortage
 from edge.sinks.files import write_bytes
 
 
@@ -28,6 +29,7 @@ def need_pyarrow() -> tuple[Any, Any]:
     try:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
+        check_shortage(error)
         how = install_command("edge-segmentation[drives]")
         raise ConfigError(f"a Parquet file needs the library pyarrow. Install it: {how}") from error
 

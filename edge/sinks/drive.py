@@ -45,7 +45,7 @@ from edge.errors import OutputError
 from edge.frame import Frame, Letterbox
 from edge.indexed_png import encode_indexed
 from edge.prediction import Prediction
-from edge.sinks.files import escaped, writing
+from edge.sinks.files import escaped, limit_command, writing
 from edge.sinks.jsonl import as_record
 from edge.sinks.recorder import SYNC_S
 from edge.sinks.shelf import SegmentFile
@@ -339,7 +339,9 @@ class DriveSink:
         except OutputError:
             raise
         except (OSError, FFmpegError) as error:
+            plays = self._segment is not None and self._segment.plays
             raise OutputError(
-                f"{self._path}: cannot be written on: {error.strerror or error}. It holds what was recorded until then."
-                f" See: df -h {self._path.parent}"
+                f"{self._path}: cannot be written on: {error.strerror or error}."
+                f" {'It holds what was recorded until then' if plays else 'Nothing was recorded'}."
+                f" See: {limit_command(self._path, error)}"
             ) from error

@@ -46,7 +46,16 @@ def output_error(path: Path, error: OSError) -> OutputError:
         return OutputError(f"{name}: expected a folder, got a file. Name another place.")
     if error.errno == errno.EPIPE:
         return OutputError(f"{name}: the program that reads it has ended")
+    if error.errno == errno.EFBIG:
+        return OutputError(
+            f"{name}: has grown to the limit on a file's size. What was begun is removed. See: ulimit -f"
+        )
     return OutputError(f"{name}: cannot be written: {error.strerror or error}")
+
+
+def limit_command(path: Path, error: OSError) -> str:
+    """The command that shows what ended the writing of `path`."""
+    return "ulimit -f" if error.errno == errno.EFBIG else f"df -h {path.parent}"
 
 
 def open_descriptor(path: Path) -> int | None:

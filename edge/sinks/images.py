@@ -14,6 +14,7 @@ from edge.appearance import Appearance
 from edge.errors import OutputError
 from edge.frame import Frame
 from edge.prediction import Prediction
+from edge.shortage import check_shortage
 from edge.sinks.files import IMAGES, STDOUT, prepare_folder, refuse_terminal, write_bytes, writing
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class OverlayImages:
                 kind = (path.suffix or Path(result.frame.source).suffix).lower()
                 _, data = cv2.imencode(kind, image, _JPEG if kind in (".jpg", ".jpeg") else [])
             except cv2.error as error:  # such as a side of more than 65535 pixels
+                check_shortage(error)
                 raise OutputError(f"{path}: OpenCV cannot encode it: {error.err}") from error
         with self._stages["write"].span():
             write_bytes(path, data.tobytes())

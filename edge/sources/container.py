@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shlex
 import stat
@@ -17,12 +18,15 @@ from av.video.stream import VideoStream
 from edge.errors import ConfigError, NotAVideo, SourceError, SourceNotFound
 from edge.limits import max_pixels, size_error
 from edge.paths import no_such_file
+from edge.shortage import check_shortage
+from edge.sources.mistaken import what_it_is
 from edge.sources.place import STREAM
 
 log = logging.getLogger(__name__)
 
 _STILL = Disposition.attached_pic | Disposition.timed_thumbnails | getattr(Disposition, "still_image", 0)
 _TILE = 1 << 19  # AV_DISPOSITION_DEPENDENT: what is not shown alone (libavformat/avformat.h)
+_TEXT = ("ansi", "bintext", "idf", "xbin")  # codecs by which FFmpeg draws any text file as the screen of a terminal
 _WIDEST_PIXEL = 8.0  # beyond, a header's pixel aspect is taken for damage
 
 
@@ -42,9 +46,11 @@ def open_container(path: Path) -> av.container.InputContainer:
     except PermissionError as error:
         raise SourceError(f"{path}: may not be read by this user. See who may: namei -l {path}") from error
     except FFmpegError as error:
+        if error.errno != errno.ENOMEM:  # what FFmpeg also says of a damaged header that asks for too much
+            check_shortage(error)
         if isinstance(error, InvalidDataError) and is_regular(path) and path.stat().st_size == 0:
             raise NotAVideo(f"{path}: is empty (0 bytes). Was the recording cut short? Copy it again.") from error
-        raise NotAVideo(f"{path}: is not a video ({error.strerror}). {cut_off_hint(path)}") from error
+        raise NotAVideo(f"{path}: {refusal(path, f'is not a video ({error.strerror})')}") from error
 
 
 def is_regular(path: Path) -> bool:
@@ -55,9 +61,11 @@ def is_regular(path: Path) -> bool:
         return False
 
 
-def cut_off_hint(path: object) -> str:
-    """What a video that cannot be read may be, and what to type."""
-    return f"A file cut off while it was written looks like this too. Try: ffprobe {_typed(path)}"
+def refusal(path: Path, finding: str) -> str:
+    """What a file that cannot be read as a video is, or may be, and what to type."""
+    return what_it_is(path) or (
+        f"{finding}. A file cut off while it was written looks like this too. Try: ffprobe {_typed(path)}"
+    )
 
 
 def _typed(path: object) -> str:
@@ -81,14 +89,16 @@ def video_stream_of(container: av.container.InputContainer, path: Path, number: 
         raise ConfigError(f"{path}: {STREAM}{number}: expected 0 to {len(streams) - 1}; it has {len(streams)} video(s)")
     stream = streams[number] if number is not None else _default_of(streams)
     if stream is None:
-        raise NotAVideo(f"{path}: holds no video stream. {cut_off_hint(path)}")
+        raise NotAVideo(f"{path}: {refusal(path, 'holds no video stream')}")
+    if stream.codec_context is not None and stream.codec_context.name in _TEXT:
+        raise NotAVideo(f"{path}: {what_it_is(path) or 'is a text file, not a video'}")
     if stream.disposition & _TILE:
         raise NotAVideo(
             f"{path}: is a photo in {len(streams)} tiles (HEIC or AVIF), which cannot be read. Make a JPEG or PNG of"
             f" it: heif-convert {_typed(path)} {_typed(path.with_suffix('.png'))}"
         )
     if stream.codec_context is None:
-        raise NotAVideo(f"{path}: is coded in a way that FFmpeg does not know. {cut_off_hint(path)}")
+        raise NotAVideo(f"{path}: {refusal(path, 'is coded in a way that FFmpeg does not know')}")
     if fault := size_error((stream.codec_context.width, stream.codec_context.height)):
         raise SourceError(f"{path}: {fault}")
     if stream.codec_context.name == "gif" and stream.frames > 1:

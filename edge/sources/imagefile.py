@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from edge.limits import size_error
+from edge.shortage import check_shortage
 
 if TYPE_CHECKING:  # a capture process reads headers without NumPy and OpenCV
     from edge.frame import Image
@@ -35,6 +36,7 @@ def decode_image(data: bytes, *, unchanged: bool = False) -> Image:
 
     Raises:
         ImageError: it is of another format, larger than allowed, or not whole.
+        ResourceError: memory ran out.
     """
     import cv2
     import numpy as np
@@ -48,6 +50,7 @@ def decode_image(data: bytes, *, unchanged: bool = False) -> Image:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:  # some malformed headers, where None is usual
+        check_shortage(error)
         raise ImageError(f"does not decode ({error.err or 'OpenCV'})") from error
     if image is None:
         raise ImageError("does not decode: it is damaged, cut off, or of a kind that OpenCV does not read")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +14,15 @@ from edge.natural import is_hidden, natural_key
 from edge.paths import no_such_file
 from edge.pattern import is_pattern, matching
 from edge.regular import read_regular
+from edge.shortage import check_shortage
 from edge.sources.imagefile import ImageError
 from edge.sources.index import check_times, load_times, median_rate_hz
 from edge.sources.jpegscan import decode_whole_image
 from edge.sources.kinds import IMAGE_SUFFIXES
+from edge.sources.mistaken import is_of_few_colours, what_it_is
 from edge.timing import Durations
+
+log = logging.getLogger(__name__)
 
 RATE_HZ = 10.0
 
@@ -36,6 +41,8 @@ class ImageFiles(Closing):
             first = _read(self.paths[0])
         except SourceDamaged as error:
             raise NotAVideo(str(error)) from error
+        if is_of_few_colours(first):
+            log.warning("%s: has as few colours as a mask or label. Expected what a camera took", self.paths[0])
         self.size_wh = (first.shape[1], first.shape[0])
         self.frame_count = len(self.paths)
         self._times_ns = load_times(place) or [round(index * 1e9 / RATE_HZ) for index in range(self.frame_count)]
@@ -90,9 +97,12 @@ def list_image_files(place: str) -> list[Path]:
     except SourceError:
         raise
     except OSError as error:
+        check_shortage(error)
         raise SourceError(f"{place}: cannot be listed: {error.strerror}. See who may: namei -l {place}") from error
     if not found and not Path(place).exists() and not is_pattern(place):
         raise SourceNotFound(no_such_file(Path(place)))
+    if not found and Path(place).is_dir() and (mistaken := what_it_is(Path(place))):
+        raise SourceNotFound(f"{place}: {mistaken}")
     if not found:
         raise SourceNotFound(
             f"{place}: no images there ({', '.join(IMAGE_SUFFIXES)}). Look at what is there: ls {place}"
@@ -119,4 +129,5 @@ def _read(path: Path) -> Image:
     except ImageError as error:
         raise SourceDamaged(f"{path}: {error}. Replace or remove it.") from error
     except OSError as error:
+        check_shortage(error)
         raise SourceDamaged(f"{path}: cannot be read: {error.strerror}. See who may: namei -l {path}") from error

@@ -8,6 +8,7 @@ import numpy as np
 from edge.errors import SourceDamaged, SourceError
 from edge.frame import Image
 from edge.limits import size_error
+from edge.shortage import check_shortage
 
 # sensor_msgs/image_encodings.hpp. OpenCV names a Bayer pattern by its second row's second and third pixel.
 _TO_BGR: dict[str, tuple[int, int | None]] = {
@@ -49,4 +50,5 @@ def bgr_of_rows(encoding: str, size_wh: tuple[int, int], step: int, data: object
     try:
         return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
     except cv2.error as error:  # an odd width has no 4:2:2
+        check_shortage(error)
         raise SourceDamaged(f"{what} of {width}x{height} cannot be {encoding}.") from error

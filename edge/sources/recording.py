@@ -17,11 +17,11 @@ from edge.closing import Closing
 from edge.errors import NotAVideo, SourceDamaged
 from edge.frame import Frame
 from edge.sources.container import (
-    cut_off_hint,
     is_regular,
     note_other_streams,
     open_container,
     pixel_aspect_of,
+    refusal,
     set_up_decoder,
     video_stream_of,
 )
@@ -81,7 +81,7 @@ class Recording(Closing):
             raise
         if self._first is None:
             self._container.close()
-            raise NotAVideo(f"{name}: no frame in it can be decoded. {cut_off_hint(self.path)}")
+            raise NotAVideo(f"{name}: {refusal(self.path, 'no frame in it can be decoded')}")
         self.size_wh, self.pixel_aspect = self._first.size_wh, self._first.pixel_aspect
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ import cv2
 
 from edge.errors import OutputError
 from edge.frame import Frame
+from edge.shortage import check_shortage
 from edge.timing import Durations
 from edge.web.birds_eye import seen_in_metres
 from edge.web.images import grey_maps, view_bgr
@@ -88,6 +89,7 @@ class JpegImages:
         try:
             done, jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
         except cv2.error as error:
+            check_shortage(error)
             raise OutputError(f"frame {frame.index}: cannot be made a JPEG: {error}") from error
         if not done:
             raise OutputError(f"frame {frame.index}: cannot be made a JPEG")

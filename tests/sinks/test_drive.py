@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,6 +38,20 @@ def test_a_disk_that_fills_up_ends_the_drive_with_its_last_whole_chunk(
         with pytest.raises(SourceDamaged, match="was cut off"):
             frames.extend(source)
     assert len(frames) == written
+
+
+def test_a_drive_whose_first_frame_cannot_be_written_is_not_said_to_hold_any(tmp_path: Path) -> None:
+    path, (soft, hard) = tmp_path / "drive.mcap", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with (
+            pytest.raises(OutputError, match=r"File too large\. Nothing was recorded\. See: ulimit -f"),
+            DriveSink(path, DriveOptions("edge 0", "test", RATE_HZ), Stages()) as sink,
+        ):
+            sink.write(seen(0), 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not path.exists()
 
 
 def test_what_was_synced_is_there_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,10 @@ def _attempt(request: CaptureRequest, patience_s: float, outbox: Outbox) -> Capt
     except CaptureError as error:
         return error
     except ImportError as error:
-        return CaptureError(f"cannot be read without a library: {error}", permanent=True)
+        from edge.shortage import shortage  # late: a capture process that lacks nothing does without
+
+        lacking = shortage(error)
+        return CaptureError(lacking or f"cannot be read without a library: {error}", permanent=not lacking)
     except (BrokenPipeError, ConnectionResetError):
         raise
     except MemoryError:
