@@ -28,6 +28,7 @@ from edge.delta import apply_delta
 from edge.errors import BundleTampered, EngineError, EngineNotFound
 from edge.outputs import Output
 from edge.regular import read_regular
+from edge.secrets import redacted
 
 if TYPE_CHECKING:  # edge.frame imports OpenCV, which an engine does not need
     from types import TracebackType
@@ -192,7 +193,7 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE, trusted_keys: Collect
         return load_bundle(folder, trusted_keys)
     known = list_bundles()
     raise EngineNotFound(
-        f"no engine is called {str(name_or_path)!r}, and no folder either"
+        f"no engine is called {redacted(str(name_or_path))!r}, and no folder either"
         + _hint(str(name_or_path), known)
         + f" There are: {', '.join(known) or 'none'}"
     )

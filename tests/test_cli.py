@@ -314,6 +314,25 @@ def test_a_wrong_option_is_a_usage_error(edge_here: Edge) -> None:
     assert "--overlay" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("doctor", "rtsp://me:hunter2@h/live"),
+        ("run", "0", "--alpha", "rtsp://me:hunter2@h/live"),
+        ("run", "0", "--alpha=me:hunter2@h/live"),
+        ("rtsp://me:hunter2@h/live",),
+        ("run", "scene:street?frames=1", "-e", "rtsp://me:hunter2@h/live"),
+        ("run", "0", "--overlay", "rtsp://me:hunter2@h/live.mp4"),
+        ("evaluate", "rtsp://me:hunter2@h/live"),
+    ],
+)
+def test_an_address_in_the_wrong_place_is_shown_without_its_password(words: tuple[str, ...], edge_here: Edge) -> None:
+    result = edge_here(*words)
+    assert result.returncode not in (0, 1)
+    assert "***" in result.stderr
+    assert "hunter2" not in result.stderr + result.stdout
+
+
 def test_evaluate_prints_a_table_and_writes_json(
     edge_here: Edge, tmp_path: Path, flag: Image, flag_classes: Image, colour_bundle: Bundle
 ) -> None:

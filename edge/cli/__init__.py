@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import traceback
@@ -53,6 +54,7 @@ from edge.cli.shared import (
 )
 from edge.cli.stdio import prepare_standard_streams, print_report, printable
 from edge.errors import ConfigError, EdgeError, ResourceError
+from edge.secrets import without_secrets
 from edge.shortage import shortage
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from edge.sources.source import Source
     from edge.timing import Stages
 
+_ADDRESS = re.compile(r"://|@")  # in what may hold a password
 IO_FAILED = 74  # EX_IOERR of sysexits.h
 
 
@@ -114,6 +117,8 @@ def exit_code_of(typed: Sequence[str]) -> int:
         _complain(str(error))
         code = error.exit_code
     except typer.TyperException as error:  # a usage error: typer's own words and exit code
+        for word in filter(_ADDRESS.search, typed):
+            error.message = without_secrets(error.message, word)
         error.show()
         _show_example(error)
         code = error.exit_code

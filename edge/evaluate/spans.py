@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import cast
 
 from edge.closing import Closing
+from edge.errors import SourceError
 from edge.frame import Frame
-from edge.sources.open import open_source
+from edge.secrets import redacted
+from edge.sources.open import is_camera, open_source
 from edge.sources.seek import Playable, open_recording
 from edge.sources.source import Source
 from edge.timing import Durations
@@ -39,5 +41,11 @@ class Span(Closing):
 
 
 def open_drive(name: str) -> Source:
-    """The drive from its first frame to its last; a rendered street on its recorded clock, alike every time."""
+    """The drive from its first frame to its last; a rendered street on its recorded clock, alike every time.
+
+    Raises:
+        SourceError: it cannot be read, or is a camera.
+    """
+    if is_camera(name):
+        raise SourceError(f"{redacted(name)}: is a camera, which has no end. Record it: edge record CAMERA drive.mcap")
     return cast(Source, open_recording(name)) if name.startswith("scene:") else open_source(name)

@@ -11,9 +11,11 @@ from pathlib import Path
 from edge.engine import bundle_folder
 from edge.errors import OutputError
 from edge.pattern import is_pattern, matching
+from edge.secrets import redacted
 from edge.sinks.files import IMAGES, STDOUT, open_descriptor
 
 _READ = IMAGES | {".mcap", ".bag", ".db3", ".zstd", ".yaml", ".yml", ".csv"}  # what a folder can be a source by
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?=/)")  # a Path has one slash of two
 _WISHES = re.compile(r"[?#].*")  # behind a name: ?topic=/camera, #stream=1
 
 
@@ -29,6 +31,8 @@ def check_outputs(
         OutputError: with the output that collides.
     """
     named = [path for path in outputs if path is not None]
+    for path in named:
+        _check_no_address(path)
     _check_distinct(named)
     if not named:
         return
@@ -48,6 +52,15 @@ def check_replaced(folder: Path, inputs: Iterable[Path | None]) -> None:
     for path in inputs:
         if path is not None and folder.resolve() in (path.resolve(), *path.resolve().parents):
             raise OutputError(f"{folder}: is made anew, and {path}, which is read, would be lost. Name another folder.")
+
+
+def _check_no_address(path: Path) -> None:
+    if (scheme := _SCHEME.match(str(path))) and not Path(scheme[0]).is_dir():
+        shown = redacted(str(path).replace(":/", "://", 1))
+        raise OutputError(
+            f"{shown}: is an address, expected a file or folder. Images go to an address by --publish, results by"
+            " --sink: edge run --help"
+        )
 
 
 def _check_distinct(outputs: Sequence[Path]) -> None:

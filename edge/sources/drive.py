@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -33,8 +34,11 @@ from edge.sources.recorded import Recorded, RecordedResults
 from edge.sources.source import Source
 from edge.timing import Durations
 
+log = logging.getLogger(__name__)
+
 BAG_SUFFIXES = (".bag", ".db3", ".db3.zstd", ".mcap.zstd")
 STORAGES = ("*.db3", "*.db3.zstd", "*.mcap.zstd")  # of a ROS 2 bag's folder; one of *.mcap may also be a drive
+_MANY_UNDECODED = 1000
 _KEY_SLICE, _OTHER_SLICE = 5, 1  # NAL units (ITU-T H.264, table 7-1)
 
 
@@ -164,11 +168,12 @@ class Drive(Closing):
         return _Packet(message, file.path, sequence if ABOUT in file.metadata else 0)
 
     def _first_that_decodes(self) -> Frame:
-        outcomes = map(self._tried, range(self.frame_count))
-        first = next((outcome for outcome in outcomes if isinstance(outcome, Frame)), None)
-        if first is None:
-            raise NotAVideo(f"{self.name}: none of its {self.frame_count} frames can be decoded. {self._tried(0)}")
-        return first
+        for index in range(self.frame_count):
+            if index == _MANY_UNDECODED:
+                log.warning("%s: the first %d frames do not decode, trying all %d", self.name, index, self.frame_count)
+            if isinstance(first := self._tried(index), Frame):
+                return first
+        raise NotAVideo(f"{self.name}: none of its {self.frame_count} frames can be decoded. {self._tried(0)}")
 
     @property
     def damage(self) -> str:

@@ -41,6 +41,7 @@ from edge.prediction import Prediction
 from edge.sinks import drive as drive_module
 from edge.sinks.drive import CHUNK_S, DriveOptions, DriveSegments, DriveSink, without_result
 from edge.sinks.recorder import Recorder, RecorderOptions
+from edge.sources import drive as drive_source
 from edge.sources.drive import Drive, is_key_frame
 from edge.sources.open import open_source
 from edge.sources.source import Seekable
@@ -438,6 +439,16 @@ def test_a_message_that_is_none_is_damage_and_no_crash(encoding: str, message: b
     kind = "sensor_msgs/CompressedImage" if encoding in ("ros1", "cdr") else "foxglove.CompressedImage"
     with pytest.raises(NotAVideo, match="none of its 1 frames can be decoded"):
         Drive(str(others_mcap(tmp_path / "a.mcap", encoding, kind, messages=[message])))
+
+
+def test_where_many_images_in_a_row_do_not_decode_the_search_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(drive_source, "_MANY_UNDECODED", 3)
+    path = others_mcap(tmp_path / "a.mcap", "json", "foxglove.CompressedImage", messages=[b"{}"] * 5)
+    with pytest.raises(NotAVideo, match="none of its 5 frames can be decoded"):
+        Drive(str(path))
+    assert "the first 3 frames do not decode, trying all 5" in caplog.text
 
 
 @pytest.mark.parametrize("compression", [CompressionType.ZSTD, CompressionType.LZ4])

@@ -90,6 +90,15 @@ def test_two_outputs_of_one_name_are_refused(home: Path, one: str, other: str) -
         check_outputs([Path(one), Path(other)], [])
 
 
+@pytest.mark.parametrize("name", ["rtsp://me:hunter2@10.0.0.7/live", "http://h/masks.jsonl", "mqtt://h/edge"])
+def test_an_address_is_no_file_and_no_folder_is_made_of_it(home: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"://.* is an address, expected a file or folder.*--publish") as caught:
+        check_outputs([Path(name)], [])
+    assert "hunter2" not in str(caught.value)
+    (home / "odd:").mkdir()
+    check_outputs([Path("odd:/out.mp4"), Path("2026-12-01T10:00:00/out.mp4")], [])
+
+
 def test_a_folder_that_is_made_anew_holds_nothing_that_is_read(home: Path) -> None:
     check_replaced(home / "rec", [home / "drive.mp4", None])
     for path in (home / "frames" / "7.png", home / "also" / "7.png", home / "frames"):

@@ -413,6 +413,17 @@ def test_a_camera_whose_frames_are_read_in_bursts_has_its_own_rate() -> None:
     assert health.rate_hz == pytest.approx(30.0, rel=0.1)
 
 
+def test_frames_that_waited_while_this_process_was_stopped_have_their_age_and_no_rate() -> None:
+    camera = Camera(30.0)
+    camera.give(60)
+    taken_ns, camera.now_ns = camera.now_ns + 33 * MS, camera.now_ns + 12_000 * MS
+    camera.watch.frame(FrameReady(0, 0, camera.number, taken_ns, 0, MS, 90, 80, 999), camera.now_ns)
+    health = camera.watch.look(camera.now_ns)
+    assert health.stale
+    assert health.newest_ns == taken_ns
+    assert health.rate_hz == 0.0
+
+
 def test_a_rate_that_hovers_around_a_limit_does_not_flap() -> None:
     camera = Camera()
     states = []

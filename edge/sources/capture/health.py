@@ -148,7 +148,7 @@ class Watch:
     def _arrived(self, stamp_ns: int, now_ns: int) -> None:
         """The rate is that of the times at which frames were taken: a busy machine takes them in bursts."""
         self._arrivals.append(max(stamp_ns, self._arrivals[-1] if self._arrivals else stamp_ns))
-        while now_ns - self._arrivals[0] > _RATE_NS:
+        while self._arrivals and now_ns - self._arrivals[0] > _RATE_NS:  # this process may have been stopped meanwhile
             self._arrivals.popleft()
         self._totals["frames"] += 1
         if rate_hz := self._rate_hz(now_ns):
