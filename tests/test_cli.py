@@ -303,6 +303,17 @@ def test_memory_threads_or_files_that_run_out_are_one_line(failure: str, line: s
     assert refused(result, 71).startswith(line)
 
 
+def test_where_not_even_the_first_thread_can_be_started_it_is_one_line() -> None:
+    code = (
+        "import resource, sys, threading; from edge import cli; sys.argv = ['edge', 'run', 'x.mp4']\n"
+        'def start(thread): raise RuntimeError("can\'t start new thread")\n'
+        "threading.Thread.start = start\n"
+        "cli.make_app = lambda words: threading.Thread(target=print).start(); cli.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert refused(result, 71).startswith("edge: no further thread or process could be started.")
+
+
 def test_a_wrong_scene_is_a_config_error(edge_here: Edge, colour_bundle: Bundle) -> None:
     assert "sizes" in refused(edge_here("run", "scene:street?sizes=3", "-e", colour_bundle.folder), 78)
 

@@ -80,7 +80,8 @@ def main() -> None:
     if sys.argv[1:2] in (["run"], ["serve"]):
         # NumPy's BLAS is asked for 3x3 systems; its threads, left alone, spin for a tenth of a second of CPU.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        ahead.start()
+        with contextlib.suppress(RuntimeError):  # no further thread: what is needed is loaded when it is
+            ahead.start()
     try:
         code = exit_code_of(sys.argv[1:])
     except OSError as error:  # what no part foresaw, such as a terminal or pipe that is gone

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,34 @@ def test_a_damaged_file_is_laid_aside(box_of: Callable[[str], Outbox], file: Pat
     assert [said["number"] for said in taken(second)] == [2]
     assert second.fault == ""
     assert file.with_name("events.db.damaged").exists() == bool(damage)
+
+
+def test_each_file_that_is_laid_aside_is_kept(file: Path) -> None:
+    for content in (b"one" * 1000, b"two" * 1000):
+        file.write_bytes(content)
+        with closing(Journal(file)) as journal:
+            journal.open(9)
+            assert journal.fault == ""
+    aside = [file.with_name(name).read_bytes() for name in ("events.db.damaged", "events.db.damaged-2")]
+    assert aside == [b"one" * 1000, b"two" * 1000]
+
+
+@pytest.mark.parametrize("how", ["removed", "moved away", "replaced"])
+def test_a_file_that_is_gone_while_it_is_used_is_reported_and_loses_no_event(
+    how: str, box_of: Callable[[str], Outbox], file: Path
+) -> None:
+    box = box_of("one")
+    box.put_event("told", {"number": 1})
+    assert box.fault == ""
+    file.rename(file.with_name("away"))
+    if how == "removed":
+        file.with_name("away").unlink()
+    elif how == "replaced":
+        file.write_bytes(b"")
+    box.put_event("told", {"number": 2})
+    assert "removed or replaced while it was used" in box.fault
+    assert "Events are kept in memory alone" in box.fault
+    assert [said["number"] for said in taken(box)] == [1, 2]
 
 
 def test_a_disk_that_takes_nothing_is_told_and_loses_no_event(box_of: Callable[[str], Outbox], file: Path) -> None:

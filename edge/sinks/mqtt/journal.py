@@ -12,7 +12,9 @@ import logging
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
 from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 
 from edge.sinks.mqtt.outbox import Kept
@@ -36,6 +38,7 @@ class Journal:
         self._path = path
         self._lock_fd: int | None = None
         self._db: sqlite3.Connection | None = None
+        self._opened_inode: tuple[int, int] | None = None
         self._dirty, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._sync, name="mqtt events", daemon=True)
 
@@ -44,6 +47,7 @@ class Journal:
         try:
             self._lock()
             self._db = self._connected()
+            self._opened_inode = self._inode()
             self._db.execute(
                 "DELETE FROM events WHERE length(payload) > ? OR"
                 " key <= (SELECT key FROM events ORDER BY key DESC LIMIT 1 OFFSET ?)",
@@ -96,12 +100,17 @@ class Journal:
         except sqlite3.OperationalError:  # the disk's fault, not the file's
             raise
         except sqlite3.DatabaseError as error:
-            aside = self._path.with_name(self._path.name + ".damaged")
+            aside = next(place for place in self._places_aside() if not place.exists())
             log.warning("mqtt: %s: %s. It is laid aside as %s", self._path, error, aside)
             self._path.replace(aside)
             for ending in ("-wal", "-shm"):
                 self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
             return self._prepared()
+
+    def _places_aside(self) -> Iterator[Path]:
+        """Names for a damaged file; one that was laid aside before is kept."""
+        yield self._path.with_name(f"{self._path.name}.damaged")
+        yield from (self._path.with_name(f"{self._path.name}.damaged-{number}") for number in count(2))
 
     def _prepared(self) -> sqlite3.Connection:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # not for other users to read
@@ -124,8 +133,17 @@ class Journal:
         except sqlite3.Error as error:
             self._failed(error)
         else:
-            self._recovered()
             self._dirty.set()
+            if self._inode() == self._opened_inode:
+                self._recovered()
+            else:  # SQLite goes on in the file that has no name any more, and says nothing
+                self._failed(OSError("was removed or replaced while it was used. Restart the service"))
+
+    def _inode(self) -> tuple[int, int] | None:
+        with suppress(OSError):
+            status = self._path.stat()
+            return status.st_dev, status.st_ino
+        return None
 
     def _sync(self) -> None:
         """The thread: after a change, the log goes to the disk and from there into the file."""
