@@ -147,9 +147,9 @@ class EfficientNetLiteFine(EfficientNetLiteSeg):
         init_weights(self.head)
 
     @property
-    def feature_channels(self) -> tuple[int, int, int, int]:
-        """Of the features "at8", "at4", "raw4" and "at2"."""
-        return self.join8[0].out_channels, self.up4[0].out_channels, *self.encoder.channels[1::-1]  # pyright: ignore[reportReturnType]
+    def feature_channels(self) -> tuple[int, int, int]:
+        """Of the features for further heads: "at8", "raw4" and "at2"."""
+        return self.join8[0].out_channels, *self.encoder.channels[1::-1]  # pyright: ignore[reportReturnType]
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """What the head reads, "at4", and what else further heads may (`edge.nets.heads`): "at8", and the encoder's own

@@ -139,7 +139,9 @@ def _open_file(plan: Teacher) -> _Chances:
 
 
 def _open_bundle(bundle: Bundle) -> _Chances:
-    """What the bundle's graph in fp32 thinks of an image, placed in its input as at run time.
+    """What the engine thinks of an image, placed in its input and in its precision as at run time.
+
+    Not in fp32: `large` in INT8 takes 0.42 of the time on a CPU with VNNI, and its chances differ by 0.0008 on average.
 
     Raises:
         ConfigError: its classes do not come of logits, one for each.
@@ -147,7 +149,7 @@ def _open_bundle(bundle: Bundle) -> _Chances:
     need("onnx", "a bundle as a teacher")
     card = bundle.card
     classes = next(output.tensor for output in card.outputs if output.name == SEMANTIC.name)
-    graph = with_logits(bundle.read(bundle.graph("f32", "openvino")), classes, str(bundle.folder))
+    graph = with_logits(bundle.read(bundle.graph(card.precision, "openvino")), classes, str(bundle.folder))
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled: Any = get_core().compile_model(get_core().read_model(graph, b""), "CPU", config)
     places = {name: compiled.output(name) for name in (LOGITS, classes)}

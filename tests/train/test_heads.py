@@ -20,6 +20,8 @@ from edge.classes import CAMVID
 from edge.config import load_yaml, parse_tree
 from edge.errors import ConfigError
 from edge.metrics import ThinScore
+from edge.nets import make_net
+from edge.nets.heads import Headed
 from edge.train.head_frames import CURB, FIRST, MARKING, NO_OBJECT, SOME_OBJECT, UNKNOWN, read_known
 from edge.train.head_plan import HeadFolder, HeadsPlan
 from edge.train.heads import HeadTrainer, centre_loss, marking_loss, object_targets
@@ -27,6 +29,14 @@ from edge.train.loop import Trainer
 from edge.train.recipe import Recipe
 
 ROAD, CAR, PEDESTRIAN = 3, 8, 9
+
+
+@pytest.mark.parametrize("size", [(360, 480), (288, 480), (200, 320), (268, 476), (270, 480), (33, 65)])
+def test_maps_of_every_size_of_image_are_of_a_quarter_of_it(size: tuple[int, int]) -> None:
+    headed = Headed(make_net("efficientnet_lite0_fine", len(CAMVID))).eval()
+    with torch.no_grad():
+        found = headed(torch.rand(1, 3, *size))
+    assert {value.shape[-2:] for value in found} == {(-(-size[0] // 4), -(-size[1] // 4))}
 
 
 def test_each_object_has_a_centre_and_offsets_that_point_there() -> None:

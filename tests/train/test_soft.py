@@ -163,7 +163,7 @@ def test_a_bundle_says_of_each_class_how_likely_it_is(engine: str) -> None:
     chances = teacher.ask(image[None])
     torch.testing.assert_close(chances.sum(1), torch.ones(1, *chances.shape[2:]))
     wide = nn.functional.interpolate(chances.log(), size=(360, 480), mode="bilinear", align_corners=False)
-    with open_engine(engine, precision="f32", backend="openvino") as running:
+    with open_engine(engine, backend="openvino") as running:
         assert np.mean(wide[0].argmax(0).numpy() == running.predict(image).class_map()) > 0.98
 
 
@@ -174,7 +174,7 @@ def test_a_view_of_another_shape_is_placed_as_at_run_time() -> None:
     chances = teacher.ask(image[None])
     assert chances.shape == (1, 11, 68, 120)  # 480x270 of the 480x360 input, at 1/4
     wide = nn.functional.interpolate(chances.log(), size=(180, 320), mode="bilinear", align_corners=False)
-    with open_engine("road", precision="f32", backend="openvino") as running:
+    with open_engine("road", backend="openvino") as running:
         assert np.mean(wide[0].argmax(0).numpy() == running.predict(image).class_map()) > 0.95
 
 
