@@ -5,7 +5,7 @@
 Without names all are made. Frames are rendered (seeded) or the motorway of Udacity's CarND (MIT) under
 $EDGE_DATA/drives: no other data may be passed on. Pages are shot light and dark by Chromium (benchmarks/chromium.py).
 The live page shows the age of this machine's masks, so let nothing else run for page-*.webp. loss.png,
-build-worst.webp and adapt-*.svg take PyTorch.
+build-worst.webp, augmentation.webp and adapt-*.svg take PyTorch.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from benchmarks.readme_images import MOTORWAY_FRAME, painted, write_webp
 from benchmarks.terminal_image import asked, run_in_shell, shown, write_terminal
 from edge.engine import find_bundle
 from edge.frame import Image
+from edge.sources.open import open_source
 
 STREET = "scene:street?seed=7&frames={frames}&size=640x360&fps=30"
 EVERY, SOURCE_HZ = 3, 30  # of the clip: ten images a second
@@ -69,6 +70,41 @@ def motorway(_: Path, to: Path) -> None:
     drive = Path(os.environ["EDGE_DATA"]) / "drives/motorway-720p.mp4"
     (image,) = painted(drive, MOTORWAY_FRAME, MOTORWAY_FRAME, style="side-by-side")
     write(to / "side-by-side.webp", resized(image, (1280, 360)), PHOTO_QUALITY)
+
+
+def augmented(_: Path, to: Path) -> None:
+    """A motorway as other light and other cameras would show it to a net that learns."""
+    from edge.train import augment, lens
+
+    image, street = (
+        _frame_of(f"{os.environ['EDGE_DATA']}/drives/motorway-720p.mp4", MOTORWAY_FRAME),
+        _frame_of(STREET.format(frames=1), 0),
+    )
+    ways: dict[str, Callable[[Image, np.random.Generator], Image]] = {
+        "as it is": lambda image, _: image,
+        "night": augment.darken,
+        "motion_blur": augment.blur_along,
+        "low_resolution": augment.lower_resolution,
+        "jpeg": augment.recompress,
+        "h264": lens.through_h264,
+        "exposure": lens.expose,
+        "glare": lens.add_glare,
+        "drops": lens.add_drops,
+        "style": lambda image, rng: lens.borrow_style(image, street, rng),
+    }
+    cells = [_named(name, way(image.copy(), np.random.default_rng(11))) for name, way in ways.items()]
+    rows = [np.hstack(cells[start : start + 2]) for start in range(0, len(cells), 2)]
+    write(to / "augmentation.webp", np.vstack(rows), PHOTO_QUALITY)
+
+
+def _frame_of(name: str, index: int) -> Image:
+    with open_source(name) as source:
+        return resized(next(frame.image for frame in source if frame.index == index), PICKED_WH)
+
+
+def _named(name: str, image: Image) -> Image:
+    cv2.rectangle(image, (0, 0), (12 + 9 * len(name), 24), (30, 30, 30), -1)
+    return cv2.putText(image, name, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (240, 240, 240), 1, cv2.LINE_AA)
 
 
 def sheet(room: Path, to: Path) -> None:
@@ -219,6 +255,7 @@ def _themed(url: str, stem: Path, size_wh: tuple[int, int], seconds: float) -> N
 IMAGES: dict[str, Callable[[Path, Path], None]] = {
     "first-drive.webp": first_drive,
     "side-by-side.webp": motorway,
+    "augmentation.webp": augmented,
     "sheet.webp": sheet,
     "loss.png": own_net,
     "build-worst.webp": own_net,

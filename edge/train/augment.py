@@ -8,6 +8,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from edge.frame import Image
+from edge.train.lens import add_drops, add_glare, borrow_style, expose, through_h264
 from edge.train.recipe import Augmentation
 
 Pair = tuple[Image, Image]  # uint8 (H, W, 3) BGR and uint8 (H, W) class ids
@@ -18,7 +19,7 @@ def augment(
 ) -> Pair:
     """One random training view of `pair`, same size as it: `view_of`, its light varied."""
     image, labels = view_of(pair, donor, rare, plan, ignore_id, rng)
-    return vary_light(image, plan, rng), labels
+    return vary_light(image, plan, rng, donor[0]), labels
 
 
 def view_of(
@@ -75,24 +76,35 @@ def _pitched(angle: float, width: int, height: int, rng: Generator) -> NDArray[n
     return camera @ nod @ np.linalg.inv(camera)
 
 
-def vary_light(image: Image, plan: Augmentation, rng: Generator) -> Image:
-    """Random colour, and by chance night, blur, sensor noise, low resolution, JPEG; what is off draws no random number,
-    so that a recipe's batches stay what they were when another way is added.
+def vary_light(image: Image, plan: Augmentation, rng: Generator, other: Image) -> Image:
+    """What other light and other cameras make of an image, each by chance, in the order in which light goes: the
+    colours of `other`, night, colour, exposure, glare, drops on the glass, blur, the sensor's noise, low resolution,
+    JPEG, H.264. What is off draws no random number, so that a recipe's batches stay what they were when another way is
+    added; but for blur and noise, which came first.
 
     Black stays black: gain and gamma only, so that a letterbox's bars look as they do at run time.
     """
-    if plan.night and rng.random() < plan.night:
+
+    def chance(share: float) -> bool:
+        return share > 0 and rng.random() < share
+
+    if chance(plan.style):
+        image = borrow_style(image, other, rng)
+    if chance(plan.night):
         image = darken(image, rng)
     image = vary_colour(image, plan.colour, rng)
+    for share, change in ((plan.exposure, expose), (plan.glare, add_glare), (plan.drops, add_drops)):
+        image = change(image, rng) if chance(share) else image
     if rng.random() < plan.blur:
         image = cv2.GaussianBlur(image, (5, 5), rng.uniform(0.3, 1.5))
-    if plan.motion_blur and rng.random() < plan.motion_blur:
+    if chance(plan.motion_blur):
         image = blur_along(image, rng)
     if rng.random() < plan.noise:
         image = add_noise(image, rng.uniform(1, 8), rng)
-    if plan.low_resolution and rng.random() < plan.low_resolution:
-        image = lower_resolution(image, rng)
-    return recompress(image, rng) if plan.jpeg and rng.random() < plan.jpeg else image
+    last = ((plan.low_resolution, lower_resolution), (plan.jpeg, recompress), (plan.h264, through_h264))
+    for share, change in last:
+        image = change(image, rng) if chance(share) else image
+    return image
 
 
 def vary_colour(image: Image, c: float, rng: Generator) -> Image:

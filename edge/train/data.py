@@ -207,7 +207,7 @@ def batches(
         for pair in picks:
             donor = donors[rng.integers(len(donors))]
             clean, labels = view_of(paste(pair, rng), donor, rare, recipe.augmentation, table.ignore_id, rng)
-            views.append((vary_light(clean, recipe.augmentation, rng), labels, clean))
+            views.append((vary_light(clean, recipe.augmentation, rng, donor[0]), labels, clean))
         cut = _cut(recipe, step, rng)
         images, ids, cleans = (np.stack([part[cut] for part in parts]) for parts in zip(*views, strict=True))
         yield images, ids, cleans

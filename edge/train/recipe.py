@@ -125,6 +125,11 @@ class Augmentation(StrictModel):
     motion_blur: Share = 0.0
     low_resolution: Share = 0.0  # scaled down by up to 3 and up again, as a cheaper camera's frames are
     jpeg: Share = 0.0  # encoded and decoded at quality 10 to 60
+    h264: Share = 0.0  # encoded and decoded at CRF 26 to 42, as the last of three frames of a camera that moves
+    exposure: Share = 0.0  # too much light, of which the brightest is lost, or too little
+    glare: Share = 0.0  # a low sun or a lamp, and its veil
+    drops: Share = 0.0  # rain on the glass
+    style: Share = 0.0  # the colours of another frame
     shapes: tuple[str, ...] = ()  # that batches are cut to, in turn: 480x272 for 16:9
 
     @field_validator("shapes")

@@ -21,6 +21,7 @@ from edge.train.augment import (
     vary_light,
     warp,
 )
+from edge.train.lens import add_drops, add_glare, borrow_style, expose, through_h264
 from edge.train.recipe import Augmentation
 
 CAMERAS: dict[str, Callable[[Image, Generator], Image]] = {
@@ -30,6 +31,11 @@ CAMERAS: dict[str, Callable[[Image, Generator], Image]] = {
     "jpeg": recompress,
     "noise": lambda image, rng: add_noise(image, 5, rng),
     "colour": lambda image, rng: vary_colour(image, 0.4, rng),
+    "exposure": expose,
+    "glare": add_glare,
+    "drops": add_drops,
+    "h264": through_h264,
+    "style": lambda image, rng: borrow_style(image, np.full((60, 70, 3), (40, 90, 160), np.uint8), rng),
 }
 every_camera = pytest.mark.parametrize("name", CAMERAS)
 
@@ -70,7 +76,44 @@ def test_night_is_darker_and_blur_and_low_resolution_lose_detail(seed: int) -> N
 
 def test_the_new_ways_are_off_unless_a_recipe_asks() -> None:
     plan = Augmentation(colour=0.0, blur=0.0, noise=0.0)
-    np.testing.assert_array_equal(vary_light(checkered(), plan, np.random.default_rng(0)), checkered())
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(vary_light(checkered(), plan, rng, checkered()), checkered())
+
+
+def test_ways_that_are_off_draw_no_random_number() -> None:
+    rng, other = (np.random.default_rng(7) for _ in range(2))
+    vary_light(checkered(), Augmentation(colour=0.4, blur=0.0, noise=0.0), rng, checkered())
+    vary_colour(checkered(), 0.4, other)
+    other.random(2)  # blur and noise, which came first, draw theirs all the same
+    assert rng.random() == other.random()
+
+
+@pytest.mark.parametrize("name", ["exposure", "glare", "drops", "h264", "style"])
+def test_a_way_that_a_recipe_asks_for_happens(name: str) -> None:
+    plain = Augmentation(colour=0.0, blur=0.0, noise=0.0)
+    asked = plain.model_copy(update={name: 1.0})
+    assert not np.array_equal(checkered(), vary_light(checkered(), asked, np.random.default_rng(7), 200 - checkered()))
+
+
+def test_glare_leaves_no_black_dots_of_the_scene() -> None:
+    image = checkered()
+    image[10, 10] = image[40:42, 50:53] = 0
+    assert add_glare(image, np.random.default_rng(1)).min() > 0
+
+
+def test_a_frame_of_odd_size_goes_through_h264() -> None:
+    image = checkered()[:89, :119]
+    changed = through_h264(image, np.random.default_rng(0))
+    assert changed.shape == image.shape
+    assert np.abs(changed.astype(int) - image).mean() < 40
+
+
+def test_a_frame_takes_the_colours_of_another_and_keeps_its_form() -> None:
+    rng = np.random.default_rng(4)
+    warm = rng.integers(0, 60, (60, 70, 3), np.uint8) + np.array([20, 80, 150], np.uint8)
+    changed = borrow_style(checkered(), warm, rng)
+    assert changed[..., 2].mean() > changed[..., 0].mean() + 20  # grey before
+    assert detail(changed) > 0.2 * detail(checkered())
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -401,7 +401,7 @@ def test_what_lies_beyond_the_frame_is_black_and_ignored() -> None:
 def test_black_bars_stay_black_whatever_the_light() -> None:
     image = np.zeros((20, 20, 3), np.uint8)
     image[5:15] = 120
-    varied = vary_light(image, Augmentation(blur=0, noise=1), np.random.default_rng(3))
+    varied = vary_light(image, Augmentation(blur=0, noise=1), np.random.default_rng(3), image)
     assert not varied[:5].any()
     assert varied[5:15].all()
 
