@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "rtsp"))
 from cameras import free_port
 from servers import MediaServer, why_no_rtsp_server
 
-from edge.errors import ConfigError
+from edge.errors import ConfigError, OutputError
 from edge.frame import Image
 from edge.prediction import Prediction
 from edge.service.check import check
@@ -44,7 +46,7 @@ PASSWORD = "hunter2-SECRET"
 
 @pytest.fixture
 def context(make_card: MakeCard) -> SinkContext:
-    return SinkContext("test", 20.0, make_card(b"graph"), Stages())
+    return SinkContext("test", 20.0, make_card(b"graph"), Stages(), unattended=True)
 
 
 @pytest.fixture
@@ -141,7 +143,7 @@ def test_a_server_that_comes_later_and_one_that_comes_back_are_found(
     assert sink.health.state == "stopped"
 
 
-def test_a_run_that_published_nothing_says_so_at_its_end(
+def test_a_service_that_published_nothing_says_so_at_its_end(
     context: SinkContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
@@ -151,6 +153,19 @@ def test_a_run_that_published_nothing_says_so_at_its_end(
         sink.write(result(0), 0)
     assert "no frame was published (" in caplog.text
     assert PASSWORD not in caplog.text
+
+
+def test_a_run_that_published_nothing_fails_with_its_summary(tmp_path: Path) -> None:
+    url = f"rtsp://u:{PASSWORD}@127.0.0.1:{free_port()}/live"
+    words = ["run", "scene:street?frames=4&size=160x120&fps=10", "--publish", url, "--json", str(tmp_path / "run.json")]
+    done = subprocess.run(
+        [sys.executable, "-m", "edge.cli", *words], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == OutputError.exit_code
+    assert "no frame was published (" in done.stderr
+    assert "Is a media server there" in done.stderr
+    assert PASSWORD not in done.stderr + done.stdout
+    assert json.loads((tmp_path / "run.json").read_text())["frames_out"] == 4
 
 
 def test_a_server_that_answers_nothing_holds_up_no_frame(context: SinkContext, monkeypatch: pytest.MonkeyPatch) -> None:

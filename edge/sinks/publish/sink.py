@@ -12,6 +12,7 @@ import time
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from edge.errors import OutputError
 from edge.frame import Yuv420
 from edge.prediction import Prediction
 from edge.secrets import without_secrets
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 
 
 class PublishSink:
-    """Draws each result and hands it to a process that publishes it. It never raises after its start, and never waits
-    for the server.
+    """Draws each result and hands it to a process that publishes it. It never waits for the server, and never raises
+    between its start and its end.
     """
 
     def __init__(self, options: PublishOptions, context: SinkContext) -> None:
@@ -50,6 +51,7 @@ class PublishSink:
             self._identity = Identity()
             self._target.options.update(self._identity.options)
         self._look.table(context.card.table)
+        self._unattended = context.unattended
         self._rate, self._stages = nominal_rate(context.rate_hz), context.stages
         totals = ["connections", "frames_sent", "frames_superseded"]
         self._health = StatusKeeper("lost", "not connected yet", totals=totals)
@@ -61,17 +63,25 @@ class PublishSink:
     def __enter__(self) -> PublishSink:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """End the stream."""
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        """End the stream.
+
+        Raises:
+            OutputError: a run that somebody waits for published nothing. A service, which goes on, logs it.
+        """
         self._hear(time.monotonic())
-        if not self._health.now.totals["frames_sent"]:
-            log.warning("publish: %s: no frame was published (%s)", self._target.shown, self._health.now.reason)
+        unsent = not self._health.now.totals["frames_sent"]
+        said = f"publish: {self._target.shown}: no frame was published ({self._health.now.reason})"
         if self._process is not None:
             self._process.close()
             self._process = None
         if self._identity is not None:
             self._identity.close()
         self._become("stopped", "")
+        if unsent and kind is None and not self._unattended:
+            raise OutputError(f"{said}. Is a media server there that takes streams at this address? See docs/live.md.")
+        if unsent:
+            log.warning("%s", said)
 
     @property
     def health(self) -> Status:
