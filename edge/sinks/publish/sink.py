@@ -67,7 +67,7 @@ class PublishSink:
         """End the stream.
 
         Raises:
-            OutputError: a run that somebody waits for published nothing. A service, which goes on, logs it.
+            OutputError: a run published nothing. A service, which goes on, logs it.
         """
         self._hear(time.monotonic())
         unsent = not self._health.now.totals["frames_sent"]
