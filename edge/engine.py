@@ -58,6 +58,10 @@ GRAPH_PRECISION = {"f32": "fp32", "bf16": "fp32", "fp16": "fp32", "int8": "int8"
 BUNDLED = Path(__file__).parent / "engines"  # shipped in the wheel
 CHECKOUT = Path(__file__).parents[1] / "engines"  # where edge runs from a clone of its repository
 IN_REPOSITORY = ("large",)  # bundles there that are not in the wheel
+_ELSEWHERE = (
+    "it comes with edge's repository, not with the package. In a clone of it: --engine engines/{0}; elsewhere the path"
+    " of that folder."
+)
 BUILT = Path("engines/built")  # under the working directory, where `edge build` puts its own
 
 
@@ -201,19 +205,32 @@ def find_bundle(name_or_path: str | Path = DEFAULT_ENGINE, trusted_keys: Collect
 
 def _hint(name: str, known: Sequence[str]) -> str:
     """What to type in place of a name that is not one of `known`: a folder, the command that builds it, a like name."""
+    folders = _folders_below_engines()
+    if name in folders:
+        return f", but its folder is {folders[name]}: give that in its place, as in --engine {folders[name]}."
     if re.fullmatch(NAME, name):
         for home in (Path("engines"), CHECKOUT):
-            for card in sorted(home.glob(f"**/{name}/{CARD_FILE}")):
-                return f", but its folder is {card.parent}: give that in its place, as in --engine {card.parent}."
             if (recipe := home / f"{name}.yaml").is_file():
                 return f", but a recipe: edge build {recipe} makes the engine."
     if name in IN_REPOSITORY:
-        return (
-            f": it comes with edge's repository, not with the package. In a clone of it: --engine engines/{name};"
-            " elsewhere the path of that folder."
-        )
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else "."
+        return f": {_ELSEWHERE.format(name)}"
+    close = difflib.get_close_matches(name, [*known, *folders, *IN_REPOSITORY], n=1)
+    if not close:
+        return "."
+    if close[0] in known:
+        return f"; did you mean {close[0]!r}?"
+    folder = folders.get(close[0])
+    return (
+        f"; did you mean --engine {folder}?"
+        if folder
+        else f"; did you mean {close[0]!r}? {_ELSEWHERE.format(close[0])}"
+    )
+
+
+def _folders_below_engines() -> dict[str, Path]:
+    """The bundles that take a path, here and in the clone that edge runs from, by name."""
+    cards = (sorted(home.glob(f"**/{CARD_FILE}"), reverse=True) for home in (CHECKOUT, Path("engines")))
+    return {card.parent.name: card.parent for found in cards for card in found}  # of one name the first of those here
 
 
 def _is_net(path: Path) -> bool:

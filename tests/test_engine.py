@@ -407,6 +407,8 @@ def test_a_folder_below_engines_is_named_when_its_name_alone_is_given(homes: Pat
         f" --engine {folder}. There are: night, road"
     )
     assert find_bundle(folder).card == card
+    with pytest.raises(EngineNotFound, match=f"; did you mean --engine {folder}\\? There are: night, road"):
+        find_bundle("larg")
 
 
 def test_a_recipe_that_was_not_built_yet_is_named_with_the_command_that_builds_it(homes: Path) -> None:
