@@ -28,7 +28,7 @@ def test_it_runs_in_int8_and_lost_no_more_to_fp32_than_it_may(engine: Engine) ->
     assert engine.precision == "int8"
     gate = engine.card.gate
     assert gate is not None
-    assert gate.limits == {"miou": 0.5, "road": 0.3, "pedestrian": 1.0}
+    assert gate.limits == {"miou": 0.5, "road": 0.3, "pedestrian": 0.5 if engine.card.name == "road" else 1.0}
     for lost in gate.lost.values():
         assert all(lost[name] <= points for name, points in gate.limits.items())
 

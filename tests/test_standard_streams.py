@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from edge.cache import cache_folder
@@ -23,8 +24,8 @@ GBK = os.fsdecode(b"drive-\xb3\xb5")
 
 @pytest.fixture
 def source(tmp_path: Path, flag: Image) -> Path:
-    """A folder of three images."""
-    folder = tmp_path / "frames"
+    """A folder of three images, of as many colours as a photograph: a flag's own few would be warned of."""
+    folder, flag = tmp_path / "frames", flag + np.arange(48, dtype=np.uint8)[:, None, None]
     folder.mkdir()
     for name in ("1.png", "2.png", "3.png"):
         cv2.imwrite(str(folder / name), flag)
