@@ -123,7 +123,7 @@ class Gate:
 class Fingerprint:
     """What an engine's masks are like on its calibration frames, to tell a camera that sees something else.
 
-    `shares`: of the image, by class, on average; `drift`: what all but the farthest 3 % of the frames keep to of the
+    `shares`: of the image, by class, on average; `drift`: what all but the farthest 2 % of the frames keep to of the
     Jensen-Shannon divergence of their shares from these, in bits; `edges` and `edges_high`: the share of cells whose
     class is not their right neighbour's, on average and at most. `layout`: of each of eight bands of the image, from
     its top, the share that the class covers, on average; `layout_drift`: as `drift`, from that. Cards of older engines

@@ -219,12 +219,9 @@ def _hint(name: str, known: Sequence[str]) -> str:
         return "."
     if close[0] in known:
         return f"; did you mean {close[0]!r}?"
-    folder = folders.get(close[0])
-    return (
-        f"; did you mean --engine {folder}?"
-        if folder
-        else f"; did you mean {close[0]!r}? {_ELSEWHERE.format(close[0])}"
-    )
+    if close[0] in folders:
+        return f"; did you mean --engine {folders[close[0]]}?"
+    return f"; did you mean {close[0]!r}? {_ELSEWHERE.format(close[0])}"
 
 
 def _folders_below_engines() -> dict[str, Path]:
